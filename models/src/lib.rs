@@ -2,10 +2,33 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
+//! | [`ident`] | streams, event ids, series keys |
+//! | [`time`] | microseconds and RFC 3339 |
+//! | [`event`] | the event and its JSON |
+//! | [`alert`] | alerts as CloudEvents |
+//! | [`device`] | records of the compacted topics: devices, heartbeats |
+//! | [`topic`] | topic names and settings |
+//! | [`kafka`] | how to reach Kafka |
+//! | [`config`] | reading TOML with errors that help; secrets |
+//! | [`limit`] | bounds on what comes from outside |
+//! | [`metric`] | the names of all metrics |
 //! | [`wire`] | Kafka record batches (format v2) and the partitioner |
 //! | [`detect`] | streaming anomaly detectors for readings |
 //! | [`logs`] | log templates and their scores |
 
+pub mod ident;
+pub mod time;
+
+pub mod alert;
+pub mod device;
+pub mod event;
+
+pub mod config;
+pub mod kafka;
+pub mod limit;
+pub mod metric;
+pub mod topic;
+pub mod wire;
+
 pub mod detect;
 pub mod logs;
-pub mod wire;

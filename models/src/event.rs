@@ -1,0 +1,392 @@
+//! The event: what came in one datagram, line or payload, and what we made of it.
+//!
+//! In: the parts that the agent's stages fill. Out: one flat JSON object per event on Kafka (fields
+//! in `docs/records.md`), read back by the sink with [`Event::from_json`]. Promises: unknown fields
+//! of a newer writer are ignored, a missing optional field reads as its default, and what is read
+//! back equals what was written. What cannot be read is the sink's dead letter, with the reason.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::ident::{EventId, Stream};
+
+/// How far the gateway's clock could be trusted when the stamp was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clock {
+    /// The clock was synchronised.
+    #[default]
+    Synced,
+    /// The clock was not synchronised: the stamp may be years off.
+    Unsynced,
+    /// The stamp was made by an unsynchronised clock and corrected after the first synchronisation.
+    Corrected,
+}
+
+/// How much of the input was understood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParseState {
+    /// All of it.
+    #[default]
+    Ok,
+    /// Some of it; the reason says what is missing.
+    Partial,
+    /// Nothing: the event carries its raw bytes and the reason.
+    Raw,
+}
+
+/// Where the joined metadata came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetaState {
+    /// Known and fresh.
+    Hit,
+    /// Nothing is known of the device.
+    #[default]
+    Miss,
+    /// Known, but older than the configured age.
+    Stale,
+}
+
+/// The bytes as received, kept in `raw` when they are UTF-8, else in `raw_b64`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawBytes(pub bytes::Bytes);
+
+/// One metric of a reading.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Value {
+    /// The value; always finite. Booleans are 0 and 1.
+    pub v: f64,
+    /// Unit as told by the sender or the metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Arc<str>>,
+    /// Anomaly score; about 1 is where the tail of the series' past begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
+}
+
+/// Structured data of RFC 5424 section 6.3: element id to parameters.
+pub type StructuredData = BTreeMap<String, BTreeMap<String, String>>;
+
+/// The fields of a log event.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Log {
+    /// Syslog facility, 0 to 23.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facility: Option<u8>,
+    /// Syslog severity, 0 (emergency) to 7 (debug).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<u8>,
+    /// Host as the sender names itself, or its address.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// Application, the tag of RFC 3164.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// Process id or name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub procid: Option<String>,
+    /// Message id of RFC 5424.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub msgid: Option<String>,
+    /// Structured data of RFC 5424.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sd: StructuredData,
+    /// The message text; invalid UTF-8 is replaced (the raw bytes have it).
+    pub message: String,
+    /// Template of the message, as 16 hexadecimal digits of its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Anomaly score; about 1 is where an alarm is worth a look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
+}
+
+/// A hole in the stream that is known of: so many events were lost, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// How many events were lost.
+    pub count: u64,
+    /// First and last number of the lost events in `stream`, when they had numbers already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<(Stream, u64, u64)>,
+    /// Why, for example `udp_receive_buffer` or `spool_full`.
+    pub reason: String,
+}
+
+/// What an event tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// Measured values of one device: metric to value.
+    Reading(BTreeMap<String, Value>),
+    /// A log line.
+    Log(Log),
+    /// A loss marker.
+    Loss(Loss),
+}
+
+/// One event, as it travels from the agent to the store and the archive.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The agent that took it.
+    pub agent: Arc<str>,
+    /// Its identity.
+    pub id: EventId,
+    /// Site, after enrichment.
+    pub site: String,
+    /// Device within the site, after enrichment; for logs the host's device.
+    pub device: String,
+    /// Event time, microseconds since the Unix epoch, UTC.
+    pub ts_us: i64,
+    /// When the agent received it, same unit.
+    pub received_us: i64,
+    /// State of the gateway's clock.
+    pub clock: Clock,
+    /// Name of the input as configured.
+    pub source: Arc<str>,
+    /// Parser rule that took it.
+    pub dialect: Cow<'static, str>,
+    /// How much was understood.
+    pub parse: ParseState,
+    /// Why not all, when not all.
+    pub parse_reason: Option<Cow<'static, str>>,
+    /// Metadata joined at the edge.
+    pub meta: Arc<BTreeMap<String, String>>,
+    /// Where the metadata came from.
+    pub meta_state: MetaState,
+    /// Age of the metadata in seconds, when there is some.
+    pub meta_age_s: Option<u64>,
+    /// The bytes as received, unless turned off for the source.
+    pub raw: Option<RawBytes>,
+    /// What it tells.
+    pub body: Body,
+}
+
+/// A record that is no event.
+#[derive(Debug, thiserror::Error)]
+pub enum BadEvent {
+    /// Not the JSON of an event.
+    #[error("not an event: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The bytes of `raw_b64` are not base64.
+    #[error("`raw_b64` is not base64: {0}")]
+    Base64(#[from] base64::DecodeError),
+    /// A value that is not a finite number cannot be stored.
+    #[error("value of metric `{0}` is not finite")]
+    NotFinite(String),
+}
+
+impl Event {
+    /// Appends the event as one JSON object to `out`.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        // Writing to memory cannot fail, and every map key is text.
+        let written = serde_json::to_writer(out, self);
+        debug_assert!(written.is_ok(), "an event is always JSON: {written:?}");
+    }
+
+    /// Reads one event.
+    ///
+    /// # Errors
+    /// When the bytes are not the JSON of an event; the message names the field and the place.
+    pub fn from_json(json: &[u8]) -> Result<Self, BadEvent> {
+        let flat: Flat = serde_json::from_slice(json)?;
+        flat.unflatten()
+    }
+
+    /// The log fields, when it is a log event.
+    #[must_use]
+    pub fn log(&self) -> Option<&Log> {
+        if let Body::Log(log) = &self.body {
+            Some(log)
+        } else {
+            None
+        }
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("agent", &*self.agent)?;
+        map.serialize_entry("stream", &self.id.stream)?;
+        map.serialize_entry("seq", &self.id.seq)?;
+        map.serialize_entry("site", &self.site)?;
+        map.serialize_entry("device", &self.device)?;
+        map.serialize_entry("ts_us", &self.ts_us)?;
+        map.serialize_entry("received_us", &self.received_us)?;
+        map.serialize_entry("clock", &self.clock)?;
+        map.serialize_entry("source", &*self.source)?;
+        map.serialize_entry("dialect", &self.dialect)?;
+        map.serialize_entry("parse", &self.parse)?;
+        if let Some(reason) = &self.parse_reason {
+            map.serialize_entry("parse_reason", reason)?;
+        }
+        if !self.meta.is_empty() {
+            map.serialize_entry("meta", &*self.meta)?;
+        }
+        map.serialize_entry("meta_state", &self.meta_state)?;
+        if let Some(age) = self.meta_age_s {
+            map.serialize_entry("meta_age_s", &age)?;
+        }
+        match &self.body {
+            Body::Reading(values) => map.serialize_entry("values", values)?,
+            Body::Loss(loss) => map.serialize_entry("lost", loss)?,
+            Body::Log(log) => serialize_log(&mut map, log)?,
+        }
+        match &self.raw {
+            None => {}
+            Some(RawBytes(raw)) => match std::str::from_utf8(raw) {
+                Ok(text) => map.serialize_entry("raw", text)?,
+                Err(_) => map.serialize_entry("raw_b64", &BASE64.encode(raw))?,
+            },
+        }
+        map.end()
+    }
+}
+
+fn serialize_log<M: SerializeMap>(map: &mut M, log: &Log) -> Result<(), M::Error> {
+    if let Some(facility) = log.facility {
+        map.serialize_entry("facility", &facility)?;
+    }
+    if let Some(severity) = log.severity {
+        map.serialize_entry("severity", &severity)?;
+    }
+    if !log.host.is_empty() {
+        map.serialize_entry("host", &log.host)?;
+    }
+    for (name, text) in [
+        ("app", &log.app),
+        ("procid", &log.procid),
+        ("msgid", &log.msgid),
+        ("template", &log.template),
+    ] {
+        if let Some(text) = text {
+            map.serialize_entry(name, text)?;
+        }
+    }
+    if !log.sd.is_empty() {
+        map.serialize_entry("sd", &log.sd)?;
+    }
+    if let Some(score) = log.score {
+        map.serialize_entry("score", &score)?;
+    }
+    map.serialize_entry("message", &log.message)
+}
+
+/// The wire form, flat: which body it is shows by the fields that are there.
+#[derive(Deserialize)]
+struct Flat {
+    agent: Arc<str>,
+    stream: Stream,
+    seq: u64,
+    site: String,
+    device: String,
+    ts_us: i64,
+    received_us: i64,
+    #[serde(default)]
+    clock: Clock,
+    #[serde(default)]
+    source: Arc<str>,
+    #[serde(default)]
+    dialect: String,
+    #[serde(default)]
+    parse: ParseState,
+    #[serde(default)]
+    parse_reason: Option<String>,
+    #[serde(default)]
+    meta: BTreeMap<String, String>,
+    #[serde(default)]
+    meta_state: MetaState,
+    #[serde(default)]
+    meta_age_s: Option<u64>,
+    #[serde(default)]
+    raw: Option<String>,
+    #[serde(default)]
+    raw_b64: Option<String>,
+    #[serde(default)]
+    values: Option<BTreeMap<String, Value>>,
+    #[serde(default)]
+    lost: Option<Loss>,
+    #[serde(default)]
+    facility: Option<u8>,
+    #[serde(default)]
+    severity: Option<u8>,
+    #[serde(default)]
+    host: String,
+    #[serde(default)]
+    app: Option<String>,
+    #[serde(default)]
+    procid: Option<String>,
+    #[serde(default)]
+    msgid: Option<String>,
+    #[serde(default)]
+    sd: StructuredData,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    template: Option<String>,
+    #[serde(default)]
+    score: Option<f32>,
+}
+
+impl Flat {
+    fn unflatten(self) -> Result<Event, BadEvent> {
+        let body = match (self.values, self.lost) {
+            (Some(values), _) => {
+                if let Some((metric, _)) = values.iter().find(|(_, value)| !value.v.is_finite()) {
+                    return Err(BadEvent::NotFinite(metric.clone()));
+                }
+                Body::Reading(values)
+            }
+            (None, Some(loss)) => Body::Loss(loss),
+            (None, None) => Body::Log(Log {
+                facility: self.facility,
+                severity: self.severity,
+                host: self.host,
+                app: self.app,
+                procid: self.procid,
+                msgid: self.msgid,
+                sd: self.sd,
+                message: self.message,
+                template: self.template,
+                score: self.score,
+            }),
+        };
+        let raw = match (self.raw, self.raw_b64) {
+            (Some(text), _) => Some(RawBytes(text.into_bytes().into())),
+            (None, Some(text)) => Some(RawBytes(BASE64.decode(text)?.into())),
+            (None, None) => None,
+        };
+        Ok(Event {
+            agent: self.agent,
+            id: EventId {
+                stream: self.stream,
+                seq: self.seq,
+            },
+            site: self.site,
+            device: self.device,
+            ts_us: self.ts_us,
+            received_us: self.received_us,
+            clock: self.clock,
+            source: self.source,
+            dialect: Cow::Owned(self.dialect),
+            parse: self.parse,
+            parse_reason: self.parse_reason.map(Cow::Owned),
+            meta: Arc::new(self.meta),
+            meta_state: self.meta_state,
+            meta_age_s: self.meta_age_s,
+            raw,
+            body,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! The names of all metrics, with their meaning; nowhere else is a metric named.
+//!
+//! Counters end in `_total`, sizes in `_bytes`, times in `_seconds` (Prometheus naming).
+
+/// A metric: name and help text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Name as Prometheus shows it.
+    pub name: &'static str,
+    /// What it counts, and its labels.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $id:ident = $name:literal;)*) => {
+        $($(#[doc = $help])+ pub const $id: Metric = Metric { name: $name, help: concat!($($help),+) };)*
+        /// Every metric, for registration and for the reference.
+        pub const ALL: &[Metric] = &[$($id),*];
+    };
+}
+
+metrics! {
+    /// Events taken from a source, by `source`.
+    AGENT_RECEIVED = "weir_agent_received_events_total";
+    /// Bytes taken from a source, by `source`.
+    AGENT_RECEIVED_BYTES = "weir_agent_received_bytes_total";
+    /// Events that were not fully understood, by `source` and `state` (`partial`, `raw`).
+    AGENT_UNPARSED = "weir_agent_unparsed_events_total";
+    /// Events left out by a filter rule, by `rule`.
+    AGENT_FILTERED = "weir_agent_filtered_events_total";
+    /// Look-ups of device metadata, by `state` (`hit`, `miss`, `stale`).
+    AGENT_LOOKUPS = "weir_agent_metadata_lookups_total";
+    /// Alerts raised, by `state` (`firing`, `resolved`).
+    AGENT_ALERTS = "weir_agent_alerts_total";
+    /// Events written to the spool.
+    AGENT_SPOOLED = "weir_agent_spooled_events_total";
+    /// Bytes written to the spool: flash wear.
+    AGENT_SPOOL_WRITTEN = "weir_agent_spool_written_bytes_total";
+    /// Bytes the spool holds on disk.
+    AGENT_SPOOL_BYTES = "weir_agent_spool_bytes";
+    /// Events in the spool that Kafka does not have yet.
+    AGENT_SPOOL_WAITING = "weir_agent_spool_waiting_events";
+    /// Events that Kafka acknowledged.
+    AGENT_PUBLISHED = "weir_agent_published_events_total";
+    /// Failed tries to publish, by `reason`.
+    AGENT_PUBLISH_ERRORS = "weir_agent_publish_errors_total";
+    /// Events lost, by `reason`; 0 unless a loss marker tells of it.
+    AGENT_LOST = "weir_agent_lost_events_total";
+    /// Connections refused or cut by a limit, by `source`.
+    AGENT_REFUSED = "weir_agent_refused_connections_total";
+    /// Records consumed from Kafka, by `topic`.
+    SINK_CONSUMED = "weir_sink_consumed_records_total";
+    /// Records recognised as duplicates and dropped, by `topic`.
+    SINK_DUPLICATES = "weir_sink_duplicate_records_total";
+    /// Records sent to the dead letter topic, by `reason`.
+    SINK_DEAD_LETTERS = "weir_sink_dead_letters_total";
+    /// Rows written to the store, by `table`.
+    SINK_STORED = "weir_sink_stored_rows_total";
+    /// Failed tries to write to the store.
+    SINK_STORE_ERRORS = "weir_sink_store_errors_total";
+    /// Events written to the archive.
+    SINK_ARCHIVED = "weir_sink_archived_events_total";
+    /// Objects written to the archive.
+    SINK_ARCHIVE_OBJECTS = "weir_sink_archive_objects_total";
+    /// Bytes written to the archive.
+    SINK_ARCHIVE_BYTES = "weir_sink_archive_bytes_total";
+    /// Failed tries to write to the archive.
+    SINK_ARCHIVE_ERRORS = "weir_sink_archive_errors_total";
+    /// Offsets committed, by `topic`.
+    SINK_COMMITS = "weir_sink_commits_total";
+    /// Partitions assigned to this instance.
+    SINK_PARTITIONS = "weir_sink_assigned_partitions";
+    /// Time from the receipt at the gateway to the store, in seconds, newest batch.
+    SINK_DELAY = "weir_sink_delay_seconds";
+    /// HTTP requests answered, by `path` and `status`.
+    SINK_HTTP_REQUESTS = "weir_sink_http_requests_total";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_have_a_unit() {
+        let mut names: Vec<_> = ALL.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+        let units = ["_total", "_bytes", "_seconds", "_events", "_partitions"];
+        for metric in ALL {
+            assert!(
+                units.iter().any(|unit| metric.name.ends_with(unit)),
+                "{}",
+                metric.name
+            );
+            assert!(metric.help.len() > 10, "{}", metric.name);
+        }
+    }
+}
