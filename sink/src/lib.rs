@@ -1,1 +1,7 @@
-//! placeholder
+//! The central sink: Kafka to read-optimized time series and a Parquet archive.
+//!
+//! The modules are the stages, in the order in which a record passes them; only `pipeline` knows
+//! several of them.
+
+pub mod consume;
+pub mod store;

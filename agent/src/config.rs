@@ -1,0 +1,160 @@
+//! The agent's configuration: one TOML file, one struct.
+//!
+//! In: the text of the file. Out: [`Config`], checked, or the first error with file, line, key and
+//! what to do. Each stage defines its own table; here they are put together.
+
+use serde::Deserialize;
+use weir_models::config::{ConfigError, Secret, parse};
+use weir_models::kafka::KafkaConfig;
+use weir_models::limit::NAME_BYTES_MAX;
+
+use crate::enrich::MetadataConfig;
+use crate::filter::Rule;
+use crate::score::ScoreConfig;
+use crate::source;
+use crate::spool::SpoolConfig;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Who this agent is.
+    pub agent: AgentConfig,
+    /// How to reach Kafka.
+    pub kafka: KafkaConfig,
+    /// What it listens to.
+    #[serde(default)]
+    pub source: source::Config,
+    /// What is known of devices.
+    #[serde(default)]
+    pub metadata: MetadataConfig,
+    /// Rules that drop, sample or lower, in their order.
+    #[serde(default)]
+    pub filter: Vec<Rule>,
+    /// Anomaly scores.
+    #[serde(default)]
+    pub score: ScoreConfig,
+    /// The queue on disk.
+    #[serde(default)]
+    pub spool: SpoolConfig,
+    /// Metrics and health.
+    #[serde(default)]
+    pub status: StatusConfig,
+}
+
+/// Who this agent is, `[agent]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// Name of the agent, unique in the fleet; default: the host name.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Site of the devices that name none.
+    pub site: String,
+    /// Folder for the spool and the caches.
+    #[serde(default = "default_data_dir")]
+    pub data_dir: String,
+    /// Seconds between heartbeats.
+    #[serde(default = "default_heartbeat_s")]
+    pub heartbeat_s: u64,
+    /// Partitions of a topic to reckon with before Kafka was ever reached.
+    #[serde(default = "default_partitions")]
+    pub partitions_assumed: u32,
+}
+
+/// Metrics and health, `[status]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StatusConfig {
+    /// Address of `/metrics`, `/healthz` and `/readyz`; empty turns them off.
+    pub listen: String,
+}
+
+impl Default for StatusConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9598".into() }
+    }
+}
+
+fn default_data_dir() -> String {
+    "/var/lib/weir-agent".into()
+}
+
+fn default_heartbeat_s() -> u64 {
+    30
+}
+
+fn default_partitions() -> u32 {
+    6
+}
+
+impl Config {
+    /// Reads and checks `text`, which came from `file`.
+    ///
+    /// # Errors
+    /// Names file, line, key and what to do.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        let mut config: Self = parse(file, text)?;
+        if config.agent.id.is_none() {
+            config.agent.id = Some(host_name());
+        }
+        config.check(file)?;
+        Ok(config)
+    }
+
+    fn check(&self, file: &str) -> Result<(), ConfigError> {
+        let whole = |message: String, hint: &str| Err(ConfigError::whole(file, message, hint));
+        for (key, name) in [("agent.site", &self.agent.site), ("agent.id", &self.id().to_owned())] {
+            if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('/') {
+                return whole(
+                    format!("`{key}` is `{name}`"),
+                    "a name has 1 to 256 bytes and no `/`, which separates the parts of a key",
+                );
+            }
+        }
+        if self.kafka.brokers.is_empty() {
+            return whole("`kafka.brokers` is empty".into(), "name at least one `HOST:PORT`");
+        }
+        if let Err(message) = self.source.check() {
+            return whole(message, "see the source's entry in docs/reference/agent.md");
+        }
+        for rule in &self.filter {
+            if let Err(message) = rule.check() {
+                return whole(message, "see docs/reference/agent.md, `[[filter]]`");
+            }
+        }
+        if self.agent.heartbeat_s == 0 || self.agent.partitions_assumed == 0 {
+            return whole(
+                "`agent.heartbeat_s` and `agent.partitions_assumed` must be at least 1".into(),
+                "leave them out for the defaults",
+            );
+        }
+        Ok(())
+    }
+
+    /// Name of the agent.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.agent.id.as_deref().unwrap_or_default()
+    }
+
+    /// The password for Kafka, when one is configured.
+    ///
+    /// # Errors
+    /// When its file or variable is missing.
+    pub fn kafka_password(&self) -> Result<Option<Secret>, String> {
+        let resolve = |sasl: &weir_models::kafka::SaslConfig| {
+            sasl.password
+                .resolve(|file| std::fs::read_to_string(file), |name| std::env::var(name).ok())
+        };
+        self.kafka.sasl.as_ref().map(resolve).transpose()
+    }
+}
+
+/// The kernel's host name; `/` in it, which no host name has, would break keys.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().replace('/', "-")
+}
+
+#[cfg(test)]
+mod tests;

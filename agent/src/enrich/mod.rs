@@ -1,0 +1,121 @@
+//! Enrich: what is known of a device, from a cache on disk with the most used entries in memory.
+//!
+//! In: site and the name a device shows (its own, a host name, an address). Out: the device and its
+//! metadata, with how fresh the knowledge is. Promises: a look-up never waits for the network, and
+//! works from a cold start without one; an update is on disk before it is used. What can go wrong:
+//! the table is unreadable after a power cut, then it is put aside and fetched anew from its origin
+//! (`weir.metadata` and the configured files), which the log says.
+//!
+//! Freshness is the time since the cache was last *in step* with its origin, not the age of the
+//! record: a device that nobody touched for a year is still known for certain as long as Kafka
+//! answers.
+
+mod file;
+mod follow;
+mod table;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+use serde::Deserialize;
+use weir_models::device::Device;
+use weir_models::event::MetaState;
+use weir_models::time::SECOND_US;
+
+pub use file::{FileError, read_devices};
+pub use follow::{Following, follow};
+pub use table::{Table, TableError, Update};
+
+/// The table `[metadata]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetadataConfig {
+    /// CSV or JSON files with devices, read at the start and again when they change. They win over
+    /// nothing: the newest `updated_us` of a device wins, a file's is its modification time.
+    pub files: Vec<String>,
+    /// Whether to follow the topic `weir.metadata`.
+    pub topic: bool,
+    /// Entries kept in memory.
+    pub memory_entries: NonZeroUsize,
+    /// Metadata counts as `stale` when the cache was not in step with its origin for so long.
+    pub stale_after_s: u64,
+}
+
+impl Default for MetadataConfig {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            topic: true,
+            memory_entries: NonZeroUsize::new(4_096).unwrap_or(NonZeroUsize::MIN),
+            stale_after_s: 24 * 3_600,
+        }
+    }
+}
+
+/// What a look-up found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The device, when it is known.
+    pub device: Option<Arc<Device>>,
+    /// How the knowledge is to be judged.
+    pub state: MetaState,
+    /// Seconds since the cache was in step with its origin; none when nothing is known.
+    pub age_s: Option<u64>,
+}
+
+/// The look-up side, owned by the pipeline.
+#[derive(Debug)]
+pub struct Enricher {
+    table: Arc<Table>,
+    hot: LruCache<String, Option<Arc<Device>>>,
+    version: u64,
+    stale_after_s: u64,
+    key: String,
+}
+
+impl Enricher {
+    /// Looks devices up in `table`.
+    #[must_use]
+    pub fn new(config: &MetadataConfig, table: Arc<Table>) -> Self {
+        Self {
+            version: table.version(),
+            table,
+            hot: LruCache::new(config.memory_entries),
+            stale_after_s: config.stale_after_s,
+            key: String::new(),
+        }
+    }
+
+    /// What is known of the device that shows itself as `name` at `site`.
+    pub fn look_up(&mut self, site: &str, name: &str, now_us: i64) -> Found {
+        // Updates are rare and come in bulk: forgetting all of the hot entries is cheaper than
+        // telling which of them an alias list touches.
+        let version = self.table.version();
+        if version != self.version {
+            self.hot.clear();
+            self.version = version;
+        }
+        self.key.clear();
+        self.key.push_str(site);
+        self.key.push('/');
+        self.key.push_str(name);
+        let device = if let Some(known) = self.hot.get(self.key.as_str()) {
+            known.clone()
+        } else {
+            let read = self.table.get(&self.key).map(Arc::new);
+            self.hot.put(self.key.clone(), read.clone());
+            read
+        };
+        let Some(device) = device else {
+            return Found { device: None, state: MetaState::Miss, age_s: None };
+        };
+        let age_us = now_us.saturating_sub(self.table.in_step_us()).max(0);
+        let age_s = u64::try_from(age_us / SECOND_US).unwrap_or(0);
+        let state = if age_s > self.stale_after_s { MetaState::Stale } else { MetaState::Hit };
+        Found { device: Some(device), state, age_s: Some(age_s) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

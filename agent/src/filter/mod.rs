@@ -1,0 +1,214 @@
+//! Filter: rules by field that drop events, keep one in N, or change their priority.
+//!
+//! In: an enriched event. Out: a verdict. Promises: rules are tried in the order of the
+//! configuration and the first that matches decides; what no rule matches is kept; every rule
+//! counts what it took away under its name. Sampling keeps the first of every N, so that a rare
+//! line is never lost to chance.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use weir_models::event::{Body, Event};
+
+/// One rule, `[[filter]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Name under which it counts.
+    pub name: String,
+    /// What happens to an event that matches.
+    pub action: Action,
+    /// For `sample`: one in so many is kept.
+    #[serde(default)]
+    pub keep_one_in: Option<u64>,
+    /// Source name; `*` stands for any text, here and below.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// Site.
+    #[serde(default)]
+    pub site: Option<String>,
+    /// Device.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// Host; logs only.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Application; logs only.
+    #[serde(default)]
+    pub app: Option<String>,
+    /// Logs that are at most this severe: 7 matches debug, 6 informational and debug.
+    #[serde(default)]
+    pub severity_at_least: Option<u8>,
+    /// Text that the message holds; logs only.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// Metric; readings only. `drop` and `sample` take away just the metrics that match.
+    #[serde(default)]
+    pub metric: Option<String>,
+    /// Metadata: name to pattern, all must match.
+    #[serde(default)]
+    pub meta: BTreeMap<String, String>,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Keep it and look at no further rule.
+    Keep,
+    /// Leave it out.
+    Drop,
+    /// Keep one in `keep_one_in`.
+    Sample,
+    /// Keep it, in the lane of lowest priority.
+    Lower,
+}
+
+/// What is to happen to an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Keep,
+    /// It goes on in the lane of lowest priority.
+    Lower,
+    /// It ends here, by the rule with this index.
+    Drop(usize),
+}
+
+/// All rules with their counts.
+#[derive(Debug, Default)]
+pub struct Filter {
+    rules: Vec<Rule>,
+    seen: Vec<u64>,
+    dropped: Vec<u64>,
+}
+
+impl Filter {
+    /// The rules in their order.
+    #[must_use]
+    pub fn new(rules: Vec<Rule>) -> Self {
+        Self { seen: vec![0; rules.len()], dropped: vec![0; rules.len()], rules }
+    }
+
+    /// Decides on an event, and takes away metrics that a rule on metrics names.
+    pub fn apply(&mut self, event: &mut Event) -> Verdict {
+        for i in 0..self.rules.len() {
+            let rule = &self.rules[i];
+            if !rule.matches(event) {
+                continue;
+            }
+            let drops = match rule.action {
+                Action::Keep => return Verdict::Keep,
+                Action::Lower => return Verdict::Lower,
+                Action::Drop => true,
+                Action::Sample => {
+                    let kept = self.seen[i].is_multiple_of(rule.keep_one_in.unwrap_or(1).max(1));
+                    self.seen[i] += 1;
+                    !kept
+                }
+            };
+            if !drops {
+                return Verdict::Keep;
+            }
+            self.dropped[i] += 1;
+            if let (Some(metric), Body::Reading(values)) = (&rule.metric, &mut event.body) {
+                values.retain(|name, _| !glob(metric, name));
+                if !values.is_empty() {
+                    continue;
+                }
+            }
+            return Verdict::Drop(i);
+        }
+        Verdict::Keep
+    }
+
+    /// Name of each rule and how often it took something away.
+    pub fn counts(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.rules.iter().map(|rule| rule.name.as_str()).zip(self.dropped.iter().copied())
+    }
+
+    /// Name of a rule.
+    #[must_use]
+    pub fn name(&self, index: usize) -> &str {
+        self.rules.get(index).map_or("", |rule| &rule.name)
+    }
+}
+
+impl Rule {
+    /// What is wrong with the rule, if anything.
+    ///
+    /// # Errors
+    /// Says which key contradicts which.
+    pub fn check(&self) -> Result<(), String> {
+        let at = format!("filter rule `{}`", self.name);
+        if (self.action == Action::Sample) != self.keep_one_in.is_some() {
+            return Err(format!("{at}: `keep_one_in` belongs to the action `sample`, and only there"));
+        }
+        if self.keep_one_in == Some(0) {
+            return Err(format!("{at}: `keep_one_in` must be at least 1"));
+        }
+        let of_log = self.host.is_some() || self.app.is_some() || self.message.is_some();
+        if self.metric.is_some() && (of_log || self.severity_at_least.is_some()) {
+            return Err(format!("{at}: `metric` is of readings, `host`, `app`, `severity_at_least` and `message` of logs; no event has both"));
+        }
+        Ok(())
+    }
+
+    fn matches(&self, event: &Event) -> bool {
+        let field = |pattern: &Option<String>, text: &str| {
+            pattern.as_ref().is_none_or(|pattern| glob(pattern, text))
+        };
+        let meta = |(name, pattern): (&String, &String)| {
+            event.meta.get(name).is_some_and(|text| glob(pattern, text))
+        };
+        field(&self.source, &event.source)
+            && field(&self.site, &event.site)
+            && field(&self.device, &event.device)
+            && self.meta.iter().all(meta)
+            && self.matches_body(&event.body)
+    }
+
+    fn matches_body(&self, body: &Body) -> bool {
+        match body {
+            // A loss marker is never filtered: it is the account of what is missing.
+            Body::Loss(_) => false,
+            Body::Reading(values) => {
+                let of_log = self.host.is_some()
+                    || self.app.is_some()
+                    || self.message.is_some()
+                    || self.severity_at_least.is_some();
+                let metric = |pattern: &String| values.keys().any(|name| glob(pattern, name));
+                !of_log && self.metric.as_ref().is_none_or(metric)
+            }
+            Body::Log(log) => {
+                let app = log.app.as_deref().unwrap_or_default();
+                self.metric.is_none()
+                    && self.host.as_ref().is_none_or(|pattern| glob(pattern, &log.host))
+                    && self.app.as_ref().is_none_or(|pattern| glob(pattern, app))
+                    && self.message.as_ref().is_none_or(|text| log.message.contains(text))
+                    && self
+                        .severity_at_least
+                        .is_none_or(|least| log.severity.is_some_and(|severity| severity >= least))
+            }
+        }
+    }
+}
+
+/// Whether `text` is `pattern`, in which `*` stands for any text.
+fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! One lane on its way to Kafka.
+//!
+//! In: groups read from the spool behind the checkpoint. Out: the checkpoint, moved in order. A few
+//! groups are under way at a time, so that the network is never waited for; after any failure the
+//! lane forgets them, waits (growing, with jitter) and begins again at its checkpoint.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use tokio::sync::watch;
+use weir_models::metric;
+
+use super::{DeadLetters, Transport};
+use crate::spool::{Group, LaneReader};
+
+/// Groups of one lane under way at a time.
+const GROUPS_IN_FLIGHT_MAX: usize = 4;
+/// First and longest wait after a failure.
+const WAIT_MIN: Duration = Duration::from_millis(100);
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What all lanes share.
+pub struct Lanes {
+    /// Where to.
+    pub transport: Arc<dyn Transport>,
+    /// Where refused records go.
+    pub dead: Arc<DeadLetters>,
+    /// Rises with each flush of the spool.
+    pub flushed: watch::Receiver<u64>,
+    /// Events that Kafka acknowledged since the start.
+    pub published: Arc<AtomicU64>,
+}
+
+impl Clone for Lanes {
+    fn clone(&self) -> Self {
+        Self {
+            transport: self.transport.clone(),
+            dead: self.dead.clone(),
+            flushed: self.flushed.clone(),
+            published: self.published.clone(),
+        }
+    }
+}
+
+/// Publishes a lane until `stop`. What is under way then is sent again after the next start.
+pub async fn publish_lane(mut reader: LaneReader, mut lanes: Lanes, mut stop: watch::Receiver<bool>) {
+    let mut under_way = FuturesOrdered::new();
+    let mut wait = WAIT_MIN;
+    loop {
+        while under_way.len() < GROUPS_IN_FLIGHT_MAX {
+            match reader.next_group() {
+                Ok(Some(group)) => {
+                    let (transport, group) = (lanes.transport.clone(), Arc::new(group));
+                    under_way.push_back(async move {
+                        let sent = transport.publish(group.clone()).await;
+                        (group, sent)
+                    });
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(%error, "cannot read the spool");
+                    break;
+                }
+            }
+        }
+        let failed = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = lanes.flushed.changed(), if under_way.len() < GROUPS_IN_FLIGHT_MAX => None,
+            Some((group, sent)) = under_way.next() => match sent {
+                Ok(refused) => lanes.done(&mut reader, &group, &refused).err(),
+                Err(error) => Some(error.to_string()),
+            },
+        };
+        let Some(reason) = failed else {
+            wait = WAIT_MIN;
+            continue;
+        };
+        metrics::counter!(metric::AGENT_PUBLISH_ERRORS.name).increment(1);
+        tracing::warn!(reason, wait_ms = wait.as_millis(), "publishing starts again from the checkpoint");
+        under_way = FuturesOrdered::new();
+        reader.rewind();
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(jittered(wait)) => {}
+        }
+        wait = (wait * 2).min(WAIT_MAX);
+    }
+}
+
+impl Lanes {
+    fn done(
+        &self,
+        reader: &mut LaneReader,
+        group: &Group,
+        refused: &[super::Refused],
+    ) -> Result<(), String> {
+        self.dead.keep(refused).map_err(|error| error.to_string())?;
+        reader.acknowledge(group.end).map_err(|error| error.to_string())?;
+        let events = group.last_seq - group.first_seq + 1;
+        self.published.fetch_add(events, Ordering::Relaxed);
+        metrics::counter!(metric::AGENT_PUBLISHED.name).increment(events);
+        Ok(())
+    }
+}
+
+/// Between half of the wait and all of it, so that a fleet does not come back in step.
+fn jittered(wait: Duration) -> Duration {
+    let random = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
+    wait.mul_f64(0.5 + random / 2.0)
+}

@@ -1,0 +1,426 @@
+//! The transport over librdkafka: unpacks the spool's batches and sends them record by record.
+//!
+//! In: groups. Out: acknowledgements. Promises: `acks=all`, idempotent, and gapless: any failure that
+//! could let a later record overtake an earlier one is fatal to the producer
+//! (`enable.gapless.guarantee`), which is then made anew and the lane sends again from its
+//! checkpoint. Costs more than it should (each batch is unpacked and packed again); it is here for
+//! what only librdkafka can, for example Kerberos.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::mpsc;
+use weir_models::wire::BatchView;
+
+use super::{Followed, PublishError, Refused, Transport, TransportStatus};
+use crate::spool::Group;
+
+/// How long a call that asks the cluster may take.
+const ASK: Duration = Duration::from_secs(5);
+/// Records that a follower may have told before they are taken.
+const FOLLOWED_MAX: usize = 1_000;
+
+/// librdkafka does not take the settings.
+#[derive(Debug, thiserror::Error)]
+#[error("librdkafka does not take the settings of `[kafka]`: {0}")]
+pub struct KafkaError(String);
+
+/// What the callbacks of librdkafka told last. It tells of a wrong password, an untrusted certificate
+/// or an unreachable broker nowhere else.
+#[derive(Debug, Default)]
+struct Facts {
+    problem: Mutex<Option<String>>,
+}
+
+impl Facts {
+    fn tell(&self, problem: Option<String>) {
+        let mut now = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        if *now != problem {
+            match &problem {
+                Some(problem) => tracing::error!(problem, "Kafka does not take our records"),
+                None => tracing::info!("Kafka takes our records again"),
+            }
+            *now = problem;
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Context(Arc<Facts>);
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: RdError, reason: &str) {
+        let advice = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
+                "check `kafka.sasl`: user, password, mechanism"
+            }
+            Some(RDKafkaErrorCode::SSL) => {
+                "check `kafka.tls`: the authority in `ca_file`, the names in the broker's certificate"
+            }
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed,
+            ) => "the user may not write here: grant it, see docs/operate.md",
+            Some(
+                RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve,
+            ) => "is the broker up, and are `kafka.brokers` and the network right?",
+            // Passing noise of a healthy client.
+            _ => return tracing::warn!(%error, reason, "librdkafka"),
+        };
+        self.0.tell(Some(format!("{reason}; {advice}")));
+    }
+}
+
+type Inner = FutureProducer<Context>;
+
+struct Generation {
+    number: u64,
+    producer: Inner,
+}
+
+/// Publishes by librdkafka.
+pub struct Librdkafka {
+    settings: BTreeMap<String, String>,
+    facts: Arc<Facts>,
+    current: Mutex<Arc<Generation>>,
+    partitions: Arc<Mutex<HashMap<String, u32>>>,
+}
+
+struct Sending {
+    topic: Arc<str>,
+    ts_ms: i64,
+    key: Bytes,
+    value: Bytes,
+}
+
+impl Librdkafka {
+    /// `connection` are the settings of [`weir_models::kafka::KafkaConfig::librdkafka_settings`].
+    ///
+    /// # Errors
+    /// When librdkafka does not know a setting or was built without what it asks for.
+    pub fn new(connection: BTreeMap<String, String>) -> Result<Self, KafkaError> {
+        let ours = [
+            ("client.id", "weir-agent"),
+            ("enable.idempotence", "true"),
+            ("enable.gapless.guarantee", "true"),
+            ("acks", "all"),
+            ("compression.codec", "zstd"),
+            ("linger.ms", "5"),
+            // The spool is the place to wait in, for as long as it takes.
+            ("message.timeout.ms", "0"),
+            ("partitioner", "murmur2_random"),
+            ("queue.buffering.max.kbytes", "16384"),
+            ("reconnect.backoff.max.ms", "2000"),
+        ];
+        let mut settings: BTreeMap<String, String> =
+            ours.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        settings.extend(connection);
+        let facts = Arc::new(Facts::default());
+        let producer = make(&settings, &facts).map_err(|error| KafkaError(error.to_string()))?;
+        Ok(Self {
+            settings,
+            facts,
+            current: Mutex::new(Arc::new(Generation { number: 1, producer })),
+            partitions: Arc::default(),
+        })
+    }
+
+    fn generation(&self) -> Arc<Generation> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the producer that failed, unless another lane has done so already.
+    fn renew(&self, failed: u64) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.number != failed {
+            return;
+        }
+        match make(&self.settings, &self.facts) {
+            Ok(producer) => *current = Arc::new(Generation { number: failed + 1, producer }),
+            Err(error) => tracing::error!(%error, "cannot make a new producer"),
+        }
+    }
+
+    /// Sends all and waits for all. Each result is in the order of the records.
+    async fn deliver(
+        &self,
+        generation: &Generation,
+        records: &[Sending],
+    ) -> Vec<Result<(), RdError>> {
+        let mut deliveries = Vec::with_capacity(records.len());
+        for record in records {
+            let mut message = FutureRecord::to(&record.topic)
+                .key(record.key.as_ref())
+                .payload(record.value.as_ref())
+                .timestamp(record.ts_ms);
+            let delivery = loop {
+                match generation.producer.send_result(message) {
+                    Ok(delivery) => break Ok(delivery),
+                    Err((RdError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                        message = back;
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                    Err((error, _)) => break Err(error),
+                }
+            };
+            deliveries.push(delivery);
+        }
+        let mut results = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            results.push(match delivery {
+                Err(error) => Err(error),
+                Ok(delivery) => match delivery.await {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err((error, _))) => Err(error),
+                    Err(_) => Err(RdError::Canceled),
+                },
+            });
+        }
+        results
+    }
+
+    /// One record after the other: which of a refused batch is the bad one?
+    async fn deliver_singly(&self, records: &[Sending]) -> Result<Vec<Refused>, PublishError> {
+        let mut refused = Vec::new();
+        for record in records {
+            let generation = self.generation();
+            let result = self.deliver(&generation, std::slice::from_ref(record)).await.pop();
+            let Some(Err(error)) = result else { continue };
+            self.renew(generation.number);
+            if !is_refusal(&error) {
+                return Err(PublishError(error.to_string()));
+            }
+            refused.push(Refused {
+                topic: record.topic.clone(),
+                key: record.key.clone(),
+                value: record.value.clone(),
+                id: None,
+                reason: error.to_string(),
+            });
+        }
+        Ok(refused)
+    }
+
+    /// Asks once for the partition count of a topic that works, off the async threads.
+    fn learn_partitions(&self, generation: Arc<Generation>, topic: &Arc<str>) {
+        let known = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains_key(&**topic) {
+            return;
+        }
+        drop(known);
+        let (topic, partitions) = (topic.clone(), self.partitions.clone());
+        tokio::task::spawn_blocking(move || {
+            let Ok(metadata) = generation.producer.client().fetch_metadata(Some(&topic), ASK) else {
+                return;
+            };
+            let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+            if let Ok(count @ 1..) = u32::try_from(count) {
+                let mut known = partitions.lock().unwrap_or_else(PoisonError::into_inner);
+                known.insert(topic.to_string(), count);
+            }
+        });
+    }
+}
+
+fn make(settings: &BTreeMap<String, String>, facts: &Arc<Facts>) -> Result<Inner, RdError> {
+    let mut config = ClientConfig::new();
+    for (key, value) in settings {
+        config.set(key, value);
+    }
+    Inner::from_config_and_context(&config, Context(facts.clone()))
+}
+
+/// Errors that the same record will meet again, whatever we do.
+fn is_refusal(error: &RdError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::InvalidMessage
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::InvalidRecord
+                | RDKafkaErrorCode::InvalidTimestamp
+                | RDKafkaErrorCode::PolicyViolation
+        )
+    )
+}
+
+fn unpack(group: &Group) -> Result<Vec<Sending>, PublishError> {
+    let mut out = Vec::new();
+    for frame in &group.frames {
+        let unreadable = |error| PublishError(format!("unreadable batch in the spool: {error}"));
+        let (batch, _) = BatchView::parse(&frame.batch).map_err(unreadable)?;
+        let records = batch.records().map_err(unreadable)?;
+        for record in &records {
+            let record = record.map_err(unreadable)?;
+            out.push(Sending {
+                topic: frame.topic.clone(),
+                ts_ms: record.ts_ms,
+                key: Bytes::copy_from_slice(record.key.unwrap_or_default()),
+                value: Bytes::copy_from_slice(record.value.unwrap_or_default()),
+            });
+        }
+    }
+    Ok(out)
+}
+
+#[async_trait]
+impl Transport for Librdkafka {
+    fn partitions(&self, topic: &str) -> Option<u32> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
+    }
+
+    async fn publish(&self, group: Arc<Group>) -> Result<Vec<Refused>, PublishError> {
+        let records = unpack(&group)?;
+        let generation = self.generation();
+        let results = self.deliver(&generation, &records).await;
+        let Some(first) = results.iter().find_map(|result| result.as_ref().err()) else {
+            self.facts.tell(None);
+            for frame in &group.frames {
+                self.learn_partitions(generation.clone(), &frame.topic);
+            }
+            return Ok(Vec::new());
+        };
+        self.renew(generation.number);
+        if results.iter().flat_map(Result::as_ref).count() == 0
+            && !results.iter().any(|result| result.as_ref().is_err_and(is_refusal))
+        {
+            self.facts.tell(Some(first.to_string()));
+        }
+        if results.iter().any(|result| result.as_ref().is_err_and(is_refusal)) {
+            return self.deliver_singly(&records).await;
+        }
+        Err(PublishError(first.to_string()))
+    }
+
+    async fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), PublishError> {
+        let generation = self.generation();
+        let record = FutureRecord::to(topic).key(key).payload(value);
+        match generation.producer.send_result(record) {
+            Err((error, _)) => Err(PublishError(error.to_string())),
+            Ok(delivery) => match delivery.await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err((error, _))) => Err(PublishError(error.to_string())),
+                Err(_) => Err(PublishError("the producer was replaced".into())),
+            },
+        }
+    }
+
+    fn follow(&self, topic: &str) -> mpsc::Receiver<Followed> {
+        let (told, receiver) = mpsc::channel(FOLLOWED_MAX);
+        let mut config = ClientConfig::new();
+        for (key, value) in &self.settings {
+            let of_producer =
+                ["enable.idempotence", "enable.gapless.guarantee", "acks", "linger.ms"];
+            let other = ["message.timeout.ms", "partitioner", "queue.buffering.max.kbytes"];
+            if !of_producer.contains(&key.as_str())
+                && !other.contains(&key.as_str())
+                && key != "compression.codec"
+            {
+                config.set(key, value);
+            }
+        }
+        // librdkafka wants the name of a group even where none is used.
+        config
+            .set("group.id", "weir-agent-follower")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("queued.max.messages.kbytes", "1024");
+        let (context, topic) = (Context(self.facts.clone()), topic.to_owned());
+        std::thread::spawn(move || {
+            match BaseConsumer::<Context>::from_config_and_context(&config, context) {
+                Ok(consumer) => follow(&consumer, &topic, &told),
+                Err(error) => tracing::error!(%error, topic, "cannot follow the topic"),
+            }
+        });
+        receiver
+    }
+
+    fn status(&self) -> TransportStatus {
+        let problem = self.facts.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        TransportStatus { problem: problem.clone() }
+    }
+}
+
+/// Reads a compacted topic from its beginning for as long as somebody listens.
+fn follow(consumer: &BaseConsumer<Context>, topic: &str, told: &mpsc::Sender<Followed>) {
+    let mut behind = loop {
+        if told.is_closed() {
+            return;
+        }
+        match assign_all(consumer, topic) {
+            Ok(0) => {}
+            Ok(count) => break vec![true; count],
+            Err(error) => tracing::debug!(%error, topic, "cannot follow the topic yet"),
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    };
+    while !told.is_closed() {
+        let change = match consumer.poll(Duration::from_millis(500)) {
+            None => {
+                // Nothing new on partitions that were read to their end: still in step, as long as
+                // the broker answers.
+                if behind.contains(&true) || consumer.client().fatal_error().is_some() {
+                    continue;
+                }
+                match consumer.fetch_watermarks(topic, 0, ASK) {
+                    Ok(_) => Followed::InStep,
+                    Err(_) => continue,
+                }
+            }
+            Some(Err(RdError::PartitionEOF(partition))) => {
+                if let Some(behind) =
+                    usize::try_from(partition).ok().and_then(|partition| behind.get_mut(partition))
+                {
+                    *behind = false;
+                }
+                if behind.contains(&true) {
+                    continue;
+                }
+                Followed::InStep
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, topic, "cannot read the topic now");
+                continue;
+            }
+            Some(Ok(message)) => Followed::Record {
+                key: Bytes::copy_from_slice(message.key().unwrap_or_default()),
+                value: message.payload().map(Bytes::copy_from_slice),
+            },
+        };
+        if told.blocking_send(change).is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes all partitions from their beginning; 0 when the topic is not there yet.
+fn assign_all(consumer: &BaseConsumer<Context>, topic: &str) -> Result<usize, RdError> {
+    let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
+    let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    let mut list = TopicPartitionList::new();
+    for partition in 0..count {
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        list.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
+    if count > 0 {
+        consumer.assign(&list)?;
+    }
+    Ok(count)
+}

@@ -1,0 +1,130 @@
+//! Status: metrics, health and readiness over HTTP, and the heartbeat.
+//!
+//! In: counters of all stages. Out: `/metrics` (Prometheus text), `/healthz` (200 while the
+//! process lives), `/readyz` (200 when inputs reach the spool and Kafka takes them, else 503 with the
+//! reason), and one record a while on `weir.agents`. A heartbeat that cannot be sent is dropped:
+//! the next one tells more.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use weir_models::metric;
+
+use crate::publish::Transport;
+
+/// Numbers that the stages share.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Events that the spool took.
+    pub events_in: AtomicU64,
+    /// Events that Kafka acknowledged.
+    pub events_out: Arc<AtomicU64>,
+    /// Events that sources lost before they reached us.
+    pub lost_at_source: AtomicU64,
+    /// Series being scored.
+    pub series: AtomicU64,
+    /// Alerts that fired.
+    pub alerts_fired: AtomicU64,
+    /// Event time of the newest event, microseconds since the Unix epoch.
+    pub newest_us: AtomicI64,
+    /// Why the spool takes nothing now.
+    spool_problem: Mutex<Option<String>>,
+}
+
+impl Counters {
+    /// Tells whether the spool takes events. Logs when that changes.
+    pub fn tell_spool(&self, problem: Option<String>) {
+        let mut now = self.spool_problem.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.is_some() != problem.is_some() {
+            match &problem {
+                Some(problem) => tracing::error!(problem, "the spool takes nothing, sources wait"),
+                None => tracing::info!("the spool takes events again"),
+            }
+        }
+        *now = problem;
+    }
+
+    /// What keeps the agent from its job; none when all is well.
+    #[must_use]
+    pub fn problem(&self, transport: &dyn Transport) -> Option<String> {
+        let spool = self.spool_problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        spool.or_else(|| transport.status().problem)
+    }
+
+    /// A counter now.
+    #[must_use]
+    pub fn read(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+}
+
+/// What the HTTP handlers need.
+#[derive(Clone)]
+pub struct Status {
+    /// Renders the metrics; none when another program in the process does it.
+    pub prometheus: Option<PrometheusHandle>,
+    /// The counters.
+    pub counters: Arc<Counters>,
+    /// Where events go.
+    pub transport: Arc<dyn Transport>,
+}
+
+/// The status address is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on `{listen}` for metrics and health: {source}; set `status.listen` to a free address, or to \"\" to do without")]
+pub struct StatusError {
+    listen: String,
+    source: std::io::Error,
+}
+
+/// Serves until the runtime ends. Returns the bound address.
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub async fn serve(listen: &str, status: Status) -> Result<Option<SocketAddr>, StatusError> {
+    if listen.is_empty() {
+        return Ok(None);
+    }
+    let failed = |source| StatusError { listen: listen.into(), source };
+    let listener = tokio::net::TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let router = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(render))
+        .with_state(status);
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "metrics and health are no longer served");
+        }
+    });
+    Ok(Some(address))
+}
+
+async fn ready(State(status): State<Status>) -> (StatusCode, String) {
+    match status.counters.problem(&*status.transport) {
+        None => (StatusCode::OK, "ready\n".into()),
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")),
+    }
+}
+
+async fn render(State(status): State<Status>) -> String {
+    status.prometheus.map(|prometheus| prometheus.render()).unwrap_or_default()
+}
+
+/// Tells the recorder what each metric means.
+pub fn describe_metrics() {
+    for metric in metric::ALL {
+        if metric.name.ends_with("_total") {
+            metrics::describe_counter!(metric.name, metric.help.trim());
+        } else {
+            metrics::describe_gauge!(metric.name, metric.help.trim());
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Keeps a peak for some readings, and keeps alarms apart.
+//!
+//! [`Hold`] lets members that see the same thing some readings apart be added up. [`Quiet`] turns a score into an
+//! alarm: once per excursion, not once per reading.
+
+use super::snapshot::{Reader, RestoreError, Writer};
+
+/// A held score loses a tenth per reading: half is left after seven.
+const DECAY: f32 = 0.9;
+/// One member alone counts at most this much.
+const HELD_MAX: f32 = 10.0;
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Hold(f32);
+
+impl Hold {
+    pub(super) fn new() -> Self {
+        Self(0.0)
+    }
+
+    /// Takes the calibrated score of this reading; gives it or what is left of an earlier, higher one.
+    pub(super) fn update(&mut self, y: f64) -> f32 {
+        // Below a millionth nothing can be seen; zero also spares the processor denormal numbers.
+        let left = if self.0 < 1e-6 { 0.0 } else { DECAY * self.0 };
+        self.0 = left.max((y as f32).min(HELD_MAX));
+        self.0
+    }
+
+    pub(super) fn save(&self, out: &mut Writer<'_>) {
+        out.f32(self.0);
+    }
+
+    pub(super) fn load(&mut self, from: &mut Reader<'_>) -> Result<(), RestoreError> {
+        self.0 = from.f32()?;
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Quiet {
+    /// Readings since the score last reached the level.
+    since: u32,
+}
+
+impl Quiet {
+    pub(super) fn new() -> Self {
+        Self { since: u32::MAX }
+    }
+
+    /// True where the score reaches the level and has not done so within the last `quiet_readings` readings.
+    /// Every score at the level starts the time again, told or not.
+    pub(super) fn alarm(&mut self, score: f32, level: f32, quiet_readings: u32) -> bool {
+        if score >= level {
+            let alarm = self.since >= quiet_readings;
+            self.since = 0;
+            alarm
+        } else {
+            self.since = self.since.saturating_add(1);
+            false
+        }
+    }
+
+    pub(super) fn save(&self, out: &mut Writer<'_>) {
+        out.u32(self.since);
+    }
+
+    pub(super) fn load(&mut self, from: &mut Reader<'_>) -> Result<(), RestoreError> {
+        self.since = from.u32()?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_and_forgets() {
+        let mut hold = Hold::new();
+        assert_eq!(hold.update(4.0), 4.0);
+        assert_eq!(hold.update(0.0), 3.6);
+        assert_eq!(hold.update(3.7), 3.7);
+        assert_eq!(hold.update(500.0), HELD_MAX);
+        assert!((0..200).any(|_| hold.update(0.0) == 0.0));
+    }
+
+    #[test]
+    fn one_alarm_per_excursion() {
+        let mut quiet = Quiet::new();
+        let scores = [1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
+        let alarms: Vec<bool> = scores.iter().map(|s| quiet.alarm(*s, 0.8, 3)).collect();
+        assert_eq!(
+            alarms,
+            [true, false, false, false, false, false, false, false, true]
+        );
+    }
+}

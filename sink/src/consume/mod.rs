@@ -1,0 +1,108 @@
+//! Consume: records of the weir topics, as a member of a consumer group.
+//!
+//! In: partitions of Kafka (or of the embedded broker). Out: [`Polled`] changes in the order in
+//! which they happened. Promises: offsets move only by [`Consumer::commit`]; a partition that is
+//! taken away is told before anybody else gets it, and the consumer waits (bounded) until the
+//! pipeline has let go of it. What can go wrong: the broker is away (waits, tells readiness), the
+//! group was left because the pipeline took too long (partitions are revoked and come again).
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use weir_models::topic::Topic;
+
+/// A partition of one of our topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition {
+    /// The topic.
+    pub topic: Topic,
+    /// Number of the partition, from 0.
+    pub number: i32,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where it was.
+    pub partition: Partition,
+    /// Its offset there.
+    pub offset: i64,
+    /// Kafka's time stamp, milliseconds since the Unix epoch.
+    pub ts_ms: i64,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value; none is a deletion on a compacted topic.
+    pub value: Option<Bytes>,
+}
+
+/// How far a partition was committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The next offset to read.
+    pub offset: i64,
+    /// The metadata text that was committed along with it.
+    pub note: String,
+}
+
+/// What a poll brings, in order.
+#[derive(Debug)]
+pub enum Polled {
+    /// A partition is ours from here on; reading goes on at the committed offset, or at the
+    /// earliest record when nothing was ever committed.
+    Assigned(Partition, Option<Committed>),
+    /// A partition is no longer ours: drop what belongs to it, commit nothing more, then answer.
+    Revoked(Vec<Partition>, oneshot::Sender<()>),
+    /// Records, ordered within each partition.
+    Records(Vec<Record>),
+}
+
+/// A member of the consumer group.
+#[async_trait]
+pub trait Consumer: Send {
+    /// Waits up to `wait` for changes; at most about `max` records at a time. An empty answer is
+    /// no error.
+    async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Polled>, ConsumeError>;
+
+    /// Commits offsets with their notes. Returns when the broker has them.
+    async fn commit(&mut self, offsets: &[(Partition, Committed)]) -> Result<(), ConsumeError>;
+}
+
+/// Writes single records: dead letters, metadata.
+#[async_trait]
+pub trait Producer: Send + Sync {
+    /// Sends one record (no value = deletion) and returns when all in-sync replicas have it.
+    async fn send(
+        &self,
+        topic: Topic,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> Result<(), ProduceError>;
+}
+
+/// Reading or committing failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsumeError {
+    /// Passing: the same call may work later.
+    #[error("cannot read from Kafka: {0}")]
+    Retry(String),
+    /// The partition was given to somebody else: its records will come again there.
+    #[error("lost the partition before its offset was committed: {0}")]
+    Lost(String),
+    /// Nothing but a change of the configuration helps.
+    #[error("cannot read from Kafka: {0}")]
+    Fatal(String),
+}
+
+/// Writing a record failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProduceError {
+    /// Passing.
+    #[error("cannot write to Kafka: {0}")]
+    Retry(String),
+    /// This record will never be taken.
+    #[error("Kafka refuses the record: {0}")]
+    Refused(String),
+}

@@ -1,0 +1,227 @@
+//! Store: the read-optimized time series, one table per query.
+//!
+//! In: a [`Batch`] of rows made from decoded records. Out: the answers of the queries. Promises:
+//! every write is idempotent by its primary key, so a batch may be written again after a failure or
+//! a redelivery; `write` returns `Ok` only when every row is safe. What can go wrong: the store is
+//! away or overloaded ([`StoreError::Retry`], the caller waits and writes the batch again), the
+//! schema is not what this version needs ([`StoreError::Fatal`]).
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use weir_models::alert::{Alert, AlertState};
+use weir_models::device::{AgentStatus, Device};
+use weir_models::ident::{EventId, SeriesKey, Stream};
+
+/// One value of one series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadingRow {
+    /// The series.
+    pub key: SeriesKey,
+    /// Event time, microseconds since the Unix epoch.
+    pub ts_us: i64,
+    /// The event it came with.
+    pub id: EventId,
+    /// The value.
+    pub value: f64,
+    /// Its score, when it was scored.
+    pub score: Option<f32>,
+    /// Unit, when known.
+    pub unit: Option<String>,
+}
+
+/// One log line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogRow {
+    /// Site.
+    pub site: String,
+    /// Host as the sender names itself; the device where it has no name.
+    pub host: String,
+    /// Event time, microseconds since the Unix epoch.
+    pub ts_us: i64,
+    /// Stream of the event.
+    pub stream: Stream,
+    /// Number of the event.
+    pub seq: u64,
+    /// Device.
+    pub device: String,
+    /// Facility.
+    pub facility: Option<u8>,
+    /// Severity.
+    pub severity: Option<u8>,
+    /// Application.
+    pub app: Option<String>,
+    /// Process id.
+    pub procid: Option<String>,
+    /// Message id.
+    pub msgid: Option<String>,
+    /// Message text.
+    pub message: String,
+    /// Template id, 16 hexadecimal digits.
+    pub template: Option<String>,
+    /// Score.
+    pub score: Option<f32>,
+}
+
+/// A device was written (some) or deleted (none).
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceChange {
+    /// Site.
+    pub site: String,
+    /// Device.
+    pub device: String,
+    /// Its record.
+    pub record: Option<Device>,
+}
+
+/// Rows to write together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Values; `latest` and `series` follow from them.
+    pub readings: Vec<ReadingRow>,
+    /// Lines.
+    pub logs: Vec<LogRow>,
+    /// Alert records, for both alert tables.
+    pub alerts: Vec<Alert>,
+    /// Devices, in the order of their changes.
+    pub devices: Vec<DeviceChange>,
+    /// Heartbeats, the newest per agent wins.
+    pub agents: Vec<AgentStatus>,
+}
+
+/// A half-open range of time, `from_us <= ts_us < to_us`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeRange {
+    /// First microsecond.
+    pub from_us: i64,
+    /// First microsecond after it.
+    pub to_us: i64,
+}
+
+/// A stored value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Event time, microseconds since the Unix epoch.
+    pub ts_us: i64,
+    /// Value.
+    pub value: f64,
+    /// Score.
+    pub score: Option<f32>,
+    /// Stream of the event.
+    pub stream: Stream,
+    /// Number of the event.
+    pub seq: u64,
+}
+
+/// The newest value of a series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Latest {
+    /// Which series.
+    #[serde(flatten)]
+    pub key: SeriesKey,
+    /// Event time, microseconds since the Unix epoch.
+    pub ts_us: i64,
+    /// Value.
+    pub value: f64,
+    /// Score.
+    pub score: Option<f32>,
+    /// Unit.
+    pub unit: Option<String>,
+}
+
+/// A known series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// Which series.
+    #[serde(flatten)]
+    pub key: SeriesKey,
+    /// Unit.
+    pub unit: Option<String>,
+    /// First event time seen.
+    pub first_us: i64,
+    /// Last event time seen.
+    pub last_us: i64,
+}
+
+/// Which log lines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogQuery {
+    /// Site.
+    pub site: String,
+    /// Only this host.
+    pub host: Option<String>,
+    /// When.
+    pub range: TimeRange,
+    /// Only lines at least this severe (numerically at most this).
+    pub severity_max: Option<u8>,
+    /// Only this application.
+    pub app: Option<String>,
+    /// Only lines that contain this text, letter case ignored.
+    pub text: Option<String>,
+    /// At most so many, newest first.
+    pub limit: usize,
+}
+
+/// Which alerts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertQuery {
+    /// Site.
+    pub site: String,
+    /// Only this series (device and metric).
+    pub series: Option<(String, String)>,
+    /// When they fired.
+    pub range: TimeRange,
+    /// Only those in this state now.
+    pub state: Option<AlertState>,
+    /// At most so many, newest first.
+    pub limit: usize,
+}
+
+/// An agent as last heard of.
+pub type Agents = BTreeMap<String, AgentStatus>;
+
+/// The store's side of the promise; every implementation passes `store/conformance.rs`.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Creates or upgrades the schema by numbered migrations; doing it twice is harmless.
+    async fn migrate(&self) -> Result<Vec<String>, StoreError>;
+    /// Fails with what to do when the schema is not the one this version needs.
+    async fn check_schema(&self) -> Result<(), StoreError>;
+    /// Writes all rows. `Ok` means all are safe.
+    async fn write(&self, batch: &Batch) -> Result<(), StoreError>;
+    /// Values of one series in ascending time, at most `limit`.
+    async fn readings(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<Point>, StoreError>;
+    /// Newest values of a site.
+    async fn latest(&self, site: &str) -> Result<Vec<Latest>, StoreError>;
+    /// Known sites.
+    async fn sites(&self) -> Result<Vec<String>, StoreError>;
+    /// Known series of a site, of one device where given.
+    async fn series(&self, site: &str, device: Option<&str>) -> Result<Vec<Series>, StoreError>;
+    /// Log lines, newest first.
+    async fn logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError>;
+    /// Alerts, newest first, each once with its present state.
+    async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError>;
+    /// Known devices of a site.
+    async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError>;
+    /// Agents as last heard of.
+    async fn agents(&self) -> Result<Agents, StoreError>;
+    /// Every event id in `logs` and `readings`, for checks of small stores.
+    async fn event_ids(&self) -> Result<Vec<EventId>, StoreError>;
+}
+
+/// A store operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Passing: away, overloaded, timed out. The same call may work later.
+    #[error("the store does not answer as it should: {0}")]
+    Retry(String),
+    /// Nothing but a person helps; the message says what to do.
+    #[error("{0}")]
+    Fatal(String),
+}
