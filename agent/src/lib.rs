@@ -5,3 +5,4 @@
 //! several of them.
 
 pub mod source;
+pub mod spool;
