@@ -1,0 +1,295 @@
+//! The writing side of one lane: builders for each topic and partition, closed together as one
+//! group.
+//!
+//! In: events. Out: groups in the lane's log. Events wait in memory until [`LaneWriter::flush`];
+//! if that fails they wait on and nothing of them is lost.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use weir_models::event::Clock;
+use weir_models::ident::{EventId, Stream};
+use weir_models::wire::{BatchBuilder, Compressor, partition_for};
+
+use super::checkpoint::Checkpoint;
+use super::identity::{Found, Identity, State, boot};
+use super::log::{FrameHead, GroupBuilder, Log};
+use super::reader::LaneReader;
+use super::{Lane, LaneStats, SpoolError, clock_byte};
+
+/// A batch is closed at this many bytes before compression: one bad byte on disk costs a batch.
+const BATCH_BYTES: usize = 256 << 10;
+/// A batch is closed at this many records.
+const BATCH_RECORDS: u32 = 1_000;
+/// Idle builders that keep their memory.
+const SPARE_BUILDERS: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct LaneWriter {
+    log: Log,
+    identity: Identity,
+    state_path: PathBuf,
+    /// The ordinal of the next event.
+    next: u64,
+    /// The ordinal after the last one that Kafka has acknowledged.
+    acknowledged: Arc<AtomicU64>,
+    topics: Vec<TopicBuilders>,
+    spare: Vec<BatchBuilder>,
+    /// Batches that are closed and not written yet.
+    group: GroupBuilder,
+    /// Bytes in open builders, before compression.
+    open_bytes: usize,
+}
+
+#[derive(Debug)]
+struct TopicBuilders {
+    topic: Arc<str>,
+    /// By partition.
+    open: Vec<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    builder: BatchBuilder,
+    first: u64,
+    last: u64,
+}
+
+/// One event as the lane takes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) topic: &'a Arc<str>,
+    pub(super) partitions: u32,
+    pub(super) key: &'a [u8],
+    pub(super) ts_ms: i64,
+    pub(super) clock: Clock,
+}
+
+impl LaneWriter {
+    pub(super) fn open(
+        dir: &Path,
+        lane: Lane,
+        segment_bytes: u64,
+    ) -> Result<(LaneWriter, LaneReader), SpoolError> {
+        let mut log = Log::open(dir, segment_bytes)?;
+        let file = |name: &str| dir.join(name);
+        let checkpoint_path = file("checkpoint");
+        let checkpoint = Checkpoint::open(&checkpoint_path)
+            .map_err(|error| SpoolError::writing(&checkpoint_path, error))?;
+        let state_path = file("stream");
+        let found = Found {
+            tag: log.tag(),
+            next: log.next_ordinal(),
+            torn_bytes: log.torn_bytes(),
+            checkpoint: checkpoint.ordinal(),
+            boot: boot(),
+        };
+        log.raise_next(checkpoint.ordinal());
+        // A power cut may have brought back what was deleted.
+        log.delete_below(checkpoint.ordinal());
+        let kept = State::read(&state_path).filter(|state| state.continues(found));
+        let identity = match kept {
+            Some(state) => state.identity,
+            None => Identity::draw(log.next_ordinal()).map_err(|error| {
+                SpoolError::writing(&state_path, io::Error::other(error.to_string()))
+            })?,
+        };
+        // On disk before the first event can be published under it.
+        let state = State {
+            identity,
+            boot: found.boot,
+            closed_at: None,
+        };
+        state
+            .write(&state_path)
+            .map_err(|error| SpoolError::writing(&state_path, error))?;
+        log.set_tag(identity.tag());
+        let stream = identity.stream;
+        tracing::info!(?lane, %stream, kept = kept.is_some(), next_seq = identity.seq(log.next_ordinal()), "lane opened");
+        let acknowledged = Arc::new(AtomicU64::new(checkpoint.ordinal()));
+        let reader = LaneReader::new(
+            lane,
+            log.reader(),
+            checkpoint,
+            checkpoint_path,
+            Arc::clone(&acknowledged),
+        );
+        let writer = LaneWriter {
+            next: log.next_ordinal(),
+            log,
+            identity,
+            state_path,
+            acknowledged,
+            topics: Vec::new(),
+            spare: Vec::new(),
+            group: GroupBuilder::default(),
+            open_bytes: 0,
+        };
+        Ok((writer, reader))
+    }
+
+    pub(super) fn stream(&self) -> Stream {
+        self.identity.stream
+    }
+
+    pub(super) fn append(
+        &mut self,
+        compressor: &mut Compressor,
+        place: Place<'_>,
+        write: impl FnOnce(EventId, &mut Vec<u8>),
+    ) -> EventId {
+        let ordinal = self.next;
+        let id = EventId {
+            stream: self.identity.stream,
+            seq: self.identity.seq(ordinal),
+        };
+        let partition = partition_for(place.key, place.partitions);
+        let at = self.topic(place.topic);
+        let open = &mut self.topics[at].open;
+        let slot = partition as usize;
+        if open.len() <= slot {
+            open.resize_with(slot + 1, || None);
+        }
+        let batch = open[slot].get_or_insert_with(|| {
+            let builder = self.spare.pop().unwrap_or_default();
+            Open {
+                builder,
+                first: ordinal,
+                last: ordinal,
+            }
+        });
+        let before = batch.builder.raw_bytes();
+        batch
+            .builder
+            .push_with(place.ts_ms, Some(place.key), |out| write(id, out));
+        batch.last = ordinal;
+        self.next += 1;
+        self.open_bytes += batch.builder.raw_bytes() - before;
+        if batch.builder.raw_bytes() >= BATCH_BYTES || batch.builder.count() >= BATCH_RECORDS {
+            self.seal(compressor, place.clock, at, slot);
+        }
+        id
+    }
+
+    /// Where the builders of `topic` are.
+    fn topic(&mut self, topic: &Arc<str>) -> usize {
+        let known = self
+            .topics
+            .iter()
+            .position(|t| Arc::ptr_eq(&t.topic, topic) || t.topic == *topic);
+        known.unwrap_or_else(|| {
+            self.topics.push(TopicBuilders {
+                topic: Arc::clone(topic),
+                open: Vec::new(),
+            });
+            self.topics.len() - 1
+        })
+    }
+
+    /// Closes one batch into the group.
+    fn seal(&mut self, compressor: &mut Compressor, clock: Clock, topic: usize, partition: usize) {
+        let builders = &mut self.topics[topic];
+        let Some(mut open) = builders.open.get_mut(partition).and_then(Option::take) else {
+            return;
+        };
+        let head = FrameHead {
+            topic: Arc::clone(&builders.topic),
+            partition: partition as u32,
+            flags: clock_byte(clock),
+            first: open.first,
+            last: open.last,
+            records: open.builder.count(),
+        };
+        self.open_bytes -= open.builder.raw_bytes();
+        self.group
+            .frame(&head, |out| open.builder.finish(compressor, out));
+        if self.spare.len() < SPARE_BUILDERS {
+            self.spare.push(open.builder);
+        }
+    }
+
+    /// Closes all batches into the group.
+    pub(super) fn seal_all(&mut self, compressor: &mut Compressor, clock: Clock) {
+        for topic in 0..self.topics.len() {
+            for partition in 0..self.topics[topic].open.len() {
+                self.seal(compressor, clock, topic, partition);
+            }
+        }
+    }
+
+    /// Bytes that writing the group may take, with a new segment's header; 0 if there is nothing.
+    pub(super) fn group_bytes(&self) -> u64 {
+        const HEADER_BYTES: u64 = 128;
+        if self.group.is_empty() {
+            0
+        } else {
+            self.group.encoded_bytes() as u64 + HEADER_BYTES
+        }
+    }
+
+    /// Writes the group. If that fails it stays, and the next batches join it.
+    pub(super) fn flush(&mut self) -> Result<(), SpoolError> {
+        self.log.append(&self.group)?;
+        self.group.clear();
+        Ok(())
+    }
+
+    /// Gives back the disk that holds nothing Kafka still has to get.
+    pub(super) fn reclaim(&mut self) {
+        let acknowledged = self.acknowledged.load(Ordering::Acquire);
+        if let Err(error) = self.log.reclaim(acknowledged) {
+            tracing::warn!(%error, "segments could not be given back");
+        }
+    }
+
+    /// Syncs what Kafka does not have yet.
+    pub(super) fn sync(&mut self) -> Result<(), SpoolError> {
+        let acknowledged = self.acknowledged.load(Ordering::Acquire);
+        Ok(self.log.sync(acknowledged)?)
+    }
+
+    /// Syncs everything and notes the clean end, so that the stream may go on after a reboot.
+    pub(super) fn close(&mut self) -> Result<(), SpoolError> {
+        self.log.sync(0)?;
+        let closed_at = Some(self.log.next_ordinal());
+        let state = State {
+            identity: self.identity,
+            boot: boot(),
+            closed_at,
+        };
+        state
+            .write(&self.state_path)
+            .map_err(|error| SpoolError::writing(&self.state_path, error))
+    }
+
+    pub(super) fn pending_events(&self) -> u64 {
+        self.next - self.log.next_ordinal()
+    }
+
+    pub(super) fn pending_bytes(&self) -> u64 {
+        let group = if self.group.is_empty() {
+            0
+        } else {
+            self.group.encoded_bytes()
+        };
+        (self.open_bytes + group) as u64
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    pub(super) fn stats(&self) -> LaneStats {
+        let acknowledged = self.acknowledged.load(Ordering::Acquire);
+        LaneStats {
+            waiting_events: self.log.next_ordinal().saturating_sub(acknowledged),
+            disk_bytes: self.log.bytes(),
+            written_bytes: self.log.written_bytes(),
+            bad_frames: self.log.bad_frames(),
+            skipped_events: self.log.skipped(),
+            torn_bytes: self.log.torn_bytes(),
+        }
+    }
+}

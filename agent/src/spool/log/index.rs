@@ -1,0 +1,86 @@
+//! What the writer and the readers of a log share: which segments there are and how far they are
+//! written.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::segment::{Header, path_of};
+
+/// One segment as known to readers.
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    pub(super) header: Header,
+    /// How far the file is whole.
+    pub(super) bytes: u64,
+    /// The ordinal after the last one it holds.
+    pub(super) end: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// Oldest first.
+    pub(super) segments: VecDeque<Segment>,
+    /// The ordinal after the last one appended.
+    pub(super) next: u64,
+}
+
+impl Index {
+    pub(super) fn deletable_below(&self, ordinal: u64) -> bool {
+        self.segments.len() > 1
+            && self
+                .segments
+                .front()
+                .is_some_and(|segment| segment.end <= ordinal)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    dir: PathBuf,
+    index: Mutex<Index>,
+    /// Frames that were found damaged.
+    pub(super) bad_frames: AtomicU64,
+    /// Ordinals that could not be delivered.
+    pub(super) skipped: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(dir: PathBuf, index: Index) -> Self {
+        let index = Mutex::new(index);
+        Shared {
+            dir,
+            index,
+            bad_frames: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn delete_below(&self, ordinal: u64) -> usize {
+        let mut count = 0;
+        loop {
+            let mut index = self.lock();
+            if !index.deletable_below(ordinal) {
+                return count;
+            }
+            let Some(segment) = index.segments.pop_front() else {
+                return count;
+            };
+            drop(index);
+            let path = path_of(&self.dir, segment.header.base);
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "segment could not be deleted, delete it by hand");
+            }
+            count += 1;
+        }
+    }
+}

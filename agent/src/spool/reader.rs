@@ -1,0 +1,147 @@
+//! The reading side of one lane, for the publisher; runs beside the writer, in another task.
+//!
+//! In: the lane's log. Out: groups of ready batches, in order, from the checkpoint on. Promises:
+//! nothing is forgotten before [`LaneReader::acknowledge`]; after a restart reading begins at the
+//! first group that was not acknowledged.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use weir_models::event::Clock;
+use weir_models::ident::Stream;
+
+use super::checkpoint::Checkpoint;
+use super::identity::Identity;
+use super::log::{self, LogReader};
+use super::{Lane, SpoolError, clock_of};
+
+/// The end of a group in its lane. Positions of one lane rise, over all its streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(u64);
+
+/// Events of one flush.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Where the group ends; acknowledged once Kafka has all its frames.
+    pub end: Position,
+    /// The stream of all events in it.
+    pub stream: Stream,
+    /// Number of its first event.
+    pub first_seq: u64,
+    /// Number of its last event.
+    pub last_seq: u64,
+    /// The batches. Damaged ones are left out and counted, so there may be none; the group is to
+    /// be acknowledged all the same.
+    pub frames: Vec<Frame>,
+}
+
+/// One record batch, ready to be stamped and sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// Its partition.
+    pub partition: u32,
+    /// How far the clock could be trusted when its events were taken.
+    pub clock: Clock,
+    /// Smallest number in it.
+    pub first_seq: u64,
+    /// Largest number in it. Frames of one group interleave.
+    pub last_seq: u64,
+    /// Events in it.
+    pub records: u32,
+    /// A Kafka record batch, format v2 (`weir_models::wire`).
+    pub batch: Bytes,
+}
+
+/// Reads one lane and moves its checkpoint.
+#[derive(Debug)]
+pub struct LaneReader {
+    lane: Lane,
+    log: LogReader,
+    checkpoint: Checkpoint,
+    checkpoint_path: PathBuf,
+    acknowledged: Arc<AtomicU64>,
+}
+
+impl LaneReader {
+    pub(super) fn new(
+        lane: Lane,
+        mut log: LogReader,
+        checkpoint: Checkpoint,
+        checkpoint_path: PathBuf,
+        acknowledged: Arc<AtomicU64>,
+    ) -> Self {
+        log.seek(checkpoint.ordinal());
+        LaneReader {
+            lane,
+            log,
+            checkpoint,
+            checkpoint_path,
+            acknowledged,
+        }
+    }
+
+    /// The lane it reads.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// The next group that was flushed, `None` if there is none yet.
+    ///
+    /// # Errors
+    /// [`SpoolError`] where a file cannot be read; the place stays, so that it may be tried again.
+    /// Damage is no error.
+    pub fn next_group(&mut self) -> Result<Option<Group>, SpoolError> {
+        let Some(group) = self.log.next_group()? else {
+            return Ok(None);
+        };
+        let identity = Identity::from_tag(group.tag);
+        let frame = |frame: log::Frame| Frame {
+            topic: frame.head.topic,
+            partition: frame.head.partition,
+            clock: clock_of(frame.head.flags),
+            first_seq: identity.seq(frame.head.first),
+            last_seq: identity.seq(frame.head.last),
+            records: frame.head.records,
+            batch: frame.batch,
+        };
+        Ok(Some(Group {
+            end: Position(group.last + 1),
+            stream: identity.stream,
+            first_seq: identity.seq(group.first),
+            last_seq: identity.seq(group.last),
+            frames: group.frames.into_iter().map(frame).collect(),
+        }))
+    }
+
+    /// Goes back to the checkpoint: everything that is not acknowledged is read again.
+    pub fn rewind(&mut self) {
+        self.log.seek(self.checkpoint.ordinal());
+    }
+
+    /// Notes that Kafka has everything up to `end`, and deletes the segments that hold nothing
+    /// else. A position below the checkpoint changes nothing.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the checkpoint cannot be written; it may be tried again.
+    pub fn acknowledge(&mut self, end: Position) -> Result<(), SpoolError> {
+        let Position(ordinal) = end;
+        if ordinal > self.checkpoint.ordinal() {
+            let failed = |error| SpoolError::writing(&self.checkpoint_path, error);
+            self.checkpoint.store(ordinal).map_err(failed)?;
+            self.acknowledged.store(ordinal, Ordering::Release);
+        }
+        if self.log.deletable_below(ordinal) {
+            // Else a power cut could bring back a checkpoint that lies before what is left.
+            self.checkpoint
+                .sync()
+                .map_err(|error| SpoolError::writing(&self.checkpoint_path, error))?;
+            self.log.delete_below(self.checkpoint.ordinal());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! The writing side of the spool, owned by one task.
+//!
+//! In: events. Out: one write for each lane and flush.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use weir_models::event::Clock;
+use weir_models::ident::{EventId, Stream};
+use weir_models::wire::{Codec, Compressor};
+
+use super::lane::{LaneWriter, Place};
+use super::{Lane, LaneReader, LaneStats, SpoolConfig, SpoolError};
+
+/// So much pending makes a flush due before its time, so that memory stays small.
+const FLUSH_BYTES: u64 = 1 << 20;
+
+/// The spool. See the module for what it promises.
+#[derive(Debug)]
+pub struct Spool {
+    dir: PathBuf,
+    max_bytes: u64,
+    compressor: Compressor,
+    clock: Clock,
+    /// In the order of [`Lane::ALL`].
+    lanes: [LaneWriter; 4],
+    /// Held while the spool is open.
+    _lock: File,
+}
+
+/// What waits in memory for the next flush.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Events.
+    pub events: u64,
+    /// Bytes, partly compressed.
+    pub bytes: u64,
+}
+
+impl Spool {
+    /// Opens the spool in `dir`, which is made if need be. Answers the writer and one reader for
+    /// each lane, in the order of [`Lane::ALL`].
+    ///
+    /// # Errors
+    /// [`SpoolError::Locked`], [`SpoolError::Config`], or files that cannot be read or written;
+    /// never because of what is in them.
+    pub fn open(dir: &Path, config: &SpoolConfig) -> Result<(Spool, [LaneReader; 4]), SpoolError> {
+        config.check().map_err(SpoolError::Config)?;
+        let lock = lock(dir)?;
+        let open =
+            |lane: Lane| LaneWriter::open(&dir.join(lane.folder()), lane, config.segment_bytes);
+        let [alerts, urgent, readings, rest] = Lane::ALL;
+        let (alerts, alerts_reader) = open(alerts)?;
+        let (urgent, urgent_reader) = open(urgent)?;
+        let (readings, readings_reader) = open(readings)?;
+        let (rest, rest_reader) = open(rest)?;
+        let codec = if config.zstd_level == 0 {
+            Codec::None
+        } else {
+            Codec::Zstd
+        };
+        let spool = Spool {
+            dir: dir.to_owned(),
+            max_bytes: config.max_bytes,
+            compressor: Compressor::new(codec, config.zstd_level),
+            clock: Clock::Synced,
+            lanes: [alerts, urgent, readings, rest],
+            _lock: lock,
+        };
+        Ok((
+            spool,
+            [alerts_reader, urgent_reader, readings_reader, rest_reader],
+        ))
+    }
+
+    /// Takes an event: gives it the next number of the lane and has `write` append its JSON to the
+    /// batch for `topic` and the partition of `key` (of `partitions`). `ts_ms` is the time stamp
+    /// for Kafka, milliseconds since the Unix epoch; it must be a sane one.
+    ///
+    /// It waits in memory: only [`Spool::flush`] makes it safe.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "an event's place in Kafka has these parts, and every call names all"
+    )]
+    pub fn append(
+        &mut self,
+        lane: Lane,
+        topic: &Arc<str>,
+        partitions: u32,
+        key: &[u8],
+        ts_ms: i64,
+        write: impl FnOnce(EventId, &mut Vec<u8>),
+    ) -> EventId {
+        let place = Place {
+            topic,
+            partitions,
+            key,
+            ts_ms,
+            clock: self.clock,
+        };
+        self.lanes[lane as usize].append(&mut self.compressor, place, write)
+    }
+
+    /// The state of the clock for all events from now on; synced at first. Batches hold events of
+    /// one state only.
+    pub fn set_clock(&mut self, clock: Clock) {
+        if clock != self.clock {
+            for lane in &mut self.lanes {
+                lane.seal_all(&mut self.compressor, self.clock);
+            }
+            self.clock = clock;
+        }
+    }
+
+    /// What the next flush will write.
+    #[must_use]
+    pub fn pending(&self) -> Pending {
+        self.lanes
+            .iter()
+            .fold(Pending::default(), |sum, lane| Pending {
+                events: sum.events + lane.pending_events(),
+                bytes: sum.bytes + lane.pending_bytes(),
+            })
+    }
+
+    /// Whether so much is pending that it should be flushed before its time.
+    #[must_use]
+    pub fn flush_due(&self) -> bool {
+        self.pending().bytes >= FLUSH_BYTES
+    }
+
+    /// Writes all that is pending, each lane by one write, and shows it to the readers. Only
+    /// when this succeeds may the sources be acknowledged.
+    ///
+    /// # Errors
+    /// [`SpoolError::Full`] and [`SpoolError::NoSpace`] ([`SpoolError::is_full`]), or a write that
+    /// failed. What could not be written stays pending: stop taking input, and flush again later.
+    pub fn flush(&mut self) -> Result<(), SpoolError> {
+        let mut result = Ok(());
+        for i in 0..self.lanes.len() {
+            self.lanes[i].seal_all(&mut self.compressor, self.clock);
+            // A lane that fails must not hold up the others; the first failure is reported.
+            let flushed = self.room_for(i).and_then(|()| self.lanes[i].flush());
+            result = result.and(flushed);
+        }
+        result
+    }
+
+    /// Checks the budget for the group of a lane, and gives disk back if that helps.
+    fn room_for(&mut self, lane: usize) -> Result<(), SpoolError> {
+        let needed = self.lanes[lane].group_bytes();
+        if needed == 0 || self.disk_bytes() + needed <= self.max_bytes {
+            return Ok(());
+        }
+        for lane in &mut self.lanes {
+            lane.reclaim();
+        }
+        let used_bytes = self.disk_bytes();
+        if used_bytes + needed <= self.max_bytes {
+            return Ok(());
+        }
+        Err(SpoolError::Full {
+            path: self.dir.clone(),
+            used_bytes,
+            max_bytes: self.max_bytes,
+        })
+    }
+
+    /// Brings what was flushed and is not yet acknowledged to the disk. To be called every
+    /// `sync_ms`; costs nothing if nothing is new.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the disk refuses; try again.
+    pub fn sync(&mut self) -> Result<(), SpoolError> {
+        self.lanes.iter_mut().try_for_each(LaneWriter::sync)
+    }
+
+    /// Flushes, syncs and notes the clean end, so that the streams go on after a reboot.
+    ///
+    /// # Errors
+    /// As [`Spool::flush`] and [`Spool::sync`]. What is pending is then gone with the process; its
+    /// sources have not been acknowledged.
+    pub fn close(mut self) -> Result<(), SpoolError> {
+        let flushed = self.flush();
+        self.lanes
+            .iter_mut()
+            .try_for_each(LaneWriter::close)
+            .and(flushed)
+    }
+
+    /// The stream that `lane` writes.
+    #[must_use]
+    pub fn stream(&self, lane: Lane) -> Stream {
+        self.lanes[lane as usize].stream()
+    }
+
+    /// The counters of `lane`.
+    #[must_use]
+    pub fn stats(&self, lane: Lane) -> LaneStats {
+        self.lanes[lane as usize].stats()
+    }
+
+    /// Bytes on disk, over all lanes.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.lanes.iter().map(LaneWriter::disk_bytes).sum()
+    }
+}
+
+/// Takes the spool for this process; the system gives it back however the process ends.
+fn lock(dir: &Path) -> Result<File, SpoolError> {
+    std::fs::create_dir_all(dir).map_err(|error| SpoolError::writing(dir, error))?;
+    let path = dir.join("lock");
+    let file = File::create(&path).map_err(|error| SpoolError::writing(&path, error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(SpoolError::Locked {
+            path: dir.to_owned(),
+        }),
+        Err(error) => Err(SpoolError::writing(&path, error.into())),
+    }
+}
