@@ -81,10 +81,6 @@ impl Spool {
     /// for Kafka, milliseconds since the Unix epoch; it must be a sane one.
     ///
     /// It waits in memory: only [`Spool::flush`] makes it safe.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "an event's place in Kafka has these parts, and every call names all"
-    )]
     pub fn append(
         &mut self,
         lane: Lane,

@@ -22,6 +22,8 @@ pub struct LogReader {
     shared: Arc<Shared>,
     /// The next ordinal to deliver.
     next: u64,
+    /// Damage below this ordinal has been counted: reading again does not count it again.
+    counted: u64,
     cursor: Option<Cursor>,
 }
 
@@ -38,6 +40,7 @@ impl LogReader {
         LogReader {
             shared,
             next: 0,
+            counted: 0,
             cursor: None,
         }
     }
@@ -146,9 +149,11 @@ impl LogReader {
         }
     }
 
-    fn group(&self, head: Head, tag: Tag, body: &Bytes) -> Group {
+    fn group(&mut self, head: Head, tag: Tag, body: &Bytes) -> Group {
         let (group, bad_frames, missing) = head.frames(tag, body);
-        if bad_frames > 0 {
+        let read_before = group.last < self.counted;
+        self.counted = self.counted.max(group.last + 1);
+        if bad_frames > 0 && !read_before {
             self.shared.bad_frames.fetch_add(bad_frames, Relaxed);
             self.shared.skipped.fetch_add(missing, Relaxed);
             let dir = self.shared.dir().display();
@@ -160,13 +165,14 @@ impl LogReader {
 
     /// Moves on to `ordinal`; what lies between is missing.
     fn skip_to(&mut self, ordinal: u64, reason: &str) {
-        if ordinal > self.next {
-            let missing = ordinal - self.next;
+        let missing = ordinal.saturating_sub(self.next.max(self.counted));
+        if missing > 0 {
             self.shared.skipped.fetch_add(missing, Relaxed);
             let dir = self.shared.dir().display();
-            tracing::warn!(%dir, first = self.next, missing, "{reason}");
-            self.next = ordinal;
+            tracing::warn!(%dir, first = ordinal - missing, missing, "{reason}");
+            self.counted = ordinal;
         }
+        self.next = self.next.max(ordinal);
     }
 }
 

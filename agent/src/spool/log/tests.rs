@@ -174,7 +174,14 @@ fn a_flipped_byte_costs_what_it_touches() {
     for at in 0..length {
         flip(&first, at);
         let log = Log::open(dir.path(), SEGMENT_BYTES).unwrap();
-        let read = rest(&mut log.reader());
+        let mut reader = log.reader();
+        let read = rest(&mut reader);
+        reader.seek(0);
+        assert_eq!(
+            rest(&mut reader),
+            read,
+            "reading again counts nothing twice"
+        );
         let missing: Vec<u64> = evens(0, 40)
             .into_iter()
             .filter(|first| !read.contains(first))
