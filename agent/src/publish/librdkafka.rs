@@ -20,7 +20,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
-use weir_models::wire::BatchView;
+use weir_models::wire::{BatchView, MAX_RAW_BYTES};
 
 use super::{Followed, PublishError, Refused, Transport, TransportStatus};
 use crate::spool::Group;
@@ -266,9 +266,8 @@ fn unpack(group: &Group) -> Result<Vec<Sending>, PublishError> {
     for frame in &group.frames {
         let unreadable = |error| PublishError(format!("unreadable batch in the spool: {error}"));
         let (batch, _) = BatchView::parse(&frame.batch).map_err(unreadable)?;
-        let records = batch.records().map_err(unreadable)?;
-        for record in &records {
-            let record = record.map_err(unreadable)?;
+        let records = batch.records(MAX_RAW_BYTES).map_err(unreadable)?;
+        for record in records.iter() {
             out.push(Sending {
                 topic: frame.topic.clone(),
                 ts_ms: record.ts_ms,
