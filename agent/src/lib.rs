@@ -1,1 +1,3 @@
-//! placeholder
+//! Edge agent.
+
+pub mod parse;
