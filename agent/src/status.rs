@@ -82,9 +82,7 @@ pub struct Status {
 impl Status {
     /// How the spool fares now; none once the pipeline has ended.
     pub async fn report(&self) -> Option<Report> {
-        let (answer, report) = oneshot::channel();
-        self.ask.send(answer).await.ok()?;
-        report.await.ok()
+        crate::pipeline::report(&self.ask).await
     }
 }
 

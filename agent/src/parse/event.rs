@@ -23,7 +23,7 @@ use super::{Limits, Reading, Zone, text};
 use crate::clock;
 use crate::config::Config;
 use crate::enrich::Enricher;
-use crate::source::{Format, Labels, Raw, Source};
+use crate::source::{Format, Labels, Raw, Source, TimeUnit};
 
 /// Device of a payload that names none and came from nowhere.
 const NO_DEVICE: &str = "unknown";
@@ -65,7 +65,7 @@ impl Parser {
         let mut sources = Vec::new();
         for source in config.source.settings() {
             let zone = match &source.zone {
-                None => Zone::default(),
+                None => Zone::local(),
                 Some(name) => name
                     .parse()
                     .map_err(|error| format!("source `{}`: {error}", source.name))?,
@@ -113,7 +113,7 @@ impl Parser {
             }
             Format::Line => {
                 let mut fields = Cow::Borrowed(&settings.line);
-                if let Some(precision) = labels.precision
+                if let Some(precision) = labels.time_unit.map(precision_of)
                     && precision != fields.precision
                 {
                     fields.to_mut().precision = precision;
@@ -220,6 +220,15 @@ impl Enriched {
     }
 }
 
+fn precision_of(unit: TimeUnit) -> Precision {
+    match unit {
+        TimeUnit::Nanoseconds => Precision::Ns,
+        TimeUnit::Microseconds => Precision::Us,
+        TimeUnit::Milliseconds => Precision::Ms,
+        TimeUnit::Seconds => Precision::S,
+    }
+}
+
 /// Stands for a time that the payload does not tell.
 const UNKNOWN_TIME: i64 = i64::MIN;
 
@@ -255,7 +264,7 @@ fn raw_event(dialect: &'static str, reason: &'static str) -> Event {
 fn log_event(read: &Syslog<'_>) -> Event {
     let own = |text: Option<&str>| text.map(str::to_owned);
     let mut sd = StructuredData::new();
-    for element in &read.sd {
+    for element in read.sd.elements() {
         let params = sd.entry(element.id.to_owned()).or_default();
         for (name, value) in element.params() {
             params.insert(name.to_owned(), value.into_owned());

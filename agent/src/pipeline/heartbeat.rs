@@ -12,6 +12,7 @@ use weir_models::device::AgentStatus;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
+use crate::source::stopping;
 use crate::clock;
 use crate::config::Config;
 use crate::status::{Counters, Status};
@@ -43,14 +44,14 @@ impl Heartbeat {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopping(&mut stop) => return,
                 _ = tick.tick() => {}
             }
             let Some(beat) = self.beat().await else { continue };
             let json = serde_json::to_vec(&beat).unwrap_or_default();
             let send = self.status.transport.send(&self.topic, self.agent.as_bytes(), &json);
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopping(&mut stop) => return,
                 // Not while the next one is due: Kafka may be away for days.
                 sent = tokio::time::timeout(Duration::from_secs(self.every_s), send) => match sent {
                     Ok(Ok(())) => {}

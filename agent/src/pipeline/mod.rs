@@ -111,7 +111,7 @@ pub async fn start(
         ask: ask.clone(),
     };
     let status = serve(&config.status.listen, status_of.clone()).await?;
-    let sources = source::start(&config.source, &data_dir, inputs, sources_stopped).await?;
+    let sources = source::start(&config.source, &data_dir, inputs, sources_stopped)?;
 
     let shared = Shared {
         table: table.clone(),
@@ -174,7 +174,7 @@ fn spawn_lanes(
 impl Agent {
     /// The bound address of each listening source, by name.
     #[must_use]
-    pub fn addresses(&self) -> BTreeMap<String, SocketAddr> {
+    pub fn addresses(&self) -> &BTreeMap<String, SocketAddr> {
         self.sources.addresses()
     }
 
@@ -192,9 +192,7 @@ impl Agent {
 
     /// How the spool fares now; none once the pipeline has ended.
     pub async fn report(&self) -> Option<Report> {
-        let (answer, report) = oneshot::channel();
-        self.ask.send(answer).await.ok()?;
-        report.await.ok()
+        report(&self.ask).await
     }
 
     /// Returns when all sources have ended by themselves (standard input was read to its end) and
@@ -202,23 +200,43 @@ impl Agent {
     pub async fn finished(&mut self) {
         // An error means that the sender is gone: ended as well.
         let _ = (&mut self.worker).await;
-        while self.report().await.is_some_and(|report| report.waiting() > 0) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        drained(&self.ask).await;
+    }
+
+    /// Returns when Kafka has everything that the sources were told is safe.
+    pub async fn drained(&self) {
+        drained(&self.ask).await;
     }
 
     /// Stops: sources first, then what they brought is flushed, then the lanes have a few seconds.
     /// What Kafka does not have by then stays in the spool.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         let _ = self.stop_sources.send(true);
         self.sources.stopped().await;
-        let _ = tokio::time::timeout(DRAIN, self.finished()).await;
+        let end = async {
+            let _ = self.worker.await;
+            drained(&self.ask).await;
+        };
+        let _ = tokio::time::timeout(DRAIN, end).await;
         let _ = self.stop_rest.send(true);
         for task in self.tasks {
             // A task that panicked has told so already.
             let _ = task.await;
         }
         tracing::info!("agent has stopped");
+    }
+}
+
+/// Asks the pipeline how the spool fares; none once it has ended.
+pub(crate) async fn report(ask: &mpsc::Sender<oneshot::Sender<Report>>) -> Option<Report> {
+    let (answer, report) = oneshot::channel();
+    ask.send(answer).await.ok()?;
+    report.await.ok()
+}
+
+async fn drained(ask: &mpsc::Sender<oneshot::Sender<Report>>) {
+    while report(ask).await.is_some_and(|report| report.waiting() > 0) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

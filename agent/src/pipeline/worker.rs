@@ -17,6 +17,7 @@ use weir_models::metric;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
+use crate::source::stopping;
 use crate::clock;
 use crate::config::Config;
 use crate::enrich::{Enricher, Table};
@@ -141,7 +142,7 @@ impl Worker {
                 () = at(timers.flush_at) => self.flush(&mut timers),
                 () = at(timers.sync_at) => self.sync(&mut timers),
                 Some(answer) = asked.recv() => drop(answer.send(self.report())),
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopping(&mut stop) => return,
             }
             if self.spool.flush_due() && !timers.blocked {
                 self.flush(&mut timers);
@@ -156,7 +157,7 @@ impl Worker {
                 () = at(timers.flush_at) => self.flush(&mut timers),
                 () = at(timers.sync_at) => self.sync(&mut timers),
                 Some(answer) = asked.recv() => drop(answer.send(self.report())),
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopping(&mut stop) => return,
             }
         }
     }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
@@ -86,6 +86,8 @@ impl ClientContext for Context {
         self.0.tell(Some(format!("{reason}; {advice}")));
     }
 }
+
+impl ConsumerContext for Context {}
 
 type Inner = FutureProducer<Context>;
 
@@ -268,6 +270,7 @@ fn unpack(group: &Group) -> Result<Vec<Sending>, PublishError> {
         let (batch, _) = BatchView::parse(&frame.batch).map_err(unreadable)?;
         let records = batch.records(MAX_RAW_BYTES).map_err(unreadable)?;
         for record in records.iter() {
+            let record = record.map_err(unreadable)?;
             out.push(Sending {
                 topic: frame.topic.clone(),
                 ts_ms: record.ts_ms,
