@@ -130,6 +130,10 @@ impl Parser {
         {
             log.message = String::from_utf8_lossy(bytes).into_owned();
         }
+        if raw.cut {
+            event.parse = event.parse.max(ParseState::Partial);
+            event.parse_reason.get_or_insert(Cow::Borrowed("only a part of what was sent"));
+        }
         self.complete(&mut event, source, peer, labels, raw.received_us);
         if settings.keep_raw {
             event.raw = Some(RawBytes(bytes.clone()));
