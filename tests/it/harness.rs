@@ -99,9 +99,9 @@ fn a_private_kafka_keeps_its_data_through_a_kill() {
 /// What keeps a killed test run from leaving services behind: the pipe ends, the service ends.
 #[test]
 fn a_service_ends_when_its_holder_is_gone() {
-    // A holder that is killed, as the process of the tests may be.
+    // The holder is a process that has only the pipe, and is killed as the tests may be.
     let script = format!(
-        "sleep 1000 | {}/tests/services/hold kafka {}",
+        "exec 3> >(exec setsid {}/tests/services/hold kafka {}); exec sleep 1000",
         weir_tests::root().display(),
         unique("hold"),
     );
@@ -110,11 +110,7 @@ fn a_service_ends_when_its_holder_is_gone() {
     let line = holder.wait_line("KAFKA_DIR=", SOON);
     let folder = line.strip_prefix("KAFKA_DIR=").unwrap();
     assert!(Path::new(folder).exists());
-    let sleeper = format!("{}", holder.pid());
-    Launch::tool("pkill")
-        .args(["-KILL", "-P", &sleeper, "sleep"])
-        .run(SOON)
-        .ok();
+    holder.kill9();
     wait_for("the service's folder to be there", false, SOON, || {
         Path::new(folder).exists()
     });
@@ -296,4 +292,11 @@ fn a_run_gives_output_and_status() {
         ("in\n", "oops\n")
     );
     assert_eq!(finished.status.code(), Some(3));
+}
+
+#[test]
+fn our_programs_are_built_from_this_source() {
+    for name in ["weir", "weir-agent", "weir-sink"] {
+        Launch::ours(name).arg("--help").run(SOON).ok();
+    }
 }

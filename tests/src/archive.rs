@@ -99,3 +99,59 @@ fn value(field: &Field) -> Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, BinaryArray, Float64Array, Int64Array, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    fn write(file: &Path, seq: i64) {
+        let columns: [(&str, ArrayRef); 4] = [
+            ("seq", Arc::new(Int64Array::from(vec![seq, seq + 1]))),
+            ("site", Arc::new(StringArray::from(vec![Some("a"), None]))),
+            ("v", Arc::new(Float64Array::from(vec![1.5, -2.0]))),
+            (
+                "raw",
+                Arc::new(BinaryArray::from(vec![&b"text"[..], &b"\xff\x00"[..]])),
+            ),
+        ];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true)));
+        let batch = batch.unwrap();
+        let mut writer = ArrowWriter::try_new(File::create(file).unwrap(), batch.schema(), None);
+        let writer = writer.as_mut().unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn rows_of_all_objects_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("t")).unwrap();
+        write(&folder.path().join("t/t-0-2.parquet"), 2);
+        write(&folder.path().join("t/t-0-0.parquet"), 0);
+        fs::write(folder.path().join("t/t-0-0.json"), "{}").unwrap();
+        let rows = parquet_rows(folder.path());
+        let seqs: Vec<&Value> = rows.iter().map(|r| &r.row["seq"]).collect();
+        assert_eq!(seqs, [0, 1, 2, 3]);
+        assert_eq!(rows[0].object, Path::new("t/t-0-0.parquet"));
+        let first = json!({"seq": 0, "site": "a", "v": 1.5, "raw": "text"});
+        assert_eq!(Value::Object(rows[0].row.clone()), first);
+        let second = json!({"seq": 1, "site": null, "v": -2.0, "raw": [255, 0]});
+        assert_eq!(Value::Object(rows[1].row.clone()), second);
+    }
+
+    #[test]
+    #[should_panic(expected = "t-0-0.parquet")]
+    fn a_cut_object_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t-0-0.parquet");
+        write(&file, 0);
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() - 9]).unwrap();
+        parquet_rows(folder.path());
+    }
+}

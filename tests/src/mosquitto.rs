@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::paths::tool;
 use crate::{Launch, Program, free_port};
 
 /// A mosquitto of the test's own, on loopback. It keeps sessions and messages on disk, so that
@@ -72,6 +73,10 @@ impl Mosquitto {
 
     fn client(&self, name: &str, topic: &str, qos: u8) -> Launch {
         let (port, qos) = (self.port.to_string(), qos.to_string());
-        Launch::tool(name).args(["-h", "127.0.0.1", "-p", &port, "-q", &qos, "-t", topic])
+        // By the line: into a pipe it would write by the block, and a line could wait for ever.
+        let launch = Launch::at(name, tool(&["stdbuf"]))
+            .arg("-oL")
+            .arg(tool(&[name]));
+        launch.args(["-h", "127.0.0.1", "-p", &port, "-q", &qos, "-t", topic])
     }
 }

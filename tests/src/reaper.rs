@@ -4,12 +4,12 @@
 //! pipe when this process ends, and the reaper kills what is then still open.
 
 use std::io::Write;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::paths::root;
 
-static PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
+static REAPER: OnceLock<Mutex<Child>> = OnceLock::new();
 
 /// Says that the process `pid`, which leads a session of its own, was started.
 pub(crate) fn watch(pid: u32) {
@@ -22,16 +22,17 @@ pub(crate) fn forget(pid: u32) {
 }
 
 fn tell(line: &str) {
-    let pipe = PIPE.get_or_init(|| {
-        let mut child = Command::new("setsid")
+    let reaper = REAPER.get_or_init(|| {
+        let child = Command::new("setsid")
             .arg(root().join("tests/services/reaper"))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .expect("the reaper needs `setsid`: run `cargo dev tools`");
-        Mutex::new(child.stdin.take().unwrap())
+        Mutex::new(child)
     });
-    let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut reaper = reaper.lock().unwrap_or_else(PoisonError::into_inner);
+    let pipe = reaper.stdin.as_mut().unwrap();
     pipe.write_all(line.as_bytes())
         .expect("the reaper has ended");
 }
