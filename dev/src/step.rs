@@ -24,7 +24,10 @@ impl Steps {
         let start = Instant::now();
         let outcome = work();
         let seconds = start.elapsed().as_secs_f64();
-        let word = if outcome.is_ok() { "ok" } else { "FAILED" };
+        let good = outcome
+            .as_ref()
+            .is_ok_and(|t| t.as_ref().is_none_or(|t| t.failed == 0));
+        let word = if good { "ok" } else { "FAILED" };
         println!("{word:>8}  {name:<10} {seconds:7.1} s");
         match outcome {
             Ok(None) => {}

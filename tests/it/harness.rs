@@ -117,14 +117,21 @@ fn a_service_ends_when_its_holder_is_gone() {
 }
 
 #[test]
-fn the_reaper_kills_what_is_open() {
+fn the_reaper_kills_what_is_open_and_removes_the_folder() {
     let mut open = Launch::tool("sleep").arg("1000").start();
     let mut closed = Launch::tool("sleep").arg("1000").start();
+    let folder = weir_tests::temp_dir("reaped");
+    std::fs::write(folder.path().join("file"), "left").unwrap();
     let reaper = Launch::at("reaper", weir_tests::root().join("tests/services/reaper"));
     let (a, b) = (open.pid(), closed.pid());
-    reaper.stdin(format!("+{a}\n+{b}\n-{b}\n")).run(SOON).ok();
+    reaper
+        .arg(folder.path())
+        .stdin(format!("+{a}\n+{b}\n-{b}\n"))
+        .run(SOON)
+        .ok();
     assert!(!open.wait_exit(SOON).success());
     assert_eq!(closed.try_status(), None);
+    assert!(!folder.path().exists());
 }
 
 #[test]
@@ -166,7 +173,7 @@ fn chromium_opens_reads_and_clicks() {
             .any(|line| line.starts_with("SEVERE") && line.contains("dry"))
     );
 
-    let folder = tempfile::tempdir().unwrap();
+    let folder = weir_tests::temp_dir("picture");
     let picture = folder.path().join("page.png");
     browser.screenshot(&picture);
     assert!(std::fs::read(&picture).unwrap().starts_with(b"\x89PNG"));

@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn rows_of_all_objects_in_order() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::temp_dir("archive");
         fs::create_dir(folder.path().join("t")).unwrap();
         write(&folder.path().join("t/t-0-2.parquet"), 2);
         write(&folder.path().join("t/t-0-0.parquet"), 0);
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "t-0-0.parquet")]
     fn a_cut_object_fails() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::temp_dir("archive");
         let file = folder.path().join("t-0-0.parquet");
         write(&file, 0);
         let bytes = fs::read(&file).unwrap();

@@ -45,3 +45,11 @@ pub use wait::{free_port, wait_for, wait_until};
 pub fn long() -> bool {
     std::env::var_os("WEIR_TEST_LONG").is_some_and(|v| v == "1")
 }
+
+/// A temporary folder that is removed when dropped, and at the latest with the test process.
+pub fn temp_dir(name: &str) -> tempfile::TempDir {
+    tempfile::Builder::new()
+        .prefix(&format!("{name}-"))
+        .tempdir_in(reaper::folder())
+        .unwrap()
+}
