@@ -44,10 +44,7 @@ impl Launch {
 
     /// The program in that file.
     pub fn at(name: &str, program: PathBuf) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix(&format!("weir-{name}-"))
-            .tempdir()
-            .unwrap();
+        let dir = crate::temp_dir(name);
         Self {
             name: name.to_string(),
             program,
