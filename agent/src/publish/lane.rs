@@ -111,3 +111,6 @@ fn jittered(wait: Duration) -> Duration {
     let random = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
     wait.mul_f64(0.5 + random / 2.0)
 }
+
+#[cfg(test)]
+mod tests;
