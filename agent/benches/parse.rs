@@ -38,31 +38,21 @@ fn syslog_messages(c: &mut Criterion) {
     for (name, message) in SYSLOG {
         group.bench_with_input(BenchmarkId::new("weir", name), message, |b, message| {
             b.iter(|| {
-                syslog::parse(
-                    black_box(message.as_bytes()),
-                    RECEIVED_US,
-                    &Zone::UTC,
-                    &limits,
+                syslog::parse(black_box(message.as_bytes()), RECEIVED_US, &Zone::UTC, &limits)
+            });
+        });
+        group.bench_with_input(BenchmarkId::new("syslog_loose", name), message, |b, message| {
+            // A datagram is bytes: both begin there.
+            b.iter(|| {
+                let text = std::str::from_utf8(black_box(message.as_bytes())).unwrap_or_default();
+                syslog_loose::parse_message_with_year_tz(
+                    text,
+                    |_| 2026,
+                    Some(chrono::Utc),
+                    syslog_loose::Variant::Either,
                 )
             });
         });
-        group.bench_with_input(
-            BenchmarkId::new("syslog_loose", name),
-            message,
-            |b, message| {
-                // A datagram is bytes: both begin there.
-                b.iter(|| {
-                    let text =
-                        std::str::from_utf8(black_box(message.as_bytes())).unwrap_or_default();
-                    syslog_loose::parse_message_with_year_tz(
-                        text,
-                        |_| 2026,
-                        Some(chrono::Utc),
-                        syslog_loose::Variant::Either,
-                    )
-                });
-            },
-        );
     }
     group.bench_with_input(
         BenchmarkId::new("weir", "rfc3164_iana_zone"),
@@ -89,13 +79,8 @@ fn readings(c: &mut Criterion) {
         b.iter(|| json::parse(black_box(payload), &fields, &Zone::UTC, &limits))
     });
     let text = b"weather,location=us-midwest,host=d1 temperature=82.5,humidity=71i,ok=t 1465839830100400200";
-    let rule = line::LineFields {
-        device: Some("host".to_owned()),
-        ..line::LineFields::default()
-    };
-    group.bench_function("line", |b| {
-        b.iter(|| line::parse(black_box(text), &rule, &limits))
-    });
+    let rule = line::LineFields { device: Some("host".to_owned()), ..line::LineFields::default() };
+    group.bench_function("line", |b| b.iter(|| line::parse(black_box(text), &rule, &limits)));
     group.finish();
 }
 

@@ -1,11 +1,7 @@
 //! What the spool costs an event: append, flush of 1,000, read back, acknowledge. The events are
 //! JSON log lines of about 300 bytes. No sync, as between two deadlines.
 
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    reason = "a bench fails by panicking"
-)]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::hint::black_box;
 use std::io::Write as _;
@@ -36,10 +32,7 @@ fn spool(c: &mut Criterion) {
     group.throughput(Throughput::Elements(EVENTS));
     for (name, zstd_level) in [("zstd_1", 1), ("uncompressed", 0)] {
         let dir = tempfile::tempdir().unwrap();
-        let config = SpoolConfig {
-            zstd_level,
-            ..SpoolConfig::default()
-        };
+        let config = SpoolConfig { zstd_level, ..SpoolConfig::default() };
         let (mut spool, [_, _, _, mut reader]) = Spool::open(dir.path(), &config).unwrap();
         let topic: Arc<str> = "weir.logs".into();
         let mut events = 0;
@@ -67,15 +60,9 @@ fn spool(c: &mut Criterion) {
             });
         });
         let written = spool.stats(Lane::Rest).written_bytes;
-        #[expect(
-            clippy::print_stderr,
-            reason = "the figure belongs to the bench's output"
-        )]
+        #[expect(clippy::print_stderr, reason = "the figure belongs to the bench's output")]
         {
-            eprintln!(
-                "spool/{name}: {} bytes written an event",
-                written / events.max(1)
-            );
+            eprintln!("spool/{name}: {} bytes written an event", written / events.max(1));
         }
     }
     group.finish();

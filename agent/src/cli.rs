@@ -100,10 +100,8 @@ fn load(file: &str) -> Result<Config, String> {
 
 fn run(config: Config) -> ExitCode {
     // Two threads: one waits for sockets while the other writes to Kafka; the stages have their own.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run_until_signal(config)),
         Err(error) => Err(format!("cannot start the runtime: {error}")),
@@ -139,8 +137,7 @@ async fn run_until_signal(config: Config) -> Result<(), String> {
 fn transport(config: &Config) -> Result<Arc<dyn Transport>, String> {
     let password = config.kafka_password()?;
     let settings = config.kafka.librdkafka_settings(password.as_ref());
-    let transport =
-        crate::publish::Librdkafka::new(settings).map_err(|error| error.to_string())?;
+    let transport = crate::publish::Librdkafka::new(settings).map_err(|error| error.to_string())?;
     Ok(Arc::new(transport))
 }
 

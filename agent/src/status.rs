@@ -88,7 +88,9 @@ impl Status {
 
 /// The status address is not to be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on `{listen}` for metrics and health: {source}; set `status.listen` to a free address, or to \"\" to do without")]
+#[error(
+    "cannot listen on `{listen}` for metrics and health: {source}; set `status.listen` to a free address, or to \"\" to do without"
+)]
 pub struct StatusError {
     listen: String,
     source: std::io::Error,

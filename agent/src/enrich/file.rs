@@ -42,8 +42,8 @@ pub fn read_devices(path: &Path, site: &str) -> Result<Vec<Device>, FileError> {
         .map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
     let is_json = text.trim_start().starts_with(['{', '[']);
     let parsed = if is_json { parse_json(&text) } else { parse_csv(&text) };
-    let mut devices = parsed
-        .map_err(|(line, reason)| FileError::Line { file: name.clone(), line, reason })?;
+    let mut devices =
+        parsed.map_err(|(line, reason)| FileError::Line { file: name.clone(), line, reason })?;
     for device in &mut devices {
         if device.site.is_empty() {
             site.clone_into(&mut device.site);

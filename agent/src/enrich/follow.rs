@@ -13,8 +13,8 @@ use weir_models::device::Device;
 use weir_models::time::now_us;
 
 use super::{Table, Update, read_devices};
-use crate::source::stopping;
 use crate::publish::Followed;
+use crate::source::stopping;
 
 /// Most updates in one transaction; keeps the memory of the first load bounded.
 const TRANSACTION_UPDATES_MAX: usize = 2_000;

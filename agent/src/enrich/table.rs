@@ -29,7 +29,9 @@ pub enum Update {
 
 /// The table could not be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("metadata cache `{path}`: {source}; check the disk under it, or delete the file: it is fetched anew")]
+#[error(
+    "metadata cache `{path}`: {source}; check the disk under it, or delete the file: it is fetched anew"
+)]
 pub struct TableError {
     path: PathBuf,
     #[source]
@@ -55,9 +57,10 @@ impl Table {
         let open = || Database::builder().set_cache_size(CACHE_BYTES).create(path);
         let db = match open() {
             Ok(db) => db,
-            Err(damaged @ (redb::DatabaseError::Storage(_) | redb::DatabaseError::UpgradeRequired(_)))
-                if path.exists() =>
-            {
+            Err(
+                damaged @ (redb::DatabaseError::Storage(_)
+                | redb::DatabaseError::UpgradeRequired(_)),
+            ) if path.exists() => {
                 let aside = path.with_extension("broken");
                 tracing::error!(path = %path.display(), aside = %aside.display(), error = %damaged,
                     "the metadata cache is damaged: put aside, and fetched anew");
@@ -159,7 +162,10 @@ impl Table {
                         let json = serde_json::to_vec(&device).unwrap_or_default();
                         devices.insert(key.as_str(), json.as_slice())?;
                         for alias in &device.aliases {
-                            aliases.insert(format!("{}/{alias}", device.site).as_str(), key.as_str())?;
+                            aliases.insert(
+                                format!("{}/{alias}", device.site).as_str(),
+                                key.as_str(),
+                            )?;
                         }
                     }
                     Update::Delete(_) => {
@@ -245,7 +251,9 @@ fn bounded(device: &Device) -> Device {
     let mut device = device.clone();
     device.aliases.retain(|alias| alias.len() <= NAME_BYTES_MAX);
     device.aliases.truncate(META_ENTRIES_MAX);
-    device.meta.retain(|name, value| name.len() <= NAME_BYTES_MAX && value.len() <= 4 * NAME_BYTES_MAX);
+    device
+        .meta
+        .retain(|name, value| name.len() <= NAME_BYTES_MAX && value.len() <= 4 * NAME_BYTES_MAX);
     while device.meta.len() > META_ENTRIES_MAX {
         device.meta.pop_last();
     }

@@ -106,11 +106,19 @@ fn files_are_csv_or_json() {
 
 #[test]
 fn a_bad_line_refuses_the_file_and_is_named() {
-    check_file("device,line\npump\n", expect!["metadata file `FILE`, line 2: 1 cells, but the header has 2"]);
-    check_file("name\npump\n", expect!["metadata file `FILE`, line 1: the header needs a column `device`"]);
+    check_file(
+        "device,line\npump\n",
+        expect!["metadata file `FILE`, line 2: 1 cells, but the header has 2"],
+    );
+    check_file(
+        "name\npump\n",
+        expect!["metadata file `FILE`, line 1: the header needs a column `device`"],
+    );
     check_file("device\n\"pump\n", expect!["metadata file `FILE`, line 2: a quote is not closed"]);
     check_file(
         "{\"site\":\"b\",\"devise\":\"pump\"}\n",
-        expect!["metadata file `FILE`, line 1: unknown field `devise`, expected one of `site`, `device`, `aliases`, `meta`, `units`, `updated_us` at line 1 column 20"],
+        expect![
+            "metadata file `FILE`, line 1: unknown field `devise`, expected one of `site`, `device`, `aliases`, `meta`, `units`, `updated_us` at line 1 column 20"
+        ],
     );
 }

@@ -142,14 +142,18 @@ impl Rule {
     pub fn check(&self) -> Result<(), String> {
         let at = format!("filter rule `{}`", self.name);
         if (self.action == Action::Sample) != self.keep_one_in.is_some() {
-            return Err(format!("{at}: `keep_one_in` belongs to the action `sample`, and only there"));
+            return Err(format!(
+                "{at}: `keep_one_in` belongs to the action `sample`, and only there"
+            ));
         }
         if self.keep_one_in == Some(0) {
             return Err(format!("{at}: `keep_one_in` must be at least 1"));
         }
         let of_log = self.host.is_some() || self.app.is_some() || self.message.is_some();
         if self.metric.is_some() && (of_log || self.severity_at_least.is_some()) {
-            return Err(format!("{at}: `metric` is of readings, `host`, `app`, `severity_at_least` and `message` of logs; no event has both"));
+            return Err(format!(
+                "{at}: `metric` is of readings, `host`, `app`, `severity_at_least` and `message` of logs; no event has both"
+            ));
         }
         Ok(())
     }

@@ -66,9 +66,9 @@ impl Parser {
         for source in config.source.settings() {
             let zone = match &source.zone {
                 None => Zone::local(),
-                Some(name) => name
-                    .parse()
-                    .map_err(|error| format!("source `{}`: {error}", source.name))?,
+                Some(name) => {
+                    name.parse().map_err(|error| format!("source `{}`: {error}", source.name))?
+                }
             };
             sources.push(Settings {
                 zone,

@@ -17,7 +17,7 @@ mod read;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{Limits, ParseState, Reading, Zone, clip, stamp};
+use super::{Limits, Reading, Zone, clip, stamp};
 use read::{Leaf, Reader, Visit};
 
 /// Unit or form of the time in a payload.
@@ -66,16 +66,8 @@ pub fn parse<'a>(input: &'a [u8], fields: &'a Fields, zone: &Zone, limits: &Limi
     let Ok(text) = std::str::from_utf8(input) else {
         return Reading::raw("not UTF-8");
     };
-    let text = text
-        .strip_prefix('\u{feff}')
-        .unwrap_or(text)
-        .trim_end_matches('\0');
-    let mut mapper = Mapper {
-        out: Reading::default(),
-        fields,
-        zone,
-        limits,
-    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end_matches('\0');
+    let mut mapper = Mapper { out: Reading::default(), fields, zone, limits };
     match Reader::new(text, limits).read(&mut mapper) {
         Ok(()) => mapper.out,
         Err(fault) => Reading::raw(fault.to_string()),
@@ -104,23 +96,14 @@ impl<'a> Visit<'a> for Mapper<'a, '_> {
             };
             match name {
                 None => self.out.complain(|| {
-                    format!(
-                        "`{}` names nothing: it is no text and no number",
-                        clip(path)
-                    )
-                    .into()
+                    format!("`{}` names nothing: it is no text and no number", clip(path)).into()
                 }),
                 Some(name) if is(&self.fields.device) => self.out.device = Some(name),
                 Some(name) => self.out.site = Some(name),
             }
             return;
         }
-        if self
-            .fields
-            .ignore
-            .iter()
-            .any(|ignored| within(path, ignored).is_some())
-        {
+        if self.fields.ignore.iter().any(|ignored| within(path, ignored).is_some()) {
             return;
         }
         let name = match &self.fields.values {
@@ -254,9 +237,7 @@ fn fits_float(digits: &str) -> bool {
 /// `NaN` and infinities as strings, in the spellings of common languages.
 fn spells_no_number(text: &str) -> bool {
     let unsigned = text.trim_start_matches(['+', '-']);
-    ["nan", "inf", "infinity"]
-        .iter()
-        .any(|word| unsigned.eq_ignore_ascii_case(word))
+    ["nan", "inf", "infinity"].iter().any(|word| unsigned.eq_ignore_ascii_case(word))
 }
 
 /// `digits` times ten to the `exponent`, rounded down to an integer, by its digits.
@@ -288,17 +269,9 @@ fn scaled(digits: &str, exponent: i32) -> Option<i64> {
             number = number.checked_mul(10)?;
         }
     }
-    Some(if negative {
-        -number - i64::from(cut)
-    } else {
-        number
-    })
+    Some(if negative { -number - i64::from(cut) } else { number })
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 mod tests;

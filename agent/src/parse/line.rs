@@ -46,12 +46,7 @@ pub struct LineFields {
 
 impl Default for LineFields {
     fn default() -> Self {
-        Self {
-            device: None,
-            site: None,
-            precision: Precision::Ns,
-            measurement_in_name: true,
-        }
+        Self { device: None, site: None, precision: Precision::Ns, measurement_in_name: true }
     }
 }
 
@@ -69,21 +64,14 @@ pub(super) const EXACT_INTEGERS: u64 = 1 << 53;
 
 /// Reads one line. Never fails; `None` for an empty line and for a comment (`#`).
 pub fn parse<'a>(input: &'a [u8], fields: &LineFields, limits: &Limits) -> Option<Line<'a>> {
-    let end = input
-        .iter()
-        .rposition(|b| !b.is_ascii_whitespace() && *b != 0)
-        .map_or(0, |last| last + 1);
+    let end =
+        input.iter().rposition(|b| !b.is_ascii_whitespace() && *b != 0).map_or(0, |last| last + 1);
     let start = input[..end].iter().position(|b| !b.is_ascii_whitespace())?;
     let line = &input[start..end];
     if line[0] == b'#' {
         return None;
     }
-    let raw = |reason| {
-        Some(Line {
-            reading: Reading::raw(reason),
-            ..Line::default()
-        })
-    };
+    let raw = |reason| Some(Line { reading: Reading::raw(reason), ..Line::default() });
     if line.len() > limits.line_bytes {
         return raw("longer than the limit of a line");
     }
@@ -174,11 +162,7 @@ fn read_tag<'a>(
         reading.site = Some(value);
     } else if reading.tags.len() >= limits.reading_fields {
         reading.complain(|| {
-            format!(
-                "more than {} tags, the rest is left out",
-                limits.reading_fields
-            )
-            .into()
+            format!("more than {} tags, the rest is left out", limits.reading_fields).into()
         });
     } else {
         reading.tags.push((name, value));
@@ -208,18 +192,14 @@ fn read_field<'a>(
     let after = &text[end + 1..];
     if let Some(string) = after.strip_prefix('"') {
         let length = string_end(string).ok_or("a string without its closing quote")?;
-        out.reading
-            .push_text(name, unescape(&string[..length], b"\"\\"), limits);
+        out.reading.push_text(name, unescape(&string[..length], b"\"\\"), limits);
         let rest = &string[length + 1..];
         return match rest.as_bytes().first() {
             None | Some(b',' | b' ') => Ok(rest),
             Some(_) => Err("something right after the closing quote of a string"),
         };
     }
-    let end = after
-        .bytes()
-        .position(|b| b == b',' || b == b' ')
-        .unwrap_or(after.len());
+    let end = after.bytes().position(|b| b == b',' || b == b' ').unwrap_or(after.len());
     let literal = &after[..end];
     match read_number(literal) {
         Some(Number::Exact(v)) => out.reading.push(name, v, None, limits),
@@ -230,11 +210,8 @@ fn read_field<'a>(
             out.reading.push(name, v, None, limits);
         }
         None => out.reading.complain(|| {
-            format!(
-                "field `{}` holds no number, boolean or string, it is left out",
-                clip(&name)
-            )
-            .into()
+            format!("field `{}` holds no number, boolean or string, it is left out", clip(&name))
+                .into()
         }),
     }
     Ok(&after[end..])
@@ -253,11 +230,7 @@ fn read_number(literal: &str) -> Option<Number> {
         _ => {}
     }
     let integer = |magnitude: u64, v: f64| {
-        if magnitude <= EXACT_INTEGERS {
-            Number::Exact(v)
-        } else {
-            Number::Rounded(v)
-        }
+        if magnitude <= EXACT_INTEGERS { Number::Exact(v) } else { Number::Rounded(v) }
     };
     if let Some(digits) = literal.strip_suffix('i') {
         let number: i64 = digits.parse().ok()?;
@@ -271,10 +244,7 @@ fn read_number(literal: &str) -> Option<Number> {
     let spelled = literal
         .bytes()
         .all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'));
-    let v: f64 = literal
-        .parse()
-        .ok()
-        .filter(|v: &f64| spelled && v.is_finite())?;
+    let v: f64 = literal.parse().ok().filter(|v: &f64| spelled && v.is_finite())?;
     Some(Number::Exact(v))
 }
 
@@ -335,9 +305,5 @@ fn bounded(text: &str, limits: &Limits) -> Result<(), &'static str> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 mod tests;

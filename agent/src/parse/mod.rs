@@ -90,11 +90,7 @@ pub struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// A reading of which nothing could be understood.
     fn raw(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            state: ParseState::Raw,
-            reason: Some(reason.into()),
-            ..Self::default()
-        }
+        Self { state: ParseState::Raw, reason: Some(reason.into()), ..Self::default() }
     }
 
     /// Notes that something was not understood; the first reason stays.
@@ -115,11 +111,7 @@ impl<'a> Reading<'a> {
             });
         } else if self.values.len() >= limits.reading_fields {
             self.complain(|| {
-                format!(
-                    "more than {} values, the rest is left out",
-                    limits.reading_fields
-                )
-                .into()
+                format!("more than {} values, the rest is left out", limits.reading_fields).into()
             });
         } else {
             self.values.push(Value { name, v, unit });
@@ -130,11 +122,7 @@ impl<'a> Reading<'a> {
     fn push_text(&mut self, name: Cow<'a, str>, text: Cow<'a, str>, limits: &Limits) {
         if self.texts.len() >= limits.reading_fields {
             self.complain(|| {
-                format!(
-                    "more than {} texts, the rest is left out",
-                    limits.reading_fields
-                )
-                .into()
+                format!("more than {} texts, the rest is left out", limits.reading_fields).into()
             });
         } else {
             self.texts.push((name, text));

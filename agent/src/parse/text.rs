@@ -24,10 +24,7 @@ mod tests {
 
     #[track_caller]
     fn check(input: &[u8], message: &str, state: ParseState) {
-        let limits = Limits {
-            line_bytes: 12,
-            ..Limits::default()
-        };
+        let limits = Limits { line_bytes: 12, ..Limits::default() };
         let out = parse(input, &limits);
         assert_eq!((out.message.as_ref(), out.state), (message, state));
         assert_eq!(out.reason.is_some(), state != ParseState::Ok);
@@ -40,10 +37,6 @@ mod tests {
         check(b"caf\xe9 x", "caf\u{fffd} x", ParseState::Partial);
         check(b"0123456789abcdef", "0123456789ab", ParseState::Partial);
         // The cut falls into a character.
-        check(
-            "0123456789aé".as_bytes(),
-            "0123456789a",
-            ParseState::Partial,
-        );
+        check("0123456789aé".as_bytes(), "0123456789a", ParseState::Partial);
     }
 }

@@ -81,9 +81,7 @@ impl Zone {
 
     fn from_jiff(name: &str, zone: &TimeZone) -> Self {
         if let Ok(fixed) = zone.to_fixed_offset() {
-            return Self(Kind::Fixed {
-                offset_s: fixed.seconds(),
-            });
+            return Self(Kind::Fixed { offset_s: fixed.seconds() });
         }
         let start = Timestamp::UNIX_EPOCH;
         let mut table = Table {
@@ -120,9 +118,7 @@ impl Zone {
 impl Table {
     fn utc_s(&self, local_s: i64, near_s: i64) -> (i64, LocalTime) {
         // Offsets are less than a day, so only the spans around the local time taken as UTC can hold it.
-        let after = self
-            .starts_s
-            .partition_point(|&start_s| start_s <= local_s + 86_400);
+        let after = self.starts_s.partition_point(|&start_s| start_s <= local_s + 86_400);
         let mut found: Option<i64> = None;
         let mut before_gap = local_s - i64::from(self.offsets_s[0]);
         for span in after.saturating_sub(4)..after {
@@ -131,27 +127,18 @@ impl Table {
                 continue;
             }
             before_gap = utc_s;
-            if self
-                .starts_s
-                .get(span + 1)
-                .is_some_and(|&end_s| utc_s >= end_s)
-            {
+            if self.starts_s.get(span + 1).is_some_and(|&end_s| utc_s >= end_s) {
                 continue;
             }
             match found {
                 None => found = Some(utc_s),
                 Some(earlier) => {
                     let late_is_nearer = near_s.abs_diff(utc_s) < near_s.abs_diff(earlier);
-                    return (
-                        if late_is_nearer { utc_s } else { earlier },
-                        LocalTime::Fold,
-                    );
+                    return (if late_is_nearer { utc_s } else { earlier }, LocalTime::Fold);
                 }
             }
         }
-        found.map_or((before_gap, LocalTime::Gap), |utc_s| {
-            (utc_s, LocalTime::Once)
-        })
+        found.map_or((before_gap, LocalTime::Gap), |utc_s| (utc_s, LocalTime::Once))
     }
 }
 
@@ -163,16 +150,10 @@ pub(super) fn read_offset(text: &[u8]) -> Option<(i32, usize)> {
         _ => return None,
     };
     let digits = |from: usize| {
-        text.get(from..)
-            .unwrap_or(&[])
-            .iter()
-            .take_while(|b| b.is_ascii_digit())
-            .count()
+        text.get(from..).unwrap_or(&[]).iter().take_while(|b| b.is_ascii_digit()).count()
     };
     let number = |from: usize, to: usize| {
-        text[from..to]
-            .iter()
-            .fold(0_i32, |n, b| n * 10 + i32::from(b - b'0'))
+        text[from..to].iter().fold(0_i32, |n, b| n * 10 + i32::from(b - b'0'))
     };
     let (hours, minutes, end) = match digits(1) {
         n @ (1 | 2) => {
@@ -205,10 +186,8 @@ impl FromStr for Zone {
                 _ => Err(ZoneError::Offset(name.to_owned())),
             };
         }
-        let zone = TimeZone::get(name).map_err(|source| ZoneError::Unknown {
-            name: name.to_owned(),
-            source,
-        })?;
+        let zone = TimeZone::get(name)
+            .map_err(|source| ZoneError::Unknown { name: name.to_owned(), source })?;
         Ok(Self::from_jiff(name, &zone))
     }
 }
@@ -250,11 +229,7 @@ mod tests {
     fn check(zone: &str, local: &str, near: &str, utc: &str, expected: LocalTime) {
         let zone: Zone = zone.parse().unwrap();
         let local_s = local.parse::<jiff::civil::DateTime>().unwrap();
-        let local_s = local_s
-            .to_zoned(TimeZone::UTC)
-            .unwrap()
-            .timestamp()
-            .as_second();
+        let local_s = local_s.to_zoned(TimeZone::UTC).unwrap().timestamp().as_second();
         let near_s = near.parse::<Timestamp>().unwrap().as_second();
         let (utc_s, kind) = zone.utc_s(local_s, near_s);
         assert_eq!(Timestamp::from_second(utc_s).unwrap().to_string(), utc);
@@ -311,13 +286,7 @@ mod tests {
             LocalTime::Once,
         );
         // 02:30 never was; it is read as 01:30 UTC, which the new clock calls 03:30.
-        check(
-            "Europe/Berlin",
-            "2026-03-29T02:30:00",
-            near,
-            "2026-03-29T01:30:00Z",
-            LocalTime::Gap,
-        );
+        check("Europe/Berlin", "2026-03-29T02:30:00", near, "2026-03-29T01:30:00Z", LocalTime::Gap);
         check(
             "Europe/Berlin",
             "2026-03-29T01:59:59",
@@ -356,23 +325,13 @@ mod tests {
             LocalTime::Fold,
         );
         // Samoa left out a whole day.
-        check(
-            "Pacific/Apia",
-            "2011-12-30T12:00:00",
-            near,
-            "2011-12-30T22:00:00Z",
-            LocalTime::Gap,
-        );
+        check("Pacific/Apia", "2011-12-30T12:00:00", near, "2011-12-30T22:00:00Z", LocalTime::Gap);
     }
 
     #[test]
     fn tables_agree_with_the_zone_database() {
-        for name in [
-            "America/New_York",
-            "Asia/Kolkata",
-            "Africa/Casablanca",
-            "Australia/Lord_Howe",
-        ] {
+        for name in ["America/New_York", "Asia/Kolkata", "Africa/Casablanca", "Australia/Lord_Howe"]
+        {
             let zone: Zone = name.parse().unwrap();
             let oracle = TimeZone::get(name).unwrap();
             for step in 0..40_000_i64 {
@@ -390,20 +349,8 @@ mod tests {
             assert_eq!(name.parse::<Zone>().unwrap().to_string(), name);
         }
         assert_eq!("+0200".parse::<Zone>().unwrap(), "+02:00".parse().unwrap());
-        assert!(
-            "Mars/Olympus"
-                .parse::<Zone>()
-                .unwrap_err()
-                .to_string()
-                .contains("Europe/Berlin")
-        );
-        assert!(
-            "+25:00"
-                .parse::<Zone>()
-                .unwrap_err()
-                .to_string()
-                .contains("23:59")
-        );
+        assert!("Mars/Olympus".parse::<Zone>().unwrap_err().to_string().contains("Europe/Berlin"));
+        assert!("+25:00".parse::<Zone>().unwrap_err().to_string().contains("23:59"));
         assert!("+02:00x".parse::<Zone>().is_err());
         assert!(Zone::fixed(86_400).is_none());
     }

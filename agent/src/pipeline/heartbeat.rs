@@ -12,9 +12,9 @@ use weir_models::device::AgentStatus;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
-use crate::source::stopping;
 use crate::clock;
 use crate::config::Config;
+use crate::source::stopping;
 use crate::status::{Counters, Status};
 
 pub(super) struct Heartbeat {
@@ -27,7 +27,12 @@ pub(super) struct Heartbeat {
 }
 
 impl Heartbeat {
-    pub(super) fn new(agent: &Arc<str>, config: &Config, names: &TopicNames, status: Status) -> Self {
+    pub(super) fn new(
+        agent: &Arc<str>,
+        config: &Config,
+        names: &TopicNames,
+        status: Status,
+    ) -> Self {
         Self {
             agent: agent.clone(),
             site: config.agent.site.clone(),
@@ -78,7 +83,11 @@ impl Heartbeat {
             events_in: Counters::read(&counters.events_in),
             events_out: Counters::read(&counters.events_out),
             filtered: report.filtered,
-            lost: if lost > 0 { [("receive_buffer".to_owned(), lost)].into() } else { BTreeMap::new() },
+            lost: if lost > 0 {
+                [("receive_buffer".to_owned(), lost)].into()
+            } else {
+                BTreeMap::new()
+            },
             spool_bytes: report.disk_bytes,
             lanes: report.lanes,
             devices: report.devices,

@@ -45,7 +45,9 @@ const DRAIN: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data folder cannot be made.
-    #[error("cannot make the folder `{0}`: {1}; set `agent.data_dir` to a folder that this user may write")]
+    #[error(
+        "cannot make the folder `{0}`: {1}; set `agent.data_dir` to a folder that this user may write"
+    )]
     Folder(PathBuf, std::io::Error),
     /// The spool cannot be opened.
     #[error(transparent)]

@@ -17,7 +17,6 @@ use weir_models::metric;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
-use crate::source::stopping;
 use crate::clock;
 use crate::config::Config;
 use crate::enrich::{Enricher, Table};
@@ -26,6 +25,7 @@ use crate::parse::event::{Parsed, Parser};
 use crate::publish::Transport;
 use crate::score::{Draft, Scorer};
 use crate::source::Input;
+use crate::source::stopping;
 use crate::spool::{Lane, Spool};
 use crate::status::Counters;
 
@@ -205,7 +205,8 @@ impl Worker {
         let cause = self.append(lane, event);
         self.shared.counters.newest_us.fetch_max(ts_us, Ordering::Relaxed);
         for draft in std::mem::take(&mut self.drafts) {
-            let (name, state) = (metric::AGENT_ALERTS.name, if draft.fires() { "firing" } else { "resolved" });
+            let (name, state) =
+                (metric::AGENT_ALERTS.name, if draft.fires() { "firing" } else { "resolved" });
             metrics::counter!(name, "state" => state).increment(1);
             let fired = u64::from(draft.fires());
             self.shared.counters.alerts_fired.fetch_add(fired, Ordering::Relaxed);
@@ -236,17 +237,11 @@ impl Worker {
         // The broker checks its stamp, and keeps the record by it: the receive time is sane even
         // where the event's own is from 1970.
         let kafka_ts_ms = event.received_us / 1_000;
-        let id = self.spool.append(
-            lane,
-            &topic,
-            partitions,
-            key.as_bytes(),
-            kafka_ts_ms,
-            |id, out| {
+        let id =
+            self.spool.append(lane, &topic, partitions, key.as_bytes(), kafka_ts_ms, |id, out| {
                 event.id = id;
                 event.write_json(out);
-            },
-        );
+            });
         self.last_seq[lane as usize] = id.seq;
         id
     }
@@ -258,7 +253,11 @@ impl Worker {
     /// Puts a loss marker where the events should be.
     fn mark_loss(&mut self, input: &Input) {
         let source = input.source.name.to_string();
-        tracing::warn!(source, lost = input.lost, "the kernel dropped datagrams before we read them");
+        tracing::warn!(
+            source,
+            lost = input.lost,
+            "the kernel dropped datagrams before we read them"
+        );
         self.shared.counters.lost_at_source.fetch_add(input.lost, Ordering::Relaxed);
         metrics::counter!(metric::AGENT_LOST.name, "reason" => "receive_buffer")
             .increment(input.lost);

@@ -47,40 +47,19 @@ impl Clone for Lanes {
 
 /// Publishes a lane until `stop`. What is under way then is sent again after the next start.
 pub async fn publish_lane(mut reader: LaneReader, mut lanes: Lanes, mut stop: watch::Receiver<bool>) {
-    let mut under_way = FuturesOrdered::new();
     let mut wait = WAIT_MIN;
     loop {
-        while under_way.len() < GROUPS_IN_FLIGHT_MAX {
-            match reader.next_group() {
-                Ok(Some(group)) => {
-                    let (transport, group) = (lanes.transport.clone(), Arc::new(group));
-                    under_way.push_back(async move {
-                        let sent = transport.publish(group.clone()).await;
-                        (group, sent)
-                    });
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::error!(%error, "cannot read the spool");
-                    break;
-                }
-            }
-        }
-        let failed = tokio::select! {
+        let published_before = lanes.published.load(Ordering::Relaxed);
+        let reason = tokio::select! {
             () = stopping(&mut stop) => return,
-            _ = lanes.flushed.changed(), if under_way.len() < GROUPS_IN_FLIGHT_MAX => None,
-            Some((group, sent)) = under_way.next() => match sent {
-                Ok(refused) => lanes.done(&mut reader, &group, &refused).err(),
-                Err(error) => Some(error.to_string()),
-            },
+            reason = lanes.publish_until_failure(&mut reader) => reason,
         };
-        let Some(reason) = failed else {
+        if lanes.published.load(Ordering::Relaxed) > published_before {
             wait = WAIT_MIN;
-            continue;
-        };
+        }
         metrics::counter!(metric::AGENT_PUBLISH_ERRORS.name).increment(1);
-        tracing::warn!(reason, wait_ms = wait.as_millis(), "publishing starts again from the checkpoint");
-        under_way = FuturesOrdered::new();
+        let wait_ms = wait.as_millis();
+        tracing::warn!(reason, wait_ms, "publishing starts again from the checkpoint");
         reader.rewind();
         tokio::select! {
             () = stopping(&mut stop) => return,
@@ -91,6 +70,48 @@ pub async fn publish_lane(mut reader: LaneReader, mut lanes: Lanes, mut stop: wa
 }
 
 impl Lanes {
+    /// Sends groups from the checkpoint on, in one epoch, and answers why that ended.
+    async fn publish_until_failure(&mut self, reader: &mut LaneReader) -> String {
+        let epoch = self.transport.epoch();
+        let mut under_way = FuturesOrdered::new();
+        // Set when nothing more can be handed over in this epoch; what is under way may still end well.
+        let mut over = None;
+        loop {
+            while over.is_none() && under_way.len() < GROUPS_IN_FLIGHT_MAX {
+                let group = match reader.next_group() {
+                    Ok(Some(group)) => Arc::new(group),
+                    Ok(None) => break,
+                    Err(error) => {
+                        over = Some(error.to_string());
+                        break;
+                    }
+                };
+                match self.transport.publish(epoch, group.clone()).await {
+                    Ok(delivery) => {
+                        under_way.push_back(async move { (group, delivery.await) });
+                    }
+                    Err(error) => over = Some(error.to_string()),
+                }
+            }
+            if let Some(reason) = over.take_if(|_| under_way.is_empty()) {
+                return reason;
+            }
+            let may_read = over.is_none() && under_way.len() < GROUPS_IN_FLIGHT_MAX;
+            tokio::select! {
+                _ = self.flushed.changed(), if may_read => {}
+                Some((group, sent)) = under_way.next() => {
+                    let done = match sent {
+                        Ok(refused) => self.done(reader, &group, &refused),
+                        Err(error) => Err(error.to_string()),
+                    };
+                    if let Err(reason) = done {
+                        return reason;
+                    }
+                }
+            }
+        }
+    }
+
     fn done(
         &self,
         reader: &mut LaneReader,

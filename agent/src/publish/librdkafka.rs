@@ -17,16 +17,18 @@ use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel}
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use weir_models::wire::{BatchView, MAX_RAW_BYTES};
 
-use super::{Followed, PublishError, Refused, Transport, TransportStatus};
+use super::{Delivery, Followed, PublishError, Refused, Transport, TransportStatus};
 use crate::spool::Group;
 
 /// How long a call that asks the cluster may take.
 const ASK: Duration = Duration::from_secs(5);
+/// How long to wait for room in the producer's queue.
+const QUEUE_FULL: Duration = Duration::from_millis(5);
 /// Records that a follower may have told before they are taken.
 const FOLLOWED_MAX: usize = 1_000;
 
@@ -97,7 +99,10 @@ struct Generation {
 }
 
 /// Publishes by librdkafka.
-pub struct Librdkafka {
+#[derive(Clone)]
+pub struct Librdkafka(Arc<Shared>);
+
+struct Shared {
     settings: BTreeMap<String, String>,
     facts: Arc<Facts>,
     current: Mutex<Arc<Generation>>,
@@ -135,14 +140,12 @@ impl Librdkafka {
         settings.extend(connection);
         let facts = Arc::new(Facts::default());
         let producer = make(&settings, &facts).map_err(|error| KafkaError(error.to_string()))?;
-        Ok(Self {
-            settings,
-            facts,
-            current: Mutex::new(Arc::new(Generation { number: 1, producer })),
-            partitions: Arc::default(),
-        })
+        let current = Mutex::new(Arc::new(Generation { number: 1, producer }));
+        Ok(Self(Arc::new(Shared { settings, facts, current, partitions: Arc::default() })))
     }
+}
 
+impl Shared {
     fn generation(&self) -> Arc<Generation> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -159,33 +162,11 @@ impl Librdkafka {
         }
     }
 
-    /// Sends all and waits for all. Each result is in the order of the records.
-    async fn deliver(
-        &self,
-        generation: &Generation,
-        records: &[Sending],
-    ) -> Vec<Result<(), RdError>> {
-        let mut deliveries = Vec::with_capacity(records.len());
-        for record in records {
-            let mut message = FutureRecord::to(&record.topic)
-                .key(record.key.as_ref())
-                .payload(record.value.as_ref())
-                .timestamp(record.ts_ms);
-            let delivery = loop {
-                match generation.producer.send_result(message) {
-                    Ok(delivery) => break Ok(delivery),
-                    Err((RdError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                        message = back;
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                    }
-                    Err((error, _)) => break Err(error),
-                }
-            };
-            deliveries.push(delivery);
-        }
-        let mut results = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
-            results.push(match delivery {
+    /// What the broker said of each record, once it has.
+    async fn outcomes(sent: Vec<Sent>) -> Vec<Result<(), RdError>> {
+        let mut results = Vec::with_capacity(sent.len());
+        for sent in sent {
+            results.push(match sent {
                 Err(error) => Err(error),
                 Ok(delivery) => match delivery.await {
                     Ok(Ok(_)) => Ok(()),
@@ -197,13 +178,37 @@ impl Librdkafka {
         results
     }
 
+    /// Waits for the end of a group, and finds the bad records of one that was refused.
+    async fn conclude(
+        &self,
+        generation: &Arc<Generation>,
+        records: &[Sending],
+        sent: Vec<Sent>,
+        group: &Group,
+    ) -> Result<Vec<Refused>, PublishError> {
+        let results = Self::outcomes(sent).await;
+        let failures = || results.iter().filter_map(|result| result.as_ref().err());
+        let Some(first) = failures().next() else {
+            self.facts.tell(None);
+            for frame in &group.frames {
+                self.learn_partitions(generation.clone(), &frame.topic);
+            }
+            return Ok(Vec::new());
+        };
+        self.renew(generation.number);
+        if failures().any(is_refusal) {
+            return self.deliver_singly(records).await;
+        }
+        Err(PublishError(first.to_string()))
+    }
+
     /// One record after the other: which of a refused batch is the bad one?
     async fn deliver_singly(&self, records: &[Sending]) -> Result<Vec<Refused>, PublishError> {
         let mut refused = Vec::new();
         for record in records {
             let generation = self.generation();
-            let result = self.deliver(&generation, std::slice::from_ref(record)).await.pop();
-            let Some(Err(error)) = result else { continue };
+            let sent = hand_over(&generation, std::slice::from_ref(record)).await;
+            let Some(Err(error)) = Self::outcomes(sent).await.pop() else { continue };
             self.renew(generation.number);
             if !is_refusal(&error) {
                 return Err(PublishError(error.to_string()));
@@ -228,7 +233,8 @@ impl Librdkafka {
         drop(known);
         let (topic, partitions) = (topic.clone(), self.partitions.clone());
         tokio::task::spawn_blocking(move || {
-            let Ok(metadata) = generation.producer.client().fetch_metadata(Some(&topic), ASK) else {
+            let Ok(metadata) = generation.producer.client().fetch_metadata(Some(&topic), ASK)
+            else {
                 return;
             };
             let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
@@ -238,6 +244,31 @@ impl Librdkafka {
             }
         });
     }
+}
+
+/// A record on its way, or why it is not.
+type Sent = Result<DeliveryFuture, RdError>;
+
+/// Gives records to the producer, in order; waits while its queue is full.
+async fn hand_over(generation: &Generation, records: &[Sending]) -> Vec<Sent> {
+    let mut sent = Vec::with_capacity(records.len());
+    for record in records {
+        let mut message = FutureRecord::to(&record.topic)
+            .key(record.key.as_ref())
+            .payload(record.value.as_ref())
+            .timestamp(record.ts_ms);
+        sent.push(loop {
+            match generation.producer.send_result(message) {
+                Ok(delivery) => break Ok(delivery),
+                Err((RdError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    message = back;
+                    tokio::time::sleep(QUEUE_FULL).await;
+                }
+                Err((error, _)) => break Err(error),
+            }
+        });
+    }
+    sent
 }
 
 fn make(settings: &BTreeMap<String, String>, facts: &Arc<Facts>) -> Result<Inner, RdError> {
@@ -285,34 +316,26 @@ fn unpack(group: &Group) -> Result<Vec<Sending>, PublishError> {
 #[async_trait]
 impl Transport for Librdkafka {
     fn partitions(&self, topic: &str) -> Option<u32> {
-        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
+        self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
     }
 
-    async fn publish(&self, group: Arc<Group>) -> Result<Vec<Refused>, PublishError> {
+    fn epoch(&self) -> u64 {
+        self.0.generation().number
+    }
+
+    async fn publish(&self, epoch: u64, group: Arc<Group>) -> Result<Delivery, PublishError> {
         let records = unpack(&group)?;
-        let generation = self.generation();
-        let results = self.deliver(&generation, &records).await;
-        let Some(first) = results.iter().find_map(|result| result.as_ref().err()) else {
-            self.facts.tell(None);
-            for frame in &group.frames {
-                self.learn_partitions(generation.clone(), &frame.topic);
-            }
-            return Ok(Vec::new());
-        };
-        self.renew(generation.number);
-        if results.iter().flat_map(Result::as_ref).count() == 0
-            && !results.iter().any(|result| result.as_ref().is_err_and(is_refusal))
-        {
-            self.facts.tell(Some(first.to_string()));
+        let generation = self.0.generation();
+        if generation.number != epoch {
+            return Err(PublishError("the producer was replaced".into()));
         }
-        if results.iter().any(|result| result.as_ref().is_err_and(is_refusal)) {
-            return self.deliver_singly(&records).await;
-        }
-        Err(PublishError(first.to_string()))
+        let sent = hand_over(&generation, &records).await;
+        let shared = self.0.clone();
+        Ok(Box::pin(async move { shared.conclude(&generation, &records, sent, &group).await }))
     }
 
     async fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), PublishError> {
-        let generation = self.generation();
+        let generation = self.0.generation();
         let record = FutureRecord::to(topic).key(key).payload(value);
         match generation.producer.send_result(record) {
             Err((error, _)) => Err(PublishError(error.to_string())),
@@ -327,7 +350,7 @@ impl Transport for Librdkafka {
     fn follow(&self, topic: &str) -> mpsc::Receiver<Followed> {
         let (told, receiver) = mpsc::channel(FOLLOWED_MAX);
         let mut config = ClientConfig::new();
-        for (key, value) in &self.settings {
+        for (key, value) in &self.0.settings {
             let of_producer =
                 ["enable.idempotence", "enable.gapless.guarantee", "acks", "linger.ms"];
             let other = ["message.timeout.ms", "partitioner", "queue.buffering.max.kbytes"];
@@ -344,7 +367,7 @@ impl Transport for Librdkafka {
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("queued.max.messages.kbytes", "1024");
-        let (context, topic) = (Context(self.facts.clone()), topic.to_owned());
+        let (context, topic) = (Context(self.0.facts.clone()), topic.to_owned());
         std::thread::spawn(move || {
             match BaseConsumer::<Context>::from_config_and_context(&config, context) {
                 Ok(consumer) => follow(&consumer, &topic, &told),
@@ -355,7 +378,7 @@ impl Transport for Librdkafka {
     }
 
     fn status(&self) -> TransportStatus {
-        let problem = self.facts.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        let problem = self.0.facts.problem.lock().unwrap_or_else(PoisonError::into_inner);
         TransportStatus { problem: problem.clone() }
     }
 }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use weir_models::ident::EventId;
 
@@ -61,6 +62,9 @@ pub enum Followed {
 #[error("cannot publish: {0}")]
 pub struct PublishError(pub String);
 
+/// Tells the end of a group that is under way: the records that were refused for good.
+pub type Delivery = BoxFuture<'static, Result<Vec<Refused>, PublishError>>;
+
 /// How a transport fares, for readiness and status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransportStatus {
@@ -75,10 +79,16 @@ pub trait Transport: Send + Sync {
     /// The number of partitions of a topic, as last heard; none when never heard.
     fn partitions(&self, topic: &str) -> Option<u32>;
 
-    /// Sends all records of a group. Returns when each is on all in-sync replicas or refused for
-    /// good. Groups of a lane are sent in order, several at a time; when one fails, no record of a
-    /// later one may have been accepted before it. Safe to drop: the group is sent again then.
-    async fn publish(&self, group: Arc<Group>) -> Result<Vec<Refused>, PublishError>;
+    /// The present epoch. It changes when something failed: from then on nothing handed over in an
+    /// earlier epoch, or after it in the old one, is accepted any more.
+    fn epoch(&self) -> u64;
+
+    /// Hands a group over for sending and returns what tells its end: each record is on all in-sync
+    /// replicas, or refused for good. A lane hands its groups over one after the other, and several
+    /// may be under way. When one fails, no record of a later one of this epoch has been or will be
+    /// accepted: the sink takes a `seq` that comes after a higher one for a duplicate, so an
+    /// overtaken record would be lost.
+    async fn publish(&self, epoch: u64, group: Arc<Group>) -> Result<Delivery, PublishError>;
 
     /// Sends one record to a compacted topic, past the spool.
     async fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), PublishError>;

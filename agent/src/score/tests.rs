@@ -57,8 +57,7 @@ fn run(config: &ScoreConfig, values: impl Iterator<Item = f64>) -> Vec<AlertData
 fn a_jump_fires_once_and_is_resolved_under_the_same_id() {
     let jump = |i: i64| if (2_000..2_020).contains(&i) { 80.0 } else { calm(i) };
     let alerts = run(&ScoreConfig::default(), (0..3_000).map(jump));
-    let at_jump: Vec<_> =
-        alerts.iter().filter(|a| a.fired_us / (5 * MINUTE_US) >= 1_990).collect();
+    let at_jump: Vec<_> = alerts.iter().filter(|a| a.fired_us / (5 * MINUTE_US) >= 1_990).collect();
     assert_eq!(at_jump.len(), 2, "{at_jump:#?}");
     assert_eq!(at_jump[0].state, AlertState::Firing);
     assert_eq!(at_jump[1].state, AlertState::Resolved);

@@ -9,6 +9,8 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::{Format, file, http, mqtt, stdin, syslog};
+use crate::parse::json::Fields;
+use crate::parse::line::LineFields;
 
 /// Longest name of a source, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -40,6 +42,10 @@ pub struct SourceSettings {
     pub zone: Option<String>,
     /// Whether events carry the bytes as received.
     pub keep_raw: bool,
+    /// What is what in JSON payloads.
+    pub fields: Fields,
+    /// What is what in lines of the line protocol.
+    pub line: LineFields,
 }
 
 /// A configuration that is well-formed but cannot be meant.
@@ -54,10 +60,7 @@ pub struct Invalid {
 
 impl Invalid {
     fn new(message: String, hint: &str) -> Self {
-        Self {
-            message,
-            hint: hint.into(),
-        }
+        Self { message, hint: hint.into() }
     }
 }
 
@@ -66,33 +69,32 @@ impl Config {
     #[must_use]
     pub fn settings(&self) -> Vec<SourceSettings> {
         let mut all = Vec::new();
-        let mut add = |name: String, format: Format, zone: &Option<String>, keep_raw: bool| {
-            all.push(SourceSettings {
-                name,
-                format,
-                zone: zone.clone(),
-                keep_raw,
-            });
-        };
+        macro_rules! add {
+            ($config:expr, $name:expr, $format:expr) => {
+                all.push(SourceSettings {
+                    name: $name,
+                    format: $format,
+                    zone: $config.zone.clone(),
+                    keep_raw: $config.keep_raw,
+                    fields: $config.fields.clone(),
+                    line: $config.line.clone(),
+                })
+            };
+        }
         for config in &self.syslog {
-            add(config.name(), config.format, &config.zone, config.keep_raw);
+            add!(config, config.name(), config.format);
         }
         for config in &self.file {
-            add(config.name(), config.format, &config.zone, config.keep_raw);
+            add!(config, config.name(), config.format);
         }
-        for config in &self.stdin {
-            add(
-                config.name.clone(),
-                config.format,
-                &config.zone,
-                config.keep_raw,
-            );
+        if let Some(config) = &self.stdin {
+            add!(config, config.name.clone(), config.format);
         }
         for config in &self.http {
-            add(config.name(), Format::Json, &config.zone, config.keep_raw);
+            add!(config, config.name(), Format::Json);
         }
         for config in &self.mqtt {
-            add(config.name(), config.format, &config.zone, config.keep_raw);
+            add!(config, config.name(), config.format);
         }
         all
     }

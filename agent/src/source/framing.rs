@@ -84,12 +84,7 @@ pub(super) struct Framer {
 impl Framer {
     /// A framer at the beginning of a stream.
     pub(super) fn new(framing: Framing) -> Self {
-        Self {
-            framing,
-            buffer: BytesMut::new(),
-            state: State::Start,
-            scanned: 0,
-        }
+        Self { framing, buffer: BytesMut::new(), state: State::Start, scanned: 0 }
     }
 
     /// Where to read into: has room for some bytes, at most [`READ_BYTES`] mostly.
@@ -118,10 +113,8 @@ impl Framer {
             }
         }
         let taken = self.buffer.split_to(at).freeze();
-        let frame = |piece: Piece| Frame {
-            bytes: taken.slice(piece.start..piece.end),
-            cut: piece.cut,
-        };
+        let frame =
+            |piece: Piece| Frame { bytes: taken.slice(piece.start..piece.end), cut: piece.cut };
         pieces.into_iter().map(frame).collect()
     }
 
@@ -144,10 +137,8 @@ impl Framer {
         let rest = &self.buffer[at..];
         match self.state {
             State::Start => {
-                let empty = rest
-                    .iter()
-                    .take_while(|byte| matches!(byte, b'\n' | b'\r' | 0))
-                    .count();
+                let empty =
+                    rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r' | 0)).count();
                 if empty > 0 {
                     return Some(Piece::framing(at + empty));
                 }
@@ -155,10 +146,7 @@ impl Framer {
                     Count::Unknown => None,
                     Count::None => self.line(at, false),
                     Count::Bytes { count, header } => {
-                        self.state = State::Counted {
-                            left: count,
-                            cut: false,
-                        };
+                        self.state = State::Counted { left: count, cut: false };
                         Some(Piece::framing(at + header))
                     }
                 }
@@ -225,41 +213,23 @@ impl Framer {
                 return None;
             }
             let taken = cut_at(rest, LINE_BYTES_MAX);
-            self.state = State::Counted {
-                left: left - taken,
-                cut: true,
-            };
+            self.state = State::Counted { left: left - taken, cut: true };
             return Some(Piece::cut(at, at + taken));
         }
         let frame = rest.get(..left)?;
         let end = at + trimmed(frame).len();
         self.state = State::Start;
-        Some(Piece {
-            start: at,
-            end,
-            cut,
-            next: at + left,
-        })
+        Some(Piece { start: at, end, cut, next: at + left })
     }
 }
 
 impl Piece {
     fn framing(next: usize) -> Self {
-        Self {
-            start: next,
-            end: next,
-            cut: false,
-            next,
-        }
+        Self { start: next, end: next, cut: false, next }
     }
 
     fn cut(start: usize, end: usize) -> Self {
-        Self {
-            start,
-            end,
-            cut: true,
-            next: end,
-        }
+        Self { start, end, cut: true, next: end }
     }
 }
 

@@ -65,11 +65,7 @@ impl fmt::Display for Listen {
 
 /// A UDP socket on `address` with a receive buffer of `buffer_bytes`, or of what the kernel allows.
 pub(super) fn udp(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_recv_buffer_size(buffer_bytes)?;
     // The kernel doubles what it grants, for its own accounts.
     let granted_bytes = socket.recv_buffer_size()? / 2;
@@ -91,11 +87,7 @@ pub(super) fn udp(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSoc
 
 /// A listening TCP socket on `address`.
 pub(super) fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Without this a restart fails for a minute while old connections linger.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -174,22 +166,9 @@ mod tests {
         let v4: SocketAddr = "0.0.0.0:5514".parse().unwrap();
         check("udp://0.0.0.0:5514", Some(Listen::Udp(v4)));
         check("tcp://0.0.0.0:5514", Some(Listen::Tcp(v4)));
-        check(
-            "tcp://[::]:601",
-            Some(Listen::Tcp("[::]:601".parse().unwrap())),
-        );
-        check(
-            "unix:///run/weir.sock",
-            Some(Listen::Unix("/run/weir.sock".into())),
-        );
-        for bad in [
-            "0.0.0.0:5514",
-            "udp://5514",
-            "udp://host",
-            "unix://run",
-            "http://[::]:1",
-            "",
-        ] {
+        check("tcp://[::]:601", Some(Listen::Tcp("[::]:601".parse().unwrap())));
+        check("unix:///run/weir.sock", Some(Listen::Unix("/run/weir.sock".into())));
+        for bad in ["0.0.0.0:5514", "udp://5514", "udp://host", "unix://run", "http://[::]:1", ""] {
             check(bad, None);
         }
     }

@@ -86,19 +86,13 @@ impl Outlet {
 
 /// The payloads of `frames`, all received at `received_us`.
 pub(super) fn raws(frames: Vec<Frame>, received_us: i64) -> Vec<Raw> {
-    let raw = |Frame { bytes, cut }: Frame| Raw {
-        bytes,
-        received_us,
-        cut,
-    };
+    let raw = |Frame { bytes, cut }: Frame| Raw { bytes, received_us, cut };
     frames.into_iter().map(raw).collect()
 }
 
 /// A payload without the line ends that some senders put behind it.
 pub(super) fn trimmed(bytes: &[u8]) -> &[u8] {
-    let end = bytes
-        .iter()
-        .rposition(|byte| !matches!(byte, b'\n' | b'\r' | 0));
+    let end = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r' | 0));
     &bytes[..end.map_or(0, |last| last + 1)]
 }
 
@@ -106,10 +100,7 @@ pub(super) fn trimmed(bytes: &[u8]) -> &[u8] {
 /// so that no UTF-8 character is torn.
 pub(super) fn cut_at(bytes: &[u8], max: usize) -> usize {
     let is_inside = |at: &usize| bytes.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
-    (max.saturating_sub(3)..=max)
-        .rev()
-        .find(|at| !is_inside(at))
-        .unwrap_or(max)
+    (max.saturating_sub(3)..=max).rev().find(|at| !is_inside(at)).unwrap_or(max)
 }
 
 /// `bytes` as a payload: cut where they are longer than `max` bytes.
@@ -118,11 +109,7 @@ pub(super) fn bounded(mut bytes: Bytes, max: usize, received_us: i64) -> Raw {
     if cut {
         bytes.truncate(cut_at(&bytes, max));
     }
-    Raw {
-        bytes,
-        received_us,
-        cut,
-    }
+    Raw { bytes, received_us, cut }
 }
 
 #[cfg(test)]
@@ -136,10 +123,7 @@ mod tests {
         assert_eq!(cut_at("a€b".as_bytes(), 3), 1);
         assert_eq!(cut_at(&[0x80; 9], 8), 8);
         let raw = bounded(Bytes::from_static("aaé".as_bytes()), 3, 7);
-        assert_eq!(
-            (&*raw.bytes, raw.cut, raw.received_us),
-            (&b"aa"[..], true, 7)
-        );
+        assert_eq!((&*raw.bytes, raw.cut, raw.received_us), (&b"aa"[..], true, 7));
         let raw = bounded(Bytes::from_static(b"aaa"), 3, 7);
         assert_eq!((&*raw.bytes, raw.cut), (&b"aaa"[..], false));
     }

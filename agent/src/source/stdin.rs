@@ -14,6 +14,8 @@ use weir_models::time::now_us;
 use super::framing::{Framer, Framing, READ_BYTES};
 use super::outlet::{Closed, Outlet, raws};
 use super::{Format, Inputs, Source, stopping};
+use crate::parse::json::Fields;
+use crate::parse::line::LineFields;
 
 /// Standard input as a source: the table `[source.stdin]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +33,12 @@ pub struct Config {
     /// Whether events carry the bytes as received.
     #[serde(default = "default_keep_raw")]
     pub keep_raw: bool,
+    /// What is what in JSON payloads.
+    #[serde(default)]
+    pub fields: Fields,
+    /// What is what in lines of the line protocol.
+    #[serde(default)]
+    pub line: LineFields,
 }
 
 fn default_name() -> String {
@@ -70,14 +78,8 @@ pub async fn run(
             chunk = reads.recv() => chunk,
         };
         let is_end = chunk.is_none();
-        framer
-            .buffer()
-            .extend_from_slice(&chunk.unwrap_or_default());
-        let frames = if is_end {
-            framer.finish()
-        } else {
-            framer.take()
-        };
+        framer.buffer().extend_from_slice(&chunk.unwrap_or_default());
+        let frames = if is_end { framer.finish() } else { framer.take() };
         if !frames.is_empty() {
             let input = outlet.input(raws(frames, now_us()));
             if let Err(Closed) = outlet.send(input).await {
@@ -116,11 +118,7 @@ mod tests {
     async fn lines(text: &'static str) -> Vec<(String, bool)> {
         let (inputs, mut outputs) = mpsc::channel(8);
         let (_stop, stopped) = watch::channel(false);
-        let source = Arc::new(Source {
-            name: "stdin".into(),
-            index: 0,
-            format: Format::Syslog,
-        });
+        let source = Arc::new(Source { name: "stdin".into(), index: 0, format: Format::Syslog });
         run(text.as_bytes(), source, inputs, stopped).await;
         let mut found = Vec::new();
         while let Some(input) = outputs.recv().await {

@@ -28,24 +28,12 @@ pub(super) struct Checkpoint {
 impl Checkpoint {
     /// Opens the file at `path`; without a whole slot the ordinal is 0.
     pub(super) fn open(path: &Path) -> io::Result<Checkpoint> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        let mut best = Checkpoint {
-            file,
-            generation: 0,
-            ordinal: 0,
-        };
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut best = Checkpoint { file, generation: 0, ordinal: 0 };
         for slot in 0..2 {
             let mut bytes = [0; CONTENT_BYTES + super::seal::SEAL_BYTES];
-            if best
-                .file
-                .read_exact_at(&mut bytes, slot * SLOT_BYTES)
-                .is_err()
-            {
+            if best.file.read_exact_at(&mut bytes, slot * SLOT_BYTES).is_err() {
                 continue;
             }
             let Some(content) = unseal::<CONTENT_BYTES>(MAGIC, &bytes) else {
@@ -72,8 +60,7 @@ impl Checkpoint {
         let mut content = [0; CONTENT_BYTES];
         content[..8].copy_from_slice(&generation.to_be_bytes());
         content[8..].copy_from_slice(&ordinal.to_be_bytes());
-        self.file
-            .write_all_at(&seal(MAGIC, &content), (generation % 2) * SLOT_BYTES)?;
+        self.file.write_all_at(&seal(MAGIC, &content), (generation % 2) * SLOT_BYTES)?;
         (self.generation, self.ordinal) = (generation, ordinal);
         Ok(())
     }

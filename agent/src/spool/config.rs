@@ -42,13 +42,7 @@ impl SpoolConfig {
     pub fn check(&self) -> Result<(), String> {
         const MAX_BYTES_MIN: u64 = 4 << 20;
         const SEGMENT_BYTES_MIN: u64 = 64 << 10;
-        let SpoolConfig {
-            max_bytes,
-            segment_bytes,
-            flush_ms,
-            sync_ms,
-            zstd_level,
-        } = *self;
+        let SpoolConfig { max_bytes, segment_bytes, flush_ms, sync_ms, zstd_level } = *self;
         let max_bytes_min = segment_bytes.saturating_mul(4).max(MAX_BYTES_MIN);
         if segment_bytes < SEGMENT_BYTES_MIN {
             return Err(format!(
@@ -92,16 +86,10 @@ mod tests {
             "max_bytes = 1000",
             Err("spool.max_bytes is 1000, set at least 33554432 (four segments)"),
         );
-        check(
-            "segment_bytes = 1",
-            Err("spool.segment_bytes is 1, set at least 65536"),
-        );
+        check("segment_bytes = 1", Err("spool.segment_bytes is 1, set at least 65536"));
         check("flush_ms = 0", Err("spool.flush_ms is 0, set 1 to 60000"));
         check("sync_ms = 0", Err("spool.sync_ms is 0, set 1 to 3600000"));
-        check(
-            "zstd_level = 23",
-            Err("spool.zstd_level is 23, set -7 to 19"),
-        );
+        check("zstd_level = 23", Err("spool.zstd_level is 23, set -7 to 19"));
         assert!(toml::from_str::<SpoolConfig>("flush = 1").is_err());
     }
 }

@@ -60,10 +60,7 @@ impl Identity {
         loop {
             let bits = getrandom::u64()?;
             if bits != 0 {
-                return Ok(Identity {
-                    stream: Stream(bits),
-                    base,
-                });
+                return Ok(Identity { stream: Stream(bits), base });
             }
         }
     }
@@ -83,10 +80,7 @@ impl Identity {
     pub(super) fn from_tag(tag: Tag) -> Identity {
         let mut fields = Fields(&tag);
         let stream = Stream(fields.u64().unwrap_or_default());
-        Identity {
-            stream,
-            base: fields.u64().unwrap_or_default(),
-        }
+        Identity { stream, base: fields.u64().unwrap_or_default() }
     }
 }
 
@@ -99,11 +93,7 @@ impl State {
         let identity = Identity::from_tag(fields.array()?);
         let boot = fields.array()?;
         let closed_at = Some(fields.u64()?).filter(|at| *at != OPEN);
-        Some(State {
-            identity,
-            boot,
-            closed_at,
-        })
+        Some(State { identity, boot, closed_at })
     }
 
     /// Stores the state and brings it to the disk.
@@ -137,14 +127,8 @@ impl State {
 /// The number of this boot of the machine; zero where the system has none.
 pub(super) fn boot() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: String = text
-        .chars()
-        .filter(char::is_ascii_hexdigit)
-        .take(32)
-        .collect();
-    u128::from_str_radix(&digits, 16)
-        .unwrap_or_default()
-        .to_be_bytes()
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(32).collect();
+    u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
 }
 
 #[cfg(test)]
@@ -152,24 +136,11 @@ pub(super) fn boot() -> [u8; 16] {
 mod tests {
     use super::*;
 
-    const IDENTITY: Identity = Identity {
-        stream: Stream(5),
-        base: 10,
-    };
-    const OPENED: State = State {
-        identity: IDENTITY,
-        boot: [1; 16],
-        closed_at: None,
-    };
+    const IDENTITY: Identity = Identity { stream: Stream(5), base: 10 };
+    const OPENED: State = State { identity: IDENTITY, boot: [1; 16], closed_at: None };
 
     fn found() -> Found {
-        Found {
-            tag: Some(IDENTITY.tag()),
-            next: 30,
-            torn_bytes: 0,
-            checkpoint: 20,
-            boot: [1; 16],
-        }
+        Found { tag: Some(IDENTITY.tag()), next: 30, torn_bytes: 0, checkpoint: 20, boot: [1; 16] }
     }
 
     #[track_caller]
@@ -179,68 +150,17 @@ mod tests {
 
     #[test]
     fn a_stream_goes_on_only_where_its_end_is_known() {
-        let closed = State {
-            closed_at: Some(30),
-            ..OPENED
-        };
-        let rebooted = Found {
-            boot: [2; 16],
-            ..found()
-        };
+        let closed = State { closed_at: Some(30), ..OPENED };
+        let rebooted = Found { boot: [2; 16], ..found() };
         check(OPENED, found(), true);
         check(OPENED, rebooted, false);
         check(closed, rebooted, true);
-        check(
-            closed,
-            Found {
-                next: 29,
-                ..rebooted
-            },
-            false,
-        );
-        check(
-            OPENED,
-            Found {
-                torn_bytes: 1,
-                ..found()
-            },
-            false,
-        );
-        check(
-            OPENED,
-            Found {
-                checkpoint: 31,
-                ..found()
-            },
-            false,
-        );
-        check(
-            OPENED,
-            Found {
-                tag: None,
-                ..found()
-            },
-            false,
-        );
-        check(
-            OPENED,
-            Found {
-                tag: Some([9; 16]),
-                ..found()
-            },
-            false,
-        );
-        check(
-            State {
-                boot: [0; 16],
-                ..OPENED
-            },
-            Found {
-                boot: [0; 16],
-                ..found()
-            },
-            false,
-        );
+        check(closed, Found { next: 29, ..rebooted }, false);
+        check(OPENED, Found { torn_bytes: 1, ..found() }, false);
+        check(OPENED, Found { checkpoint: 31, ..found() }, false);
+        check(OPENED, Found { tag: None, ..found() }, false);
+        check(OPENED, Found { tag: Some([9; 16]), ..found() }, false);
+        check(State { boot: [0; 16], ..OPENED }, Found { boot: [0; 16], ..found() }, false);
     }
 
     #[test]
@@ -248,10 +168,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stream");
         assert_eq!(State::read(&path), None);
-        let state = State {
-            closed_at: Some(3),
-            ..OPENED
-        };
+        let state = State { closed_at: Some(3), ..OPENED };
         state.write(&path).unwrap();
         assert_eq!(State::read(&path), Some(state));
         let mut bytes = std::fs::read(&path).unwrap();

@@ -97,14 +97,8 @@ impl LaneWriter {
             })?,
         };
         // On disk before the first event can be published under it.
-        let state = State {
-            identity,
-            boot: found.boot,
-            closed_at: None,
-        };
-        state
-            .write(&state_path)
-            .map_err(|error| SpoolError::writing(&state_path, error))?;
+        let state = State { identity, boot: found.boot, closed_at: None };
+        state.write(&state_path).map_err(|error| SpoolError::writing(&state_path, error))?;
         log.set_tag(identity.tag());
         let stream = identity.stream;
         tracing::info!(?lane, %stream, kept = kept.is_some(), next_seq = identity.seq(log.next_ordinal()), "lane opened");
@@ -141,10 +135,7 @@ impl LaneWriter {
         write: impl FnOnce(EventId, &mut Vec<u8>),
     ) -> EventId {
         let ordinal = self.next;
-        let id = EventId {
-            stream: self.identity.stream,
-            seq: self.identity.seq(ordinal),
-        };
+        let id = EventId { stream: self.identity.stream, seq: self.identity.seq(ordinal) };
         let partition = partition_for(place.key, place.partitions);
         let at = self.topic(place.topic);
         let open = &mut self.topics[at].open;
@@ -154,16 +145,10 @@ impl LaneWriter {
         }
         let batch = open[slot].get_or_insert_with(|| {
             let builder = self.spare.pop().unwrap_or_default();
-            Open {
-                builder,
-                first: ordinal,
-                last: ordinal,
-            }
+            Open { builder, first: ordinal, last: ordinal }
         });
         let before = batch.builder.raw_bytes();
-        batch
-            .builder
-            .push_with(place.ts_ms, Some(place.key), |out| write(id, out));
+        batch.builder.push_with(place.ts_ms, Some(place.key), |out| write(id, out));
         batch.last = ordinal;
         self.next += 1;
         self.open_bytes += batch.builder.raw_bytes() - before;
@@ -175,15 +160,10 @@ impl LaneWriter {
 
     /// Where the builders of `topic` are.
     fn topic(&mut self, topic: &Arc<str>) -> usize {
-        let known = self
-            .topics
-            .iter()
-            .position(|t| Arc::ptr_eq(&t.topic, topic) || t.topic == *topic);
+        let known =
+            self.topics.iter().position(|t| Arc::ptr_eq(&t.topic, topic) || t.topic == *topic);
         known.unwrap_or_else(|| {
-            self.topics.push(TopicBuilders {
-                topic: Arc::clone(topic),
-                open: Vec::new(),
-            });
+            self.topics.push(TopicBuilders { topic: Arc::clone(topic), open: Vec::new() });
             self.topics.len() - 1
         })
     }
@@ -203,8 +183,7 @@ impl LaneWriter {
             records: open.builder.count(),
         };
         self.open_bytes -= open.builder.raw_bytes();
-        self.group
-            .frame(&head, |out| open.builder.finish(compressor, out));
+        self.group.frame(&head, |out| open.builder.finish(compressor, out));
         if self.spare.len() < SPARE_BUILDERS {
             self.spare.push(open.builder);
         }
@@ -222,11 +201,7 @@ impl LaneWriter {
     /// Bytes that writing the group may take, with a new segment's header; 0 if there is nothing.
     pub(super) fn group_bytes(&self) -> u64 {
         const HEADER_BYTES: u64 = 128;
-        if self.group.is_empty() {
-            0
-        } else {
-            self.group.encoded_bytes() as u64 + HEADER_BYTES
-        }
+        if self.group.is_empty() { 0 } else { self.group.encoded_bytes() as u64 + HEADER_BYTES }
     }
 
     /// Writes the group. If that fails it stays, and the next batches join it.
@@ -254,14 +229,8 @@ impl LaneWriter {
     pub(super) fn close(&mut self) -> Result<(), SpoolError> {
         self.log.sync(0)?;
         let closed_at = Some(self.log.next_ordinal());
-        let state = State {
-            identity: self.identity,
-            boot: boot(),
-            closed_at,
-        };
-        state
-            .write(&self.state_path)
-            .map_err(|error| SpoolError::writing(&self.state_path, error))
+        let state = State { identity: self.identity, boot: boot(), closed_at };
+        state.write(&self.state_path).map_err(|error| SpoolError::writing(&self.state_path, error))
     }
 
     pub(super) fn pending_events(&self) -> u64 {
@@ -269,11 +238,7 @@ impl LaneWriter {
     }
 
     pub(super) fn pending_bytes(&self) -> u64 {
-        let group = if self.group.is_empty() {
-            0
-        } else {
-            self.group.encoded_bytes()
-        };
+        let group = if self.group.is_empty() { 0 } else { self.group.encoded_bytes() };
         (self.open_bytes + group) as u64
     }
 

@@ -75,13 +75,7 @@ impl LaneReader {
         acknowledged: Arc<AtomicU64>,
     ) -> Self {
         log.seek(checkpoint.ordinal());
-        LaneReader {
-            lane,
-            log,
-            checkpoint,
-            checkpoint_path,
-            acknowledged,
-        }
+        LaneReader { lane, log, checkpoint, checkpoint_path, acknowledged }
     }
 
     /// The lane it reads.

@@ -51,10 +51,7 @@ fn events(group: &Group) -> Vec<String> {
             let record = record.unwrap();
             let key = record.key.unwrap();
             assert_eq!(partition_for(key, 4), frame.partition);
-            let value = std::str::from_utf8(record.value.unwrap())
-                .unwrap()
-                .trim_end()
-                .to_owned();
+            let value = std::str::from_utf8(record.value.unwrap()).unwrap().trim_end().to_owned();
             let seq: u64 = value.split_once('/').unwrap().1.parse().unwrap();
             assert!(
                 last < seq && (frame.first_seq..=frame.last_seq).contains(&seq),
@@ -65,11 +62,7 @@ fn events(group: &Group) -> Vec<String> {
         }
     }
     found.sort();
-    assert!(
-        found
-            .iter()
-            .all(|(seq, _)| (group.first_seq..=group.last_seq).contains(seq))
-    );
+    assert!(found.iter().all(|(seq, _)| (group.first_seq..=group.last_seq).contains(seq)));
     found.into_iter().map(|(_, value)| value).collect()
 }
 
@@ -91,12 +84,7 @@ fn acknowledge_all(reader: &mut LaneReader) {
 fn reboot(dir: &Path, lane: Lane) {
     let path = dir.join(lane.folder()).join("stream");
     if let Some(state) = State::read(&path) {
-        State {
-            boot: [9; 16],
-            ..state
-        }
-        .write(&path)
-        .unwrap();
+        State { boot: [9; 16], ..state }.write(&path).unwrap();
     }
 }
 
@@ -107,41 +95,22 @@ fn a_flush_is_one_group_over_topics_and_partitions() {
     let topics = [topic("logs"), topic("readings")];
     let mut expected = Vec::new();
     for i in 0..100 {
-        let id = append(
-            &mut spool,
-            Lane::Rest,
-            &topics[i % 2],
-            &format!("site/{i}"),
-            10,
-        );
+        let id = append(&mut spool, Lane::Rest, &topics[i % 2], &format!("site/{i}"), 10);
         expected.push(text(id));
     }
     assert_eq!(spool.pending().events, 100);
-    assert_eq!(
-        reader.next_group().unwrap(),
-        None,
-        "nothing is seen before the flush"
-    );
+    assert_eq!(reader.next_group().unwrap(), None, "nothing is seen before the flush");
     spool.flush().unwrap();
     assert_eq!(spool.pending(), Pending::default());
     let group = reader.next_group().unwrap().unwrap();
     assert_eq!(events(&group), expected);
-    assert_eq!(
-        (group.first_seq, group.last_seq, group.frames.len()),
-        (1, 100, 8)
-    );
+    assert_eq!((group.first_seq, group.last_seq, group.frames.len()), (1, 100, 8));
     assert_eq!(group.stream, spool.stream(Lane::Rest));
     assert_eq!(reader.next_group().unwrap(), None);
     let stats = spool.stats(Lane::Rest);
     assert_eq!(stats.waiting_events, 100);
     reader.acknowledge(group.end).unwrap();
-    assert_eq!(
-        spool.stats(Lane::Rest),
-        LaneStats {
-            waiting_events: 0,
-            ..stats
-        }
-    );
+    assert_eq!(spool.stats(Lane::Rest), LaneStats { waiting_events: 0, ..stats });
     assert_eq!(spool.stats(Lane::Alerts).waiting_events, 0);
 }
 
@@ -160,11 +129,7 @@ fn batches_are_closed_by_count_and_by_size() {
     spool.flush().unwrap();
     let records = |reader: &mut LaneReader| {
         let group = reader.next_group().unwrap().unwrap();
-        group
-            .frames
-            .iter()
-            .map(|frame| frame.records)
-            .collect::<Vec<_>>()
+        group.frames.iter().map(|frame| frame.records).collect::<Vec<_>>()
     };
     assert_eq!(records(&mut alerts), [1_000, 1_000, 500]);
     assert_eq!(records(&mut others), [2, 2, 1]);
@@ -182,19 +147,8 @@ fn a_batch_holds_one_state_of_the_clock() {
     }
     spool.flush().unwrap();
     let group = reader.next_group().unwrap().unwrap();
-    let clocks: Vec<_> = group
-        .frames
-        .iter()
-        .map(|frame| (frame.clock, frame.first_seq))
-        .collect();
-    assert_eq!(
-        clocks,
-        [
-            (Clock::Unsynced, 1),
-            (Clock::Synced, 3),
-            (Clock::Corrected, 5)
-        ]
-    );
+    let clocks: Vec<_> = group.frames.iter().map(|frame| (frame.clock, frame.first_seq)).collect();
+    assert_eq!(clocks, [(Clock::Unsynced, 1), (Clock::Synced, 3), (Clock::Corrected, 5)]);
 }
 
 #[test]
@@ -267,10 +221,7 @@ fn a_full_budget_holds_back_and_loses_nothing() {
             break error;
         }
     };
-    assert!(
-        error.is_full() && error.to_string().contains("spool.max_bytes"),
-        "{error}"
-    );
+    assert!(error.is_full() && error.to_string().contains("spool.max_bytes"), "{error}");
     assert!(spool.disk_bytes() <= config().max_bytes && expected.len() > 70);
     assert_eq!(spool.pending().events, 1);
     // More may come before the next try; all of it is written then, as one group.
@@ -292,10 +243,7 @@ fn a_full_budget_holds_back_and_loses_nothing() {
 #[test]
 fn a_budget_full_of_what_is_acknowledged_is_given_back() {
     let dir = TempDir::new().unwrap();
-    let config = SpoolConfig {
-        segment_bytes: 1 << 20,
-        ..config()
-    };
+    let config = SpoolConfig { segment_bytes: 1 << 20, ..config() };
     let (mut spool, mut readers) = Spool::open(dir.path(), &config).unwrap();
     let topic = topic("t");
     for (lane, reader) in Lane::ALL.into_iter().zip(&mut readers) {
@@ -310,13 +258,7 @@ fn a_budget_full_of_what_is_acknowledged_is_given_back() {
     drop((spool, readers));
     let (mut spool, mut readers) = Spool::open(dir.path(), &config).unwrap();
     let next = append(&mut spool, Lane::Rest, &topic, "k", 1);
-    assert_eq!(
-        next,
-        EventId {
-            seq: id.seq + 1,
-            ..id
-        }
-    );
+    assert_eq!(next, EventId { seq: id.seq + 1, ..id });
     spool.flush().unwrap();
     assert_eq!(rest(&mut readers[3]), [text(id), text(next)]);
 }
@@ -342,23 +284,14 @@ fn a_reader_in_another_thread_gets_everything_once() {
     let topic = topic("t");
     let mut expected = Vec::new();
     for i in 0..EVENTS {
-        expected.push(text(append(
-            &mut spool,
-            Lane::Readings,
-            &topic,
-            &format!("{i}"),
-            300,
-        )));
+        expected.push(text(append(&mut spool, Lane::Readings, &topic, &format!("{i}"), 300)));
         if i % 10 == 9 {
             spool.flush().unwrap();
         }
     }
     assert_eq!(consumer.join().unwrap(), expected);
     let stats = spool.stats(Lane::Readings);
-    assert_eq!(
-        (stats.waiting_events, stats.bad_frames, stats.skipped_events),
-        (0, 0, 0)
-    );
+    assert_eq!((stats.waiting_events, stats.bad_frames, stats.skipped_events), (0, 0, 0));
     assert!(stats.written_bytes > 900_000 && stats.disk_bytes <= 2 * config().segment_bytes);
 }
 
@@ -374,9 +307,7 @@ fn two_processes_cannot_have_one_spool() {
 
 #[test]
 fn a_full_disk_says_what_to_do() {
-    let error = SpoolError::from(log::LogError::NoSpace {
-        path: "/spool/3-rest".into(),
-    });
+    let error = SpoolError::from(log::LogError::NoSpace { path: "/spool/3-rest".into() });
     assert!(error.is_full());
     let message = error.to_string();
     assert!(

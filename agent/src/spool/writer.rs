@@ -57,11 +57,7 @@ impl Spool {
         let (urgent, urgent_reader) = open(urgent)?;
         let (readings, readings_reader) = open(readings)?;
         let (rest, rest_reader) = open(rest)?;
-        let codec = if config.zstd_level == 0 {
-            Codec::None
-        } else {
-            Codec::Zstd
-        };
+        let codec = if config.zstd_level == 0 { Codec::None } else { Codec::Zstd };
         let spool = Spool {
             dir: dir.to_owned(),
             max_bytes: config.max_bytes,
@@ -70,10 +66,7 @@ impl Spool {
             lanes: [alerts, urgent, readings, rest],
             _lock: lock,
         };
-        Ok((
-            spool,
-            [alerts_reader, urgent_reader, readings_reader, rest_reader],
-        ))
+        Ok((spool, [alerts_reader, urgent_reader, readings_reader, rest_reader]))
     }
 
     /// Takes an event: gives it the next number of the lane and has `write` append its JSON to the
@@ -90,13 +83,7 @@ impl Spool {
         ts_ms: i64,
         write: impl FnOnce(EventId, &mut Vec<u8>),
     ) -> EventId {
-        let place = Place {
-            topic,
-            partitions,
-            key,
-            ts_ms,
-            clock: self.clock,
-        };
+        let place = Place { topic, partitions, key, ts_ms, clock: self.clock };
         self.lanes[lane as usize].append(&mut self.compressor, place, write)
     }
 
@@ -114,12 +101,10 @@ impl Spool {
     /// What the next flush will write.
     #[must_use]
     pub fn pending(&self) -> Pending {
-        self.lanes
-            .iter()
-            .fold(Pending::default(), |sum, lane| Pending {
-                events: sum.events + lane.pending_events(),
-                bytes: sum.bytes + lane.pending_bytes(),
-            })
+        self.lanes.iter().fold(Pending::default(), |sum, lane| Pending {
+            events: sum.events + lane.pending_events(),
+            bytes: sum.bytes + lane.pending_bytes(),
+        })
     }
 
     /// Whether so much is pending that it should be flushed before its time.
@@ -158,11 +143,7 @@ impl Spool {
         if used_bytes + needed <= self.max_bytes {
             return Ok(());
         }
-        Err(SpoolError::Full {
-            path: self.dir.clone(),
-            used_bytes,
-            max_bytes: self.max_bytes,
-        })
+        Err(SpoolError::Full { path: self.dir.clone(), used_bytes, max_bytes: self.max_bytes })
     }
 
     /// Brings what was flushed and is not yet acknowledged to the disk. To be called every
@@ -181,10 +162,7 @@ impl Spool {
     /// sources have not been acknowledged.
     pub fn close(mut self) -> Result<(), SpoolError> {
         let flushed = self.flush();
-        self.lanes
-            .iter_mut()
-            .try_for_each(LaneWriter::close)
-            .and(flushed)
+        self.lanes.iter_mut().try_for_each(LaneWriter::close).and(flushed)
     }
 
     /// The stream that `lane` writes.
@@ -213,9 +191,7 @@ fn lock(dir: &Path) -> Result<File, SpoolError> {
     let file = File::create(&path).map_err(|error| SpoolError::writing(&path, error))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(SpoolError::Locked {
-            path: dir.to_owned(),
-        }),
+        Err(Errno::WOULDBLOCK) => Err(SpoolError::Locked { path: dir.to_owned() }),
         Err(error) => Err(SpoolError::writing(&path, error.into())),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use weir_agent::publish::{Followed, PublishError, Refused, Transport, TransportStatus};
+use weir_agent::publish::{Delivery, Followed, PublishError, Transport, TransportStatus};
 use weir_agent::spool::Group;
 use weir_models::topic::Topic;
 use weir_models::wire::{BatchBuilder, Codec, Compressor, partition_for};
@@ -47,7 +47,12 @@ impl Transport for Embedded {
         self.0.names.topic(topic).map(|topic| self.0.count(topic))
     }
 
-    async fn publish(&self, group: Arc<Group>) -> Result<Vec<Refused>, PublishError> {
+    fn epoch(&self) -> u64 {
+        // An append that fails leaves nothing behind, so there is nothing to tell apart.
+        0
+    }
+
+    async fn publish(&self, _: u64, group: Arc<Group>) -> Result<Delivery, PublishError> {
         let mut tickets = Vec::with_capacity(group.frames.len());
         for frame in &group.frames {
             let Some(topic) = self.0.names.topic(&frame.topic) else {
@@ -61,8 +66,11 @@ impl Transport for Embedded {
             let appended = self.0.append(topic, partition, frame.records, &frame.batch);
             tickets.push(appended.map_err(|error| PublishError(error.to_string()))?);
         }
-        self.0.synced(&tickets).await;
-        Ok(Vec::new())
+        let broker = self.0.clone();
+        Ok(Box::pin(async move {
+            broker.synced(&tickets).await;
+            Ok(Vec::new())
+        }))
     }
 
     async fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), PublishError> {

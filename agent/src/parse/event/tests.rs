@@ -28,8 +28,7 @@ fn parser() -> Parser {
 
 fn parse(index: usize, format: Format, labels: &Labels, payload: &[u8]) -> Event {
     let source = Source { name: "src".into(), index, format };
-    let raw =
-        Raw { bytes: Bytes::copy_from_slice(payload), received_us: RECEIVED_US, cut: false };
+    let raw = Raw { bytes: Bytes::copy_from_slice(payload), received_us: RECEIVED_US, cut: false };
     let peer = Some("10.0.0.9".parse().unwrap());
     parser().parse(&source, peer, Some(labels), &raw).0
 }
@@ -48,7 +47,9 @@ fn a_syslog_line_is_a_log_event_of_its_host() {
         Format::Syslog,
         &Labels::default(),
         "<34>Jun 14 22:14:15 web su[7]: 'su root' failed",
-        expect![[r#"{"agent":"gw","stream":"0000000000000000","seq":0,"site":"home","device":"web","ts_us":1781475255000000,"received_us":1781524800000000,"clock":"synced","source":"src","dialect":"rfc3164","parse":"ok","meta_state":"miss","facility":4,"severity":2,"host":"web","app":"su","procid":"7","message":"'su root' failed","raw":"<34>Jun 14 22:14:15 web su[7]: 'su root' failed"}"#]],
+        expect![[
+            r#"{"agent":"gw","stream":"0000000000000000","seq":0,"site":"home","device":"web","ts_us":1781475255000000,"received_us":1781524800000000,"clock":"synced","source":"src","dialect":"rfc3164","parse":"ok","meta_state":"miss","facility":4,"severity":2,"host":"web","app":"su","procid":"7","message":"'su root' failed","raw":"<34>Jun 14 22:14:15 web su[7]: 'su root' failed"}"#
+        ]],
     );
 }
 
@@ -59,7 +60,7 @@ fn what_cannot_be_parsed_is_an_event_with_its_bytes_and_the_reason() {
         Format::Json,
         &Labels::default(),
         "{\"id\":",
-        expect![[r#"{"agent":"gw","stream":"0000000000000000","seq":0,"site":"home","device":"10.0.0.9","ts_us":1781524800000000,"received_us":1781524800000000,"clock":"synced","source":"src","dialect":"json","parse":"raw","parse_reason":"no JSON: the payload ends too early at byte 6","meta_state":"miss","host":"10.0.0.9","message":"{\"id\":"}"#]],
+        expect![[r#"{"agent":"gw","stream":"0000000000000000","seq":0,"site":"home","device":"10.0.0.9","ts_us":1781524800000000,"received_us":1781524800000000,"clock":"synced","source":"src","dialect":"json","parse":"raw","parse_reason":"not JSON: a value is missing at byte 6","meta_state":"miss","host":"10.0.0.9","message":"{\"id\":"}"#]],
     );
     let event = parse(0, Format::Syslog, &Labels::default(), b"<34>\xff\xfe");
     assert_eq!(event.raw, Some(RawBytes(Bytes::from_static(b"<34>\xff\xfe"))));
@@ -73,17 +74,16 @@ fn a_json_message_is_a_reading_by_the_rule_of_its_source() {
         Format::Json,
         &Labels { site: Some("plant".into()), ..Labels::default() },
         r#"{"id":"b-1","ts":1594598735.7727768,"data":{"temp":27.0,"light":true}}"#,
-        expect![[r#"{"agent":"gw","stream":"0000000000000000","seq":0,"site":"plant","device":"b-1","ts_us":1594598735772776,"received_us":1781524800000000,"clock":"synced","source":"src","dialect":"json","parse":"ok","meta_state":"miss","values":{"light":{"v":1.0},"temp":{"v":27.0}}}"#]],
+        expect![[
+            r#"{"agent":"gw","stream":"0000000000000000","seq":0,"site":"plant","device":"b-1","ts_us":1594598735772776,"received_us":1781524800000000,"clock":"synced","source":"src","dialect":"json","parse":"ok","meta_state":"miss","values":{"light":{"v":1.0},"temp":{"v":27.0}}}"#
+        ]],
     );
 }
 
 #[test]
 fn a_topic_names_what_a_bare_number_does_not() {
-    let labels = Labels {
-        device: Some("b-2".into()),
-        metric: Some("temp".into()),
-        ..Labels::default()
-    };
+    let labels =
+        Labels { device: Some("b-2".into()), metric: Some("temp".into()), ..Labels::default() };
     let event = parse(1, Format::Json, &labels, b"21.5");
     assert_eq!(event.device, "b-2");
     let Body::Reading(values) = event.body else { unreachable!() };

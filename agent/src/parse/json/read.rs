@@ -55,12 +55,7 @@ pub(super) struct Reader<'a, 'c> {
 
 impl<'a, 'c> Reader<'a, 'c> {
     pub(super) fn new(text: &'a str, limits: &'c Limits) -> Self {
-        Self {
-            text,
-            at: 0,
-            path: String::new(),
-            limits,
-        }
+        Self { text, at: 0, path: String::new(), limits }
     }
 
     /// Reads the whole text.
@@ -75,11 +70,7 @@ impl<'a, 'c> Reader<'a, 'c> {
             }
         }
         self.skip_white();
-        if self.at == self.text.len() {
-            Ok(())
-        } else {
-            Err(self.fault("something after the end"))
-        }
+        if self.at == self.text.len() { Ok(()) } else { Err(self.fault("something after the end")) }
     }
 
     /// An object; its depth counts from 1. The recursion is bounded by the limit.
@@ -264,9 +255,7 @@ impl<'a, 'c> Reader<'a, 'c> {
     fn hex(&mut self) -> Result<u32, Fault> {
         let digits = self.text.as_bytes().get(self.at..self.at + 4);
         let number = digits.and_then(|digits| {
-            digits.iter().try_fold(0, |number, &b| {
-                Some(number * 16 + char::from(b).to_digit(16)?)
-            })
+            digits.iter().try_fold(0, |number, &b| Some(number * 16 + char::from(b).to_digit(16)?))
         });
         match number {
             Some(number) => {
@@ -308,12 +297,7 @@ impl<'a> Visit<'a> for Nobody {
 /// Length of the number at the begin of the bytes, by JSON's grammar.
 pub(super) fn number_length(bytes: &[u8]) -> Option<usize> {
     let digits = |from: usize| {
-        bytes
-            .get(from..)
-            .unwrap_or(&[])
-            .iter()
-            .take_while(|b| b.is_ascii_digit())
-            .count()
+        bytes.get(from..).unwrap_or(&[]).iter().take_while(|b| b.is_ascii_digit()).count()
     };
     let mut at = usize::from(bytes.first() == Some(&b'-'));
     let whole = digits(at);

@@ -1,31 +1,17 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::parse::ParseState;
 
 /// Site, device, metrics, texts and time of a reading, in one readable text.
 fn shown(reading: &Reading<'_>) -> String {
     let mut out = Vec::new();
     out.extend(reading.site.iter().map(|site| format!("site:{site}")));
-    out.extend(
-        reading
-            .device
-            .iter()
-            .map(|device| format!("device:{device}")),
-    );
+    out.extend(reading.device.iter().map(|device| format!("device:{device}")));
     for value in &reading.values {
-        out.push(format!(
-            "{}={:?}{}",
-            value.name,
-            value.v,
-            value.unit.unwrap_or_default()
-        ));
+        out.push(format!("{}={:?}{}", value.name, value.v, value.unit.unwrap_or_default()));
     }
-    out.extend(
-        reading
-            .texts
-            .iter()
-            .map(|(name, text)| format!("{name}={text:?}")),
-    );
+    out.extend(reading.texts.iter().map(|(name, text)| format!("{name}={text:?}")));
     out.extend(reading.ts_us.iter().map(|ts_us| format!("@{ts_us}")));
     out.join(" ")
 }
@@ -45,16 +31,8 @@ fn check(fields: &str, input: &str, expected: &str, reason: Option<&str>) {
 #[track_caller]
 fn check_raw(input: &[u8], reason: &str) {
     let fields = Fields::default();
-    let limits = Limits {
-        json_depth: 3,
-        line_bytes: 300,
-        field_bytes: 100,
-        ..Limits::default()
-    };
-    assert_eq!(
-        parse(input, &fields, &Zone::UTC, &limits),
-        Reading::raw(reason.to_owned())
-    );
+    let limits = Limits { json_depth: 3, line_bytes: 300, field_bytes: 100, ..Limits::default() };
+    assert_eq!(parse(input, &fields, &Zone::UTC, &limits), Reading::raw(reason.to_owned()));
 }
 
 #[test]
@@ -65,12 +43,7 @@ fn every_number_and_boolean_is_a_metric() {
         "temp=21.5 ok=1.0 off=0.0 n=-3.0",
         None,
     );
-    check(
-        "",
-        r#"{"a": {"b": {"c": 1e-3}, "d": 2}, "e": 3}"#,
-        "a.b.c=0.001 a.d=2.0 e=3.0",
-        None,
-    );
+    check("", r#"{"a": {"b": {"c": 1e-3}, "d": 2}, "e": 3}"#, "a.b.c=0.001 a.d=2.0 e=3.0", None);
     check(
         "",
         r#"{"a.b": 1, "text": "x\ty\u00e9\ud83d\ude00", "nothing": null}"#,
@@ -98,12 +71,7 @@ fn fields_of_the_rule() {
         None,
     );
     check("values = 'v'", r#"{"v": 3, "w": 4}"#, "value=3.0", None);
-    check(
-        "values = 'a.b'",
-        r#"{"a": {"b": {"c": 1}, "d": 2}}"#,
-        "c=1.0",
-        None,
-    );
+    check("values = 'a.b'", r#"{"a": {"b": {"c": 1}, "d": 2}}"#, "c=1.0", None);
     check(
         "device = 'd'",
         r#"{"d": "", "x": 1}"#,
@@ -144,11 +112,7 @@ fn times_keep_their_digits() {
     check("us", "1594598735772776", "@1594598735772776");
     check("ns", "1594598735772776999", "@1594598735772776");
     check("ns", "-1", "@-1");
-    check(
-        "rfc3339",
-        "\"2020-07-13T00:05:35.772776+02:00\"",
-        "@1594591535772776",
-    );
+    check("rfc3339", "\"2020-07-13T00:05:35.772776+02:00\"", "@1594591535772776");
     check("rfc3339", "\"2020-07-13 00:05:35\"", "@1594598735000000");
 }
 
@@ -168,21 +132,11 @@ fn times_that_are_none() {
         "NaN",
         "\"\"",
     ] {
-        check(
-            "time = 't'",
-            &format!("{{\"t\": {time}, \"x\": 1}}"),
-            "x=1.0",
-            wrong,
-        );
+        check("time = 't'", &format!("{{\"t\": {time}, \"x\": 1}}"), "x=1.0", wrong);
     }
     let wrong = Some("the time is not of RFC 3339: check `time_unit` of the source");
     for time in ["17", "\"yesterday\"", "\"2020-07-13T00:05:35Zx\""] {
-        check(
-            "time = 't'\ntime_unit = 'rfc3339'",
-            &format!("{{\"t\": {time}}}"),
-            "",
-            wrong,
-        );
+        check("time = 't'\ntime_unit = 'rfc3339'", &format!("{{\"t\": {time}}}"), "", wrong);
     }
 }
 
@@ -194,12 +148,7 @@ fn what_is_half_good_is_kept() {
         "c=2.0",
         Some("field `a` is an array, it is left out"),
     );
-    check(
-        "",
-        r#"{"a": NaN, "c": 2}"#,
-        "c=2.0",
-        Some("field `a` is not a number, it is left out"),
-    );
+    check("", r#"{"a": NaN, "c": 2}"#, "c=2.0", Some("field `a` is not a number, it is left out"));
     check(
         "",
         r#"{"a": -Infinity, "c": 2}"#,
@@ -230,48 +179,25 @@ fn what_is_half_good_is_kept() {
         "a=-1e23",
         Some("field `a` is beyond 2^53, it is rounded"),
     );
-    check(
-        "",
-        r#"{"a": 1, "a": 2}"#,
-        "a=2.0",
-        Some("field `a` occurs twice, the last one counts"),
-    );
+    check("", r#"{"a": 1, "a": 2}"#, "a=2.0", Some("field `a` occurs twice, the last one counts"));
 }
 
 #[test]
 fn what_is_no_message_is_raw_with_the_reason() {
     check_raw(b"", "not JSON: a value is missing at byte 0");
     check_raw(b"hello", "not JSON: a value is missing at byte 0");
-    check_raw(
-        b"{\"a\": 1",
-        "not JSON: a comma or the end of an object is missing at byte 7",
-    );
+    check_raw(b"{\"a\": 1", "not JSON: a comma or the end of an object is missing at byte 7");
     check_raw(b"{\"a\": 1,}", "not JSON: a string is missing at byte 8");
     check_raw(b"{\"a\" 1}", "not JSON: a colon is missing at byte 5");
     check_raw(b"{\"a\": 01}", "not JSON: a value is missing at byte 6");
     check_raw(b"{\"a\": 1.}", "not JSON: a value is missing at byte 6");
     check_raw(b"{\"a\": \"x", "not JSON: a string does not end at byte 8");
     check_raw(b"{\"a\": \"\\x\"}", "not JSON: an unknown escape at byte 8");
-    check_raw(
-        b"{\"a\": \"\\u12g4\"}",
-        "not JSON: four hexadecimal digits are missing at byte 9",
-    );
-    check_raw(
-        b"{\"a\": \"\n\"}",
-        "not JSON: a control character in a string at byte 7",
-    );
-    check_raw(
-        b"{\"a\": 1} {\"a\": 2}",
-        "not JSON: something after the end at byte 9",
-    );
-    check_raw(
-        b"[{\"a\": 1}]",
-        "an array of messages: the payload must be one object",
-    );
-    check_raw(
-        b"{\"a\":{\"b\":{\"c\":{\"d\":1}}}}",
-        "nested deeper than the limit",
-    );
+    check_raw(b"{\"a\": \"\\u12g4\"}", "not JSON: four hexadecimal digits are missing at byte 9");
+    check_raw(b"{\"a\": \"\n\"}", "not JSON: a control character in a string at byte 7");
+    check_raw(b"{\"a\": 1} {\"a\": 2}", "not JSON: something after the end at byte 9");
+    check_raw(b"[{\"a\": 1}]", "an array of messages: the payload must be one object");
+    check_raw(b"{\"a\":{\"b\":{\"c\":{\"d\":1}}}}", "nested deeper than the limit");
     check_raw(b"{\"a\":[[[[1]]]]}", "nested deeper than the limit");
     check_raw(
         format!("{{\"{}\": 1}}", "k".repeat(101)).as_bytes(),
@@ -287,27 +213,11 @@ fn what_is_no_message_is_raw_with_the_reason() {
 #[test]
 fn fields_are_bounded() {
     let fields = Fields::default();
-    let limits = Limits {
-        reading_fields: 2,
-        ..Limits::default()
-    };
-    let reading = parse(
-        br#"{"a":1,"b":2,"c":3,"d":4}"#,
-        &fields,
-        &Zone::UTC,
-        &limits,
-    );
+    let limits = Limits { reading_fields: 2, ..Limits::default() };
+    let reading = parse(br#"{"a":1,"b":2,"c":3,"d":4}"#, &fields, &Zone::UTC, &limits);
     assert_eq!(shown(&reading), "a=1.0 b=2.0");
-    assert_eq!(
-        reading.reason.as_deref(),
-        Some("more than 2 values, the rest is left out")
-    );
-    let reading = parse(
-        br#"{"a":"1","b":"2","c":"3"}"#,
-        &fields,
-        &Zone::UTC,
-        &limits,
-    );
+    assert_eq!(reading.reason.as_deref(), Some("more than 2 values, the rest is left out"));
+    let reading = parse(br#"{"a":"1","b":"2","c":"3"}"#, &fields, &Zone::UTC, &limits);
     assert_eq!(reading.texts.len(), 2);
 }
 
@@ -323,23 +233,13 @@ fn real_payloads_are_read_whole() {
     let mut count = 0;
     for payload in payloads.lines() {
         let reading = parse(payload.as_bytes(), &fields, &Zone::UTC, &Limits::default());
-        assert_eq!(
-            (reading.state, reading.values.len()),
-            (ParseState::Ok, 7),
-            "{payload}"
-        );
+        assert_eq!((reading.state, reading.values.len()), (ParseState::Ok, 7), "{payload}");
         let oracle: serde_json::Value = serde_json::from_str(payload).unwrap();
         for value in &reading.values {
             let expected = &oracle["data"][value.name.as_ref()];
-            let expected = expected
-                .as_f64()
-                .or(expected.as_bool().map(f64::from))
-                .unwrap();
+            let expected = expected.as_f64().or(expected.as_bool().map(f64::from)).unwrap();
             // serde_json without its feature `float_roundtrip` may be off by the last bit.
-            assert!(
-                (expected - value.v).abs() <= f64::EPSILON * expected.abs(),
-                "{payload}"
-            );
+            assert!((expected - value.v).abs() <= f64::EPSILON * expected.abs(), "{payload}");
         }
         assert_eq!(reading.device.as_deref(), oracle["device_id"].as_str());
         let ts = oracle["ts"].as_f64().unwrap();
@@ -355,9 +255,7 @@ fn arbitrary_json() -> impl Strategy<Value = serde_json::Value> {
         Just(serde_json::Value::Null),
         any::<bool>().prop_map(Into::into),
         any::<i64>().prop_map(Into::into),
-        any::<f64>()
-            .prop_filter("finite", |v| v.is_finite())
-            .prop_map(Into::into),
+        any::<f64>().prop_filter("finite", |v| v.is_finite()).prop_map(Into::into),
         any::<String>().prop_map(Into::into),
     ];
     leaf.prop_recursive(4, 32, 5, |inner| {

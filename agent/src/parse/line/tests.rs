@@ -43,10 +43,7 @@ fn check_partial(input: &str, expected: &str, reason: &str) {
 fn check_raw(input: &str, reason: &str) {
     check_with(&LineFields::default(), input, "", Some(reason));
     assert_eq!(
-        parse(input.as_bytes(), &LineFields::default(), &Limits::default())
-            .unwrap()
-            .reading
-            .state,
+        parse(input.as_bytes(), &LineFields::default(), &Limits::default()).unwrap().reading.state,
         ParseState::Raw
     );
 }
@@ -73,10 +70,7 @@ fn whole_lines() {
 
 #[test]
 fn escapes_of_the_protocol() {
-    check(
-        r"my\ m\,x,tag\ k\=1=v\,1\ 2 f\ \=\,k=1",
-        "my m,x [tag k=1=v,1 2] my m,x.f =,k=1.0",
-    );
+    check(r"my\ m\,x,tag\ k\=1=v\,1\ 2 f\ \=\,k=1", "my m,x [tag k=1=v,1 2] my m,x.f =,k=1.0");
     check(r"m,path=C:\dir\x v=1", r"m [path=C:\dir\x] m.v=1.0");
     check("größe,ort=köln wert=1", "größe [ort=köln] größe.wert=1.0");
     check(r"a=b v=1", "a=b a=b.v=1.0");
@@ -88,25 +82,15 @@ fn fields_of_the_source() {
         "device = 'host'\nsite = 'plant'\nprecision = 's'\nmeasurement_in_name = false",
     )
     .unwrap();
-    let line = parse(
-        b"m,host=d1,plant=p1,x=y v=1,value=2 17",
-        &fields,
-        &Limits::default(),
-    )
-    .unwrap();
+    let line =
+        parse(b"m,host=d1,plant=p1,x=y v=1,value=2 17", &fields, &Limits::default()).unwrap();
     assert_eq!(line.reading.device.as_deref(), Some("d1"));
     assert_eq!(line.reading.site.as_deref(), Some("p1"));
     assert_eq!(shown(&line), "m [x=y] v=1.0 value=2.0 @17000000");
     assert!(toml::from_str::<LineFields>("devise = 'host'").is_err());
-    let us = LineFields {
-        precision: Precision::Us,
-        ..LineFields::default()
-    };
+    let us = LineFields { precision: Precision::Us, ..LineFields::default() };
     check_with(&us, "m v=1 17", "m m.v=1.0 @17", None);
-    let ms = LineFields {
-        precision: Precision::Ms,
-        ..LineFields::default()
-    };
+    let ms = LineFields { precision: Precision::Ms, ..LineFields::default() };
     check_with(&ms, "m v=1 17", "m m.v=1.0 @17000", None);
     let reason = Some("the time stamp is out of range: check the precision of the source");
     check_with(&ms, "m v=1 9223372036854775807", "m m.v=1.0", reason);
@@ -139,11 +123,7 @@ fn what_is_half_good_is_kept() {
         "m m.b=1.0",
         "field `m.a` holds no number, boolean or string, it is left out",
     );
-    check_partial(
-        "m a=1,a=2",
-        "m m.a=2.0",
-        "field `m.a` occurs twice, the last one counts",
-    );
+    check_partial("m a=1,a=2", "m m.a=2.0", "field `m.a` occurs twice, the last one counts");
 }
 
 #[test]
@@ -151,10 +131,7 @@ fn bad_lines_are_raw_with_the_reason() {
     check_raw("weather", "no fields after the measurement");
     check_raw("weather,location=us", "no fields after the tags");
     check_raw("weather,location temperature=82", "a tag without a value");
-    check_raw(
-        "weather,=us temperature=82",
-        "a tag without a name or a value",
-    );
+    check_raw("weather,=us temperature=82", "a tag without a name or a value");
     check_raw("weather,a=b=c temperature=82", "an unescaped `=` in a tag");
     check_raw(",a=b v=1", "no measurement");
     check_raw("weather temperature", "a field without a value");
@@ -163,10 +140,7 @@ fn bad_lines_are_raw_with_the_reason() {
     check_raw("weather v=1 now", "the time stamp is no integer");
     check_raw("weather v=1, 5", "a field without a value");
     check_raw("weather s=\"open 5", "a string without its closing quote");
-    check_raw(
-        "weather s=\"a\"b 5",
-        "something right after the closing quote of a string",
-    );
+    check_raw("weather s=\"a\"b 5", "something right after the closing quote of a string");
     let long = format!("m v=1,{}=1", "x".repeat(2000));
     check_raw(&long, "a name or tag longer than the limit");
     let line = parse(b"m v=\xff", &LineFields::default(), &Limits::default()).unwrap();
@@ -179,42 +153,21 @@ fn bad_lines_are_raw_with_the_reason() {
 #[test]
 fn comments_and_empty_lines_are_nothing() {
     for input in ["", "  \r\n", "# comment", "\0"] {
-        assert_eq!(
-            parse(input.as_bytes(), &LineFields::default(), &Limits::default()),
-            None
-        );
+        assert_eq!(parse(input.as_bytes(), &LineFields::default(), &Limits::default()), None);
     }
 }
 
 #[test]
 fn fields_are_bounded() {
-    let limits = Limits {
-        reading_fields: 2,
-        line_bytes: 30,
-        ..Limits::default()
-    };
+    let limits = Limits { reading_fields: 2, line_bytes: 30, ..Limits::default() };
     let line = parse(b"m a=1,b=2,c=3", &LineFields::default(), &limits).unwrap();
     assert_eq!(shown(&line), "m m.a=1.0 m.b=2.0");
-    assert_eq!(
-        line.reading.reason.as_deref(),
-        Some("more than 2 values, the rest is left out")
-    );
+    assert_eq!(line.reading.reason.as_deref(), Some("more than 2 values, the rest is left out"));
     let line = parse(b"m,a=1,b=2,c=3 v=1", &LineFields::default(), &limits).unwrap();
     assert_eq!(line.reading.tags.len(), 2);
-    assert_eq!(
-        line.reading.reason.as_deref(),
-        Some("more than 2 tags, the rest is left out")
-    );
-    let line = parse(
-        b"m a=1111111111111111111111111111",
-        &LineFields::default(),
-        &limits,
-    )
-    .unwrap();
-    assert_eq!(
-        line.reading.reason.as_deref(),
-        Some("longer than the limit of a line")
-    );
+    assert_eq!(line.reading.reason.as_deref(), Some("more than 2 tags, the rest is left out"));
+    let line = parse(b"m a=1111111111111111111111111111", &LineFields::default(), &limits).unwrap();
+    assert_eq!(line.reading.reason.as_deref(), Some("longer than the limit of a line"));
 }
 
 proptest! {

@@ -83,11 +83,9 @@ impl Stamp {
     #[inline]
     pub(super) fn resolve(&self, received_us: i64, zone: &Zone) -> Option<(i64, StampRule)> {
         let (seconds, local, rule) = match (self.year, self.offset_s) {
-            (Some(year), Some(offset_s)) => (
-                self.local_s(year) - i64::from(offset_s),
-                LocalTime::Once,
-                StampRule::Stated,
-            ),
+            (Some(year), Some(offset_s)) => {
+                (self.local_s(year) - i64::from(offset_s), LocalTime::Once, StampRule::Stated)
+            }
             (Some(year), None) => {
                 let (seconds, local) =
                     zone.utc_s(self.local_s(year), received_us.div_euclid(SECOND_US));
@@ -108,12 +106,7 @@ impl Stamp {
             LocalTime::Gap => StampRule::ZoneGap,
             LocalTime::Fold => StampRule::ZoneFold,
         };
-        Some((
-            seconds
-                .checked_mul(SECOND_US)?
-                .checked_add(i64::from(self.micros))?,
-            rule,
-        ))
+        Some((seconds.checked_mul(SECOND_US)?.checked_add(i64::from(self.micros))?, rule))
     }
 
     /// Seconds on the sender's own clock since its 1970-01-01T00:00:00.
@@ -184,9 +177,5 @@ fn days_in_month(year: Option<i32>, month: u8) -> u8 {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 mod tests;

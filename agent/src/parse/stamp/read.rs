@@ -90,14 +90,8 @@ fn finish(
     bytes: &[u8],
     at: usize,
 ) -> Option<(Stamp, usize)> {
-    let mut stamp = Stamp {
-        year,
-        month,
-        day: u8::try_from(day).ok()?,
-        second_of_day,
-        micros,
-        offset_s: None,
-    };
+    let mut stamp =
+        Stamp { year, month, day: u8::try_from(day).ok()?, second_of_day, micros, offset_s: None };
     let mut end = at;
     if let Some((offset_s, zone_end)) = read_zone_after(bytes, end) {
         stamp.offset_s = Some(offset_s);
@@ -177,17 +171,7 @@ fn read_epoch(bytes: &[u8]) -> Option<(Stamp, usize)> {
     }
     let day = u8::try_from(day_of_year + 1).ok()?;
     let second_of_day = u32::try_from(i64::from(seconds) % DAY_S).ok()?;
-    Some((
-        Stamp {
-            year: Some(year),
-            month,
-            day,
-            second_of_day,
-            micros,
-            offset_s: Some(0),
-        },
-        at,
-    ))
+    Some((Stamp { year: Some(year), month, day, second_of_day, micros, offset_s: Some(0) }, at))
 }
 
 /// `h:mm:ss` with a fraction after point or comma: second of the day, microseconds, end.
@@ -217,11 +201,7 @@ fn read_fraction(bytes: &[u8], at: usize) -> (u32, usize) {
         place /= 10;
         end += 1;
     }
-    if end == at + 1 {
-        (0, at)
-    } else {
-        (micros, end)
-    }
+    if end == at + 1 { (0, at) } else { (micros, end) }
 }
 
 /// Offset or zone name after a stamp, with or without a space before it. An offset must be whole
@@ -238,11 +218,7 @@ fn read_zone_after(bytes: &[u8], at: usize) -> Option<(i32, usize)> {
         }
         b'Z' if !spaced => ends_word(bytes, at + 1).then_some((0, at + 1)),
         b'A'..=b'Z' => {
-            let length = bytes[at..]
-                .iter()
-                .take(6)
-                .take_while(|b| b.is_ascii_uppercase())
-                .count();
+            let length = bytes[at..].iter().take(6).take_while(|b| b.is_ascii_uppercase()).count();
             let end = at + length;
             // `TZ-6`, of RFC 3164's fourth example; POSIX would turn the sign round, the RFC's text does not say.
             if &bytes[at..end] == b"TZ" {
@@ -298,9 +274,7 @@ fn read_number(bytes: &[u8], at: usize, min: usize, max: usize) -> Option<(u32, 
         if end - at == max {
             return None;
         }
-        number = number
-            .checked_mul(10)?
-            .checked_add(u32::from(digit - b'0'))?;
+        number = number.checked_mul(10)?.checked_add(u32::from(digit - b'0'))?;
         end += 1;
     }
     (end - at >= min).then_some((number, end))
@@ -351,10 +325,5 @@ fn weekday(name: &[u8]) -> Option<()> {
 }
 
 fn skip_spaces(bytes: &[u8], at: usize) -> usize {
-    at + bytes
-        .get(at..)
-        .unwrap_or(&[])
-        .iter()
-        .take_while(|&&b| b == b' ')
-        .count()
+    at + bytes.get(at..).unwrap_or(&[]).iter().take_while(|&&b| b == b' ').count()
 }

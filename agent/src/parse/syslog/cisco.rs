@@ -51,10 +51,7 @@ pub(super) fn read<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_
 }
 
 fn read_prefix(text: &str) -> Option<Prefix<'_>> {
-    let mut prefix = Prefix {
-        rest: text,
-        ..Prefix::default()
-    };
+    let mut prefix = Prefix { rest: text, ..Prefix::default() };
     if let Some(rest) = text.strip_prefix(": ") {
         prefix.rest = rest;
         prefix.counted = true;
@@ -129,8 +126,6 @@ fn is_uptime(word: &str) -> bool {
     let clock = word.contains(':') && word.bytes().all(|b| b.is_ascii_digit() || b == b':');
     let spans = word.bytes().any(|b| b.is_ascii_digit())
         && word.bytes().last().is_some_and(|b| b"ywdhms".contains(&b))
-        && word
-            .bytes()
-            .all(|b| b.is_ascii_digit() || b"ywdhms".contains(&b));
+        && word.bytes().all(|b| b.is_ascii_digit() || b"ywdhms".contains(&b));
     clock || spans
 }

@@ -8,21 +8,12 @@ use super::*;
 const RECEIVED_US: i64 = 1_781_524_800_000_000;
 
 /// Priority, time, host, app, process id and message.
-type Parts = (
-    Option<u8>,
-    Option<i64>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    String,
-);
+type Parts = (Option<u8>, Option<i64>, Option<String>, Option<String>, Option<String>, String);
 
 fn ours(line: &str) -> Parts {
     let out = parse(line.as_bytes(), RECEIVED_US, &Zone::UTC, &Limits::default());
-    let priority = out
-        .facility
-        .zip(out.severity)
-        .map(|(facility, severity)| facility * 8 + severity);
+    let priority =
+        out.facility.zip(out.severity).map(|(facility, severity)| facility * 8 + severity);
     (
         priority,
         out.ts_us,
@@ -81,10 +72,7 @@ fn real_lines_are_read_alike() {
     );
     let mut lines = 0;
     for file in files {
-        for line in std::fs::read_to_string(&file)
-            .unwrap()
-            .lines()
-            .filter(|line| !line.is_empty())
+        for line in std::fs::read_to_string(&file).unwrap().lines().filter(|line| !line.is_empty())
         {
             // As it stands in the file, and as it was sent.
             for line in [line.to_owned(), format!("<38>{line}")] {
@@ -126,12 +114,7 @@ fn differences_with_their_reason() {
         "Use the BFG!",
     );
     // JSON and pairs are no tag either.
-    check_differs(
-        "<13>Oct 11 22:14:15 h {\"a\": 1}",
-        Some("h"),
-        None,
-        "{\"a\": 1}",
-    );
+    check_differs("<13>Oct 11 22:14:15 h {\"a\": 1}", Some("h"), None, "{\"a\": 1}");
     // `su:` right after the stamp is a tag: local sockets send no host.
     check_differs("<13>Oct 11 22:14:15 su: failed", None, Some("su"), "failed");
     // Cisco's counters and clock marks.
@@ -142,19 +125,9 @@ fn differences_with_their_reason() {
         "Configured",
     );
     // A zone and a year after the time.
-    check_differs(
-        "<13>Aug 24 05:34:00 CST 1987 h app[10]: m",
-        Some("h"),
-        Some("app"),
-        "m",
-    );
+    check_differs("<13>Aug 24 05:34:00 CST 1987 h app[10]: m", Some("h"), Some("app"), "m");
     // A space between name and process id.
-    check_differs(
-        "<13>Oct 11 22:14:15 h ntpd [123]: m",
-        Some("h"),
-        Some("ntpd"),
-        "m",
-    );
+    check_differs("<13>Oct 11 22:14:15 h ntpd [123]: m", Some("h"), Some("ntpd"), "m");
     // A priority alone is one.
     check_differs("<13>hello", None, None, "hello");
     // What cannot be structured data does not make the header unreadable.

@@ -28,19 +28,14 @@ struct Shown<'a> {
 #[track_caller]
 fn check(name: &str) {
     let input = std::fs::read(folder().join("mixed").join(format!("{name}.log"))).unwrap();
-    let received_us = "2026-06-15T12:00:00Z"
-        .parse::<jiff::Timestamp>()
-        .unwrap()
-        .as_microsecond();
+    let received_us = "2026-06-15T12:00:00Z".parse::<jiff::Timestamp>().unwrap().as_microsecond();
     let mut actual = String::new();
     for line in input.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
         let out = parse(line, received_us, &Zone::UTC, &Limits::default());
         let shown = Shown {
-            ts: out.ts_us.map(|ts_us| {
-                jiff::Timestamp::from_microsecond(ts_us)
-                    .unwrap()
-                    .to_string()
-            }),
+            ts: out
+                .ts_us
+                .map(|ts_us| jiff::Timestamp::from_microsecond(ts_us).unwrap().to_string()),
             ts_rule: out.ts_rule.as_str(),
             host: out.host,
             app: out.app,
@@ -80,10 +75,7 @@ fn mixed_senders() {
 #[test]
 fn auth_log_of_a_host() {
     let input = std::fs::read(folder().join("auth.rfc3164.log")).unwrap();
-    let received_us = "2017-04-10T00:00:00Z"
-        .parse::<jiff::Timestamp>()
-        .unwrap()
-        .as_microsecond();
+    let received_us = "2017-04-10T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_microsecond();
     let mut apps = std::collections::BTreeMap::<&str, usize>::new();
     let mut last_us = 0;
     for line in input.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
@@ -91,11 +83,7 @@ fn auth_log_of_a_host() {
         let shown = String::from_utf8_lossy(line);
         assert_eq!(
             (out.state, out.dialect, out.host),
-            (
-                ParseState::Ok,
-                Dialect::Rfc3164File,
-                Some("ip-10-77-20-248")
-            ),
+            (ParseState::Ok, Dialect::Rfc3164File, Some("ip-10-77-20-248")),
             "{shown}"
         );
         assert!(out.ts_us.unwrap() >= last_us, "{shown}");

@@ -63,10 +63,7 @@ fn read_after_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'
         }
         _ => text,
     };
-    let end = text
-        .bytes()
-        .position(|b| matches!(b, b' ' | b'\t'))
-        .unwrap_or(text.len());
+    let end = text.bytes().position(|b| matches!(b, b' ' | b'\t')).unwrap_or(text.len());
     let word = &text[..end];
     let rest = text[end..].trim_start_matches([' ', '\t']);
     if word.bytes().any(|b| matches!(b, b':' | b'[')) && !is_address(word) {
@@ -84,12 +81,7 @@ fn read_after_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'
     }
     out.host = out.field(word, context.limits);
     let rest = rest.strip_prefix(": ").unwrap_or(rest);
-    set_tag(
-        out,
-        cisco::after_relay(rest).unwrap_or(rest),
-        tag::likely,
-        context,
-    );
+    set_tag(out, cisco::after_relay(rest).unwrap_or(rest), tag::likely, context);
 }
 
 /// A PRI and then no stamp: a tag, `host tag[pid]:`, or a message only. A line without either is
@@ -145,9 +137,7 @@ fn is_topics(app: &str) -> bool {
     app.contains(',')
         && app.split(',').all(|topic| {
             !topic.is_empty()
-                && topic
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b == b'!' || b == b'-')
+                && topic.bytes().all(|b| b.is_ascii_lowercase() || b == b'!' || b == b'-')
         })
 }
 
@@ -159,14 +149,8 @@ fn host_with_colon<'a>(word: &'a str, rest: &str) -> Option<&'a str> {
 
 /// An IP address, with the zone of a link-local one, or in brackets.
 fn is_address(word: &str) -> bool {
-    let inner = word
-        .strip_prefix('[')
-        .and_then(|inner| inner.strip_suffix(']'))
-        .unwrap_or(word);
-    inner
-        .split('%')
-        .next()
-        .is_some_and(|address| address.parse::<IpAddr>().is_ok())
+    let inner = word.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(word);
+    inner.split('%').next().is_some_and(|address| address.parse::<IpAddr>().is_ok())
 }
 
 /// Whether a word can be the name or address of a sender. Generous: senders put paths of relays,
@@ -194,10 +178,7 @@ pub(super) fn is_host(word: &str) -> bool {
                 )
         })
         && bytes.last() != Some(&b':')
-        && (word == "-"
-            || bytes
-                .iter()
-                .any(|b| b.is_ascii_alphanumeric() || !b.is_ascii()))
+        && (word == "-" || bytes.iter().any(|b| b.is_ascii_alphanumeric() || !b.is_ascii()))
         && !(bytes[0] == b'[' && !is_address(word))
 }
 
@@ -206,9 +187,7 @@ fn skip_printed_priority(text: &str) -> &str {
     match text[1..].split_once('>') {
         Some((inner, rest))
             if inner.len() <= 20
-                && inner
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'.') =>
+                && inner.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.') =>
         {
             rest.trim_start_matches(' ')
         }
@@ -218,8 +197,6 @@ fn skip_printed_priority(text: &str) -> &str {
 
 /// `Message forwarded from host: rest`.
 fn forwarded(text: &str) -> Option<(&str, &str)> {
-    let (host, rest) = text
-        .strip_prefix("Message forwarded from ")?
-        .split_once(':')?;
+    let (host, rest) = text.strip_prefix("Message forwarded from ")?.split_once(':')?;
     is_host(host).then(|| (host, rest.trim_start_matches(' ')))
 }

@@ -116,11 +116,7 @@ struct Context<'c> {
 /// Reads one message. `received_us` (microseconds since the epoch) settles the year of stamps
 /// without one, `zone` their time zone. Never fails.
 pub fn parse<'a>(input: &'a [u8], received_us: i64, zone: &Zone, limits: &Limits) -> Syslog<'a> {
-    let context = Context {
-        received_us,
-        zone,
-        limits,
-    };
+    let context = Context { received_us, zone, limits };
     let mut out = Syslog::new(Dialect::Unknown);
     let (text, lossy) = readable(&mut out, input, limits);
     read(&mut out, skip_octet_count(skip_white(text)), &context);
@@ -187,10 +183,8 @@ pub(super) fn readable<'a>(
     input: &'a [u8],
     limits: &Limits,
 ) -> (&'a str, Option<&'a [u8]>) {
-    let end = input
-        .iter()
-        .rposition(|b| !matches!(b, b'\n' | b'\r' | 0))
-        .map_or(0, |last| last + 1);
+    let end =
+        input.iter().rposition(|b| !matches!(b, b'\n' | b'\r' | 0)).map_or(0, |last| last + 1);
     let too_long = end > limits.line_bytes;
     let bytes = &input[..end.min(limits.line_bytes)];
     if too_long {
@@ -206,14 +200,8 @@ pub(super) fn readable<'a>(
         return (std::str::from_utf8(valid).unwrap_or_default(), None);
     }
     out.complain("not UTF-8, the bad bytes are replaced");
-    let whole_words = valid
-        .iter()
-        .rposition(|&b| b == b' ')
-        .map_or(0, |space| space + 1);
-    (
-        std::str::from_utf8(&valid[..whole_words]).unwrap_or_default(),
-        Some(bytes),
-    )
+    let whole_words = valid.iter().rposition(|&b| b == b' ').map_or(0, |space| space + 1);
+    (std::str::from_utf8(&valid[..whole_words]).unwrap_or_default(), Some(bytes))
 }
 
 fn skip_white(text: &str) -> &str {
@@ -229,11 +217,7 @@ fn skip_octet_count(text: &str) -> &str {
     match text.get(digits..) {
         Some(rest) if (1..=7).contains(&digits) && rest.starts_with(" <") => {
             let message = &rest[1..];
-            if matches!(read_pri(message), Pri::Priority(..)) {
-                message
-            } else {
-                text
-            }
+            if matches!(read_pri(message), Pri::Priority(..)) { message } else { text }
         }
         _ => text,
     }
@@ -294,30 +278,14 @@ impl<'a> Syslog<'a> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod differential;
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod fixtures;
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod properties;
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;

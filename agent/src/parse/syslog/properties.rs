@@ -22,10 +22,7 @@ fn check(input: &[u8]) {
         let at = field.as_ptr() as usize;
         at >= begin && at + field.len() <= begin + input.len()
     };
-    for field in [out.host, out.app, out.procid, out.msgid]
-        .into_iter()
-        .flatten()
-    {
+    for field in [out.host, out.app, out.procid, out.msgid].into_iter().flatten() {
         assert!(
             !field.is_empty() && field.len() <= limits.field_bytes && lies_within(field),
             "{field:?}"
@@ -33,13 +30,7 @@ fn check(input: &[u8]) {
     }
     assert!(out.sd.is_empty() || lies_within(out.sd.as_str()));
     assert!(out.sd.elements().count() <= limits.sd_elements);
-    assert!(
-        out.sd
-            .elements()
-            .flat_map(|element| element.params())
-            .count()
-            <= limits.sd_params
-    );
+    assert!(out.sd.elements().flat_map(|element| element.params()).count() <= limits.sd_params);
     match &out.message {
         Cow::Borrowed(message) => assert!(message.is_empty() || lies_within(message)),
         Cow::Owned(_) => assert!(std::str::from_utf8(input).is_err()),
@@ -64,10 +55,7 @@ type Element = (String, Vec<(String, String)>);
 fn elements() -> impl Strategy<Value = Vec<Element>> {
     let name = "[!#-<>-\\\\^-~]{1,32}";
     proptest::collection::vec(
-        (
-            name,
-            proptest::collection::vec((name, any::<String>()), 0..4),
-        ),
+        (name, proptest::collection::vec((name, any::<String>()), 0..4)),
         0..4,
     )
 }
@@ -81,10 +69,7 @@ fn written(elements: &[Element]) -> String {
     for (id, params) in elements {
         out += &format!("[{id}");
         for (name, value) in params {
-            let value = value
-                .replace('\\', "\\\\")
-                .replace('"', "\\\"")
-                .replace(']', "\\]");
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace(']', "\\]");
             out += &format!(" {name}=\"{value}\"");
         }
         out += "]";

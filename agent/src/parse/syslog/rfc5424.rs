@@ -65,9 +65,7 @@ fn means_stamp(text: &str) -> bool {
 }
 
 fn is_epoch(text: &str) -> bool {
-    text.split_ascii_whitespace()
-        .nth(1)
-        .is_some_and(|word| is_epoch_digits(word.as_bytes()))
+    text.split_ascii_whitespace().nth(1).is_some_and(|word| is_epoch_digits(word.as_bytes()))
 }
 
 fn is_epoch_digits(bytes: &[u8]) -> bool {

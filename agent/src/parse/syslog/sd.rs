@@ -153,13 +153,7 @@ fn element(text: &str) -> Option<(SdElement<'_>, usize)> {
             _ => at += 1,
         }
     }
-    Some((
-        SdElement {
-            id: &inner[..id_length],
-            params: &inner[id_length..at],
-        },
-        at + 2,
-    ))
+    Some((SdElement { id: &inner[..id_length], params: &inner[id_length..at] }, at + 2))
 }
 
 /// Resolves `\"`, `\\` and `\]`; a backslash before anything else is itself (RFC 5424, 6.3.3).

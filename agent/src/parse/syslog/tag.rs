@@ -79,11 +79,7 @@ pub(super) fn likely<'a>(text: &'a str) -> Option<Tag<'a>> {
     let word = &text[..end];
     match bytes.get(end)? {
         // Snare and other senders of columns.
-        b'\t' if end > 0 => Some(Tag {
-            app: word,
-            procid: None,
-            rest: &text[end + 1..],
-        }),
+        b'\t' if end > 0 => Some(Tag { app: word, procid: None, rest: &text[end + 1..] }),
         b' ' => {
             let rest = &text[end + 1..];
             // F5 and others put the severity, relays the first address between host and tag.
@@ -91,11 +87,7 @@ pub(super) fn likely<'a>(text: &'a str) -> Option<Tag<'a>> {
                 return sure(rest);
             }
             (end <= LONGEST_NAME && is_program(word) && !rest.starts_with("message repeated "))
-                .then(|| Tag {
-                    app: word,
-                    procid: None,
-                    rest: rest.trim_start_matches(' '),
-                })
+                .then(|| Tag { app: word, procid: None, rest: rest.trim_start_matches(' ') })
         }
         _ => None,
     }
@@ -129,11 +121,9 @@ fn after_colon(text: &str, end: usize) -> Option<Tag<'_>> {
             })
         }
         // `CEF:0|…` and `LEEF:2.0|…` are whole messages that name their format first.
-        Some(b'0'..=b'9') if matches!(name, "CEF" | "LEEF") => Some(Tag {
-            app: name,
-            procid: None,
-            rest: text,
-        }),
+        Some(b'0'..=b'9') if matches!(name, "CEF" | "LEEF") => {
+            Some(Tag { app: name, procid: None, rest: text })
+        }
         // An address, a time, a URL or a path is no tag.
         Some(b'/' | b'\\' | b'0'..=b'9') => None,
         Some(_) => name.as_bytes()[0].is_ascii_alphabetic().then_some(Tag {
@@ -148,10 +138,7 @@ fn after_colon(text: &str, end: usize) -> Option<Tag<'_>> {
 #[inline]
 fn with_pid(text: &str, end: usize, open: usize) -> Option<Tag<'_>> {
     let bytes = text.as_bytes();
-    let length = bytes[open + 1..]
-        .iter()
-        .take(LONGEST_PID + 1)
-        .position(|&b| b == b']')?;
+    let length = bytes[open + 1..].iter().take(LONGEST_PID + 1).position(|&b| b == b']')?;
     let pid = &text[open + 1..open + 1 + length];
     let rest = &text[open + length + 2..];
     let after = match rest.as_bytes().first() {
@@ -162,11 +149,7 @@ fn with_pid(text: &str, end: usize, open: usize) -> Option<Tag<'_>> {
         _ => return None,
     };
     let procid = (!pid.is_empty()).then_some(pid);
-    Some(Tag {
-        app: &text[..end],
-        procid,
-        rest: after.trim_start_matches([' ', '\t']),
-    })
+    Some(Tag { app: &text[..end], procid, rest: after.trim_start_matches([' ', '\t']) })
 }
 
 /// `name [pid]:` and `%FACILITY-6-MNEMONIC :`.
@@ -204,15 +187,11 @@ fn is_program(word: &str) -> bool {
         return false;
     };
     let begins = first.is_ascii_alphabetic() || matches!(first, b'/' | b'_' | b'%');
-    let ends = bytes
-        .last()
-        .is_some_and(|b| b.is_ascii_alphanumeric() || *b == b')');
-    let capital_after_small = bytes
-        .windows(2)
-        .any(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase());
-    let marked = others
-        .iter()
-        .any(|b| b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.' | b'/'));
+    let ends = bytes.last().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b')');
+    let capital_after_small =
+        bytes.windows(2).any(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase());
+    let marked =
+        others.iter().any(|b| b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.' | b'/'));
     begins
         && ends
         && !is_severity(word)

@@ -31,16 +31,8 @@ fn check(input: &str, dialect: Dialect, expected: Expected) {
 fn check_bytes(input: &[u8], dialect: Dialect, expected: Expected) {
     let out = parse_text(input);
     let shown = String::from_utf8_lossy(input);
-    let ts = out.ts_us.map(|ts_us| {
-        jiff::Timestamp::from_microsecond(ts_us)
-            .unwrap()
-            .to_string()
-    });
-    assert_eq!(
-        out.facility.zip(out.severity),
-        expected.pri,
-        "priority of {shown}"
-    );
+    let ts = out.ts_us.map(|ts_us| jiff::Timestamp::from_microsecond(ts_us).unwrap().to_string());
+    assert_eq!(out.facility.zip(out.severity), expected.pri, "priority of {shown}");
     assert_eq!(ts.as_deref(), expected.ts, "time of {shown}");
     assert_eq!(out.host, expected.host, "host of {shown}");
     assert_eq!(out.app, expected.app, "app of {shown}");
@@ -93,14 +85,7 @@ fn check_stamped(
         message,
         ..Expected::default()
     };
-    check(
-        &format!("<34>{stamp}{rest}"),
-        dialect,
-        Expected {
-            pri: Some((4, 2)),
-            ..expected
-        },
-    );
+    check(&format!("<34>{stamp}{rest}"), dialect, Expected { pri: Some((4, 2)), ..expected });
     let in_file = match dialect {
         Dialect::Rfc3164 => Dialect::Rfc3164File,
         Dialect::Iso => Dialect::IsoFile,
@@ -154,10 +139,7 @@ fn rfc5424_examples_of_the_rfc() {
     check(
         "<0>1 - - - - - -",
         Dialect::Rfc5424,
-        Expected {
-            pri: Some((0, 0)),
-            ..Expected::default()
-        },
+        Expected { pri: Some((0, 0)), ..Expected::default() },
     );
 }
 
@@ -175,12 +157,7 @@ fn check_end(end: &str, sd: &'static str, message: &'static str, reason: Option<
     check(
         &format!("<34>1 - h a p m {end}"),
         Dialect::Rfc5424,
-        Expected {
-            sd,
-            message,
-            reason,
-            ..header
-        },
+        Expected { sd, message, reason, ..header },
     );
 }
 
@@ -202,50 +179,22 @@ fn rfc5424_structured_data_and_message() {
     // Look-alikes.
     check_end("[a b=1] m", "", "[a b=1] m", LOOKS_LIKE);
     check_end("[a b=\"1] m", "", "[a b=\"1] m", LOOKS_LIKE);
-    check_end(
-        "[a b=\"1\"c=\"2\"] m",
-        "",
-        "[a b=\"1\"c=\"2\"] m",
-        LOOKS_LIKE,
-    );
+    check_end("[a b=\"1\"c=\"2\"] m", "", "[a b=\"1\"c=\"2\"] m", LOOKS_LIKE);
     check_end("[Mon Jan 1] m", "", "[Mon Jan 1] m", LOOKS_LIKE);
     check_end("[a]m", "", "[a]m", LOOKS_LIKE);
     check_end("[] m", "", "[] m", LOOKS_LIKE);
     check_end("[", "", "[", LOOKS_LIKE);
-    check_end(
-        "[a b=\"1\"]m",
-        "[a b=\"1\"]",
-        "m",
-        Some("no space after the structured data"),
-    );
-    check_end(
-        "[a b=\"1\"][c d",
-        "[a b=\"1\"]",
-        "[c d",
-        Some("no space after the structured data"),
-    );
-    check_end(
-        "-m",
-        "",
-        "-m",
-        Some("no structured data, not even a nil value"),
-    );
-    check_end(
-        "m n",
-        "",
-        "m n",
-        Some("no structured data, not even a nil value"),
-    );
+    check_end("[a b=\"1\"]m", "[a b=\"1\"]", "m", Some("no space after the structured data"));
+    check_end("[a b=\"1\"][c d", "[a b=\"1\"]", "[c d", Some("no space after the structured data"));
+    check_end("-m", "", "-m", Some("no structured data, not even a nil value"));
+    check_end("m n", "", "m n", Some("no structured data, not even a nil value"));
 }
 
 #[test]
 fn structured_data_is_taken_apart_with_its_escapes() {
     let out = parse_text(br#"<34>1 - - - - - [a x="1" y="\"q\" \\ \] \n"][b@1][c z="]"] m"#);
-    let elements: Vec<_> = out
-        .sd
-        .elements()
-        .map(|e| (e.id, e.params().collect::<Vec<_>>()))
-        .collect();
+    let elements: Vec<_> =
+        out.sd.elements().map(|e| (e.id, e.params().collect::<Vec<_>>())).collect();
     assert_eq!(
         elements,
         [
@@ -268,24 +217,12 @@ fn rfc5424_broken_headers_keep_what_is_good() {
     check(
         "<34>1 2003-10-11T22:14:15Z",
         Dialect::Rfc5424,
-        Expected {
-            pri,
-            ts,
-            reason: short,
-            ..Expected::default()
-        },
+        Expected { pri, ts, reason: short, ..Expected::default() },
     );
     check(
         "<34>1 2003-10-11T22:14:15Z h a",
         Dialect::Rfc5424,
-        Expected {
-            pri,
-            ts,
-            host: Some("h"),
-            app: Some("a"),
-            reason: short,
-            ..Expected::default()
-        },
+        Expected { pri, ts, host: Some("h"), app: Some("a"), reason: short, ..Expected::default() },
     );
     check(
         "<34>1 2003-10-11T22:14:15Z h a p -",
@@ -300,29 +237,17 @@ fn rfc5424_broken_headers_keep_what_is_good() {
             ..Expected::default()
         },
     );
-    let whole = Expected {
-        pri,
-        host: Some("h"),
-        app: Some("a"),
-        message: "m",
-        ..Expected::default()
-    };
+    let whole =
+        Expected { pri, host: Some("h"), app: Some("a"), message: "m", ..Expected::default() };
     check(
         "<34>1 2003-13-11T22:14:15Z h a - - - m",
         Dialect::Rfc5424,
-        Expected {
-            reason: Some("the time stamp is not of RFC 3339"),
-            ..whole
-        },
+        Expected { reason: Some("the time stamp is not of RFC 3339"), ..whole },
     );
     check(
         "<34>1 2003-10-11T22:14:15 h a - - - m",
         Dialect::Rfc5424,
-        Expected {
-            ts,
-            reason: Some("the time stamp has no zone, the source's is taken"),
-            ..whole
-        },
+        Expected { ts, reason: Some("the time stamp has no zone, the source's is taken"), ..whole },
     );
     check(
         "<34>2 2003-10-11T22:14:15Z h a - - - m",
@@ -336,27 +261,17 @@ fn rfc5424_broken_headers_keep_what_is_good() {
     check(
         "<34>1 - h  a - - - m",
         Dialect::Rfc5424,
-        Expected {
-            reason: Some("more than one space between two header fields"),
-            ..whole
-        },
+        Expected { reason: Some("more than one space between two header fields"), ..whole },
     );
     check(
         "1 2003-10-11T22:14:15Z h a - - - m",
         Dialect::Rfc5424,
-        Expected {
-            pri: None,
-            ts,
-            ..whole
-        },
+        Expected { pri: None, ts, ..whole },
     );
     check(
         "<34>1 2003-10-11T22:14:15.123456789Z h a - - - m",
         Dialect::Rfc5424,
-        Expected {
-            ts: Some("2003-10-11T22:14:15.123456Z"),
-            ..whole
-        },
+        Expected { ts: Some("2003-10-11T22:14:15.123456Z"), ..whole },
     );
 }
 
@@ -407,24 +322,12 @@ fn rfc5424_of_vendors() {
 
 #[test]
 fn rfc3164_tags() {
-    check_after_stamp(
-        " mymachine su: 'su root' failed",
-        "mymachine",
-        "su",
-        "",
-        "'su root' failed",
-    );
+    check_after_stamp(" mymachine su: 'su root' failed", "mymachine", "su", "", "'su root' failed");
     check_after_stamp(" h sshd[4721]: Accepted", "h", "sshd", "4721", "Accepted");
     check_after_stamp(" h sshd[4721] Accepted", "h", "sshd", "4721", "Accepted");
     check_after_stamp(" h sshd [4721]: Accepted", "h", "sshd", "4721", "Accepted");
     check_after_stamp(" h sshd[4721] : Accepted", "h", "sshd", "4721", "Accepted");
-    check_after_stamp(
-        " h sshd(pam_unix)[9]: opened",
-        "h",
-        "sshd(pam_unix)",
-        "9",
-        "opened",
-    );
+    check_after_stamp(" h sshd(pam_unix)[9]: opened", "h", "sshd(pam_unix)", "9", "opened");
     check_after_stamp(
         " h postfix/submission/smtpd[3]: NOQUEUE",
         "h",
@@ -432,13 +335,7 @@ fn rfc3164_tags() {
         "3",
         "NOQUEUE",
     );
-    check_after_stamp(
-        " h /usr/sbin/cron[5]: (root)",
-        "h",
-        "/usr/sbin/cron",
-        "5",
-        "(root)",
-    );
+    check_after_stamp(" h /usr/sbin/cron[5]: (root)", "h", "/usr/sbin/cron", "5", "(root)");
     check_after_stamp(" h app.with.dots-1_2: m", "h", "app.with.dots-1_2", "", "m");
     check_after_stamp(
         " h com.apple.xpc.launchd[1] (com.apple.x[7]): exited",
@@ -506,22 +403,10 @@ fn rfc3164_missing_parts() {
     check_after_stamp("", "", "", "", "");
     check_after_stamp(" localhost", "localhost", "", "", "");
     // No tag.
-    check_after_stamp(
-        " 10.0.0.99 Use the BFG!",
-        "10.0.0.99",
-        "",
-        "",
-        "Use the BFG!",
-    );
+    check_after_stamp(" 10.0.0.99 Use the BFG!", "10.0.0.99", "", "", "Use the BFG!");
     check_after_stamp(" h {\"a\": 1}", "h", "", "", "{\"a\": 1}");
     check_after_stamp(" h @cee: {\"a\": 1}", "h", "", "", "@cee: {\"a\": 1}");
-    check_after_stamp(
-        " h date=2026-01-01 type=\"x\"",
-        "h",
-        "",
-        "",
-        "date=2026-01-01 type=\"x\"",
-    );
+    check_after_stamp(" h date=2026-01-01 type=\"x\"", "h", "", "", "date=2026-01-01 type=\"x\"");
     check_after_stamp(
         " PA-VM 1,2026/01/01 10:00:00,0071,TRAFFIC",
         "PA-VM",
@@ -537,24 +422,12 @@ fn rfc3164_missing_parts() {
         "last message repeated 3 times",
     );
     check_after_stamp(" h -- MARK --", "h", "", "", "-- MARK --");
-    check_after_stamp(
-        " h ERROR it broke: badly",
-        "h",
-        "",
-        "",
-        "ERROR it broke: badly",
-    );
+    check_after_stamp(" h ERROR it broke: badly", "h", "", "", "ERROR it broke: badly");
     check_after_stamp(" h http://a/b is down", "h", "", "", "http://a/b is down");
     check_after_stamp(" h 10:22:33 tick", "h", "", "", "10:22:33 tick");
     // No host.
     check_after_stamp(" haproxy[376]: up", "", "haproxy", "376", "up");
-    check_after_stamp(
-        " filterlog: 5,,,100,em0",
-        "",
-        "filterlog",
-        "",
-        "5,,,100,em0",
-    );
+    check_after_stamp(" filterlog: 5,,,100,em0", "", "filterlog", "", "5,,,100,em0");
     check_after_stamp(" sshd[12] Accepted", "", "sshd", "12", "Accepted");
     check_after_stamp(" CEF:0|V|P", "", "CEF", "", "CEF:0|V|P");
     check_after_stamp(" - app: m", "", "app", "", "m");
@@ -607,37 +480,16 @@ fn rfc3164_hosts() {
 fn iso_stamps_before_host_and_tag() {
     let check =
         |stamp, ts, rest| check_stamped(stamp, rest, Dialect::Iso, ts, ["nas", "smbd", "12", "m"]);
-    check(
-        "2023-08-17T16:55:35.689651+02:00",
-        "2023-08-17T14:55:35.689651Z",
-        " nas smbd[12]: m",
-    );
-    check(
-        "2023-08-17T16:55:35Z",
-        "2023-08-17T16:55:35Z",
-        " nas smbd[12]: m",
-    );
-    check(
-        "2023-08-17T16:55:35",
-        "2023-08-17T16:55:35Z",
-        " nas smbd[12]: m",
-    );
-    check(
-        "2023-08-17 16:55:35,5",
-        "2023-08-17T16:55:35.5Z",
-        " nas smbd[12]: m",
-    );
+    check("2023-08-17T16:55:35.689651+02:00", "2023-08-17T14:55:35.689651Z", " nas smbd[12]: m");
+    check("2023-08-17T16:55:35Z", "2023-08-17T16:55:35Z", " nas smbd[12]: m");
+    check("2023-08-17T16:55:35", "2023-08-17T16:55:35Z", " nas smbd[12]: m");
+    check("2023-08-17 16:55:35,5", "2023-08-17T16:55:35.5Z", " nas smbd[12]: m");
     check_stamped(
         "2023-03-18T20:36:59+01:00",
         " 10.1.1.1 firewall,info drop input: in:ether1 out:(unknown 0)",
         Dialect::Mikrotik,
         "2023-03-18T19:36:59Z",
-        [
-            "10.1.1.1",
-            "firewall,info",
-            "",
-            "drop input: in:ether1 out:(unknown 0)",
-        ],
+        ["10.1.1.1", "firewall,info", "", "drop input: in:ether1 out:(unknown 0)"],
     );
 }
 
@@ -665,12 +517,7 @@ fn cisco_headers() {
         app,
         "Configured",
     );
-    check_cisco(
-        "123: Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured",
-        "",
-        app,
-        "Configured",
-    );
+    check_cisco("123: Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured", "", app, "Configured");
     check_cisco(
         "123: .Mar  1 2026 18:46:11.123: %SYS-5-CONFIG_I: Configured",
         "",
@@ -689,18 +536,8 @@ fn cisco_headers() {
         app,
         "Configured",
     );
-    check_cisco(
-        "*Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured",
-        "",
-        app,
-        "Configured",
-    );
-    check_cisco(
-        "Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured",
-        "",
-        app,
-        "Configured",
-    );
+    check_cisco("*Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured", "", app, "Configured");
+    check_cisco("Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured", "", app, "Configured");
     check_cisco(
         "rtr1: Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured",
         "rtr1",
@@ -713,30 +550,10 @@ fn cisco_headers() {
         app,
         "Configured",
     );
-    check_cisco(
-        "Mar  1 18:46:11.123 fw1 : %ASA-6-302013: Built",
-        "fw1",
-        "%ASA-6-302013",
-        "Built",
-    );
-    check_cisco(
-        "Mar  1 18:46:11.123 fw1 %ASA-6-302013: Built",
-        "fw1",
-        "%ASA-6-302013",
-        "Built",
-    );
-    check_cisco(
-        "Mar  1 18:46:11.123 fw1: %ASA-6-302013: Built",
-        "fw1",
-        "%ASA-6-302013",
-        "Built",
-    );
-    check_cisco(
-        "Mar  1 2026 18:46:11.123: %ASA-6-302013 : Built",
-        "",
-        "%ASA-6-302013",
-        "Built",
-    );
+    check_cisco("Mar  1 18:46:11.123 fw1 : %ASA-6-302013: Built", "fw1", "%ASA-6-302013", "Built");
+    check_cisco("Mar  1 18:46:11.123 fw1 %ASA-6-302013: Built", "fw1", "%ASA-6-302013", "Built");
+    check_cisco("Mar  1 18:46:11.123 fw1: %ASA-6-302013: Built", "fw1", "%ASA-6-302013", "Built");
+    check_cisco("Mar  1 2026 18:46:11.123: %ASA-6-302013 : Built", "", "%ASA-6-302013", "Built");
     check_cisco("Mar  1 2026 18:46:11.123 %ASA: Built", "", "%ASA", "Built");
     check_cisco(
         "Mar  1 18:46:11.123 10.0.0.1 26: rtr1: *Mar  1 18:46:10: %SYS-5-CONFIG_I: Configured",
@@ -780,31 +597,13 @@ fn cisco_headers() {
         message: "down",
         ..Expected::default()
     };
-    let no_stamp = Expected {
-        reason: Some("no time stamp"),
-        ..without
-    };
+    let no_stamp = Expected { reason: Some("no time stamp"), ..without };
     check("<189>%LINK-3-UPDOWN: down", Dialect::Cisco, no_stamp);
     check("<189>12: %LINK-3-UPDOWN: down", Dialect::Cisco, no_stamp);
-    let uptime = Expected {
-        reason: Some("the time stamp is an uptime"),
-        ..without
-    };
-    check(
-        "<189>12: 1w2d: %LINK-3-UPDOWN: down",
-        Dialect::Cisco,
-        uptime,
-    );
-    check(
-        "<189>12: 00:00:46: %LINK-3-UPDOWN: down",
-        Dialect::Cisco,
-        uptime,
-    );
-    check(
-        "<189>00:00:46: %LINK-3-UPDOWN: down",
-        Dialect::Cisco,
-        uptime,
-    );
+    let uptime = Expected { reason: Some("the time stamp is an uptime"), ..without };
+    check("<189>12: 1w2d: %LINK-3-UPDOWN: down", Dialect::Cisco, uptime);
+    check("<189>12: 00:00:46: %LINK-3-UPDOWN: down", Dialect::Cisco, uptime);
+    check("<189>00:00:46: %LINK-3-UPDOWN: down", Dialect::Cisco, uptime);
 }
 
 #[test]
@@ -817,64 +616,35 @@ fn priority_without_a_stamp() {
     };
     check("<13>hello", Dialect::PriOnly, only("hello"));
     check("<13>", Dialect::PriOnly, only(""));
-    check(
-        "<13>hello big world",
-        Dialect::PriOnly,
-        only("hello big world"),
-    );
+    check("<13>hello big world", Dialect::PriOnly, only("hello big world"));
     check("<13>{\"a\": 1}", Dialect::PriOnly, only("{\"a\": 1}"));
-    check(
-        "<13>@cee: {\"a\": 1}",
-        Dialect::PriOnly,
-        only("@cee: {\"a\": 1}"),
-    );
+    check("<13>@cee: {\"a\": 1}", Dialect::PriOnly, only("@cee: {\"a\": 1}"));
     check(
         "<13>date=2026-01-01 devname=\"fw\"",
         Dialect::PriOnly,
         only("date=2026-01-01 devname=\"fw\""),
     );
     check("<13>1 something", Dialect::PriOnly, only("1 something"));
-    check(
-        "<13>Oct 32 22:14:15 h a: m",
-        Dialect::PriOnly,
-        only("Oct 32 22:14:15 h a: m"),
-    );
+    check("<13>Oct 32 22:14:15 h a: m", Dialect::PriOnly, only("Oct 32 22:14:15 h a: m"));
     check("<013>hello", Dialect::PriOnly, only("hello"));
     check(
         "<13> openvpn[24]: up",
         Dialect::PriOnly,
-        Expected {
-            app: Some("openvpn"),
-            procid: Some("24"),
-            ..only("up")
-        },
+        Expected { app: Some("openvpn"), procid: Some("24"), ..only("up") },
     );
     check(
         "<13>h openvpn[24]: up",
         Dialect::PriOnly,
-        Expected {
-            host: Some("h"),
-            app: Some("openvpn"),
-            procid: Some("24"),
-            ..only("up")
-        },
+        Expected { host: Some("h"), app: Some("openvpn"), procid: Some("24"), ..only("up") },
     );
 }
 
 #[test]
 fn what_is_no_syslog_is_the_message() {
-    let raw = |message, reason| Expected {
-        message,
-        reason: Some(reason),
-        ..Expected::default()
-    };
+    let raw = |message, reason| Expected { message, reason: Some(reason), ..Expected::default() };
     let neither = "neither a priority nor a time stamp";
     check("", Dialect::Unknown, raw("", neither));
-    check(
-        "hello: world",
-        Dialect::Unknown,
-        raw("hello: world", neither),
-    );
+    check("hello: world", Dialect::Unknown, raw("hello: world", neither));
     check("<>x", Dialect::Unknown, raw("<>x", neither));
     check("<1234>x", Dialect::Unknown, raw("<1234>x", neither));
     check("<13x", Dialect::Unknown, raw("<13x", neither));
@@ -884,11 +654,7 @@ fn what_is_no_syslog_is_the_message() {
         Dialect::Unknown,
         raw("<192>Oct 11 22:14:15 h a: m", "the priority is above 191"),
     );
-    check(
-        "<999>x",
-        Dialect::Unknown,
-        raw("<999>x", "the priority is above 191"),
-    );
+    check("<999>x", Dialect::Unknown, raw("<999>x", "the priority is above 191"));
     assert_eq!(parse_text(b"x").state, ParseState::Raw);
 }
 
@@ -929,71 +695,38 @@ fn bytes_that_are_no_text() {
     check_bytes(
         b"<13>Oct 11 22:14:15 h a: caf\xe9 x\n",
         Dialect::Rfc3164,
-        Expected {
-            host: Some("h"),
-            app: Some("a"),
-            message: "caf\u{fffd} x",
-            ..known
-        },
+        Expected { host: Some("h"), app: Some("a"), message: "caf\u{fffd} x", ..known },
     );
     // No half of a name is taken for a name.
     check_bytes(
         b"<13>Oct 11 22:14:15 h\xe9 a: m",
         Dialect::Rfc3164,
-        Expected {
-            message: "h\u{fffd} a: m",
-            ..known
-        },
+        Expected { message: "h\u{fffd} a: m", ..known },
     );
     check_bytes(
         b"\xff\xfe",
         Dialect::Unknown,
-        Expected {
-            message: "\u{fffd}\u{fffd}",
-            reason,
-            ..Expected::default()
-        },
+        Expected { message: "\u{fffd}\u{fffd}", reason, ..Expected::default() },
     );
     check(
         "<13>Oct 11 22:14:15 höst app: größe",
         Dialect::Rfc3164,
         Expected {
-            host: Some("höst"),
-            app: Some("app"),
-            message: "größe",
-            reason: None,
-            ..known
+            host: Some("höst"), app: Some("app"), message: "größe", reason: None, ..known
         },
     );
 }
 
 #[test]
 fn limits_cut_and_say_so() {
-    let limits = Limits {
-        line_bytes: 40,
-        field_bytes: 4,
-        sd_elements: 1,
-        ..Limits::default()
-    };
+    let limits = Limits { line_bytes: 40, field_bytes: 4, sd_elements: 1, ..Limits::default() };
     let parse = |input| parse(input, RECEIVED_US, &Zone::UTC, &limits);
     let out = parse(b"<13>Oct 11 22:14:15 h a: 0123456789012345678901234567890");
-    assert_eq!(
-        (out.message.as_ref(), out.state),
-        ("012345678901234", ParseState::Partial)
-    );
-    assert_eq!(
-        out.reason.as_deref(),
-        Some("longer than the limit of a line, the rest is cut")
-    );
+    assert_eq!((out.message.as_ref(), out.state), ("012345678901234", ParseState::Partial));
+    assert_eq!(out.reason.as_deref(), Some("longer than the limit of a line, the rest is cut"));
     let out = parse(b"<13>Oct 11 22:14:15 hhhhhh aaaaa: m");
-    assert_eq!(
-        (out.host, out.app, out.message.as_ref()),
-        (Some("hhhh"), Some("aaaa"), "m")
-    );
-    assert_eq!(
-        out.reason.as_deref(),
-        Some("a header field is longer than the limit, it is cut")
-    );
+    assert_eq!((out.host, out.app, out.message.as_ref()), (Some("hhhh"), Some("aaaa"), "m"));
+    assert_eq!(out.reason.as_deref(), Some("a header field is longer than the limit, it is cut"));
     let out = parse(b"<13>1 - - - - - [a][b] m");
     assert!(out.sd.is_empty());
     assert_eq!(out.message, "[a][b] m");

@@ -20,6 +20,8 @@ use weir_models::time::now_us;
 use super::outlet::{Outlet, raws};
 use super::start::StartError;
 use super::{Format, Inputs, Source, stopping};
+use crate::parse::json::Fields;
+use crate::parse::line::LineFields;
 use position::{Position, Positions};
 use tail::{Batch, Step, Tail};
 
@@ -59,6 +61,12 @@ pub struct Config {
     /// Whether events carry the bytes as received.
     #[serde(default = "default_keep_raw")]
     pub keep_raw: bool,
+    /// What is what in JSON payloads.
+    #[serde(default)]
+    pub fields: Fields,
+    /// What is what in lines of the line protocol.
+    #[serde(default)]
+    pub line: LineFields,
 }
 
 /// Where to begin with a new file.
@@ -112,21 +120,13 @@ pub fn open(config: &Config, data_dir: &Path) -> Result<Files, StartError> {
     let name = config.name();
     let open = |path: &PathBuf| {
         let folder = data_dir.join("positions");
-        let positions =
-            Positions::open(&folder, &name, path).map_err(|error| StartError::DataDir {
-                name: name.clone(),
-                path: folder,
-                error,
-            })?;
+        let positions = Positions::open(&folder, &name, path)
+            .map_err(|error| StartError::DataDir { name: name.clone(), path: folder, error })?;
         let tail = Tail::new(path.clone(), config.start, positions.load());
         Ok((tail, positions))
     };
     Ok(Files {
-        files: config
-            .paths
-            .iter()
-            .map(open)
-            .collect::<Result<_, StartError>>()?,
+        files: config.paths.iter().map(open).collect::<Result<_, StartError>>()?,
         poll: Duration::from_millis(config.poll_ms),
     })
 }
@@ -136,13 +136,7 @@ pub async fn run(files: Files, source: Arc<Source>, inputs: Inputs, stop: watch:
     let outlet = Outlet::new(source, inputs);
     let mut followers = JoinSet::new();
     for (tail, positions) in files.files {
-        followers.spawn(follow(
-            tail,
-            positions,
-            outlet.clone(),
-            files.poll,
-            stop.clone(),
-        ));
+        followers.spawn(follow(tail, positions, outlet.clone(), files.poll, stop.clone()));
     }
     drop(outlet);
     while let Some(ended) = followers.join_next().await {
@@ -159,11 +153,7 @@ async fn follow(
     poll: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut in_flight = InFlight {
-        waiting: VecDeque::new(),
-        positions,
-        last_error: None,
-    };
+    let mut in_flight = InFlight { waiting: VecDeque::new(), positions, last_error: None };
     let mut last_error = None;
     while !*stop.borrow() {
         if in_flight.waiting.len() < IN_FLIGHT_MAX {
@@ -257,11 +247,7 @@ impl InFlight {
             }
         }
         if let Some(position) = newest {
-            let error = self
-                .positions
-                .save(&position)
-                .err()
-                .map(|error| error.to_string());
+            let error = self.positions.save(&position).err().map(|error| error.to_string());
             if error.is_some() && error != self.last_error {
                 tracing::error!(path = %position.path.display(), error, "cannot remember how far a file was read; after a restart lines will come again");
             }

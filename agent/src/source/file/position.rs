@@ -44,10 +44,7 @@ impl Head {
                 read => length += read,
             }
         }
-        Ok(Self {
-            bytes: length,
-            crc32c: crc32c::crc32c(&head[..length]),
-        })
+        Ok(Self { bytes: length, crc32c: crc32c::crc32c(&head[..length]) })
     }
 
     /// Whether `file` begins like this.
@@ -167,13 +164,7 @@ mod tests {
     use super::*;
 
     fn position(path: &Path, offset: u64) -> Position {
-        Position {
-            path: path.into(),
-            device: 1,
-            inode: 2,
-            head: Head::default(),
-            offset,
-        }
+        Position { path: path.into(), device: 1, inode: 2, head: Head::default(), offset }
     }
 
     #[test]

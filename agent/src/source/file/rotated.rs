@@ -26,9 +26,7 @@ fn is_rotated(name: &[u8], other: &[u8]) -> bool {
     match other.strip_prefix(name) {
         Some([b'.' | b'-', rest @ ..]) => {
             rest.first().is_some_and(u8::is_ascii_digit)
-                && rest
-                    .iter()
-                    .all(|byte| byte.is_ascii_digit() || b"-_.:T".contains(byte))
+                && rest.iter().all(|byte| byte.is_ascii_digit() || b"-_.:T".contains(byte))
         }
         _ => false,
     }
@@ -68,12 +66,7 @@ mod tests {
 
     #[test]
     fn rotated_names_are_recognised() {
-        for name in [
-            "app.log.1",
-            "app.log.12",
-            "app.log-20261121",
-            "app.log.2026-11-21T10:00",
-        ] {
+        for name in ["app.log.1", "app.log.12", "app.log-20261121", "app.log.2026-11-21T10:00"] {
             assert!(is_rotated(b"app.log", name.as_bytes()), "{name}");
         }
         for name in [

@@ -68,13 +68,7 @@ struct Open {
 impl Tail {
     /// Follows `path` from what is `remembered`, or from `start`.
     pub(super) fn new(path: PathBuf, start: Start, remembered: Option<Position>) -> Self {
-        Self {
-            path,
-            start,
-            remembered,
-            open: None,
-            scratch: vec![0; READ_BYTES],
-        }
+        Self { path, start, remembered, open: None, scratch: vec![0; READ_BYTES] }
     }
 
     /// The followed path.
@@ -87,10 +81,7 @@ impl Tail {
         let Some(open) = &mut self.open else {
             self.open = self.first()?;
             let position = self.open.as_ref().map(|open| open.position(&self.path));
-            let batch = |position| Batch {
-                frames: Vec::new(),
-                position,
-            };
+            let batch = |position| Batch { frames: Vec::new(), position };
             // Where a new file was begun is remembered at once: its end is soon somewhere else.
             return Ok(position.map_or(Step::Idle, |position| Step::Lines(batch(position))));
         };
@@ -110,9 +101,7 @@ impl Tail {
             if open.head.may_grow() {
                 open.head = Head::of(&open.file)?;
             }
-            open.framer
-                .buffer()
-                .extend_from_slice(&self.scratch[..read]);
+            open.framer.buffer().extend_from_slice(&self.scratch[..read]);
             let frames = open.framer.take();
             let position = open.position(&self.path);
             return Ok(Step::Lines(Batch { frames, position }));
@@ -146,11 +135,7 @@ impl Tail {
         }
         let Some(file) = current else { return Ok(None) };
         let is_new = self.remembered.take().is_none();
-        let offset = if is_new && start == Start::End {
-            file.metadata()?.len()
-        } else {
-            0
-        };
+        let offset = if is_new && start == Start::End { file.metadata()?.len() } else { 0 };
         Open::at(file, offset).map(Some)
     }
 
@@ -191,10 +176,7 @@ impl Open {
     fn at(file: File, offset: u64) -> io::Result<Self> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is no regular file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
         }
         Ok(Self {
             device: metadata.dev(),

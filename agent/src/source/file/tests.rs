@@ -19,11 +19,7 @@ impl Rig {
     fn new(start: Start) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tail = Tail::new(folder.path().join("app.log"), start, None);
-        Self {
-            folder,
-            tail,
-            position: None,
-        }
+        Self { folder, tail, position: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -32,11 +28,7 @@ impl Rig {
 
     fn append(&self, name: &str, text: &str) {
         let mut options = fs::OpenOptions::new();
-        let mut file = options
-            .append(true)
-            .create(true)
-            .open(self.path(name))
-            .unwrap();
+        let mut file = options.append(true).create(true).open(self.path(name)).unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
 
@@ -88,10 +80,7 @@ fn a_file_is_waited_for_and_a_last_line_waits_for_its_end() {
 
 #[test]
 fn a_file_that_is_there_is_begun_where_wanted() {
-    for (start, expected) in [
-        (Start::Beginning, &["old", "new"][..]),
-        (Start::End, &["new"]),
-    ] {
+    for (start, expected) in [(Start::Beginning, &["old", "new"][..]), (Start::End, &["new"])] {
         let mut rig = Rig::new(start);
         rig.append("app.log", "old\n");
         let mut found = rig.lines();
@@ -176,12 +165,7 @@ fn a_restart_finds_the_file_under_its_new_name() {
 /// Sets the last change of a file, as if it had been written then.
 fn set_changed(path: &Path, seconds: u64) {
     let at = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
-    fs::File::options()
-        .append(true)
-        .open(path)
-        .unwrap()
-        .set_modified(at)
-        .unwrap();
+    fs::File::options().append(true).open(path).unwrap().set_modified(at).unwrap();
 }
 
 #[test]
@@ -224,29 +208,14 @@ fn what_is_no_file_is_an_error() {
 fn begin(
     folder: &Path,
     channel: usize,
-) -> (
-    mpsc::Receiver<Input>,
-    watch::Sender<bool>,
-    tokio::task::JoinHandle<()>,
-) {
-    let text = format!(
-        "paths = ['{}']\npoll_ms = 5",
-        folder.join("app.log").display()
-    );
+) -> (mpsc::Receiver<Input>, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+    let text = format!("paths = ['{}']\npoll_ms = 5", folder.join("app.log").display());
     let config: Config = weir_models::config::parse("agent.toml", &text).unwrap();
-    let source = Arc::new(Source {
-        name: config.name().into(),
-        index: 0,
-        format: config.format,
-    });
+    let source = Arc::new(Source { name: config.name().into(), index: 0, format: config.format });
     let (inputs, outputs) = mpsc::channel(channel);
     let (stop, stopped) = watch::channel(false);
     let files = open(&config, folder).unwrap();
-    (
-        outputs,
-        stop,
-        tokio::spawn(run(files, source, inputs, stopped)),
-    )
+    (outputs, stop, tokio::spawn(run(files, source, inputs, stopped)))
 }
 
 fn texts(input: &Input) -> Vec<String> {
@@ -262,10 +231,7 @@ async fn only_what_is_safe_is_remembered() {
     let mut first = outputs.recv().await.unwrap();
     assert_eq!(texts(&first), ["a"]);
     first.done.take().unwrap().send(()).unwrap();
-    let mut file = fs::OpenOptions::new()
-        .append(true)
-        .open(folder.path().join("app.log"))
-        .unwrap();
+    let mut file = fs::OpenOptions::new().append(true).open(folder.path().join("app.log")).unwrap();
     file.write_all(b"b\n").unwrap();
     let second = outputs.recv().await.unwrap();
     assert_eq!(texts(&second), ["b"]);
@@ -292,9 +258,8 @@ async fn only_what_is_safe_is_remembered() {
 #[tokio::test]
 async fn a_large_file_waits_for_the_channel_and_comes_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let lines: Vec<_> = (0..60_000)
-        .map(|number| format!("line {number} {}", "x".repeat(number % 97)))
-        .collect();
+    let lines: Vec<_> =
+        (0..60_000).map(|number| format!("line {number} {}", "x".repeat(number % 97))).collect();
     fs::write(folder.path().join("app.log"), lines.join("\n") + "\n").unwrap();
     let (mut outputs, stop, task) = begin(folder.path(), 1);
     let mut found = Vec::new();

@@ -16,24 +16,16 @@ fn frames(framing: Framing, stream: &[u8], cuts: &[usize]) -> Vec<(Vec<u8>, bool
     }
     found.extend(framer.finish());
     assert_eq!(framer.waiting_bytes(), 0);
-    found
-        .into_iter()
-        .map(|frame| (frame.bytes.to_vec(), frame.cut))
-        .collect()
+    found.into_iter().map(|frame| (frame.bytes.to_vec(), frame.cut)).collect()
 }
 
 #[track_caller]
 fn check(stream: &str, expected: &[&str]) {
-    let expected: Vec<_> = expected
-        .iter()
-        .map(|frame| (frame.as_bytes().to_vec(), false))
-        .collect();
+    let expected: Vec<_> =
+        expected.iter().map(|frame| (frame.as_bytes().to_vec(), false)).collect();
     assert_eq!(frames(Framing::Syslog, stream.as_bytes(), &[]), expected);
     let every_byte: Vec<_> = (0..stream.len()).collect();
-    assert_eq!(
-        frames(Framing::Syslog, stream.as_bytes(), &every_byte),
-        expected
-    );
+    assert_eq!(frames(Framing::Syslog, stream.as_bytes(), &every_byte), expected);
 }
 
 #[test]
@@ -46,10 +38,7 @@ fn both_framings_are_told_apart_for_each_frame() {
 
 #[test]
 fn terminators_are_lf_crlf_and_nul_and_empty_frames_are_none() {
-    check(
-        "<13>a\r\n<14>b\0<15>c\n\0\n\r\n",
-        &["<13>a", "<14>b", "<15>c"],
-    );
+    check("<13>a\r\n<14>b\0<15>c\n\0\n\r\n", &["<13>a", "<14>b", "<15>c"]);
     check("6 <13>a\n6 <14>b\0\n<15>c", &["<13>a", "<14>b", "<15>c"]);
     check("\n\n\0", &[]);
     check("", &[]);
@@ -72,21 +61,14 @@ fn the_last_frame_needs_no_terminator() {
 
 #[test]
 fn a_counted_frame_whose_end_never_comes_is_marked() {
-    assert_eq!(
-        frames(Framing::Syslog, b"99 <13>a", &[]),
-        [(b"<13>a".to_vec(), true)]
-    );
+    assert_eq!(frames(Framing::Syslog, b"99 <13>a", &[]), [(b"<13>a".to_vec(), true)]);
 }
 
 #[test]
 fn lines_of_files_end_with_lf_only_and_have_no_counts() {
     assert_eq!(
         frames(Framing::Lines, b"5 <13>a\nb\0c\r\n\nd", &[]),
-        [
-            (b"5 <13>a".to_vec(), false),
-            (b"b\0c".to_vec(), false),
-            (b"d".to_vec(), false)
-        ]
+        [(b"5 <13>a".to_vec(), false), (b"b\0c".to_vec(), false), (b"d".to_vec(), false)]
     );
 }
 
@@ -101,28 +83,14 @@ fn what_is_too_long_is_cut_and_continued() {
     };
     let line = |length: usize| [vec![b'x'; length], b"\n<13>a\n".to_vec()].concat();
     assert_eq!(lengths(&line(max)), [(max, false), (5, false)]);
-    assert_eq!(
-        lengths(&line(max + 1)),
-        [(max, true), (1, true), (5, false)]
-    );
-    assert_eq!(
-        lengths(&line(2 * max + 9)),
-        [(max, true), (max, true), (9, true), (5, false)]
-    );
+    assert_eq!(lengths(&line(max + 1)), [(max, true), (1, true), (5, false)]);
+    assert_eq!(lengths(&line(2 * max + 9)), [(max, true), (max, true), (9, true), (5, false)]);
     let counted = |length: usize| {
         let frame = [b"<13>".to_vec(), vec![b'y'; length - 4]].concat();
-        [
-            format!("{length} ").into_bytes(),
-            frame,
-            b"<13>a\n".to_vec(),
-        ]
-        .concat()
+        [format!("{length} ").into_bytes(), frame, b"<13>a\n".to_vec()].concat()
     };
     assert_eq!(lengths(&counted(max)), [(max, false), (5, false)]);
-    assert_eq!(
-        lengths(&counted(max + 7)),
-        [(max, true), (7, true), (5, false)]
-    );
+    assert_eq!(lengths(&counted(max + 7)), [(max, true), (7, true), (5, false)]);
 }
 
 #[test]

@@ -13,11 +13,7 @@ use serde_json::value::RawValue;
 pub(super) enum Refusal {
     /// It is no JSON.
     #[error("the body is no JSON: {message}")]
-    Json {
-        message: String,
-        line: usize,
-        column: usize,
-    },
+    Json { message: String, line: usize, column: usize },
     /// It is no gzip.
     #[error("the body is no gzip: {0}")]
     Gzip(String),
@@ -100,11 +96,7 @@ pub(super) fn elements(body: &Bytes) -> Result<Vec<Bytes>, Refusal> {
             .map_err(refusal)?
     };
     if values.is_empty() && body.trim_ascii().is_empty() {
-        return Err(Refusal::Json {
-            message: "it is empty".into(),
-            line: 1,
-            column: 1,
-        });
+        return Err(Refusal::Json { message: "it is empty".into(), line: 1, column: 1 });
     }
     let bytes = |value: &RawValue| body.slice_ref(value.get().as_bytes());
     Ok(values.into_iter().map(bytes).collect())
@@ -158,18 +150,9 @@ mod tests {
 
     #[test]
     fn objects_arrays_and_ndjson_are_told_apart_and_keep_their_bytes() {
-        check_elements(
-            " {\"a\": 1.50,\n \"b\":[1]} ",
-            Ok(&["{\"a\": 1.50,\n \"b\":[1]}"]),
-        );
-        check_elements(
-            "[{\"a\":1}, {\"a\" :2} ,3]",
-            Ok(&["{\"a\":1}", "{\"a\" :2}", "3"]),
-        );
-        check_elements(
-            "{\"a\":1}\n{\"a\":2}\r\n\n",
-            Ok(&["{\"a\":1}", "{\"a\":2}"]),
-        );
+        check_elements(" {\"a\": 1.50,\n \"b\":[1]} ", Ok(&["{\"a\": 1.50,\n \"b\":[1]}"]));
+        check_elements("[{\"a\":1}, {\"a\" :2} ,3]", Ok(&["{\"a\":1}", "{\"a\" :2}", "3"]));
+        check_elements("{\"a\":1}\n{\"a\":2}\r\n\n", Ok(&["{\"a\":1}", "{\"a\":2}"]));
         check_elements("[]", Ok(&[]));
     }
 

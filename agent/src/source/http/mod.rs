@@ -25,6 +25,8 @@ use super::listen;
 use super::outlet::Outlet;
 use super::start::StartError;
 use super::{Format, Inputs, Source};
+use crate::parse::json::Fields;
+use crate::parse::line::LineFields;
 
 mod body;
 mod routes;
@@ -57,6 +59,12 @@ pub struct Config {
     /// Whether events carry the bytes as received.
     #[serde(default = "default_keep_raw")]
     pub keep_raw: bool,
+    /// What is what in JSON payloads.
+    #[serde(default)]
+    pub fields: Fields,
+    /// What is what in lines of the line protocol.
+    #[serde(default)]
+    pub line: LineFields,
 }
 
 fn default_body_bytes_max() -> usize {
@@ -75,9 +83,7 @@ impl Config {
     /// The name, configured or derived.
     #[must_use]
     pub fn name(&self) -> String {
-        self.name
-            .clone()
-            .unwrap_or_else(|| format!("http-{}", self.listen.port()))
+        self.name.clone().unwrap_or_else(|| format!("http-{}", self.listen.port()))
     }
 }
 
@@ -108,25 +114,15 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         advice: listen::advice("tcp", config.listen, &error),
         error,
     })?;
-    let token = config
-        .token
-        .as_ref()
-        .map(|token| StartError::secret(&config.name(), "token", token));
-    Ok(Bound {
-        config: config.clone(),
-        listener,
-        token: token.transpose()?,
-    })
+    let token =
+        config.token.as_ref().map(|token| StartError::secret(&config.name(), "token", token));
+    Ok(Bound { config: config.clone(), listener, token: token.transpose()? })
 }
 
 /// Answers requests until the agent stops or the pipeline ends.
 pub async fn run(bound: Bound, source: Arc<Source>, inputs: Inputs, stop: watch::Receiver<bool>) {
     let outlet = |format: Format| {
-        let source = Source {
-            name: Arc::clone(&source.name),
-            index: source.index,
-            format,
-        };
+        let source = Source { name: Arc::clone(&source.name), index: source.index, format };
         Outlet::new(Arc::new(source), inputs.clone())
     };
     let body_bytes_max = bound.config.body_bytes_max;
@@ -140,11 +136,5 @@ pub async fn run(bound: Bound, source: Arc<Source>, inputs: Inputs, stop: watch:
     };
     // Nothing but the door may hold the channel open.
     drop(inputs);
-    serve::run(
-        bound.listener,
-        bound.config.connections_max,
-        Arc::new(door),
-        stop,
-    )
-    .await;
+    serve::run(bound.listener, bound.config.connections_max, Arc::new(door), stop).await;
 }

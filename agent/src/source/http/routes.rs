@@ -84,14 +84,11 @@ async fn write(
 ) -> Result<StatusCode, Answer> {
     door.admit(&headers)?;
     let Query(query) = query.map_err(|error| Answer::bad(error.body_text()))?;
-    let labels = Labels {
-        time_unit: Some(time_unit(query.precision.as_deref())?),
-        ..Labels::default()
-    };
+    let labels =
+        Labels { time_unit: Some(time_unit(query.precision.as_deref())?), ..Labels::default() };
     let (body, _memory) = door.read(&headers, body).await?;
     let payloads = body::lines(&body);
-    door.deliver(&door.lines, peer, Some(Arc::new(labels)), payloads)
-        .await
+    door.deliver(&door.lines, peer, Some(Arc::new(labels)), payloads).await
 }
 
 async fn events(
@@ -113,9 +110,9 @@ fn time_unit(precision: Option<&str>) -> Result<TimeUnit, Answer> {
         Some("us" | "u" | "µ" | "µs") => Ok(TimeUnit::Microseconds),
         Some("ms") => Ok(TimeUnit::Milliseconds),
         Some("s") => Ok(TimeUnit::Seconds),
-        Some(other) => Err(Answer::bad(format!(
-            "`precision` is `{other}`; known are ns, us, ms and s"
-        ))),
+        Some(other) => {
+            Err(Answer::bad(format!("`precision` is `{other}`; known are ns, us, ms and s")))
+        }
     }
 }
 
@@ -212,10 +209,7 @@ impl Door {
         labels: Option<Arc<Labels>>,
         payloads: Vec<Bytes>,
     ) -> Result<StatusCode, Answer> {
-        if let Some(at) = payloads
-            .iter()
-            .position(|payload| payload.len() > LINE_BYTES_MAX)
-        {
+        if let Some(at) = payloads.iter().position(|payload| payload.len() > LINE_BYTES_MAX) {
             return Err(Answer::Refused(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!(
@@ -226,11 +220,7 @@ impl Door {
             ));
         }
         let received_us = now_us();
-        let raw = |bytes: &Bytes| Raw {
-            bytes: bytes.clone(),
-            received_us,
-            cut: false,
-        };
+        let raw = |bytes: &Bytes| Raw { bytes: bytes.clone(), received_us, cut: false };
         let mut waiting = Vec::new();
         for some in payloads.chunks(INPUT_ITEMS_MAX) {
             let mut input = outlet.input(some.iter().map(raw).collect());
@@ -248,10 +238,7 @@ impl Door {
 
 /// Compares in a time that depends on the lengths only.
 fn is_equal(shown: &[u8], token: &[u8]) -> bool {
-    let difference = shown
-        .iter()
-        .zip(token)
-        .fold(0, |difference, (a, b)| difference | (a ^ b));
+    let difference = shown.iter().zip(token).fold(0, |difference, (a, b)| difference | (a ^ b));
     shown.len() == token.len() && std::hint::black_box(difference) == 0
 }
 
@@ -263,11 +250,7 @@ enum Answer {
     /// The request cannot be taken as it is.
     Refused(StatusCode, String),
     /// The body is no JSON.
-    NoJson {
-        message: String,
-        line: usize,
-        column: usize,
-    },
+    NoJson { message: String, line: usize, column: usize },
 }
 
 impl Answer {
@@ -280,11 +263,7 @@ impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
         let message = refusal.to_string();
         match refusal {
-            Refusal::Json { line, column, .. } => Self::NoJson {
-                message,
-                line,
-                column,
-            },
+            Refusal::Json { line, column, .. } => Self::NoJson { message, line, column },
             Refusal::Gzip(_) => Self::bad(message),
             Refusal::Large(_) => Self::Refused(StatusCode::PAYLOAD_TOO_LARGE, message),
         }
@@ -309,11 +288,7 @@ impl IntoResponse for Answer {
             Self::Refused(status, error) => {
                 (status, Json(json!({ "error": error }))).into_response()
             }
-            Self::NoJson {
-                message,
-                line,
-                column,
-            } => (
+            Self::NoJson { message, line, column } => (
                 StatusCode::BAD_REQUEST,
                 Json(json!({ "error": message, "line": line, "column": column })),
             )

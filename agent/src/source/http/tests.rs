@@ -24,20 +24,11 @@ impl Rig {
         let config: Config = weir_models::config::parse("agent.toml", &text).unwrap();
         let bound = bind(&config).unwrap();
         let address = bound.address().unwrap();
-        let source = Arc::new(Source {
-            name: "http".into(),
-            index: 3,
-            format: Format::Json,
-        });
+        let source = Arc::new(Source { name: "http".into(), index: 3, format: Format::Json });
         let (inputs, outputs) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(run(bound, source, inputs, stopped));
-        Self {
-            address,
-            outputs,
-            stop,
-            task,
-        }
+        Self { address, outputs, stop, task }
     }
 
     /// Sends a request; the answer is its status and body.
@@ -139,10 +130,7 @@ async fn json_comes_as_the_bytes_that_were_sent() {
     assert_eq!(rig.post("/v1/events", "[]").await.unwrap().0, 204);
     let (status, answer) = rig.post("/v1/events", "{\"v\":1}\n{\"v\":}").await.unwrap();
     assert_eq!(status, 400);
-    assert!(
-        answer.contains("\"line\":2") && answer.contains("\"column\":6"),
-        "{answer}"
-    );
+    assert!(answer.contains("\"line\":2") && answer.contains("\"column\":6"), "{answer}");
 }
 
 #[tokio::test]
@@ -200,10 +188,7 @@ async fn only_the_token_opens() {
         let answer = rig.request("POST /v1/write", headers, b"a v=1");
         assert_eq!(answer.await.unwrap().0, 401, "{headers}");
     }
-    for headers in [
-        "Authorization: Bearer s3cret\r\n",
-        "authorization: Token s3cret\r\n",
-    ] {
+    for headers in ["Authorization: Bearer s3cret\r\n", "authorization: Token s3cret\r\n"] {
         let answer = rig.request("POST /v1/write", headers, b"a v=1");
         rig.taken().await;
         assert_eq!(answer.await.unwrap().0, 204);

@@ -129,10 +129,7 @@ impl Client {
             }
         };
         if !asked {
-            tracing::debug!(
-                packet,
-                "an acknowledgement has to wait for the next connection"
-            );
+            tracing::debug!(packet, "an acknowledgement has to wait for the next connection");
         }
     }
 
@@ -157,16 +154,12 @@ impl Connection {
         let mut waits = Waits::default();
         loop {
             let polled = match &mut self {
-                Self::V4(polled) => polled
-                    .poll()
-                    .await
-                    .map(of_v4)
-                    .map_err(|error| error.to_string()),
-                Self::V5(polled) => polled
-                    .poll()
-                    .await
-                    .map(of_v5)
-                    .map_err(|error| error.to_string()),
+                Self::V4(polled) => {
+                    polled.poll().await.map(of_v4).map_err(|error| error.to_string())
+                }
+                Self::V5(polled) => {
+                    polled.poll().await.map(of_v5).map_err(|error| error.to_string())
+                }
             };
             match polled {
                 Ok(None) => {}
@@ -195,9 +188,9 @@ impl Connection {
 fn of_v4(event: rumqttc::Event) -> Option<Heard> {
     use rumqttc::{Event, Outgoing, Packet};
     match event {
-        Event::Incoming(Packet::ConnAck(connected)) => Some(Heard::Connected {
-            session_present: connected.session_present,
-        }),
+        Event::Incoming(Packet::ConnAck(connected)) => {
+            Some(Heard::Connected { session_present: connected.session_present })
+        }
         Event::Incoming(Packet::Publish(publish)) => Some(Heard::Message(Message {
             packet: (publish.qos != QoS::AtMostOnce).then_some(publish.pkid),
             topic: publish.topic,
@@ -218,9 +211,9 @@ fn of_v4(event: rumqttc::Event) -> Option<Heard> {
 fn of_v5(event: v5::Event) -> Option<Heard> {
     use v5::mqttbytes::v5::{Packet, SubscribeReasonCode};
     match event {
-        v5::Event::Incoming(Packet::ConnAck(connected)) => Some(Heard::Connected {
-            session_present: connected.session_present,
-        }),
+        v5::Event::Incoming(Packet::ConnAck(connected)) => {
+            Some(Heard::Connected { session_present: connected.session_present })
+        }
         v5::Event::Incoming(Packet::Publish(publish)) => Some(Heard::Message(Message {
             packet: (publish.qos != v5::mqttbytes::QoS::AtMostOnce).then_some(publish.pkid),
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
@@ -262,9 +255,7 @@ struct Waits {
 
 impl Waits {
     fn next(&mut self) -> Duration {
-        let wait = WAIT_MIN
-            .saturating_mul(1 << self.tries.min(10))
-            .min(WAIT_MAX);
+        let wait = WAIT_MIN.saturating_mul(1 << self.tries.min(10)).min(WAIT_MAX);
         self.tries += 1;
         // From half of it to all of it, so that a thousand agents do not come back at once.
         let random = getrandom::u32().unwrap_or(u32::MAX);
@@ -282,10 +273,7 @@ mod tests {
         for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
             let wait = waits.next().as_secs_f64();
             let expected = f64::from(expected);
-            assert!(
-                wait >= expected / 2.0 && wait <= expected,
-                "{wait} {expected}"
-            );
+            assert!(wait >= expected / 2.0 && wait <= expected, "{wait} {expected}");
         }
         let first: Vec<_> = (0..20).map(|_| Waits::default().next()).collect();
         assert!(first.iter().any(|wait| *wait != first[0]));

@@ -46,10 +46,7 @@ impl Ledger {
             _ => {
                 self.next += 1;
                 let token = Token(self.next);
-                let entry = Entry {
-                    token,
-                    is_safe: false,
-                };
+                let entry = Entry { token, is_safe: false };
                 self.entries.insert(packet, entry);
                 Arrival::New(token)
             }

@@ -28,6 +28,8 @@ use weir_models::time::now_us;
 use super::outlet::{Closed, Outlet, bounded};
 use super::start::StartError;
 use super::{Format, Inputs, Labels, Source, stopping};
+use crate::parse::json::Fields;
+use crate::parse::line::LineFields;
 use client::{Client, Connection, Heard, Message};
 use ledger::{Arrival, Ledger, Token};
 pub use topic::Pattern;
@@ -95,6 +97,12 @@ pub struct Config {
     /// Whether events carry the bytes as received.
     #[serde(default = "default_keep_raw")]
     pub keep_raw: bool,
+    /// What is what in JSON payloads.
+    #[serde(default)]
+    pub fields: Fields,
+    /// What is what in lines of the line protocol.
+    #[serde(default)]
+    pub line: LineFields,
 }
 
 /// Version of the protocol.
@@ -136,10 +144,7 @@ impl TryFrom<String> for Broker {
         if host.is_empty() || host.contains(['/', '@']) || (host.contains(':') && !is_v6) {
             return Err(wrong());
         }
-        Ok(Self {
-            host: host.into(),
-            port,
-        })
+        Ok(Self { host: host.into(), port })
     }
 }
 
@@ -342,8 +347,7 @@ impl Listener {
         let mut input = outlet.input(vec![bounded(message.payload, LINE_BYTES_MAX, now_us())]);
         input.labels = Some(Arc::new(labels(&self.config.topics, &message.topic)));
         let safe = outlet.send_tracked(input).await?;
-        self.in_flight
-            .push(Box::pin(async move { (packet, token, safe.await.is_ok()) }));
+        self.in_flight.push(Box::pin(async move { (packet, token, safe.await.is_ok()) }));
         Ok(())
     }
 
@@ -377,10 +381,7 @@ impl Listener {
 /// What the first of `topics` that matches says of `topic`. A topic that none matches, which a
 /// session of an earlier configuration may still send, says nothing, but its message is taken.
 fn labels(topics: &[Pattern], topic: &str) -> Labels {
-    topics
-        .iter()
-        .find_map(|pattern| pattern.labels(topic))
-        .unwrap_or_default()
+    topics.iter().find_map(|pattern| pattern.labels(topic)).unwrap_or_default()
 }
 
 #[cfg(test)]

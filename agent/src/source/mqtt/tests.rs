@@ -5,10 +5,7 @@ use super::*;
 #[track_caller]
 fn check_broker(text: &str, expected: Option<(&str, u16)>) {
     let found = Broker::try_from(text.to_owned()).ok();
-    let expected = expected.map(|(host, port)| Broker {
-        host: host.into(),
-        port,
-    });
+    let expected = expected.map(|(host, port)| Broker { host: host.into(), port });
     assert_eq!(found, expected, "{text}");
 }
 
@@ -18,14 +15,9 @@ fn brokers_are_read() {
     check_broker("mqtt://10.0.0.1:1884/", Some(("10.0.0.1", 1884)));
     check_broker("mqtt://[::1]:1884", Some(("[::1]", 1884)));
     check_broker("mqtt://[::1]", Some(("[::1]", 1883)));
-    for bad in [
-        "broker",
-        "mqtts://broker",
-        "mqtt://",
-        "mqtt://a:b",
-        "mqtt://u@h",
-        "mqtt://::1:1883",
-    ] {
+    for bad in
+        ["broker", "mqtts://broker", "mqtt://", "mqtt://a:b", "mqtt://u@h", "mqtt://::1:1883"]
+    {
         check_broker(bad, None);
     }
 }

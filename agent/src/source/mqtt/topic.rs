@@ -65,9 +65,7 @@ impl TryFrom<String> for Pattern {
             levels.push(level);
         }
         if text.is_empty() || text.len() > usize::from(u16::MAX) {
-            return Err(
-                "a topic pattern has at least one character and at most 65535 bytes".into(),
-            );
+            return Err("a topic pattern has at least one character and at most 65535 bytes".into());
         }
         Ok(Self { levels })
     }
@@ -138,30 +136,18 @@ mod tests {
     #[test]
     fn names_are_taken_from_their_levels() {
         let plant = "plant/{site}/{device}/{metric}";
-        check(
-            plant,
-            "plant/hall 3/pump7/temp_c",
-            Some(["hall 3", "pump7", "temp_c"]),
-        );
+        check(plant, "plant/hall 3/pump7/temp_c", Some(["hall 3", "pump7", "temp_c"]));
         check(plant, "plant/hall3/pump7", None);
         check(plant, "plant/hall3/pump7/temp_c/raw", None);
         check(plant, "Plant/hall3/pump7/temp_c", None);
         check(plant, "plant//pump7/temp_c", Some(["", "pump7", "temp_c"]));
         check("{device}", "pump7", Some(["", "pump7", ""]));
-        check(
-            "{device}",
-            &"x".repeat(NAME_BYTES_MAX + 1),
-            Some(["", "", ""]),
-        );
+        check("{device}", &"x".repeat(NAME_BYTES_MAX + 1), Some(["", "", ""]));
     }
 
     #[test]
     fn wildcards_match_as_in_mqtt() {
-        check(
-            "sensors/+/{device}/#",
-            "sensors/a/b/c/d",
-            Some(["", "b", ""]),
-        );
+        check("sensors/+/{device}/#", "sensors/a/b/c/d", Some(["", "b", ""]));
         check("sensors/+/{device}/#", "sensors/a/b", Some(["", "b", ""]));
         check("sensors/+/{device}/#", "sensors/a", None);
         check("#", "a/b", Some(["", "", ""]));

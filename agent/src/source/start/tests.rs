@@ -34,20 +34,14 @@ async fn a_busy_port_says_who_and_what_to_do() {
         format!("[[http]]\nlisten = '{address}'"),
     ] {
         let error = begin(&text).unwrap_err().to_string();
-        assert!(
-            error.contains("another process") && error.contains("ss -tlpn"),
-            "{error}"
-        );
+        assert!(error.contains("another process") && error.contains("ss -tlpn"), "{error}");
     }
 }
 
 #[tokio::test]
 async fn one_that_cannot_start_starts_none() {
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
-    let free = UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let text = format!(
         "[[syslog]]\nlisten = 'udp://{free}'\n[[http]]\nlisten = '{}'",
         busy.local_addr().unwrap()
@@ -68,18 +62,11 @@ async fn missing_secrets_and_addresses_are_named() {
     );
     let error = begin("[[syslog]]\nlisten = 'udp://192.0.2.1:0'").unwrap_err();
     assert!(
-        error
-            .to_string()
-            .contains("no interface of this machine has the address 192.0.2.1"),
+        error.to_string().contains("no interface of this machine has the address 192.0.2.1"),
         "{error}"
     );
     let error = begin("[[syslog]]\nlisten = 'unix:///nowhere/x.sock'").unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("the folder /nowhere does not exist"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("the folder /nowhere does not exist"), "{error}");
 }
 
 #[tokio::test]
@@ -89,10 +76,7 @@ async fn a_data_folder_that_cannot_be_used_is_named() {
     let (_, stop) = watch::channel(false);
     let config = config("[[file]]\npaths = ['/var/log/x']");
     let error = start(&config, file.path(), inputs, stop).unwrap_err();
-    assert!(
-        error.to_string().contains("set another data folder"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("set another data folder"), "{error}");
 }
 
 #[tokio::test]
@@ -106,12 +90,7 @@ async fn addresses_are_told_and_a_stop_stops_all() {
     let running = start(&config, folder.path(), inputs, stopped).unwrap();
     let names: Vec<_> = running.addresses().keys().map(String::as_str).collect();
     assert_eq!(names, ["h", "t", "u"]);
-    assert!(
-        running
-            .addresses()
-            .values()
-            .all(|address| address.port() != 0)
-    );
+    assert!(running.addresses().values().all(|address| address.port() != 0));
     stop.send(true).unwrap();
     running.stopped().await;
     assert!(outputs.recv().await.is_none());

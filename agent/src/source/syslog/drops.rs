@@ -18,11 +18,7 @@ impl Drops {
     pub(super) fn of(socket: &UdpSocket) -> Self {
         let is_v6 = socket.local_addr().is_ok_and(|address| address.is_ipv6());
         Self {
-            table: if is_v6 {
-                "/proc/net/udp6"
-            } else {
-                "/proc/net/udp"
-            },
+            table: if is_v6 { "/proc/net/udp6" } else { "/proc/net/udp" },
             inode: rustix::fs::fstat(socket).ok().map(|stat| stat.st_ino),
             seen: 0,
         }

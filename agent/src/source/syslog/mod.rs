@@ -17,6 +17,8 @@ use super::listen::{self, Listen};
 use super::outlet::Outlet;
 use super::start::StartError;
 use super::{Format, Inputs, Source};
+use crate::parse::json::Fields;
+use crate::parse::line::LineFields;
 
 mod datagram;
 mod drops;
@@ -43,6 +45,12 @@ pub struct Config {
     /// Whether events carry the bytes as received.
     #[serde(default = "default_keep_raw")]
     pub keep_raw: bool,
+    /// What is what in JSON payloads.
+    #[serde(default)]
+    pub fields: Fields,
+    /// What is what in lines of the line protocol.
+    #[serde(default)]
+    pub line: LineFields,
     /// UDP: receive buffer asked of the kernel, in bytes; it holds bursts.
     #[serde(default = "default_receive_buffer_bytes")]
     pub receive_buffer_bytes: usize,
@@ -86,10 +94,9 @@ impl Config {
         self.name.clone().unwrap_or_else(|| match &self.listen {
             Listen::Udp(address) => format!("syslog-udp-{}", address.port()),
             Listen::Tcp(address) => format!("syslog-tcp-{}", address.port()),
-            Listen::Unix(path) => format!(
-                "syslog-unix-{}",
-                path.file_stem().unwrap_or_default().to_string_lossy()
-            ),
+            Listen::Unix(path) => {
+                format!("syslog-unix-{}", path.file_stem().unwrap_or_default().to_string_lossy())
+            }
         })
     }
 }

@@ -25,20 +25,12 @@ impl Rig {
         let config: Config = weir_models::config::parse("agent.toml", text).unwrap();
         let bound = bind(&config).unwrap();
         let address = bound.address();
-        let source = Arc::new(Source {
-            name: config.name().into(),
-            index: 0,
-            format: Format::Syslog,
-        });
+        let source =
+            Arc::new(Source { name: config.name().into(), index: 0, format: Format::Syslog });
         let (inputs, outputs) = mpsc::channel(channel);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(run(config, bound, source, inputs, stopped));
-        Self {
-            address,
-            outputs,
-            stop,
-            task,
-        }
+        Self { address, outputs, stop, task }
     }
 
     fn tcp(&self) -> TcpStream {
@@ -78,20 +70,13 @@ async fn udp_datagrams_come_in_batches_with_their_sender() {
     let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     // The source does not run before the first await: all are there when it looks.
     for text in ["<13>a", "<13>b\n", "", "\n", "<13>c\0"] {
-        sender
-            .send_to(text.as_bytes(), rig.address.unwrap())
-            .unwrap();
+        sender.send_to(text.as_bytes(), rig.address.unwrap()).unwrap();
     }
     let input = rig.outputs.recv().await.unwrap();
     assert_eq!(texts(&input), ["<13>a", "<13>b", "<13>c"]);
     assert_eq!(input.peer, Some(IpAddr::from([127, 0, 0, 1])));
     assert_eq!((input.lost, input.done.is_some()), (0, false));
-    assert!(
-        input
-            .items
-            .iter()
-            .all(|raw| !raw.cut && raw.received_us > 0)
-    );
+    assert!(input.items.iter().all(|raw| !raw.cut && raw.received_us > 0));
     sender.send_to(b"<13>d", rig.address.unwrap()).unwrap();
     rig.stop.send(true).unwrap();
     assert_eq!(rig.stop().await, ["<13>d"]);
@@ -99,10 +84,7 @@ async fn udp_datagrams_come_in_batches_with_their_sender() {
 
 #[tokio::test]
 async fn what_the_kernel_drops_is_told() {
-    let mut rig = Rig::new(
-        "listen = 'udp://127.0.0.1:0'\nreceive_buffer_bytes = 4096",
-        512,
-    );
+    let mut rig = Rig::new("listen = 'udp://127.0.0.1:0'\nreceive_buffer_bytes = 4096", 512);
     let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let sent = 400;
     for _ in 0..sent {
@@ -134,9 +116,7 @@ async fn tcp_takes_both_framings_on_one_connection() {
 async fn a_full_channel_slows_the_sender_down_and_nothing_is_lost() {
     let mut rig = Rig::new("listen = 'tcp://127.0.0.1:0'", 1);
     let mut sender = rig.tcp();
-    sender
-        .set_write_timeout(Some(Duration::from_millis(300)))
-        .unwrap();
+    sender.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let line = |number: usize| format!("<13>{number:0>1000}\n");
     let mut text = Vec::new();
     let mut sent = 0;

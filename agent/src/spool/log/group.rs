@@ -89,16 +89,8 @@ impl GroupBuilder {
         out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
         out.extend_from_slice(topic);
         let empty = self.frames == 0;
-        self.first = if empty {
-            head.first
-        } else {
-            self.first.min(head.first)
-        };
-        self.last = if empty {
-            head.last
-        } else {
-            self.last.max(head.last)
-        };
+        self.first = if empty { head.first } else { self.first.min(head.first) };
+        self.last = if empty { head.last } else { self.last.max(head.last) };
         self.frames += 1;
         result
     }
@@ -199,13 +191,7 @@ impl Head {
             entries.push(entry);
         }
         let whole = fields.0.is_empty() && sum == body_bytes && first <= last && last < u64::MAX;
-        whole.then_some(Head {
-            first,
-            last,
-            head_bytes: bytes.len(),
-            body_bytes,
-            entries,
-        })
+        whole.then_some(Head { first, last, head_bytes: bytes.len(), body_bytes, entries })
     }
 
     /// Bytes of the whole group.
@@ -216,22 +202,14 @@ impl Head {
     /// Cuts the body into frames. Answers the group, the number of damaged frames and of the
     /// records that are missing with them.
     pub(super) fn frames(self, tag: Tag, body: &Bytes) -> (Group, u64, u64) {
-        let mut group = Group {
-            tag,
-            first: self.first,
-            last: self.last,
-            frames: Vec::new(),
-        };
+        let mut group = Group { tag, first: self.first, last: self.last, frames: Vec::new() };
         let (mut bad_frames, mut missing, mut start) = (0, 0, 0);
         for entry in self.entries {
             let end = start + entry.batch_bytes;
             let batch = (end <= body.len()).then(|| body.slice(start..end));
             start = end;
             match batch.filter(|batch| crc32c::crc32c(batch) == entry.batch_crc) {
-                Some(batch) => group.frames.push(Frame {
-                    head: entry.head,
-                    batch,
-                }),
+                Some(batch) => group.frames.push(Frame { head: entry.head, batch }),
                 None => {
                     bad_frames += 1;
                     missing += u64::from(entry.head.records);
@@ -252,18 +230,7 @@ impl Entry {
         let batch_crc = fields.u32()?;
         let topic_bytes = usize::from(fields.u16()?);
         let topic = std::str::from_utf8(fields.bytes(topic_bytes)?).ok()?.into();
-        let head = FrameHead {
-            topic,
-            partition,
-            flags,
-            first,
-            last,
-            records,
-        };
-        Some(Entry {
-            head,
-            batch_bytes,
-            batch_crc,
-        })
+        let head = FrameHead { topic, partition, flags, first, last, records };
+        Some(Entry { head, batch_bytes, batch_crc })
     }
 }

@@ -29,10 +29,7 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn deletable_below(&self, ordinal: u64) -> bool {
         self.segments.len() > 1
-            && self
-                .segments
-                .front()
-                .is_some_and(|segment| segment.end <= ordinal)
+            && self.segments.front().is_some_and(|segment| segment.end <= ordinal)
     }
 }
 
@@ -49,12 +46,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(dir: PathBuf, index: Index) -> Self {
         let index = Mutex::new(index);
-        Shared {
-            dir,
-            index,
-            bad_frames: AtomicU64::new(0),
-            skipped: AtomicU64::new(0),
-        }
+        Shared { dir, index, bad_frames: AtomicU64::new(0), skipped: AtomicU64::new(0) }
     }
 
     pub(super) fn dir(&self) -> &Path {

@@ -118,10 +118,7 @@ impl Log {
     #[must_use]
     pub fn first_ordinal(&self) -> u64 {
         let index = self.shared.lock();
-        index
-            .segments
-            .front()
-            .map_or(index.next, |segment| segment.header.base)
+        index.segments.front().map_or(index.next, |segment| segment.header.base)
     }
 
     /// The ordinal after the last one appended: the smallest that the next append may begin with.
@@ -144,12 +141,7 @@ impl Log {
     /// Bytes on disk.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.shared
-            .lock()
-            .segments
-            .iter()
-            .map(|segment| segment.bytes)
-            .sum()
+        self.shared.lock().segments.iter().map(|segment| segment.bytes).sum()
     }
 
     /// Bytes written since the log was opened (flash wear).
@@ -203,10 +195,7 @@ impl Log {
         if let Err(error) = active.file.write_all_at(&self.scratch, active.offset) {
             // Should this fail too, the next append writes over the same place.
             let _ = active.file.set_len(active.offset);
-            return Err(LogError::writing(
-                &path_of(self.shared.dir(), active.header.base),
-                error,
-            ));
+            return Err(LogError::writing(&path_of(self.shared.dir(), active.header.base), error));
         }
         active.offset += bytes;
         active.dirty = true;
@@ -236,18 +225,12 @@ impl Log {
             self.dirty.remove(0);
         }
         let next = self.next_ordinal();
-        if let Some(active) = self
-            .active
-            .as_mut()
-            .filter(|active| active.dirty && next > needed)
-        {
+        if let Some(active) = self.active.as_mut().filter(|active| active.dirty && next > needed) {
             active.file.sync_data().map_err(failed)?;
             active.dirty = false;
         }
         if self.folder_dirty && next > needed {
-            File::open(&dir)
-                .and_then(|folder| folder.sync_all())
-                .map_err(failed)?;
+            File::open(&dir).and_then(|folder| folder.sync_all()).map_err(failed)?;
             self.folder_dirty = false;
         }
         Ok(())
@@ -264,10 +247,7 @@ impl Log {
     /// # Errors
     /// [`LogError`] if the empty segment cannot be made.
     pub fn reclaim(&mut self, ordinal: u64) -> Result<(), LogError> {
-        let used = self
-            .active
-            .as_ref()
-            .is_some_and(|active| active.offset > HEADER_BYTES);
+        let used = self.active.as_ref().is_some_and(|active| active.offset > HEADER_BYTES);
         if used && ordinal >= self.next_ordinal() {
             self.roll()?;
             self.dirty.clear();
@@ -282,28 +262,17 @@ impl Log {
         let path = path_of(self.shared.dir(), base);
         let failed = |error| LogError::writing(&path, error);
         let salt = getrandom::u32().map_err(|error| failed(io::Error::other(error.to_string())))?;
-        let header = Header {
-            base,
-            salt,
-            tag: self.tag,
-        };
+        let header = Header { base, salt, tag: self.tag };
         let draft = path.with_extension(open::DRAFT);
         let made = File::create(&draft).and_then(|file| {
             file.write_all_at(&header.encode(), 0)?;
             std::fs::rename(&draft, &path)?;
             Ok(file)
         });
-        let file = made
-            .inspect_err(|_| drop(std::fs::remove_file(&draft)))
-            .map_err(failed)?;
+        let file = made.inspect_err(|_| drop(std::fs::remove_file(&draft))).map_err(failed)?;
         self.written_bytes += HEADER_BYTES;
         self.folder_dirty = true;
-        let active = Active {
-            header,
-            file,
-            offset: HEADER_BYTES,
-            dirty: true,
-        };
+        let active = Active { header, file, offset: HEADER_BYTES, dirty: true };
         if let Some(old) = self.active.replace(active)
             && old.dirty
         {
@@ -311,21 +280,13 @@ impl Log {
         }
         let mut index = self.shared.lock();
         // An empty segment of the same base has just been replaced.
-        if index
-            .segments
-            .back()
-            .is_some_and(|last| last.header.base == base)
-        {
+        if index.segments.back().is_some_and(|last| last.header.base == base) {
             index.segments.pop_back();
         }
         if let Some(last) = index.segments.back_mut() {
             last.end = base;
         }
-        index.segments.push_back(Segment {
-            header,
-            bytes: HEADER_BYTES,
-            end: base,
-        });
+        index.segments.push_back(Segment { header, bytes: HEADER_BYTES, end: base });
         Ok(())
     }
 }

@@ -43,32 +43,15 @@ impl Log {
             log.torn_bytes = tail.torn_bytes;
             log.tag = header.tag;
             index.next = tail.next;
-            index.segments.push_front(Segment {
-                header,
-                bytes: tail.offset,
-                end: tail.next,
-            });
+            index.segments.push_front(Segment { header, bytes: tail.offset, end: tail.next });
             // What an earlier process left in the page cache is ours to sync.
-            log.active = Some(Active {
-                header,
-                file: tail.file,
-                offset: tail.offset,
-                dirty: true,
-            });
+            log.active = Some(Active { header, file: tail.file, offset: tail.offset, dirty: true });
         }
         for (path, header) in found.into_iter().rev() {
-            let file = File::open(&path).map_err(|source| LogError::Read {
-                path: path.clone(),
-                source,
-            })?;
-            let bytes = file
-                .metadata()
-                .map_err(|source| LogError::Read { path, source })?
-                .len();
-            let end = index
-                .segments
-                .front()
-                .map_or(index.next, |next| next.header.base);
+            let file = File::open(&path)
+                .map_err(|source| LogError::Read { path: path.clone(), source })?;
+            let bytes = file.metadata().map_err(|source| LogError::Read { path, source })?.len();
+            let end = index.segments.front().map_or(index.next, |next| next.header.base);
             log.dirty.push((end, file));
             index.segments.push_front(Segment { header, bytes, end });
         }
@@ -80,10 +63,7 @@ impl Log {
 /// The segments in `dir`, oldest first. What is none and is named like one is set aside, drafts
 /// are removed.
 fn segments(dir: &Path) -> Result<Vec<(PathBuf, Header)>, LogError> {
-    let unreadable = |path: &Path, source| LogError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |path: &Path, source| LogError::Read { path: path.to_owned(), source };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(|source| unreadable(dir, source))? {
         let path = entry.map_err(|source| unreadable(dir, source))?.path();
@@ -128,16 +108,9 @@ struct Tail {
 impl Tail {
     /// Walks through the groups and cuts off what follows the last whole one.
     fn find(path: &Path, header: Header) -> Result<Tail, LogError> {
-        let unreadable = |source| LogError::Read {
-            path: path.to_owned(),
-            source,
-        };
+        let unreadable = |source| LogError::Read { path: path.to_owned(), source };
         let unwritable = |source| LogError::writing(path, source);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(unwritable)?;
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(unwritable)?;
         let end = file.metadata().map_err(unreadable)?.len();
         let (mut offset, mut next) = (HEADER_BYTES, header.base);
         while offset < end {
@@ -161,11 +134,6 @@ impl Tail {
             tracing::warn!(path = %path.display(), torn_bytes, "torn tail cut");
             file.set_len(offset).map_err(unwritable)?;
         }
-        Ok(Tail {
-            file,
-            offset,
-            next,
-            torn_bytes,
-        })
+        Ok(Tail { file, offset, next, torn_bytes })
     }
 }

@@ -37,12 +37,7 @@ struct Cursor {
 
 impl LogReader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        LogReader {
-            shared,
-            next: 0,
-            counted: 0,
-            cursor: None,
-        }
+        LogReader { shared, next: 0, counted: 0, cursor: None }
     }
 
     /// The ordinal after the last group delivered, or the one sought.

@@ -60,11 +60,7 @@ impl Header {
     fn parse(copy: &[u8]) -> Option<Header> {
         let content: [u8; CONTENT_BYTES] = unseal(HEADER_MAGIC, copy)?;
         let mut fields = Fields(&content);
-        Some(Header {
-            base: fields.u64()?,
-            salt: fields.u32()?,
-            tag: fields.array()?,
-        })
+        Some(Header { base: fields.u64()?, salt: fields.u32()?, tag: fields.array()? })
     }
 }
 
@@ -154,10 +150,7 @@ pub(super) fn find_group(
                 chunk.fill(0);
             }
         }
-        let starts = chunk
-            .windows(MAGIC.len())
-            .enumerate()
-            .filter(|(_, window)| *window == MAGIC);
+        let starts = chunk.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC);
         for (i, _) in starts {
             let at = offset + i as u64;
             if let Some(head) = head_at(file, at, limit, salt)?

@@ -10,26 +10,15 @@ const SEGMENT_BYTES: u64 = 1_000;
 
 fn head(partition: u32, first: u64, last: u64) -> FrameHead {
     let records = (last - first + 1) as u32;
-    FrameHead {
-        topic: "t".into(),
-        partition,
-        flags: 7,
-        first,
-        last,
-        records,
-    }
+    FrameHead { topic: "t".into(), partition, flags: 7, first, last, records }
 }
 
 /// A group of two frames that holds the ordinals `first` to `first + 3`.
 fn group(first: u64) -> GroupBuilder {
     let mut group = GroupBuilder::default();
     let batch = |seed: u64| vec![seed as u8; 100];
-    group.frame(&head(0, first, first + 1), |out| {
-        out.extend_from_slice(&batch(first))
-    });
-    group.frame(&head(1, first + 2, first + 3), |out| {
-        out.extend_from_slice(&batch(first + 2))
-    });
+    group.frame(&head(0, first, first + 1), |out| out.extend_from_slice(&batch(first)));
+    group.frame(&head(1, first + 2, first + 3), |out| out.extend_from_slice(&batch(first + 2)));
     group
 }
 
@@ -48,10 +37,7 @@ fn rest(reader: &mut LogReader) -> Vec<u64> {
     while let Some(group) = reader.next_group().unwrap() {
         for frame in group.frames {
             assert_eq!(frame.batch, vec![frame.head.first as u8; 100]);
-            assert_eq!(
-                (&*frame.head.topic, frame.head.flags, frame.head.records),
-                ("t", 7, 2)
-            );
+            assert_eq!((&*frame.head.topic, frame.head.flags, frame.head.records), ("t", 7, 2));
             firsts.push(frame.head.first);
         }
     }
@@ -63,22 +49,15 @@ fn evens(from: u64, to: u64) -> Vec<u64> {
 }
 
 fn segment_files(dir: &TempDir) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut paths: Vec<PathBuf> = entries
-        .filter(|path| path.extension().is_some_and(|e| e == "seg"))
-        .collect();
+    let entries = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "seg")).collect();
     paths.sort();
     paths
 }
 
 fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
@@ -107,10 +86,7 @@ fn seek_finds_the_group_that_holds_an_ordinal() {
     for ordinal in 0..40 {
         reader.seek(ordinal);
         let group = reader.next_group().unwrap().unwrap();
-        assert!(
-            (group.first..=group.last).contains(&ordinal),
-            "{ordinal}: {group:?}"
-        );
+        assert!((group.first..=group.last).contains(&ordinal), "{ordinal}: {group:?}");
     }
     reader.seek(40);
     assert_eq!(reader.next_group().unwrap(), None);
@@ -150,11 +126,7 @@ fn a_tail_cut_anywhere_leaves_the_whole_groups() {
         let mut log = Log::open(dir.path(), SEGMENT_BYTES).unwrap();
         assert_eq!(log.next_ordinal(), groups * 4, "cut at {length}");
         log.append(&group(groups * 4)).unwrap();
-        assert_eq!(
-            rest(&mut log.reader()),
-            evens(0, groups * 4 + 4),
-            "cut at {length}"
-        );
+        assert_eq!(rest(&mut log.reader()), evens(0, groups * 4 + 4), "cut at {length}");
         assert_eq!(log.skipped(), 0);
         drop(log);
         for path in segment_files(&dir) {
@@ -177,37 +149,22 @@ fn a_flipped_byte_costs_what_it_touches() {
         let mut reader = log.reader();
         let read = rest(&mut reader);
         reader.seek(0);
-        assert_eq!(
-            rest(&mut reader),
-            read,
-            "reading again counts nothing twice"
-        );
-        let missing: Vec<u64> = evens(0, 40)
-            .into_iter()
-            .filter(|first| !read.contains(first))
-            .collect();
+        assert_eq!(rest(&mut reader), read, "reading again counts nothing twice");
+        let missing: Vec<u64> =
+            evens(0, 40).into_iter().filter(|first| !read.contains(first)).collect();
         assert!(
             missing.len() <= 2 && missing.iter().all(|first| *first < end),
             "flip at {at}: {missing:?}"
         );
         assert_eq!(missing.is_empty(), at < HEADER_BYTES, "flip at {at}");
         assert_eq!(log.skipped(), 2 * missing.len() as u64, "flip at {at}");
-        assert_eq!(
-            log.bad_frames(),
-            u64::from(missing.len() == 1),
-            "flip at {at}"
-        );
+        assert_eq!(log.bad_frames(), u64::from(missing.len() == 1), "flip at {at}");
         flip(&first, at);
     }
 }
 
 fn base_of_second(dir: &TempDir) -> u64 {
-    let name = segment_files(dir)[1]
-        .file_name()
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let name = segment_files(dir)[1].file_name().unwrap().to_str().unwrap().to_owned();
     segment::base_of(&name).unwrap()
 }
 
@@ -276,10 +233,7 @@ fn a_new_tag_begins_a_new_segment() {
     }
     assert_eq!(tags, [[0; 16], [1; 16]]);
     drop(log);
-    assert_eq!(
-        Log::open(dir.path(), SEGMENT_BYTES).unwrap().tag(),
-        Some([1; 16])
-    );
+    assert_eq!(Log::open(dir.path(), SEGMENT_BYTES).unwrap().tag(), Some([1; 16]));
 }
 
 #[test]
@@ -288,10 +242,7 @@ fn syncing_goes_on_where_it_is_needed_only() {
     let mut log = filled(&dir, 10);
     assert!(!log.dirty.is_empty());
     log.sync(40).unwrap();
-    assert!(
-        log.dirty.is_empty() && log.active.as_ref().unwrap().dirty,
-        "Kafka has everything"
-    );
+    assert!(log.dirty.is_empty() && log.active.as_ref().unwrap().dirty, "Kafka has everything");
     log.append(&group(40)).unwrap();
     log.sync(40).unwrap();
     assert!(!log.active.as_ref().unwrap().dirty && !log.folder_dirty);

@@ -141,30 +141,19 @@ impl Model {
                 self.reopen();
             }
             Step::Cut { lane, at } => self.cut(lane, at),
-            Step::Flip {
-                lane,
-                segment,
-                at,
-                bit,
-            } => self.flip(lane, segment, at, bit),
+            Step::Flip { lane, segment, at, bit } => self.flip(lane, segment, at, bit),
         }
     }
 
     fn append(&mut self, lane: usize, key: u8, bytes: usize) {
         self.now_ms += 1;
         let (ts_ms, topic) = (self.now_ms, Arc::clone(&self.topics[usize::from(key & 1)]));
-        let id = self
-            .spool()
-            .append(LANES[lane], &topic, 4, &[key], ts_ms, |id, out| {
-                out.extend_from_slice(text(id).as_bytes());
-                out.resize(out.len() + bytes, b' ');
-            });
-        let flush = self.flushes;
-        self.pending[lane].push(Known {
-            id: text(id),
-            ts_ms,
-            flush,
+        let id = self.spool().append(LANES[lane], &topic, 4, &[key], ts_ms, |id, out| {
+            out.extend_from_slice(text(id).as_bytes());
+            out.resize(out.len() + bytes, b' ');
         });
+        let flush = self.flushes;
+        self.pending[lane].push(Known { id: text(id), ts_ms, flush });
     }
 
     /// The events of a group; none of them may have been published as another one.
@@ -173,9 +162,7 @@ impl Model {
             let (view, _) = BatchView::parse(&frame.batch).unwrap();
             for record in &view.records(MAX_RAW_BYTES).unwrap() {
                 let record = record.unwrap();
-                let id = std::str::from_utf8(record.value.unwrap())
-                    .unwrap()
-                    .trim_end();
+                let id = std::str::from_utf8(record.value.unwrap()).unwrap().trim_end();
                 let before = *self.published.entry(id.to_owned()).or_insert(record.ts_ms);
                 assert_eq!(before, record.ts_ms, "{id} names two events");
             }
@@ -191,10 +178,8 @@ impl Model {
                 return;
             };
             let read = self.note(&group);
-            let expected: Vec<_> = self.waiting[lane]
-                .iter()
-                .map(|known| known.id.clone())
-                .collect();
+            let expected: Vec<_> =
+                self.waiting[lane].iter().map(|known| known.id.clone()).collect();
             self.reader(lane).acknowledge(group.end).unwrap();
             // Reading may be ahead of the checkpoint: what lies before is acknowledged with it.
             let Some(last) = read.last() else { continue };
@@ -219,11 +204,7 @@ impl Model {
                 missing.push(i);
             }
         }
-        assert_eq!(
-            read.next(),
-            None,
-            "read twice, out of order, or never written"
-        );
+        assert_eq!(read.next(), None, "read twice, out of order, or never written");
         missing
     }
 
@@ -242,12 +223,9 @@ impl Model {
 
     fn segments(&self, lane: usize) -> Vec<PathBuf> {
         let folder = self.dir.path().join(LANES[lane].folder());
-        let entries = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        let mut paths: Vec<_> = entries
-            .filter(|path| path.extension().is_some_and(|e| e == "seg"))
-            .collect();
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut paths: Vec<_> =
+            entries.filter(|path| path.extension().is_some_and(|e| e == "seg")).collect();
         paths.sort();
         paths
     }
@@ -265,10 +243,7 @@ impl Model {
         self.reopen();
         let missing = self.missing(lane);
         let kept = self.waiting[lane].len() - missing.len();
-        assert!(
-            missing.iter().all(|i| *i >= kept),
-            "a cut takes the end only: {missing:?}"
-        );
+        assert!(missing.iter().all(|i| *i >= kept), "a cut takes the end only: {missing:?}");
         self.forget(lane, &missing);
     }
 
@@ -276,11 +251,8 @@ impl Model {
         self.opened = None;
         let segments = self.segments(lane);
         if !segments.is_empty() {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(segment.get(&segments))
-                .unwrap();
+            let file =
+                OpenOptions::new().read(true).write(true).open(segment.get(&segments)).unwrap();
             let length = file.metadata().unwrap().len();
             // The second copy of the header is spared: a flip in each costs the segment.
             let at = match at.index(length as usize) as u64 {
@@ -296,21 +268,12 @@ impl Model {
         let stats = self.spool().stats(LANES[lane]);
         if stats.torn_bytes == 0 {
             // Old damage that lies ahead is counted again by a new process.
-            assert!(
-                stats.skipped_events >= missing.len() as u64,
-                "{stats:?} {missing:?}"
-            );
+            assert!(stats.skipped_events >= missing.len() as u64, "{stats:?} {missing:?}");
         } else {
             let kept = self.waiting[lane].len() - missing.len();
-            assert!(
-                missing.iter().all(|i| *i >= kept),
-                "a cut takes the end only: {missing:?}"
-            );
+            assert!(missing.iter().all(|i| *i >= kept), "a cut takes the end only: {missing:?}");
         }
-        let flushes: HashSet<u32> = missing
-            .iter()
-            .map(|i| self.waiting[lane][*i].flush)
-            .collect();
+        let flushes: HashSet<u32> = missing.iter().map(|i| self.waiting[lane][*i].flush).collect();
         assert!(flushes.len() <= 1, "a flip costs one group at most");
         self.forget(lane, &missing);
     }
