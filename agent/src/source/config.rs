@@ -80,7 +80,7 @@ impl Config {
         for config in &self.file {
             add(config.name(), config.format, &config.zone, config.keep_raw);
         }
-        for config in &self.stdin {
+        if let Some(config) = &self.stdin {
             add(
                 config.name.clone(),
                 config.format,

@@ -182,7 +182,7 @@ pub fn start(
         );
         starting.add(None, file::run(files, source, inputs, stop));
     }
-    for _ in &config.stdin {
+    if config.stdin.is_some() {
         let (source, inputs, stop) = (
             starting.source(),
             starting.inputs.clone(),

@@ -102,6 +102,22 @@ async fn pass_on(
     Ok(any)
 }
 
+/// Passes on what is there without waiting for more.
+async fn drain(
+    gatherer: &mut Gatherer,
+    outlet: &Outlet,
+    receive: impl Fn(&mut [u8]) -> io::Result<(usize, Option<IpAddr>)>,
+    mut lost: u64,
+) {
+    for _ in 0..DRAIN_ROUNDS {
+        let senders = gatherer.gather(&receive).unwrap_or_default();
+        match pass_on(outlet, senders, std::mem::take(&mut lost)).await {
+            Ok(true) => {}
+            Ok(false) | Err(Closed) => return,
+        }
+    }
+}
+
 /// Takes datagrams from `socket` until the agent stops.
 pub(super) async fn udp(socket: UdpSocket, outlet: Outlet, mut stop: watch::Receiver<bool>) {
     let mut gatherer = Gatherer::new();
@@ -148,15 +164,16 @@ pub(super) async fn udp(socket: UdpSocket, outlet: Outlet, mut stop: watch::Rece
             Err(Closed) => return,
         }
     }
-    for _ in 0..DRAIN_ROUNDS {
-        let senders = gatherer.gather(receive).unwrap_or_default();
-        if !matches!(
-            pass_on(&outlet, senders, drops.since_last()).await,
-            Ok(true)
-        ) {
-            break;
-        }
-    }
+    let lost = drops.since_last();
+    // From here on the kernel is asked itself: tokio answers from what it knew when it last looked.
+    let Ok(socket) = socket.into_std() else {
+        return;
+    };
+    let receive = |buffer: &mut [u8]| {
+        let (length, peer) = socket.recv_from(buffer)?;
+        Ok((length, Some(peer.ip().to_canonical())))
+    };
+    drain(&mut gatherer, &outlet, receive, lost).await;
 }
 
 /// Takes datagrams from the unix socket at `path` until the agent stops; then removes the file.
@@ -190,12 +207,11 @@ pub(super) async fn unix(
     if let Err(error) = fs::remove_file(path) {
         tracing::warn!(source = %outlet.name(), path = %path.display(), %error, "cannot remove the socket file");
     }
-    for _ in 0..DRAIN_ROUNDS {
-        let senders = gatherer.gather(receive).unwrap_or_default();
-        if !matches!(pass_on(&outlet, senders, 0).await, Ok(true)) {
-            break;
-        }
-    }
+    let Ok(socket) = socket.into_std() else {
+        return;
+    };
+    let receive = |buffer: &mut [u8]| Ok((socket.recv(buffer)?, None));
+    drain(&mut gatherer, &outlet, receive, 0).await;
 }
 
 /// A unix datagram socket at `path` with the permissions `mode`. A socket file on which nobody
