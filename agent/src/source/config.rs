@@ -251,7 +251,7 @@ mod tests {
         check(
             "[[mqtt]]\nurl = 'mqtt://b'\ntopics = ['a/{sight}']\n",
             expect![
-                "agent.toml:3:11: `a/{sight}`: `{sight}` names nothing; known are `{site}`, `{device}` and `{metric}`"
+                "agent.toml:3:10: `a/{sight}`: `{sight}` names nothing; known are `{site}`, `{device}` and `{metric}`"
             ],
         );
         check(

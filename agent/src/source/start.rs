@@ -98,10 +98,10 @@ impl Running {
     /// to go on until the channel is closed.
     pub async fn stopped(mut self) {
         while let Some(ended) = self.tasks.join_next().await {
-            if let Err(error) = ended {
-                if error.is_panic() {
-                    std::panic::resume_unwind(error.into_panic());
-                }
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
             }
         }
     }
