@@ -60,7 +60,10 @@ pub struct Invalid {
 
 impl Invalid {
     fn new(message: String, hint: &str) -> Self {
-        Self { message, hint: hint.into() }
+        Self {
+            message,
+            hint: hint.into(),
+        }
     }
 }
 
@@ -253,7 +256,7 @@ mod tests {
         check(
             "[[mqtt]]\nurl = 'mqtt://b'\ntopics = ['a/{sight}']\n",
             expect![
-                "agent.toml:3:11: `a/{sight}`: `{sight}` names nothing; known are `{site}`, `{device}` and `{metric}`"
+                "agent.toml:3:10: `a/{sight}`: `{sight}` names nothing; known are `{site}`, `{device}` and `{metric}`"
             ],
         );
         check(

@@ -1,6 +1,6 @@
 //! Listening addresses, and what to do when one cannot be had.
 //!
-//! In: text like `udp://0.0.0.0:5514`. Out: bound sockets, or an `io::Error` that [`advice`] turns
+//! In: text like `udp://0.0.0.0:5514`. Out: bound sockets, or an `io::Error` that `advice` turns
 //! into words for the one who configured it. Buffers are made as large as the kernel allows.
 
 use std::fmt;

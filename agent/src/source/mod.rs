@@ -11,7 +11,7 @@
 //! | [`config`] | the table `[source]` |
 //! | [`start`](mod@start) | binds every socket, then runs every source |
 //! | [`syslog`] | UDP, TCP and unix datagram sockets |
-//! | [`file`] | followed files |
+//! | [`file`](mod@file) | followed files |
 //! | [`stdin`] | standard input |
 //! | [`http`] | line protocol and JSON over HTTP |
 //! | [`mqtt`] | a client of an MQTT broker |

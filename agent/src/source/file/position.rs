@@ -139,10 +139,10 @@ impl Positions {
     /// Makes sure that the last position outlives the loss of power.
     pub(super) fn sync(&mut self) {
         self.synced_at = Instant::now();
-        if let Some(position) = self.unsynced.take() {
-            if let Err(error) = write(&self.synced, &position, true) {
-                tracing::error!(file = %self.synced.display(), %error, "cannot remember how far a file was read");
-            }
+        if let Some(position) = self.unsynced.take()
+            && let Err(error) = write(&self.synced, &position, true)
+        {
+            tracing::error!(file = %self.synced.display(), %error, "cannot remember how far a file was read");
         }
     }
 }

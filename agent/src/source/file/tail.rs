@@ -116,10 +116,11 @@ impl Tail {
         let start = std::mem::replace(&mut self.start, Start::Beginning);
         let current = found(File::open(&self.path))?;
         if let Some(remembered) = &self.remembered {
-            if let Some(file) = &current {
-                if remembered.is_in(file)? && file.metadata()?.len() >= remembered.offset {
-                    return Open::at(file.try_clone()?, remembered.offset).map(Some);
-                }
+            if let Some(file) = &current
+                && remembered.is_in(file)?
+                && file.metadata()?.len() >= remembered.offset
+            {
+                return Open::at(file.try_clone()?, remembered.offset).map(Some);
             }
             for sibling in rotated::siblings(&self.path) {
                 let Some(file) = found(File::open(sibling))? else {

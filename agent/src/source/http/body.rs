@@ -103,7 +103,11 @@ pub(super) fn elements(body: &Bytes) -> Result<Vec<Bytes>, Refusal> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

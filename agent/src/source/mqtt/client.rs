@@ -27,6 +27,8 @@ const REQUESTS_MAX: usize = 65_536;
 pub(super) enum Heard {
     /// There is a connection; whether the broker still knew the session.
     Connected { session_present: bool },
+    /// The connection was lost.
+    Disconnected,
     /// A message.
     Message(Message),
     /// The acknowledgement of this packet was written.
@@ -173,6 +175,9 @@ impl Connection {
                 }
                 Err(_) if *stop.borrow() || heard.is_closed() => return,
                 Err(error) => {
+                    if heard.send(Heard::Disconnected).await.is_err() {
+                        return;
+                    }
                     let wait = waits.next();
                     tracing::warn!(%source, error, wait_s = wait.as_secs_f32(), "no connection to the MQTT broker: {}", advice(&error));
                     tokio::select! {

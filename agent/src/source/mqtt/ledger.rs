@@ -3,7 +3,8 @@
 //! In: packet identifiers as messages arrive, and news of them. Out: what to do. Pure. After a lost
 //! connection the broker sends again, marked as a duplicate and under the same identifier, what it
 //! has no acknowledgement for (MQTT 5, section 4.4). What the ledger still holds then is not taken a
-//! second time. An identifier leaves the ledger when its acknowledgement is written, because from
+//! second time, and is acknowledged only after it was sent again: an acknowledgement that crossed with
+//! the second sending would make that one look like another message. An identifier leaves the ledger when its acknowledgement is written, because from
 //! then on the broker may use it for another message; if that acknowledgement is lost on the way the
 //! message comes twice, and never not at all.
 
@@ -28,6 +29,8 @@ pub(super) enum Arrival {
 struct Entry {
     token: Token,
     is_safe: bool,
+    /// The connection on which it was sent last.
+    connection: u64,
 }
 
 /// Messages that are not acknowledged.
@@ -35,30 +38,41 @@ struct Entry {
 pub(super) struct Ledger {
     entries: HashMap<u16, Entry>,
     next: u64,
+    connection: u64,
 }
 
 impl Ledger {
     /// The message `packet` arrived.
     pub(super) fn arrived(&mut self, packet: u16, is_duplicate: bool) -> Arrival {
-        match self.entries.get(&packet) {
-            Some(entry) if is_duplicate && entry.is_safe => Arrival::Safe,
-            Some(_) if is_duplicate => Arrival::Taken,
+        match self.entries.get_mut(&packet) {
+            Some(entry) if is_duplicate => {
+                entry.connection = self.connection;
+                if entry.is_safe {
+                    Arrival::Safe
+                } else {
+                    Arrival::Taken
+                }
+            }
             _ => {
                 self.next += 1;
                 let token = Token(self.next);
-                let entry = Entry { token, is_safe: false };
+                let entry = Entry {
+                    token,
+                    is_safe: false,
+                    connection: self.connection,
+                };
                 self.entries.insert(packet, entry);
                 Arrival::New(token)
             }
         }
     }
 
-    /// The spool holds the message; whether it is to be acknowledged under that identifier.
+    /// The spool holds the message; whether it is to be acknowledged now.
     pub(super) fn safe(&mut self, packet: u16, token: Token) -> bool {
         match self.entries.get_mut(&packet) {
             Some(entry) if entry.token == token => {
                 entry.is_safe = true;
-                true
+                entry.connection == self.connection
             }
             _ => false,
         }
@@ -67,6 +81,11 @@ impl Ledger {
     /// The acknowledgement was written.
     pub(super) fn acknowledged(&mut self, packet: u16) {
         self.entries.remove(&packet);
+    }
+
+    /// The connection was lost: the broker will send again what is not acknowledged.
+    pub(super) fn disconnected(&mut self) {
+        self.connection += 1;
     }
 
     /// The broker has forgotten the session, and with it all identifiers.
@@ -102,6 +121,17 @@ mod tests {
         assert_eq!(ledger.arrived(5, true), Arrival::Safe);
         ledger.acknowledged(5);
         assert!(ledger.is_empty());
+    }
+
+    #[test]
+    fn after_a_lost_connection_nothing_is_acknowledged_before_it_was_sent_again() {
+        let mut ledger = Ledger::default();
+        let (early, late) = (new(&mut ledger, 5, false), new(&mut ledger, 6, false));
+        ledger.disconnected();
+        assert!(!ledger.safe(5, early));
+        assert_eq!(ledger.arrived(5, true), Arrival::Safe);
+        assert_eq!(ledger.arrived(6, true), Arrival::Taken);
+        assert!(ledger.safe(6, late));
     }
 
     #[test]

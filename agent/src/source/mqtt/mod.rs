@@ -25,11 +25,11 @@ use weir_models::config::{Secret, SecretRef};
 use weir_models::limit::LINE_BYTES_MAX;
 use weir_models::time::now_us;
 
+use crate::parse::json::Fields;
+use crate::parse::line::LineFields;
 use super::outlet::{Closed, Outlet, bounded};
 use super::start::StartError;
 use super::{Format, Inputs, Labels, Source, stopping};
-use crate::parse::json::Fields;
-use crate::parse::line::LineFields;
 use client::{Client, Connection, Heard, Message};
 use ledger::{Arrival, Ledger, Token};
 pub use topic::Pattern;
@@ -144,7 +144,10 @@ impl TryFrom<String> for Broker {
         if host.is_empty() || host.contains(['/', '@']) || (host.contains(':') && !is_v6) {
             return Err(wrong());
         }
-        Ok(Self { host: host.into(), port })
+        Ok(Self {
+            host: host.into(),
+            port,
+        })
     }
 }
 
@@ -272,8 +275,7 @@ pub async fn run(
         tokio::select! {
             biased;
             () = stopping(&mut stop) => break,
-            Some((packet, token, is_safe)) = listener.in_flight.next() => listener.settled(packet, token, is_safe),
-            news = heard.recv(), if listener.in_flight.len() < in_flight_max => match news {
+            Some(settled) = listener.in_flight.next() => listener.settled(settled),news = heard.recv(), if listener.in_flight.len() < in_flight_max => match news {
                 Some(news) => if listener.hear(news, &outlet).await.is_err() {
                     break;
                 },
@@ -294,14 +296,21 @@ pub async fn run(
     polling.abort();
 }
 
+/// A message of which it is known whether the spool holds it.
+struct Settled {
+    /// The acknowledgement that the broker waits for, if any.
+    awaited: Option<(u16, Token)>,
+    is_safe: bool,
+}
+
 /// What is known of the messages.
 struct Listener {
     config: Config,
     filters: Vec<String>,
     client: Client,
     ledger: Ledger,
-    /// Messages on their way into the spool; each tells its packet and whether it is there.
-    in_flight: FuturesUnordered<BoxFuture<'static, (Option<u16>, Option<Token>, bool)>>,
+    /// Messages on their way into the spool.
+    in_flight: FuturesUnordered<BoxFuture<'static, Settled>>,
     is_subscribed: bool,
 }
 
@@ -321,6 +330,7 @@ impl Listener {
             Heard::SubscriptionRefused(answers) => {
                 tracing::error!(source = %outlet.name(), filters = ?self.filters, answers, "the broker refused a subscription: check what it allows this user");
             }
+            Heard::Disconnected => self.ledger.disconnected(),
             Heard::Acknowledged(packet) => self.ledger.acknowledged(packet),
             Heard::Message(message) => return self.take(message, outlet).await,
         }
@@ -328,34 +338,39 @@ impl Listener {
     }
 
     async fn take(&mut self, message: Message, outlet: &Outlet) -> Result<(), Closed> {
-        let token = match message.packet {
-            None => None,
-            Some(packet) => match self.ledger.arrived(packet, message.is_duplicate) {
-                Arrival::New(token) => Some(token),
+        let mut awaited = None;
+        if let Some(packet) = message.packet {
+            match self.ledger.arrived(packet, message.is_duplicate) {
+                Arrival::New(token) => awaited = Some((packet, token)),
                 Arrival::Taken => return Ok(()),
                 Arrival::Safe => {
                     self.client.acknowledge(packet);
                     return Ok(());
                 }
-            },
-        };
-        let packet = message.packet;
+            }
+        }
         if message.is_retained && !self.config.retained {
-            self.settled(packet, token, true);
+            self.settled(Settled {
+                awaited,
+                is_safe: true,
+            });
             return Ok(());
         }
         let mut input = outlet.input(vec![bounded(message.payload, LINE_BYTES_MAX, now_us())]);
         input.labels = Some(Arc::new(labels(&self.config.topics, &message.topic)));
         let safe = outlet.send_tracked(input).await?;
-        self.in_flight.push(Box::pin(async move { (packet, token, safe.await.is_ok()) }));
+        self.in_flight.push(Box::pin(async move {
+            let is_safe = safe.await.is_ok();
+            Settled { awaited, is_safe }
+        }));
         Ok(())
     }
 
-    fn settled(&mut self, packet: Option<u16>, token: Option<Token>, is_safe: bool) {
-        if let (Some(packet), Some(token), true) = (packet, token, is_safe) {
-            if self.ledger.safe(packet, token) {
-                self.client.acknowledge(packet);
-            }
+    fn settled(&mut self, Settled { awaited, is_safe }: Settled) {
+        if let (true, Some((packet, token))) = (is_safe, awaited)
+            && self.ledger.safe(packet, token)
+        {
+            self.client.acknowledge(packet);
         }
     }
 
@@ -364,12 +379,13 @@ impl Listener {
         let mut unsafe_left = 0;
         while !self.in_flight.is_empty() || (!self.ledger.is_empty() && unsafe_left == 0) {
             tokio::select! {
-                Some((packet, token, is_safe)) = self.in_flight.next() => {
-                    unsafe_left += usize::from(!is_safe);
-                    self.settled(packet, token, is_safe);
+                Some(settled) = self.in_flight.next() => {
+                    unsafe_left += usize::from(!settled.is_safe);
+                    self.settled(settled);
                 }
                 news = heard.recv() => match news {
                     Some(Heard::Acknowledged(packet)) => self.ledger.acknowledged(packet),
+                    Some(Heard::Disconnected) => self.ledger.disconnected(),
                     Some(_) => {}
                     None => return,
                 }
@@ -381,7 +397,10 @@ impl Listener {
 /// What the first of `topics` that matches says of `topic`. A topic that none matches, which a
 /// session of an earlier configuration may still send, says nothing, but its message is taken.
 fn labels(topics: &[Pattern], topic: &str) -> Labels {
-    topics.iter().find_map(|pattern| pattern.labels(topic)).unwrap_or_default()
+    topics
+        .iter()
+        .find_map(|pattern| pattern.labels(topic))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -42,7 +42,10 @@ struct Gatherer {
 
 impl Gatherer {
     fn new() -> Self {
-        Self { scratch: vec![0; LINE_BYTES_MAX + 1], block: BytesMut::new() }
+        Self {
+            scratch: vec![0; LINE_BYTES_MAX + 1],
+            block: BytesMut::new(),
+        }
     }
 
     /// Up to [`BATCH`] datagrams, by sender; their order within a sender is kept.
@@ -99,12 +102,30 @@ async fn pass_on(
     Ok(any)
 }
 
+/// Passes on what is there without waiting for more.
+async fn drain(
+    gatherer: &mut Gatherer,
+    outlet: &Outlet,
+    receive: impl Fn(&mut [u8]) -> io::Result<(usize, Option<IpAddr>)>,
+    mut lost: u64,
+) {
+    for _ in 0..DRAIN_ROUNDS {
+        let senders = gatherer.gather(&receive).unwrap_or_default();
+        match pass_on(outlet, senders, std::mem::take(&mut lost)).await {
+            Ok(true) => {}
+            Ok(false) | Err(Closed) => return,
+        }
+    }
+}
+
 /// Takes datagrams from `socket` until the agent stops.
 pub(super) async fn udp(socket: UdpSocket, outlet: Outlet, mut stop: watch::Receiver<bool>) {
     let mut gatherer = Gatherer::new();
     let mut drops = Drops::of(&socket);
     let receive = |buffer: &mut [u8]| {
-        socket.try_recv_from(buffer).map(|(length, peer)| (length, Some(peer.ip().to_canonical())))
+        socket
+            .try_recv_from(buffer)
+            .map(|(length, peer)| (length, Some(peer.ip().to_canonical())))
     };
     // When to ask for drops; only after datagrams came, for without them none were dropped.
     let mut ask_at: Option<Instant> = None;
@@ -143,12 +164,16 @@ pub(super) async fn udp(socket: UdpSocket, outlet: Outlet, mut stop: watch::Rece
             Err(Closed) => return,
         }
     }
-    for _ in 0..DRAIN_ROUNDS {
-        let senders = gatherer.gather(receive).unwrap_or_default();
-        if !matches!(pass_on(&outlet, senders, drops.since_last()).await, Ok(true)) {
-            break;
-        }
-    }
+    let lost = drops.since_last();
+    // From here on the kernel is asked itself: tokio answers from what it knew when it last looked.
+    let Ok(socket) = socket.into_std() else {
+        return;
+    };
+    let receive = |buffer: &mut [u8]| {
+        let (length, peer) = socket.recv_from(buffer)?;
+        Ok((length, Some(peer.ip().to_canonical())))
+    };
+    drain(&mut gatherer, &outlet, receive, lost).await;
 }
 
 /// Takes datagrams from the unix socket at `path` until the agent stops; then removes the file.
@@ -182,12 +207,11 @@ pub(super) async fn unix(
     if let Err(error) = fs::remove_file(path) {
         tracing::warn!(source = %outlet.name(), path = %path.display(), %error, "cannot remove the socket file");
     }
-    for _ in 0..DRAIN_ROUNDS {
-        let senders = gatherer.gather(receive).unwrap_or_default();
-        if !matches!(pass_on(&outlet, senders, 0).await, Ok(true)) {
-            break;
-        }
-    }
+    let Ok(socket) = socket.into_std() else {
+        return;
+    };
+    let receive = |buffer: &mut [u8]| Ok((socket.recv(buffer)?, None));
+    drain(&mut gatherer, &outlet, receive, 0).await;
 }
 
 /// A unix datagram socket at `path` with the permissions `mode`. A socket file on which nobody

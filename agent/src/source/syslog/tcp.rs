@@ -5,6 +5,7 @@
 //! limit are closed at once and counted. At a stop what the kernel already acknowledged is read out,
 //! and an unfinished last frame is passed on, marked.
 
+use std::io::Read;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +61,6 @@ pub(super) async fn run(
             tracing::debug!(source = %outlet.name(), %peer, %error, "no keep-alive for a connection");
         }
         let connection = Connection {
-            stream,
             peer: peer.ip().to_canonical(),
             framer: Framer::new(Framing::Syslog),
             outlet: outlet.clone(),
@@ -68,7 +68,7 @@ pub(super) async fn run(
         let stop = stop.clone();
         connections.spawn(async move {
             // `Closed` ends the connection like any other end: there is nobody to tell.
-            let _ = connection.run(idle, stop).await;
+            let _ = connection.run(stream, idle, stop).await;
             drop(permit);
         });
     }
@@ -77,7 +77,6 @@ pub(super) async fn run(
 }
 
 struct Connection {
-    stream: TcpStream,
     peer: IpAddr,
     framer: Framer,
     outlet: Outlet,
@@ -86,12 +85,13 @@ struct Connection {
 impl Connection {
     async fn run(
         mut self,
+        mut stream: TcpStream,
         idle: Option<Duration>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Closed> {
         loop {
             let read = async {
-                let read = self.stream.read_buf(self.framer.buffer());
+                let read = stream.read_buf(self.framer.buffer());
                 match idle {
                     Some(idle) => tokio::time::timeout(idle, read).await.ok(),
                     None => Some(read.await),
@@ -100,7 +100,7 @@ impl Connection {
             let read = tokio::select! {
                 biased;
                 () = stopping(&mut stop) => {
-                    self.drain().await?;
+                    self.drain(stream).await?;
                     break;
                 }
                 read = read => read,
@@ -126,12 +126,18 @@ impl Connection {
         self.pass_on(frames).await
     }
 
-    /// Reads what is there without waiting for more.
-    async fn drain(&mut self) -> Result<(), Closed> {
+    /// Reads what is there without waiting for more. Asks the kernel itself: tokio answers from
+    /// what it knew when it last looked.
+    async fn drain(&mut self, stream: TcpStream) -> Result<(), Closed> {
+        let Ok(mut stream) = stream.into_std() else {
+            return Ok(());
+        };
+        let mut chunk = vec![0; READ_BYTES];
         for _ in 0..DRAIN_BYTES_MAX / READ_BYTES {
-            match self.stream.try_read_buf(self.framer.buffer()) {
+            match stream.read(&mut chunk) {
                 Ok(0) | Err(_) => break,
-                Ok(_) => {
+                Ok(length) => {
+                    self.framer.buffer().extend_from_slice(&chunk[..length]);
                     let frames = self.framer.take();
                     self.pass_on(frames).await?;
                 }
