@@ -115,12 +115,18 @@ impl Config {
         if self.kafka.brokers.is_empty() {
             return whole("`kafka.brokers` is empty".into(), "name at least one `HOST:PORT`");
         }
-        if let Err(message) = self.source.check() {
-            return whole(message, "see the source's entry in docs/reference/agent.md");
+        if let Err(invalid) = self.source.check() {
+            return whole(invalid.message, &invalid.hint);
+        }
+        if let Err(message) = self.spool.check() {
+            return whole(message, "leave the key out for the default");
+        }
+        if let Err(message) = self.score.check() {
+            return whole(message, "see docs/agent.md, `[[score.rules]]`");
         }
         for rule in &self.filter {
             if let Err(message) = rule.check() {
-                return whole(message, "see docs/reference/agent.md, `[[filter]]`");
+                return whole(message, "see docs/agent.md, `[[filter]]`");
             }
         }
         if self.agent.heartbeat_s == 0 || self.agent.partitions_assumed == 0 {

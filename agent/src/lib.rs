@@ -5,4 +5,17 @@
 //! several of them.
 
 pub mod source;
+pub mod parse;
+
+pub mod enrich;
+pub mod filter;
+pub mod score;
 pub mod spool;
+pub mod publish;
+
+pub mod clock;
+pub mod config;
+pub mod pipeline;
+pub mod status;
+
+pub mod cli;

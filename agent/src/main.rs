@@ -1,2 +1,5 @@
-//! placeholder
-fn main() {}
+//! The program `weir-agent`; see the library.
+
+fn main() -> std::process::ExitCode {
+    weir_agent::cli::main()
+}

@@ -14,8 +14,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{mpsc, oneshot};
 use weir_models::metric;
 
+use crate::pipeline::Report;
 use crate::publish::Transport;
 
 /// Numbers that the stages share.
@@ -73,6 +75,15 @@ pub struct Status {
     pub counters: Arc<Counters>,
     /// Where events go.
     pub transport: Arc<dyn Transport>,
+    /// Asks the pipeline how the spool fares.
+    pub ask: mpsc::Sender<oneshot::Sender<Report>>,
+}
+
+impl Status {
+    /// How the spool fares now; none once the pipeline has ended.
+    pub async fn report(&self) -> Option<Report> {
+        crate::pipeline::report(&self.ask).await
+    }
 }
 
 /// The status address is not to be had.
@@ -115,6 +126,11 @@ async fn ready(State(status): State<Status>) -> (StatusCode, String) {
 }
 
 async fn render(State(status): State<Status>) -> String {
+    if let Some(report) = status.report().await {
+        metrics::gauge!(metric::AGENT_SPOOL_BYTES.name).set(report.disk_bytes as f64);
+        metrics::gauge!(metric::AGENT_SPOOL_WAITING.name).set(report.waiting() as f64);
+        metrics::counter!(metric::AGENT_SPOOL_WRITTEN.name).absolute(report.written_bytes);
+    }
     status.prometheus.map(|prometheus| prometheus.render()).unwrap_or_default()
 }
 

@@ -1,2 +1,136 @@
-//! placeholder
-fn main() {}
+//! `cargo dev COMMAND`: everything a developer or the CI runs, by one name each.
+//!
+//! In: a command from the table below. Out: the output of the tools it runs, one line per step with
+//! its time, and an exit status of 0 only when all of it went well.
+//! Standard library only, so that a fresh clone compiles it in a second and nothing else has to be
+//! there first. What the tests need beside Rust, [`tools`] looks for and, on Debian, gets.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "talking to a person is its work"
+)]
+
+mod debian;
+mod links;
+mod python;
+mod services;
+mod step;
+mod tally;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use step::Steps;
+
+const USAGE: &str = "\
+cargo dev COMMAND
+
+  test [--long] [FILTER]     everything the CI checks: tools, format, lint, docs, build, all tests
+                             (those with FILTER in their name); --long adds the long ones
+  lint                       clippy over the workspace and all targets, warnings are errors
+  fmt [--check]              rustfmt
+  docs [--check]             builds the API docs, checks the links of the Markdown files, and writes
+                             (--check: compares) the generated references
+  tools                      makes sure that everything the tests need is there
+  services start|stop|env    a Kafka and a Cassandra that stay between test runs
+  bench [FILTER]             the benchmarks
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut steps = Steps::default();
+    let known = match words.as_slice() {
+        ["test", rest @ ..] => test(&mut steps, rest),
+        ["lint"] => run(|| steps.cargo("clippy", CLIPPY, &[])),
+        ["fmt"] => run(|| steps.cargo("format", &["fmt", "--all"], &[])),
+        ["fmt", "--check"] => run(|| steps.cargo("format", FORMAT_CHECK, &[])),
+        ["docs"] => run(|| docs(&mut steps, Generated::Write)),
+        ["docs", "--check"] => run(|| docs(&mut steps, Generated::Compare)),
+        ["tools"] => run(|| steps.step("tools", tools::ensure)),
+        ["services", "start"] => run(|| steps.step("services", services::start)),
+        ["services", "stop"] => run(|| steps.step("services", services::stop)),
+        // Its output is read by a shell: no line of ours in between.
+        ["services", "env"] => return services::print_env(),
+        ["bench"] => run(|| steps.cargo("bench", &["bench", "--workspace"], &[])),
+        ["bench", filter] => run(|| steps.cargo("bench", &["bench", "--workspace", filter], &[])),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => false,
+    };
+    if !known {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    }
+    steps.finish()
+}
+
+const CLIPPY: &[&str] = &[
+    "clippy",
+    "--workspace",
+    "--all-targets",
+    "--",
+    "-D",
+    "warnings",
+];
+const FORMAT_CHECK: &[&str] = &["fmt", "--all", "--check"];
+
+/// Runs one arm of the table; the result is that the command was a known one.
+fn run(command: impl FnOnce()) -> bool {
+    command();
+    true
+}
+
+/// The whole check. Every step runs, whatever the ones before said, so that one run shows
+/// everything there is to repair; only the tests need what they stand on.
+fn test(steps: &mut Steps, args: &[&str]) -> bool {
+    let long = args.contains(&"--long");
+    let filter: Vec<&str> = args.iter().copied().filter(|a| *a != "--long").collect();
+    if filter.len() > 1 || filter.iter().any(|f| f.starts_with('-')) {
+        return false;
+    }
+    steps.step("tools", tools::ensure);
+    steps.cargo("format", FORMAT_CHECK, &[]);
+    steps.cargo("clippy", CLIPPY, &[]);
+    docs(steps, Generated::LeaveToTests);
+    // The tests run the real programs, and `cargo test` builds none of them.
+    steps.cargo("build", &["build", "--workspace", "--bins"], &[]);
+    if steps.failed("tools") || steps.failed("build") {
+        steps.skip("test", "it needs the tools and the programs");
+        return true;
+    }
+    steps.step("test", || tally::cargo_test(filter.first().copied(), long));
+    true
+}
+
+/// What to do with the files that are generated from the code.
+enum Generated {
+    Write,
+    Compare,
+    /// The same comparison is among the tests that run next.
+    LeaveToTests,
+}
+
+fn docs(steps: &mut Steps, generated: Generated) {
+    let rustdoc = ["doc", "--workspace", "--no-deps"];
+    steps.cargo("docs", &rustdoc, &[("RUSTDOCFLAGS", "-D warnings")]);
+    steps.step("links", links::check);
+    // Tests whose name has `generated_` compare a file in `docs/` with what the code says
+    // (`expect_test::expect_file!`), and write it when this variable is set.
+    let tests = [
+        "test",
+        "--workspace",
+        "--lib",
+        "--bins",
+        "--quiet",
+        "generated_",
+    ];
+    match generated {
+        Generated::Write => steps.cargo("references", &tests, &[("UPDATE_EXPECT", "1")]),
+        Generated::Compare => steps.cargo("references", &tests, &[]),
+        Generated::LeaveToTests => {}
+    }
+}

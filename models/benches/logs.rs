@@ -1,2 +1,50 @@
-//! Placeholder.
-fn main() {}
+//! Cost of a log line: `cargo bench -p weir-models --bench logs`
+
+#![allow(
+    missing_docs,
+    reason = "criterion's macros make undocumented functions"
+)]
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+use weir_models::logs::{DEFAULT_TEMPLATES, LogScorer, LogScorerConfig, Miner};
+
+const AUTH_LOG: &str = include_str!("../../fixtures/syslog/auth.rfc3164.log");
+
+/// The messages of a real log: behind stamp, host and tag.
+fn messages() -> Vec<&'static str> {
+    AUTH_LOG
+        .lines()
+        .filter_map(|line| line.get(16..)?.split_once(": ").map(|(_, message)| message))
+        .collect()
+}
+
+fn logs(c: &mut Criterion) {
+    let messages = messages();
+    let mut group = c.benchmark_group("logs");
+    group.throughput(Throughput::Elements(messages.len() as u64));
+    group.bench_function("learn", |b| {
+        let mut miner = Miner::new(DEFAULT_TEMPLATES);
+        b.iter(|| {
+            for message in &messages {
+                black_box(miner.learn(message));
+            }
+        });
+    });
+    group.bench_function("score", |b| {
+        let mut miner = Miner::new(DEFAULT_TEMPLATES);
+        let ids: Vec<u64> = messages.iter().map(|m| miner.learn(m).id).collect();
+        let mut scorer = LogScorer::new(LogScorerConfig::default());
+        let mut ts_us = 0;
+        b.iter(|| {
+            for id in &ids {
+                ts_us += 1_000_000;
+                black_box(scorer.update(ts_us, *id, false, Some(6)));
+            }
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, logs);
+criterion_main!(benches);

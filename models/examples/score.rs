@@ -3,8 +3,6 @@
 //! In: a file with a head line and the columns `timestamp,value` (UTC, `2014-04-01 00:05:00`). Out, on standard
 //! output: `timestamp,value,score,alarm`, one row per row. The code that scores is the one agents run.
 
-#![expect(clippy::print_stdout, reason = "its output is its purpose")]
-
 use std::error::Error;
 use std::io::Write as _;
 use weir_models::detect::{Suite, SuiteConfig};

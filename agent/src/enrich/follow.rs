@@ -13,6 +13,7 @@ use weir_models::device::Device;
 use weir_models::time::now_us;
 
 use super::{Table, Update, read_devices};
+use crate::source::stopping;
 use crate::publish::Followed;
 
 /// Most updates in one transaction; keeps the memory of the first load bounded.
@@ -40,7 +41,7 @@ pub async fn follow(mut following: Following, mut stop: watch::Receiver<bool>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopping(&mut stop) => return,
             _ = tick.tick(), if !following.files.is_empty() => {
                 following.load_changed_files(&mut seen);
             }

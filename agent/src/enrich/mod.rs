@@ -14,6 +14,7 @@ mod file;
 mod follow;
 mod table;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -53,11 +54,28 @@ impl Default for MetadataConfig {
     }
 }
 
+/// A device as events take it: its metadata is shared by all of them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Name of the device.
+    pub device: String,
+    /// Its metadata.
+    pub meta: Arc<BTreeMap<String, String>>,
+    /// Unit of each metric.
+    pub units: BTreeMap<String, String>,
+}
+
+impl From<Device> for Known {
+    fn from(device: Device) -> Self {
+        Self { device: device.device, meta: Arc::new(device.meta), units: device.units }
+    }
+}
+
 /// What a look-up found.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The device, when it is known.
-    pub device: Option<Arc<Device>>,
+    pub device: Option<Arc<Known>>,
     /// How the knowledge is to be judged.
     pub state: MetaState,
     /// Seconds since the cache was in step with its origin; none when nothing is known.
@@ -68,7 +86,7 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Enricher {
     table: Arc<Table>,
-    hot: LruCache<String, Option<Arc<Device>>>,
+    hot: LruCache<String, Option<Arc<Known>>>,
     version: u64,
     stale_after_s: u64,
     key: String,
@@ -103,7 +121,7 @@ impl Enricher {
         let device = if let Some(known) = self.hot.get(self.key.as_str()) {
             known.clone()
         } else {
-            let read = self.table.get(&self.key).map(Arc::new);
+            let read = self.table.get(&self.key).map(|device| Arc::new(device.into()));
             self.hot.put(self.key.clone(), read.clone());
             read
         };

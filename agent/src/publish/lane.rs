@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use weir_models::metric;
 
 use super::{DeadLetters, Transport};
+use crate::source::stopping;
 use crate::spool::{Group, LaneReader};
 
 /// Groups of one lane under way at a time.
@@ -66,7 +67,7 @@ pub async fn publish_lane(mut reader: LaneReader, mut lanes: Lanes, mut stop: wa
             }
         }
         let failed = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopping(&mut stop) => return,
             _ = lanes.flushed.changed(), if under_way.len() < GROUPS_IN_FLIGHT_MAX => None,
             Some((group, sent)) = under_way.next() => match sent {
                 Ok(refused) => lanes.done(&mut reader, &group, &refused).err(),
@@ -82,7 +83,7 @@ pub async fn publish_lane(mut reader: LaneReader, mut lanes: Lanes, mut stop: wa
         under_way = FuturesOrdered::new();
         reader.rewind();
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopping(&mut stop) => return,
             () = tokio::time::sleep(jittered(wait)) => {}
         }
         wait = (wait * 2).min(WAIT_MAX);
@@ -110,3 +111,6 @@ fn jittered(wait: Duration) -> Duration {
     let random = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
     wait.mul_f64(0.5 + random / 2.0)
 }
+
+#[cfg(test)]
+mod tests;

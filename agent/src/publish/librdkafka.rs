@@ -14,13 +14,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
-use weir_models::wire::BatchView;
+use weir_models::wire::{BatchView, MAX_RAW_BYTES};
 
 use super::{Followed, PublishError, Refused, Transport, TransportStatus};
 use crate::spool::Group;
@@ -86,6 +86,8 @@ impl ClientContext for Context {
         self.0.tell(Some(format!("{reason}; {advice}")));
     }
 }
+
+impl ConsumerContext for Context {}
 
 type Inner = FutureProducer<Context>;
 
@@ -266,8 +268,8 @@ fn unpack(group: &Group) -> Result<Vec<Sending>, PublishError> {
     for frame in &group.frames {
         let unreadable = |error| PublishError(format!("unreadable batch in the spool: {error}"));
         let (batch, _) = BatchView::parse(&frame.batch).map_err(unreadable)?;
-        let records = batch.records().map_err(unreadable)?;
-        for record in &records {
+        let records = batch.records(MAX_RAW_BYTES).map_err(unreadable)?;
+        for record in records.iter() {
             let record = record.map_err(unreadable)?;
             out.push(Sending {
                 topic: frame.topic.clone(),

@@ -5,12 +5,40 @@
 //! [`Input::done`] said that the spool holds the payloads; when the channel is full it waits, so
 //! that TCP, HTTP and MQTT peers are slowed down and never lose anything. Only UDP and unix
 //! datagrams can be lost, by the kernel; that is counted and told as a loss.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`config`] | the table `[source]` |
+//! | [`start`](mod@start) | binds every socket, then runs every source |
+//! | [`syslog`] | UDP, TCP and unix datagram sockets |
+//! | [`file`] | followed files |
+//! | [`stdin`] | standard input |
+//! | [`http`] | line protocol and JSON over HTTP |
+//! | [`mqtt`] | a client of an MQTT broker |
+//! | `framing` | a stream of bytes into frames |
+//! | `outlet` | one source's way into the channel, with its counters |
+//! | [`listen`] | listening addresses, and what to do when one cannot be had |
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub mod config;
+pub mod file;
+mod framing;
+pub mod http;
+pub mod listen;
+pub mod mqtt;
+mod outlet;
+pub mod start;
+pub mod stdin;
+pub mod syslog;
+
+pub use config::{Config, SourceSettings};
+pub use start::{Running, StartError, start};
 
 /// One payload as received: a datagram, a line, a message.
 #[derive(Clone, Debug)]
@@ -19,6 +47,23 @@ pub struct Raw {
     pub bytes: Bytes,
     /// When they were received, microseconds since the Unix epoch.
     pub received_us: i64,
+    /// Whether this is only a part of what was sent: cut at
+    /// [`LINE_BYTES_MAX`](weir_models::limit::LINE_BYTES_MAX), the rest of such a cut, or a frame
+    /// whose end never came.
+    pub cut: bool,
+}
+
+/// The unit of time stamps that are bare numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// 10^-9 s, the default of the line protocol.
+    Nanoseconds,
+    /// 10^-6 s.
+    Microseconds,
+    /// 10^-3 s.
+    Milliseconds,
+    /// Seconds.
+    Seconds,
 }
 
 /// What a source or a topic pattern says about all payloads of an input.
@@ -30,10 +75,13 @@ pub struct Labels {
     pub device: Option<String>,
     /// Metric, for payloads that are a bare number.
     pub metric: Option<String>,
+    /// Unit of the payloads' own time stamps, where the sender named one.
+    pub time_unit: Option<TimeUnit>,
 }
 
 /// How the payloads of a source are to be read. The parser's own settings come with it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     /// Syslog of any dialect.
     Syslog,
@@ -65,7 +113,7 @@ pub struct Input {
     pub peer: Option<IpAddr>,
     /// What the source knows about them.
     pub labels: Option<Arc<Labels>>,
-    /// The payloads, in order.
+    /// The payloads, in order; none when only a loss is to be told.
     pub items: Vec<Raw>,
     /// Events that this source lost before this input, for example in a UDP receive buffer.
     pub lost: u64,
@@ -76,3 +124,9 @@ pub struct Input {
 
 /// Where sources put their inputs.
 pub type Inputs = mpsc::Sender<Input>;
+
+/// Waits until the agent is stopping.
+pub(crate) async fn stopping(stop: &mut watch::Receiver<bool>) {
+    // An error says that the one who could stop us is gone: the same thing.
+    let _ = stop.wait_for(|stop| *stop).await;
+}

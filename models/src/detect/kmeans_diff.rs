@@ -6,7 +6,7 @@
 
 use super::snapshot::{Reader, RestoreError, Writer};
 
-/// Differences looked at together. Six readings: the length Netdata uses, and the best of a trial on NAB.
+/// Differences looked at together: six, as in Netdata and in the trial on NAB that chose the members.
 const LAGS: usize = 6;
 /// Kinds of change: at rest and in motion. Netdata uses two as well.
 const CENTRES: usize = 2;

@@ -236,7 +236,8 @@ impl Memory {
                     && elapsed_s > 0.0
                     && (value - self.value).abs() > max_per_s * elapsed_s;
                 // A reading out of order must not become the one that the next is measured by.
-                if !self.seen || elapsed_s > 0.0 || elapsed_s < -CLOCK_SET_BACK_S {
+                let late = (-CLOCK_SET_BACK_S..=0.0).contains(&elapsed_s);
+                if !self.seen || !late {
                     *self = now;
                 }
                 fast

@@ -6,7 +6,7 @@
 
 use super::snapshot::{Reader, RestoreError, Writer};
 
-/// Bins of a day: half hours, as in the trial on NAB; narrower ones see too few readings a day.
+/// Bins of a day: half hours, as in the trial on NAB.
 const DAY_BINS: usize = 48;
 const BINS: usize = 2 * DAY_BINS;
 const DAY_US: i64 = 86_400_000_000;

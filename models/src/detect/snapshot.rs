@@ -1,8 +1,8 @@
 //! Bytes of a detector's state: written little-endian, read back bit for bit.
 //!
 //! Layout: four bytes of magic, format version (`u16`), the state, CRC-32C of all before it. A reader checks the
-//! checksum first, then every index against its bound and every number for being finite, so that no byte string can
-//! bring a detector into a state it could not have reached by itself far enough to fail.
+//! checksum first, then every index against its bound and every number for being finite, so that no byte string makes
+//! a detector panic.
 
 /// Why a snapshot was not taken. The detector that refused it is unchanged; starting without history is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -177,7 +177,9 @@ fn a_restored_detector_goes_on_to_the_bit() {
     for cut in [0, 1, 49, 333, 1001, 2500] {
         let mut suite = Suite::new(&SuiteConfig::default());
         let feed = |suite: &mut Suite, i: usize| suite.update(i as i64 * STEP_US, values[i]);
-        (0..cut).for_each(|i| drop(feed(&mut suite, i)));
+        for i in 0..cut {
+            feed(&mut suite, i);
+        }
         let mut bytes = vec![1, 2, 3];
         suite.snapshot(&mut bytes);
         let mut restored = Suite::new(&SuiteConfig::default());

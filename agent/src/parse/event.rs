@@ -1,0 +1,352 @@
+//! From what a parser read to an event.
+//!
+//! In: a raw payload and the settings of its source. Out: an event without identity ([`Parsed`]),
+//! complete but for metadata and scores. Promises: every payload gives one event; what the payload
+//! does not say is filled by what the source knows (labels, the sender's address) and last by the
+//! agent's own site and the receive time; the raw bytes go along unless the source says otherwise.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use weir_models::event::{
+    Body, Clock, Event, Log, Loss, MetaState, ParseState, RawBytes, StructuredData, Value,
+};
+use weir_models::ident::{EventId, Stream};
+use weir_models::limit::{METRICS_MAX, NAME_BYTES_MAX};
+
+use super::json::{self, Fields};
+use super::line::{self, LineFields, Precision};
+use super::syslog::{self, Syslog};
+use super::{Limits, Reading, Zone, text};
+use crate::clock;
+use crate::config::Config;
+use crate::enrich::Enricher;
+use crate::source::{Format, Labels, Raw, Source, TimeUnit};
+
+/// Device of a payload that names none and came from nowhere.
+const NO_DEVICE: &str = "unknown";
+/// The metric of a payload that is a bare number.
+const BARE: &str = "value";
+
+/// An event as its payload tells it.
+#[derive(Debug)]
+pub struct Parsed(Event);
+
+/// An event with what is known of its device.
+#[derive(Debug)]
+pub struct Enriched(Event);
+
+/// Parses the payloads of all sources.
+#[derive(Debug)]
+pub struct Parser {
+    agent: Arc<str>,
+    site: String,
+    sources: Vec<Settings>,
+    limits: Limits,
+}
+
+/// How the payloads of one source are read.
+#[derive(Clone, Debug)]
+struct Settings {
+    zone: Zone,
+    keep_raw: bool,
+    fields: Fields,
+    line: LineFields,
+}
+
+impl Parser {
+    /// The parser for all sources of a configuration.
+    ///
+    /// # Errors
+    /// When a source's time zone is not known.
+    pub fn new(agent: &Arc<str>, config: &Config) -> Result<Self, String> {
+        let mut sources = Vec::new();
+        for source in config.source.settings() {
+            let zone = match &source.zone {
+                None => Zone::local(),
+                Some(name) => name
+                    .parse()
+                    .map_err(|error| format!("source `{}`: {error}", source.name))?,
+            };
+            sources.push(Settings {
+                zone,
+                keep_raw: source.keep_raw,
+                fields: source.fields.clone(),
+                line: source.line.clone(),
+            });
+        }
+        Ok(Self {
+            agent: agent.clone(),
+            site: config.agent.site.clone(),
+            sources,
+            limits: Limits::default(),
+        })
+    }
+
+    /// Parses one payload.
+    #[must_use]
+    pub fn parse(
+        &self,
+        source: &Source,
+        peer: Option<IpAddr>,
+        labels: Option<&Labels>,
+        raw: &Raw,
+    ) -> Parsed {
+        let Some(settings) = self.sources.get(source.index) else {
+            // Sources are numbered by the list that `new` read.
+            unreachable!("source `{}` is not configured", source.name)
+        };
+        let no_labels = Labels::default();
+        let labels = labels.unwrap_or(&no_labels);
+        let bytes = &raw.bytes;
+        let mut event = match source.format {
+            Format::Syslog => {
+                let read = syslog::parse(bytes, raw.received_us, &settings.zone, &self.limits);
+                log_event(&read)
+            }
+            Format::Text => log_event(&text::parse(bytes, &self.limits)),
+            Format::Json => {
+                let read = json::parse(bytes, &settings.fields, &settings.zone, &self.limits);
+                reading_event("json", read, labels)
+            }
+            Format::Line => {
+                let mut fields = Cow::Borrowed(&settings.line);
+                if let Some(precision) = labels.time_unit.map(precision_of)
+                    && precision != fields.precision
+                {
+                    fields.to_mut().precision = precision;
+                }
+                match line::parse(bytes, &fields, &self.limits) {
+                    Some(line) => reading_event("line", line.reading, labels),
+                    None => raw_event("line", "an empty line or a comment"),
+                }
+            }
+        };
+        if let Body::Log(log) = &mut event.body
+            && event.parse == ParseState::Raw
+            && log.message.is_empty()
+        {
+            log.message = String::from_utf8_lossy(bytes).into_owned();
+        }
+        if raw.cut {
+            event.parse = event.parse.max(ParseState::Partial);
+            event.parse_reason.get_or_insert(Cow::Borrowed("only a part of what was sent"));
+        }
+        self.complete(&mut event, source, peer, labels, raw.received_us);
+        if settings.keep_raw {
+            event.raw = Some(RawBytes(bytes.clone()));
+        }
+        Parsed(event)
+    }
+
+    /// A loss marker in the name of a source.
+    #[must_use]
+    pub fn marker(&self, source: &Source, now_us: i64, loss: Loss) -> Event {
+        let mut event = blank("loss", Body::Loss(loss));
+        event.device = source.name.to_string();
+        self.complete(&mut event, source, None, &Labels::default(), now_us);
+        event
+    }
+
+    /// Fills what the payload did not say.
+    fn complete(
+        &self,
+        event: &mut Event,
+        source: &Source,
+        peer: Option<IpAddr>,
+        labels: &Labels,
+        received_us: i64,
+    ) {
+        event.agent = self.agent.clone();
+        event.source = source.name.clone();
+        event.received_us = received_us;
+        event.clock = clock::judge(received_us);
+        if event.ts_us == UNKNOWN_TIME {
+            event.ts_us = received_us;
+        }
+        if event.site.is_empty() {
+            event.site = labels.site.clone().unwrap_or_else(|| self.site.clone());
+        }
+        if event.device.is_empty() {
+            event.device = match (&labels.device, peer) {
+                (Some(device), _) => device.clone(),
+                (None, Some(peer)) => peer.to_canonical().to_string(),
+                (None, None) => NO_DEVICE.into(),
+            };
+        }
+        for name in [&mut event.site, &mut event.device] {
+            bound_name(name);
+        }
+        if let Body::Log(log) = &mut event.body
+            && log.host.is_empty()
+        {
+            log.host.clone_from(&event.device);
+        }
+    }
+}
+
+impl Parsed {
+    /// Joins what is known of the device.
+    #[must_use]
+    pub fn enrich(self, enricher: &mut Enricher) -> Enriched {
+        let mut event = self.0;
+        let found = enricher.look_up(&event.site, &event.device, event.received_us);
+        event.meta_state = found.state;
+        event.meta_age_s = found.age_s;
+        if let Some(device) = found.device {
+            if event.device != device.device {
+                event.device.clone_from(&device.device);
+            }
+            if let Body::Reading(values) = &mut event.body {
+                for (metric, value) in values.iter_mut().filter(|(_, value)| value.unit.is_none()) {
+                    value.unit = device.units.get(metric).map(|unit| unit.as_str().into());
+                }
+            }
+            event.meta = device.meta.clone();
+        }
+        Enriched(event)
+    }
+
+    /// The event as parsed.
+    #[must_use]
+    pub fn event(&self) -> &Event {
+        &self.0
+    }
+}
+
+impl Enriched {
+    /// The event for the stages after this one.
+    #[must_use]
+    pub fn into_event(self) -> Event {
+        self.0
+    }
+}
+
+fn precision_of(unit: TimeUnit) -> Precision {
+    match unit {
+        TimeUnit::Nanoseconds => Precision::Ns,
+        TimeUnit::Microseconds => Precision::Us,
+        TimeUnit::Milliseconds => Precision::Ms,
+        TimeUnit::Seconds => Precision::S,
+    }
+}
+
+/// Stands for a time that the payload does not tell.
+const UNKNOWN_TIME: i64 = i64::MIN;
+
+fn blank(dialect: &'static str, body: Body) -> Event {
+    Event {
+        agent: Arc::default(),
+        // The spool names it.
+        id: EventId { stream: Stream(0), seq: 0 },
+        site: String::new(),
+        device: String::new(),
+        ts_us: UNKNOWN_TIME,
+        received_us: 0,
+        clock: Clock::Synced,
+        source: Arc::default(),
+        dialect: Cow::Borrowed(dialect),
+        parse: ParseState::Ok,
+        parse_reason: None,
+        meta: Arc::default(),
+        meta_state: MetaState::Miss,
+        meta_age_s: None,
+        raw: None,
+        body,
+    }
+}
+
+fn raw_event(dialect: &'static str, reason: &'static str) -> Event {
+    let mut event = blank(dialect, Body::Log(Log::default()));
+    event.parse = ParseState::Raw;
+    event.parse_reason = Some(Cow::Borrowed(reason));
+    event
+}
+
+fn log_event(read: &Syslog<'_>) -> Event {
+    let own = |text: Option<&str>| text.map(str::to_owned);
+    let mut sd = StructuredData::new();
+    for element in read.sd.elements() {
+        let params = sd.entry(element.id.to_owned()).or_default();
+        for (name, value) in element.params() {
+            params.insert(name.to_owned(), value.into_owned());
+        }
+    }
+    let mut host = read.host.unwrap_or_default().to_owned();
+    bound_name(&mut host);
+    let log = Log {
+        facility: read.facility,
+        severity: read.severity,
+        host,
+        app: own(read.app),
+        procid: own(read.procid),
+        msgid: own(read.msgid),
+        sd,
+        message: read.message.clone().into_owned(),
+        template: None,
+        score: None,
+    };
+    let mut event = blank(read.dialect.as_str(), Body::Log(Log::default()));
+    event.device.clone_from(&log.host);
+    event.body = Body::Log(log);
+    event.ts_us = read.ts_us.unwrap_or(UNKNOWN_TIME);
+    event.parse = read.state;
+    event.parse_reason.clone_from(&read.reason);
+    event
+}
+
+fn reading_event(dialect: &'static str, read: Reading<'_>, labels: &Labels) -> Event {
+    let mut values = BTreeMap::new();
+    let mut clipped = None;
+    for value in read.values {
+        // A topic that names the metric goes with a payload that is the number alone.
+        let name = match &labels.metric {
+            Some(metric) if value.name == BARE => metric.clone(),
+            _ => value.name.into_owned(),
+        };
+        if name.len() > NAME_BYTES_MAX || values.len() == METRICS_MAX {
+            clipped = Some(Cow::Borrowed("a metric's name is too long, or there are too many"));
+            continue;
+        }
+        let unit = value.unit.map(Into::into);
+        values.insert(name, Value { v: value.v, unit, score: None });
+    }
+    let tag = |wanted: &str| {
+        read.tags.iter().find(|(name, _)| name == wanted).map(|(_, text)| text.to_string())
+    };
+    let device = read.device.map(Cow::into_owned).or_else(|| tag("device")).or_else(|| tag("host"));
+    let site = read.site.map(Cow::into_owned).or_else(|| tag("site"));
+    // Nothing measured: what came is kept as a log line, with the reason.
+    let body = if values.is_empty() { Body::Log(Log::default()) } else { Body::Reading(values) };
+    let nothing = matches!(body, Body::Log(_));
+    let mut event = blank(dialect, body);
+    event.device = device.unwrap_or_default();
+    event.site = site.unwrap_or_default();
+    event.ts_us = read.ts_us.unwrap_or(UNKNOWN_TIME);
+    event.parse = read.state;
+    event.parse_reason = read.reason;
+    if clipped.is_some() {
+        event.parse = event.parse.max(ParseState::Partial);
+        event.parse_reason = event.parse_reason.or(clipped);
+    }
+    if nothing {
+        event.parse = ParseState::Raw;
+        event.parse_reason.get_or_insert(Cow::Borrowed("holds no number"));
+    }
+    event
+}
+
+/// Names are parts of keys: bounded, and without the separator.
+fn bound_name(name: &mut String) {
+    if name.len() > NAME_BYTES_MAX {
+        name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
+    }
+    if name.contains('/') {
+        *name = name.replace('/', "_");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! The heartbeat: how the agent fares, on `weir.agents`.
+//!
+//! In: counters and the spool's report. Out: one record a while, past the spool, because an old
+//! heartbeat is worth nothing. One that cannot be sent is dropped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use weir_models::device::AgentStatus;
+use weir_models::time::now_us;
+use weir_models::topic::{Topic, TopicNames};
+
+use crate::source::stopping;
+use crate::clock;
+use crate::config::Config;
+use crate::status::{Counters, Status};
+
+pub(super) struct Heartbeat {
+    agent: Arc<str>,
+    site: String,
+    topic: Arc<str>,
+    every_s: u64,
+    started_us: i64,
+    status: Status,
+}
+
+impl Heartbeat {
+    pub(super) fn new(agent: &Arc<str>, config: &Config, names: &TopicNames, status: Status) -> Self {
+        Self {
+            agent: agent.clone(),
+            site: config.agent.site.clone(),
+            topic: names.name(Topic::Agents).clone(),
+            every_s: config.agent.heartbeat_s,
+            started_us: now_us(),
+            status,
+        }
+    }
+
+    /// Beats until `stop`, the first time at once.
+    pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut tick = tokio::time::interval(Duration::from_secs(self.every_s));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = stopping(&mut stop) => return,
+                _ = tick.tick() => {}
+            }
+            let Some(beat) = self.beat().await else { continue };
+            let json = serde_json::to_vec(&beat).unwrap_or_default();
+            let send = self.status.transport.send(&self.topic, self.agent.as_bytes(), &json);
+            tokio::select! {
+                () = stopping(&mut stop) => return,
+                // Not while the next one is due: Kafka may be away for days.
+                sent = tokio::time::timeout(Duration::from_secs(self.every_s), send) => match sent {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "heartbeat not sent"),
+                    Err(_) => tracing::debug!("heartbeat not sent in time"),
+                },
+            }
+        }
+    }
+
+    async fn beat(&self) -> Option<AgentStatus> {
+        let report = self.status.report().await?;
+        let counters = &self.status.counters;
+        let now = now_us();
+        let lost = Counters::read(&counters.lost_at_source);
+        Some(AgentStatus {
+            agent: self.agent.clone(),
+            site: self.site.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            ts_us: now,
+            started_us: self.started_us,
+            interval_s: self.every_s,
+            clock: clock::judge(now),
+            events_in: Counters::read(&counters.events_in),
+            events_out: Counters::read(&counters.events_out),
+            filtered: report.filtered,
+            lost: if lost > 0 { [("receive_buffer".to_owned(), lost)].into() } else { BTreeMap::new() },
+            spool_bytes: report.disk_bytes,
+            lanes: report.lanes,
+            devices: report.devices,
+            series: report.series,
+        })
+    }
+}

@@ -1,0 +1,344 @@
+//! The stages from parse to spool, on one thread.
+//!
+//! In: inputs from the sources. Out: events in the spool, then the word to the sources that they are
+//! safe. When the spool takes nothing (budget or disk full) nothing more is taken from the sources
+//! until it does: they wait, and their peers with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use weir_models::device::LaneStatus;
+use weir_models::event::{Body, Event, Loss};
+use weir_models::metric;
+use weir_models::time::now_us;
+use weir_models::topic::{Topic, TopicNames};
+
+use crate::source::stopping;
+use crate::clock;
+use crate::config::Config;
+use crate::enrich::{Enricher, Table};
+use crate::filter::{Filter, Verdict};
+use crate::parse::event::{Parsed, Parser};
+use crate::publish::Transport;
+use crate::score::{Draft, Scorer};
+use crate::source::Input;
+use crate::spool::{Lane, Spool};
+use crate::status::Counters;
+
+/// Logs at most this severe (numerically) go before readings: warning and worse.
+const URGENT_SEVERITY: u8 = 4;
+/// How long to wait before a flush that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How the spool fares.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Each lane.
+    pub lanes: Vec<LaneStatus>,
+    /// Events in memory, before the next flush.
+    pub pending: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Bytes written since the start.
+    pub written_bytes: u64,
+    /// Events taken away, by filter rule.
+    pub filtered: BTreeMap<String, u64>,
+    /// Devices that are known.
+    pub devices: u64,
+    /// Series being scored.
+    pub series: u64,
+}
+
+impl Report {
+    /// Events that Kafka does not have yet.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.pending + self.lanes.iter().map(|lane| lane.waiting).sum::<u64>()
+    }
+}
+
+/// What the worker shares with the other tasks.
+pub(super) struct Shared {
+    pub(super) table: Arc<Table>,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) names: TopicNames,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// The stages.
+pub(super) struct Worker {
+    enricher: Enricher,
+    shared: Shared,
+    parser: Parser,
+    filter: Filter,
+    scorer: Scorer,
+    spool: Spool,
+    partitions_assumed: u32,
+    flush_every: Duration,
+    sync_every: Duration,
+    flushed: watch::Sender<u64>,
+    /// Sources to tell after the next flush.
+    waiting: Vec<oneshot::Sender<()>>,
+    drafts: Vec<Draft>,
+    last_seq: [u64; 4],
+}
+
+/// What is due when.
+struct Timers {
+    flush_at: Option<Instant>,
+    sync_at: Option<Instant>,
+    blocked: bool,
+}
+
+impl Worker {
+    /// The stages with nothing learnt yet.
+    pub(super) fn new(
+        agent: &Arc<str>,
+        config: &Config,
+        parser: Parser,
+        spool: Spool,
+        flushed: watch::Sender<u64>,
+        shared: Shared,
+    ) -> Self {
+        Self {
+            enricher: Enricher::new(&config.metadata, shared.table.clone()),
+            shared,
+            parser,
+            filter: Filter::new(config.filter.clone()),
+            scorer: Scorer::new(agent, &config.score),
+            spool,
+            partitions_assumed: config.agent.partitions_assumed,
+            flush_every: Duration::from_millis(config.spool.flush_ms),
+            sync_every: Duration::from_millis(config.spool.sync_ms),
+            flushed,
+            waiting: Vec::new(),
+            drafts: Vec::new(),
+            last_seq: [0; 4],
+        }
+    }
+}
+
+impl Worker {
+    /// Runs until the sources are gone; `ended` is told then. After that it still answers, until
+    /// `stop`.
+    pub(super) async fn run(
+        &mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut asked: mpsc::Receiver<oneshot::Sender<Report>>,
+        ended: oneshot::Sender<()>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut timers = Timers { flush_at: None, sync_at: None, blocked: false };
+        loop {
+            tokio::select! {
+                input = inputs.recv(), if !timers.blocked => match input {
+                    Some(input) => self.take_all(input, &mut inputs),
+                    None => break,
+                },
+                () = at(timers.flush_at) => self.flush(&mut timers),
+                () = at(timers.sync_at) => self.sync(&mut timers),
+                Some(answer) = asked.recv() => drop(answer.send(self.report())),
+                () = stopping(&mut stop) => return,
+            }
+            if self.spool.flush_due() && !timers.blocked {
+                self.flush(&mut timers);
+            } else if timers.flush_at.is_none() && self.spool.pending().events > 0 {
+                timers.flush_at = Some(Instant::now() + self.flush_every);
+            }
+        }
+        self.flush(&mut timers);
+        let _ = ended.send(());
+        loop {
+            tokio::select! {
+                () = at(timers.flush_at) => self.flush(&mut timers),
+                () = at(timers.sync_at) => self.sync(&mut timers),
+                Some(answer) = asked.recv() => drop(answer.send(self.report())),
+                () = stopping(&mut stop) => return,
+            }
+        }
+    }
+
+    /// The last flush and sync.
+    pub(super) fn close(self) {
+        if let Err(error) = self.spool.close() {
+            tracing::error!(%error, "the spool was not closed cleanly");
+        }
+    }
+
+    /// Takes an input and what else is there, up to a flush.
+    fn take_all(&mut self, first: Input, inputs: &mut mpsc::Receiver<Input>) {
+        self.take(first);
+        while !self.spool.flush_due() {
+            match inputs.try_recv() {
+                Ok(input) => self.take(input),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        if input.lost > 0 {
+            self.mark_loss(&input);
+        }
+        for raw in &input.items {
+            let parsed = self.parser.parse(&input.source, input.peer, input.labels.as_deref(), raw);
+            self.take_event(parsed);
+        }
+        self.waiting.extend(input.done);
+    }
+
+    fn take_event(&mut self, parsed: Parsed) {
+        let mut event = parsed.enrich(&mut self.enricher).into_event();
+        let verdict = self.filter.apply(&mut event);
+        if let Verdict::Drop(rule) = verdict {
+            let rule = self.filter.name(rule).to_owned();
+            metrics::counter!(metric::AGENT_FILTERED.name, "rule" => rule).increment(1);
+            return;
+        }
+        self.scorer.score(&mut event, &mut self.drafts);
+        let lane = lane_of(&event, verdict);
+        let (ts_us, received_us) = (event.ts_us, event.received_us);
+        let cause = self.append(lane, event);
+        self.shared.counters.newest_us.fetch_max(ts_us, Ordering::Relaxed);
+        for draft in std::mem::take(&mut self.drafts) {
+            let (name, state) = (metric::AGENT_ALERTS.name, if draft.fires() { "firing" } else { "resolved" });
+            metrics::counter!(name, "state" => state).increment(1);
+            let fired = u64::from(draft.fires());
+            self.shared.counters.alerts_fired.fetch_add(fired, Ordering::Relaxed);
+            let topic = self.shared.names.name(Topic::Alerts).clone();
+            let partitions = self.partitions(&topic);
+            let (key, now) = (draft.key(), now_us());
+            let id = self.spool.append(
+                Lane::Alerts,
+                &topic,
+                partitions,
+                key.as_bytes(),
+                received_us / 1_000,
+                |id, out| draft.seal(id, cause, now).write_json(out),
+            );
+            self.last_seq[Lane::Alerts as usize] = id.seq;
+        }
+    }
+
+    fn append(&mut self, lane: Lane, mut event: Event) -> weir_models::ident::EventId {
+        let (topic, who) = match &event.body {
+            Body::Reading(_) => (Topic::Readings, event.device.as_str()),
+            Body::Log(log) if !log.host.is_empty() => (Topic::Logs, log.host.as_str()),
+            Body::Log(_) | Body::Loss(_) => (Topic::Logs, event.device.as_str()),
+        };
+        let key = format!("{}/{who}", event.site);
+        let topic = self.shared.names.name(topic).clone();
+        let partitions = self.partitions(&topic);
+        // The broker checks its stamp, and keeps the record by it: the receive time is sane even
+        // where the event's own is from 1970.
+        let kafka_ts_ms = event.received_us / 1_000;
+        let id = self.spool.append(
+            lane,
+            &topic,
+            partitions,
+            key.as_bytes(),
+            kafka_ts_ms,
+            |id, out| {
+                event.id = id;
+                event.write_json(out);
+            },
+        );
+        self.last_seq[lane as usize] = id.seq;
+        id
+    }
+
+    fn partitions(&self, topic: &str) -> u32 {
+        self.shared.transport.partitions(topic).unwrap_or(self.partitions_assumed)
+    }
+
+    /// Puts a loss marker where the events should be.
+    fn mark_loss(&mut self, input: &Input) {
+        let source = input.source.name.to_string();
+        tracing::warn!(source, lost = input.lost, "the kernel dropped datagrams before we read them");
+        self.shared.counters.lost_at_source.fetch_add(input.lost, Ordering::Relaxed);
+        metrics::counter!(metric::AGENT_LOST.name, "reason" => "receive_buffer")
+            .increment(input.lost);
+        let loss = Loss { count: input.lost, range: None, reason: "receive_buffer".into() };
+        let event = self.parser.marker(&input.source, now_us(), loss);
+        self.append(Lane::Rest, event);
+    }
+
+    fn flush(&mut self, timers: &mut Timers) {
+        timers.flush_at = None;
+        let events = self.spool.pending().events;
+        if events == 0 && self.waiting.is_empty() {
+            return;
+        }
+        self.spool.set_clock(clock::judge(now_us()));
+        if let Err(error) = self.spool.flush() {
+            self.shared.counters.tell_spool(Some(error.to_string()));
+            timers.blocked = true;
+            timers.flush_at = Some(Instant::now() + RETRY);
+            return;
+        }
+        timers.blocked = false;
+        self.shared.counters.tell_spool(None);
+        self.shared.counters.events_in.fetch_add(events, Ordering::Relaxed);
+        metrics::counter!(metric::AGENT_SPOOLED.name).increment(events);
+        for done in self.waiting.drain(..) {
+            // The source may be gone; its payloads are safe all the same.
+            let _ = done.send(());
+        }
+        self.flushed.send_modify(|count| *count += 1);
+        if timers.sync_at.is_none() {
+            timers.sync_at = Some(Instant::now() + self.sync_every);
+        }
+    }
+
+    fn sync(&mut self, timers: &mut Timers) {
+        timers.sync_at = None;
+        if let Err(error) = self.spool.sync() {
+            self.shared.counters.tell_spool(Some(error.to_string()));
+            timers.sync_at = Some(Instant::now() + RETRY);
+        }
+    }
+
+    fn report(&self) -> Report {
+        let lanes: Vec<_> = Lane::ALL
+            .into_iter()
+            .map(|lane| LaneStatus {
+                lane: lane.name().into(),
+                stream: self.spool.stream(lane),
+                last_seq: self.last_seq[lane as usize],
+                waiting: self.spool.stats(lane).waiting_events,
+            })
+            .collect();
+        let series = u64::try_from(self.scorer.series()).unwrap_or(u64::MAX);
+        self.shared.counters.series.store(series, Ordering::Relaxed);
+        Report {
+            disk_bytes: self.spool.disk_bytes(),
+            written_bytes: Lane::ALL.iter().map(|l| self.spool.stats(*l).written_bytes).sum(),
+            filtered: self.filter.counts().map(|(name, n)| (name.to_owned(), n)).collect(),
+            devices: self.shared.table.len(),
+            series,
+            pending: self.spool.pending().events,
+            lanes,
+        }
+    }
+}
+
+/// Waits until then, or for ever.
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn lane_of(event: &Event, verdict: Verdict) -> Lane {
+    match &event.body {
+        _ if verdict == Verdict::Lower => Lane::Rest,
+        Body::Reading(_) => Lane::Readings,
+        Body::Log(log) if log.severity.is_some_and(|s| s <= URGENT_SEVERITY) => Lane::Urgent,
+        Body::Log(_) | Body::Loss(_) => Lane::Rest,
+    }
+}

@@ -1,0 +1,150 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use weir_models::wire::{BatchView, MAX_RAW_BYTES};
+
+use super::*;
+use crate::publish::{Followed, PublishError, Refused, TransportStatus};
+use crate::spool::{Lane, Spool, SpoolConfig};
+
+/// Does with each group in turn what the script says, and keeps what it took.
+#[derive(Default)]
+struct Scripted {
+    script: Mutex<VecDeque<Act>>,
+    taken: Mutex<Vec<String>>,
+}
+
+enum Act {
+    Fail,
+    Refuse,
+    Hang,
+}
+
+fn values(group: &Group) -> Vec<String> {
+    let mut out = Vec::new();
+    for frame in &group.frames {
+        let (batch, _) = BatchView::parse(&frame.batch).unwrap();
+        for record in batch.records(MAX_RAW_BYTES).unwrap().iter() {
+            out.push(String::from_utf8(record.unwrap().value.unwrap().to_vec()).unwrap());
+        }
+    }
+    out
+}
+
+#[async_trait]
+impl Transport for Scripted {
+    fn partitions(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    async fn publish(&self, group: Arc<Group>) -> Result<Vec<Refused>, PublishError> {
+        let act = self.script.lock().unwrap().pop_front();
+        match act {
+            None => {
+                self.taken.lock().unwrap().extend(values(&group));
+                Ok(Vec::new())
+            }
+            Some(Act::Fail) => Err(PublishError("no broker".into())),
+            Some(Act::Hang) => std::future::pending().await,
+            Some(Act::Refuse) => Ok(vec![Refused {
+                topic: "t".into(),
+                key: Bytes::new(),
+                value: values(&group).concat().into(),
+                id: None,
+                reason: "too large".into(),
+            }]),
+        }
+    }
+
+    async fn send(&self, _: &str, _: &[u8], _: &[u8]) -> Result<(), PublishError> {
+        Ok(())
+    }
+
+    fn follow(&self, _: &str) -> mpsc::Receiver<Followed> {
+        mpsc::channel(1).1
+    }
+
+    fn status(&self) -> TransportStatus {
+        TransportStatus::default()
+    }
+}
+
+fn fill(dir: &Path, values: &[&str]) -> (Spool, LaneReader) {
+    let (mut spool, readers) = Spool::open(dir, &SpoolConfig::default()).unwrap();
+    for value in values {
+        spool.append(Lane::Rest, &"t".into(), 1, b"k", 0, |_, out| {
+            out.extend_from_slice(value.as_bytes());
+        });
+        spool.flush().unwrap();
+    }
+    let [.., rest] = readers;
+    (spool, rest)
+}
+
+/// Publishes until `taken` has arrived, then stops.
+async fn run(dir: &Path, reader: LaneReader, transport: &Arc<Scripted>, taken: usize) {
+    let (_flush, flushed) = watch::channel(0);
+    let (stop, stopped) = watch::channel(false);
+    let lanes = Lanes {
+        transport: transport.clone(),
+        dead: Arc::new(DeadLetters::new(dir)),
+        flushed,
+        published: Arc::default(),
+    };
+    let published = lanes.published.clone();
+    let lane = tokio::spawn(publish_lane(reader, lanes, stopped));
+    while transport.taken.lock().unwrap().len() < taken
+        || published.load(Ordering::Relaxed) < taken as u64
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stop.send(true).unwrap();
+    lane.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_the_lane_begins_again_at_its_checkpoint_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_spool, reader) = fill(dir.path(), &["a", "b", "c", "d", "e", "f"]);
+    // The second group fails while later ones are under way: none of those may count.
+    let transport = Arc::new(Scripted::default());
+    transport.script.lock().unwrap().extend([Act::Fail, Act::Fail, Act::Hang]);
+    run(dir.path(), reader, &transport, 6).await;
+    let taken = transport.taken.lock().unwrap().clone();
+    let first_seen: Vec<_> = ["a", "b", "c", "d", "e", "f"]
+        .iter()
+        .map(|value| taken.iter().rposition(|t| t == value).unwrap())
+        .collect();
+    assert!(first_seen.is_sorted(), "{taken:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_is_kept_aside_and_does_not_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, reader) = fill(dir.path(), &["bad", "good"]);
+    let transport = Arc::new(Scripted::default());
+    transport.script.lock().unwrap().push_back(Act::Refuse);
+    run(dir.path(), reader, &transport, 1).await;
+    assert_eq!(*transport.taken.lock().unwrap(), ["good"]);
+    let dead = std::fs::read_to_string(dir.path().join("dead-letters.ndjson")).unwrap();
+    assert!(dead.contains("\"bad\"") && dead.contains("too large"), "{dead}");
+    assert_eq!(spool.stats(Lane::Rest).waiting_events, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_acknowledged_comes_again_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, reader) = fill(dir.path(), &["a", "b"]);
+    drop((spool, reader));
+    let (_spool, readers) = Spool::open(dir.path(), &SpoolConfig::default()).unwrap();
+    let [.., reader] = readers;
+    let transport = Arc::new(Scripted::default());
+    run(dir.path(), reader, &transport, 2).await;
+    assert_eq!(*transport.taken.lock().unwrap(), ["a", "b"]);
+}

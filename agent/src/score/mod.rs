@@ -1,0 +1,168 @@
+//! Score: how unusual is this event?
+//!
+//! In: an enriched event. Out: the same event with a score on every value or on the line, and the
+//! alerts that begin or end with it, still without identity ([`Draft`]). Promises: constant memory
+//! (a bounded number of series and templates, the least recently used leave and begin anew), no
+//! look at later events, the same events give the same scores. What cannot be scored goes on
+//! without a score: scoring never stops the line.
+
+mod logs;
+mod readings;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use weir_models::alert::{Alert, AlertData};
+use weir_models::detect::SuiteConfig;
+use weir_models::detect::life::LifeConfig;
+use weir_models::detect::rules::Rule;
+use weir_models::event::{Body, Event};
+use weir_models::ident::EventId;
+use weir_models::logs::LogScorerConfig;
+
+use logs::LogStage;
+use readings::ReadingStage;
+
+/// The table `[score]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScoreConfig {
+    /// Whether readings are scored.
+    pub readings: bool,
+    /// Whether logs are scored.
+    pub logs: bool,
+    /// Most series that are scored at a time, about 2.5 KB each.
+    pub series_max: NonZeroUsize,
+    /// When the score of a reading becomes an alarm.
+    pub suite: SuiteConfig,
+    /// When an alert is over.
+    pub life: LifeConfig,
+    /// When the score of a log line becomes an alarm.
+    pub log: LogScorerConfig,
+    /// Rules by series: range, rate of change, flat line.
+    pub rules: Vec<SeriesRule>,
+}
+
+impl Default for ScoreConfig {
+    fn default() -> Self {
+        Self {
+            readings: true,
+            logs: true,
+            series_max: NonZeroUsize::new(2_000).unwrap_or(NonZeroUsize::MIN),
+            suite: SuiteConfig::default(),
+            life: LifeConfig::default(),
+            log: LogScorerConfig::default(),
+            rules: Vec::new(),
+        }
+    }
+}
+
+impl ScoreConfig {
+    /// What is wrong with the rules, if anything.
+    ///
+    /// # Errors
+    /// Names the rule.
+    pub fn check(&self) -> Result<(), String> {
+        for rule in &self.rules {
+            readings::rules_of([rule.rule.clone()].into()).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// A rule for some series, `[[score.rules]]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeriesRule {
+    /// Device; `*` stands for any text.
+    #[serde(default = "any")]
+    pub device: String,
+    /// Metric; `*` stands for any text.
+    #[serde(default = "any")]
+    pub metric: String,
+    /// The rule, for example `{ kind = "range", name = "too hot", max = 90.0 }`.
+    pub rule: Rule,
+}
+
+fn any() -> String {
+    "*".into()
+}
+
+/// An alert that has no identity yet: the spool gives it one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft(AlertData);
+
+impl Draft {
+    /// The key of the record: `site/device/metric`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{}/{}/{}", self.0.site, self.0.device, self.0.metric)
+    }
+
+    /// Whether it fires (and does not end).
+    #[must_use]
+    pub fn fires(&self) -> bool {
+        self.0.resolved_us.is_none()
+    }
+
+    /// The record, now that the spool has named it and the event that caused it.
+    #[must_use]
+    pub fn seal(mut self, id: EventId, cause: EventId, now_us: i64) -> Alert {
+        (self.0.stream, self.0.seq) = (id.stream, id.seq);
+        (self.0.cause_stream, self.0.cause_seq) = (cause.stream, cause.seq);
+        let source = format!("/weir/agent/{}", self.0.agent);
+        Alert::new(&source, now_us, self.0)
+    }
+}
+
+/// Scores everything that passes.
+#[derive(Debug)]
+pub struct Scorer {
+    readings: Option<ReadingStage>,
+    logs: Option<LogStage>,
+}
+
+impl Scorer {
+    /// Begins with nothing learnt.
+    #[must_use]
+    pub fn new(agent: &Arc<str>, config: &ScoreConfig) -> Self {
+        Self {
+            readings: config.readings.then(|| ReadingStage::new(agent.clone(), config)),
+            logs: config.logs.then(|| LogStage::new(agent.clone(), config)),
+        }
+    }
+
+    /// Scores one event. Alerts that begin or end with it are appended to `drafts`.
+    pub fn score(&mut self, event: &mut Event, drafts: &mut Vec<Draft>) {
+        let Event { site, device, ts_us, body, .. } = event;
+        match body {
+            Body::Reading(values) => {
+                if let Some(stage) = &mut self.readings {
+                    stage.score(site, device, *ts_us, values, drafts);
+                }
+            }
+            Body::Log(log) => {
+                if let Some(stage) = &mut self.logs {
+                    stage.score(site, device, *ts_us, log, drafts);
+                }
+            }
+            Body::Loss(_) => {}
+        }
+    }
+
+    /// How many series are being scored.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        self.readings.as_ref().map_or(0, ReadingStage::series)
+    }
+}
+
+/// A name for an alert that nobody else gives.
+fn alert_id() -> String {
+    let bits = getrandom::u64().unwrap_or_else(|_| weir_models::time::now_us().cast_unsigned());
+    format!("{bits:016x}")
+}
+
+#[cfg(test)]
+mod tests;

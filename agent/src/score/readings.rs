@@ -1,0 +1,222 @@
+//! Scores of readings: a suite of detectors, rules, and the life of the alerts, per series.
+//!
+//! In: the values of one reading. Out: a score on each, and alert drafts. One entry a series, the
+//! least recently used leaves when there are too many.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lru::LruCache;
+use weir_models::alert::{AlertData, AlertKind, AlertState, Baseline, LastValue, Model};
+use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
+use weir_models::detect::rules::{Rule, RuleError, Rules};
+use weir_models::detect::{Suite, SuiteConfig, Verdict};
+use weir_models::event::Value;
+use weir_models::ident::Stream;
+
+use super::{Draft, ScoreConfig, SeriesRule, alert_id};
+use crate::filter::glob;
+
+/// Values that an alert shows.
+const LAST_VALUES: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct ReadingStage {
+    agent: Arc<str>,
+    model: Model,
+    rule_model: Model,
+    suite: SuiteConfig,
+    life: LifeConfig,
+    rules: Vec<SeriesRule>,
+    series: LruCache<String, Box<Tracked>>,
+    key: String,
+}
+
+/// All that is remembered of a series.
+#[derive(Debug)]
+struct Tracked {
+    suite: Suite,
+    life: Life<String>,
+    rules: Rules,
+    rule_lives: Vec<Life<String>>,
+    last: [LastValue; LAST_VALUES],
+    seen: usize,
+}
+
+/// Rules as the detector wants them.
+pub(super) fn rules_of(rules: Arc<[Rule]>) -> Result<Rules, RuleError> {
+    Rules::new(rules)
+}
+
+impl ReadingStage {
+    pub(super) fn new(agent: Arc<str>, config: &ScoreConfig) -> Self {
+        let model = Suite::MODEL;
+        Self {
+            agent,
+            model: Model { name: model.name.into(), version: model.version.into() },
+            rule_model: Model { name: "rule".into(), version: "1".into() },
+            suite: config.suite,
+            life: config.life,
+            rules: config.rules.clone(),
+            series: LruCache::new(config.series_max),
+            key: String::new(),
+        }
+    }
+
+    pub(super) fn series(&self) -> usize {
+        self.series.len()
+    }
+
+    pub(super) fn score(
+        &mut self,
+        site: &str,
+        device: &str,
+        ts_us: i64,
+        values: &mut BTreeMap<String, Value>,
+        drafts: &mut Vec<Draft>,
+    ) {
+        for (metric, value) in values {
+            self.key.clear();
+            for part in [site, "/", device, "/", metric] {
+                self.key.push_str(part);
+            }
+            if !self.series.contains(self.key.as_str()) {
+                let tracked = Tracked::new(&self.suite, &self.rules, device, metric);
+                self.series.put(self.key.clone(), Box::new(tracked));
+            }
+            let Some(tracked) = self.series.get_mut(self.key.as_str()) else { continue };
+            let verdict = tracked.suite.update(ts_us, value.v);
+            if verdict.refused.is_some() {
+                continue;
+            }
+            value.score = Some(verdict.score);
+            tracked.remember(LastValue { ts_us, v: value.v });
+            let about = About { site, device, metric };
+            let new_id = alert_id;
+            if let Some(change) = tracked.life.update(&self.life, ts_us, &verdict, new_id) {
+                let data = tracked.alert(&self.agent, &self.model, &about, &verdict, change);
+                drafts.push(Draft(data));
+            }
+            tracked.apply_rules(&self.agent, &self.rule_model, &self.life, &about, ts_us, drafts);
+        }
+    }
+}
+
+/// The series an alert is about.
+struct About<'a> {
+    site: &'a str,
+    device: &'a str,
+    metric: &'a str,
+}
+
+impl Tracked {
+    fn new(suite: &SuiteConfig, rules: &[SeriesRule], device: &str, metric: &str) -> Self {
+        let mine: Arc<[Rule]> = rules
+            .iter()
+            .filter(|rule| glob(&rule.device, device) && glob(&rule.metric, metric))
+            .map(|rule| rule.rule.clone())
+            .collect();
+        let count = mine.len();
+        let rules = rules_of(mine).or_else(|error| {
+            tracing::error!(%error, device, metric, "rules of the series are not used");
+            rules_of([].into())
+        });
+        Self {
+            suite: Suite::new(suite),
+            life: Life::default(),
+            rule_lives: vec![Life::default(); count],
+            #[expect(clippy::unwrap_used, reason = "no rules are no bad rules")]
+            rules: rules.unwrap(),
+            last: [LastValue { ts_us: 0, v: 0.0 }; LAST_VALUES],
+            seen: 0,
+        }
+    }
+
+    fn remember(&mut self, value: LastValue) {
+        self.last[self.seen % LAST_VALUES] = value;
+        self.seen += 1;
+    }
+
+    fn last_values(&self) -> Vec<LastValue> {
+        let first = self.seen.saturating_sub(LAST_VALUES);
+        (first..self.seen).map(|i| self.last[i % LAST_VALUES]).collect()
+    }
+
+    fn alert(
+        &self,
+        agent: &Arc<str>,
+        model: &Model,
+        about: &About<'_>,
+        verdict: &Verdict,
+        change: Transition<String>,
+    ) -> AlertData {
+        let mut data = self.data(agent, model, about, change);
+        data.threshold = verdict.threshold;
+        verdict.member.clone_into(&mut data.why);
+        data.baseline =
+            Some(Baseline { expected: verdict.expected, low: verdict.low, high: verdict.high });
+        data
+    }
+
+    fn data(
+        &self,
+        agent: &Arc<str>,
+        model: &Model,
+        about: &About<'_>,
+        change: Transition<String>,
+    ) -> AlertData {
+        let (alert_id, state, fired_us, resolved_us, score) = match change {
+            Transition::Fired { id, ts_us, score } => (id, AlertState::Firing, ts_us, None, score),
+            Transition::Resolved { id, fired_us, ts_us, peak, .. } => {
+                (id, AlertState::Resolved, fired_us, Some(ts_us), peak)
+            }
+        };
+        AlertData {
+            alert_id,
+            state,
+            kind: AlertKind::Reading,
+            agent: agent.clone(),
+            stream: Stream(0),
+            seq: 0,
+            site: about.site.into(),
+            device: about.device.into(),
+            metric: about.metric.into(),
+            fired_us,
+            resolved_us,
+            score,
+            threshold: 1.0,
+            model: model.clone(),
+            why: String::new(),
+            baseline: None,
+            last_values: self.last_values(),
+            message: None,
+            cause_stream: Stream(0),
+            cause_seq: 0,
+        }
+    }
+
+    fn apply_rules(
+        &mut self,
+        agent: &Arc<str>,
+        model: &Model,
+        life: &LifeConfig,
+        about: &About<'_>,
+        ts_us: i64,
+        drafts: &mut Vec<Draft>,
+    ) {
+        if self.rule_lives.is_empty() {
+            return;
+        }
+        let Some(value) = self.last_values().pop() else { return };
+        let hits = self.rules.update(ts_us, value.v);
+        for i in 0..self.rule_lives.len() {
+            let signal = Signal::rule(hits.contains(i));
+            let Some(change) = self.rule_lives[i].step(life, ts_us, signal, alert_id) else {
+                continue;
+            };
+            let mut data = self.data(agent, model, about, change);
+            data.why = self.rules.rules().get(i).map_or("", Rule::name).to_owned();
+            drafts.push(Draft(data));
+        }
+    }
+}

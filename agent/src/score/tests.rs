@@ -1,0 +1,117 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::*;
+use weir_models::alert::AlertState;
+use weir_models::event::{Clock, Log, MetaState, ParseState, Value};
+use weir_models::ident::Stream;
+
+const MINUTE_US: i64 = 60_000_000;
+
+fn event(ts_us: i64, body: Body) -> Event {
+    Event {
+        agent: "gw".into(),
+        id: EventId { stream: Stream(1), seq: 1 },
+        site: "a".into(),
+        device: "pump".into(),
+        ts_us,
+        received_us: ts_us,
+        clock: Clock::Synced,
+        source: "http".into(),
+        dialect: Cow::Borrowed("line"),
+        parse: ParseState::Ok,
+        parse_reason: None,
+        meta: Arc::default(),
+        meta_state: MetaState::Miss,
+        meta_age_s: None,
+        raw: None,
+        body,
+    }
+}
+
+fn reading(ts_us: i64, v: f64) -> Event {
+    let values = BTreeMap::from([("temp".to_owned(), Value { v, ..Value::default() })]);
+    event(ts_us, Body::Reading(values))
+}
+
+/// A calm, slightly noisy signal (no random numbers: the same every time).
+fn calm(i: i64) -> f64 {
+    20.0 + (i * 7_919 % 101) as f64 / 100.0
+}
+
+fn run(config: &ScoreConfig, values: impl Iterator<Item = f64>) -> Vec<AlertData> {
+    let mut scorer = Scorer::new(&"gw".into(), config);
+    let mut drafts = Vec::new();
+    for (i, v) in values.enumerate() {
+        let mut event = reading(i64::try_from(i).unwrap() * 5 * MINUTE_US, v);
+        scorer.score(&mut event, &mut drafts);
+        let Body::Reading(values) = &event.body else { unreachable!() };
+        assert!(values["temp"].score.unwrap().is_finite());
+    }
+    drafts.into_iter().map(|draft| draft.0).collect()
+}
+
+#[test]
+fn a_jump_fires_once_and_is_resolved_under_the_same_id() {
+    let jump = |i: i64| if (2_000..2_020).contains(&i) { 80.0 } else { calm(i) };
+    let alerts = run(&ScoreConfig::default(), (0..3_000).map(jump));
+    let at_jump: Vec<_> =
+        alerts.iter().filter(|a| a.fired_us / (5 * MINUTE_US) >= 1_990).collect();
+    assert_eq!(at_jump.len(), 2, "{at_jump:#?}");
+    assert_eq!(at_jump[0].state, AlertState::Firing);
+    assert_eq!(at_jump[1].state, AlertState::Resolved);
+    assert_eq!(at_jump[0].alert_id, at_jump[1].alert_id);
+    let baseline = at_jump[0].baseline.clone().unwrap();
+    assert!(baseline.low < 22.0 && baseline.expected < 40.0, "{baseline:?}");
+    assert_eq!(at_jump[0].last_values.len(), 8);
+    assert_eq!(at_jump[0].last_values[7].v, 80.0);
+}
+
+#[test]
+fn a_rule_fires_under_its_name() {
+    let text = "[[rules]]\nmetric='te*'\nrule={kind='range', name='too hot', max=21.5}\n";
+    let config: ScoreConfig = toml::from_str(text).unwrap();
+    config.check().unwrap();
+    let alerts = run(&config, (0..100).map(|i| if i == 50 { 21.6 } else { calm(i) }));
+    let hot: Vec<_> = alerts.iter().filter(|a| a.why == "too hot").collect();
+    assert_eq!(hot.len(), 2);
+    assert_eq!(&*hot[0].model.name, "rule");
+}
+
+#[test]
+fn a_rule_that_makes_no_sense_is_refused() {
+    let text = "[[rules]]\nrule={kind='range', name='x', min=3.0, max=1.0}\n";
+    let config: ScoreConfig = toml::from_str(text).unwrap();
+    assert!(config.check().unwrap_err().contains("min above its max"));
+}
+
+#[test]
+fn series_are_bounded() {
+    let config = ScoreConfig {
+        series_max: std::num::NonZeroUsize::new(3).unwrap(),
+        ..ScoreConfig::default()
+    };
+    let mut scorer = Scorer::new(&"gw".into(), &config);
+    for i in 0..10 {
+        let mut event = reading(i, 1.0);
+        event.device = format!("d{i}");
+        scorer.score(&mut event, &mut Vec::new());
+    }
+    assert_eq!(scorer.series(), 3);
+}
+
+#[test]
+fn lines_of_one_template_share_its_id() {
+    let mut scorer = Scorer::new(&"gw".into(), &ScoreConfig::default());
+    let mut template = |message: &str| {
+        let log = Log { message: message.into(), ..Log::default() };
+        let mut event = event(0, Body::Log(log));
+        scorer.score(&mut event, &mut Vec::new());
+        event.log().unwrap().template.clone().unwrap()
+    };
+    let first = template("Accepted password for root from 10.0.0.1 port 22");
+    assert_eq!(template("Accepted password for root from 10.0.0.9 port 4711"), first);
+    assert_ne!(template("Server listening on 0.0.0.0 port 22."), first);
+}

@@ -1,0 +1,270 @@
+//! The table `[source]` of the configuration.
+//!
+//! In: TOML. Out: one struct a source, and what the parser needs to know of each, in the order of
+//! [`Source::index`](super::Source::index): syslog, file, stdin, http, mqtt. What serde cannot see,
+//! such as two sources of one name, [`Config::check`] finds.
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+
+use super::{Format, file, http, mqtt, stdin, syslog};
+
+/// Longest name of a source, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// All sources.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Syslog listeners.
+    pub syslog: Vec<syslog::Config>,
+    /// Followed files.
+    pub file: Vec<file::Config>,
+    /// Standard input.
+    pub stdin: Option<stdin::Config>,
+    /// HTTP listeners.
+    pub http: Vec<http::Config>,
+    /// MQTT brokers.
+    pub mqtt: Vec<mqtt::Config>,
+}
+
+/// How the payloads of one source are parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceSettings {
+    /// Name of the source.
+    pub name: String,
+    /// How to read its payloads.
+    pub format: Format,
+    /// Time zone of stamps without one; `None` is the machine's.
+    pub zone: Option<String>,
+    /// Whether events carry the bytes as received.
+    pub keep_raw: bool,
+}
+
+/// A configuration that is well-formed but cannot be meant.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}: {hint}")]
+pub struct Invalid {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Invalid {
+    fn new(message: String, hint: &str) -> Self {
+        Self {
+            message,
+            hint: hint.into(),
+        }
+    }
+}
+
+impl Config {
+    /// The parse settings of every source; the place in the list is the source's index.
+    #[must_use]
+    pub fn settings(&self) -> Vec<SourceSettings> {
+        let mut all = Vec::new();
+        let mut add = |name: String, format: Format, zone: &Option<String>, keep_raw: bool| {
+            all.push(SourceSettings {
+                name,
+                format,
+                zone: zone.clone(),
+                keep_raw,
+            });
+        };
+        for config in &self.syslog {
+            add(config.name(), config.format, &config.zone, config.keep_raw);
+        }
+        for config in &self.file {
+            add(config.name(), config.format, &config.zone, config.keep_raw);
+        }
+        for config in &self.stdin {
+            add(
+                config.name.clone(),
+                config.format,
+                &config.zone,
+                config.keep_raw,
+            );
+        }
+        for config in &self.http {
+            add(config.name(), Format::Json, &config.zone, config.keep_raw);
+        }
+        for config in &self.mqtt {
+            add(config.name(), config.format, &config.zone, config.keep_raw);
+        }
+        all
+    }
+
+    /// Whether the sources can be meant as they are written.
+    ///
+    /// # Errors
+    /// Names the source, the key and what to do.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let mut names = HashSet::new();
+        for settings in self.settings() {
+            let name = settings.name;
+            let is_fine = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(is_fine) {
+                return Err(Invalid::new(
+                    format!("`{name}` is no name for a source"),
+                    "set `name` to up to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`",
+                ));
+            }
+            if !names.insert(name.clone()) {
+                return Err(Invalid::new(
+                    format!("two sources have the name `{name}`"),
+                    "give each its own `name`",
+                ));
+            }
+        }
+        for config in &self.syslog {
+            positive(&config.name(), "connections_max", config.connections_max)?;
+        }
+        for config in &self.file {
+            positive(&config.name(), "paths", config.paths.len())?;
+            positive(&config.name(), "poll_ms", config.poll_ms)?;
+            let mut paths = HashSet::new();
+            if let Some(twice) = config.paths.iter().find(|path| !paths.insert(*path)) {
+                return Err(Invalid::new(
+                    format!("`{}` follows {} twice", config.name(), twice.display()),
+                    "name each path once",
+                ));
+            }
+        }
+        for config in &self.http {
+            positive(&config.name(), "connections_max", config.connections_max)?;
+            positive(&config.name(), "body_bytes_max", config.body_bytes_max)?;
+        }
+        for config in &self.mqtt {
+            positive(&config.name(), "topics", config.topics.len())?;
+            positive(&config.name(), "in_flight_max", config.in_flight_max)?;
+            positive(&config.name(), "keep_alive_s", config.keep_alive_s)?;
+            if config.password.is_some() && config.username.is_none() {
+                return Err(Invalid::new(
+                    format!("`password` of source `{}` has no `username`", config.name()),
+                    "set `username` too",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn positive<N: Default + PartialEq>(name: &str, key: &str, value: N) -> Result<(), Invalid> {
+    if value == N::default() {
+        return Err(Invalid::new(
+            format!("`{key}` of source `{name}` is empty or 0"),
+            "give it at least one, or leave out the source",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    const FULL: &str = r#"
+        [[syslog]]
+        listen = "udp://0.0.0.0:5514"
+        zone = "Europe/Berlin"
+        [[syslog]]
+        listen = "unix:///run/weir/log.sock"
+        mode = 0o600
+        [[file]]
+        paths = ["/var/log/app/app.log"]
+        start = "end"
+        format = "text"
+        keep_raw = false
+        [stdin]
+        [[http]]
+        listen = "127.0.0.1:8086"
+        token = { env = "TOKEN" }
+        [[mqtt]]
+        url = "mqtt://broker"
+        protocol = "5"
+        topics = ["plant/{site}/{device}/{metric}"]
+    "#;
+
+    #[test]
+    fn settings_come_in_the_order_of_the_index() {
+        let config: Config = weir_models::config::parse("agent.toml", FULL).unwrap();
+        config.check().unwrap();
+        let names: Vec<_> = config
+            .settings()
+            .into_iter()
+            .map(|s| (s.name, s.format, s.zone.is_some(), s.keep_raw))
+            .collect();
+        let expected = [
+            ("syslog-udp-5514", Format::Syslog, true, true),
+            ("syslog-unix-log", Format::Syslog, false, true),
+            ("file-app.log", Format::Text, false, false),
+            ("stdin", Format::Syslog, false, true),
+            ("http-8086", Format::Json, false, true),
+            ("mqtt-broker", Format::Json, false, true),
+        ];
+        assert_eq!(names, expected.map(|(n, f, z, k)| (n.to_owned(), f, z, k)));
+        assert_eq!(config.syslog[1].mode, 0o600);
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: Expect) {
+        let found = match weir_models::config::parse::<Config>("agent.toml", text) {
+            Err(error) => error.to_string(),
+            Ok(config) => config.check().unwrap_err().to_string(),
+        };
+        expected.assert_eq(&found);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_named() {
+        check(
+            "[[syslog]]\nlisten = 'udp://[::]:1'\n[[syslog]]\nlisten = 'udp://0.0.0.0:1'\n",
+            expect!["two sources have the name `syslog-udp-1`: give each its own `name`"],
+        );
+        check(
+            "[stdin]\nname = 'a b'\n",
+            expect![
+                "`a b` is no name for a source: set `name` to up to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`"
+            ],
+        );
+        check(
+            "[[file]]\npaths = []\nname = 'f'\n",
+            expect![
+                "`paths` of source `f` is empty or 0: give it at least one, or leave out the source"
+            ],
+        );
+        check(
+            "[[file]]\npaths = ['/a', '/a']\n",
+            expect!["`file-a` follows /a twice: name each path once"],
+        );
+        check(
+            "[[syslog]]\nlisten = 'udp:5514'\n",
+            expect![
+                "agent.toml:2:10: `udp:5514` is no address to listen on; write `udp://0.0.0.0:5514`, `tcp://0.0.0.0:5514` or `unix:///run/weir/syslog.sock`"
+            ],
+        );
+        check(
+            "[[mqtt]]\nurl = 'mqtt://b'\ntopics = ['a/{sight}']\n",
+            expect![
+                "agent.toml:3:11: `a/{sight}`: `{sight}` names nothing; known are `{site}`, `{device}` and `{metric}`"
+            ],
+        );
+        check(
+            "[[mqtt]]\nurl = 'mqtts://b'\ntopics = ['a']\n",
+            expect![
+                "agent.toml:2:7: `mqtts://b` is no address of an MQTT broker; write `mqtt://HOST:PORT`"
+            ],
+        );
+        check(
+            "[[syslog]]\nlisten = 'udp://0.0.0.0:5514'\nzoen = 'UTC'\n",
+            expect![[r#"
+                agent.toml:3:1: unknown field `zoen`, expected one of `name`, `listen`, `format`, `zone`, `keep_raw`, `receive_buffer_bytes`, `connections_max`, `idle_s`, `mode`
+                  hint: did you mean `zone`?"#]],
+        );
+    }
+}

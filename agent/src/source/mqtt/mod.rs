@@ -1,0 +1,387 @@
+//! MQTT: a client of a broker, 3.1.1 or 5.
+//!
+//! In: messages of the subscribed topics. Out: one input a message, with the labels that its topic
+//! gives. Promises: PUBACK goes out only after the spool holds the message; the session is kept, so
+//! the broker keeps what comes while the agent is away; what the broker sends again after a lost
+//! connection is taken once. What can go wrong: a message comes twice when the agent dies between
+//! spool and PUBACK; a message of quality of service 0 is lost like a datagram.
+//!
+//! How fast it goes depends on how many messages the broker sends without waiting for PUBACK: with
+//! MQTT 5 that is `in_flight_max`, with 3.1.1 the broker's own setting (mosquitto: 20, raised with
+//! `max_inflight_messages`).
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use serde::Deserialize;
+use tokio::sync::{mpsc, watch};
+use weir_models::config::{Secret, SecretRef};
+use weir_models::limit::LINE_BYTES_MAX;
+use weir_models::time::now_us;
+
+use super::outlet::{Closed, Outlet, bounded};
+use super::start::StartError;
+use super::{Format, Inputs, Labels, Source, stopping};
+use client::{Client, Connection, Heard, Message};
+use ledger::{Arrival, Ledger, Token};
+pub use topic::Pattern;
+
+mod client;
+mod ledger;
+mod topic;
+
+/// How long to wait at a stop for the spool to hold the last messages.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+/// How long to wait for the goodbye to be written.
+const GOODBYE_WAIT: Duration = Duration::from_secs(2);
+/// News of the broker that may wait.
+const HEARD_MAX: usize = 64;
+
+/// An MQTT broker to listen to: one table `[[source.mqtt]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of the source, in events and metrics; default: made of the broker, for example
+    /// `mqtt-broker.local`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The broker: `mqtt://HOST:PORT`; the port is 1883 by default.
+    pub url: Broker,
+    /// Version of the protocol: `3.1.1` or `5`.
+    #[serde(default = "default_protocol")]
+    pub protocol: Protocol,
+    /// Name under which the broker keeps the session; no two clients of a broker may share one.
+    /// Default: drawn once and remembered in the data folder.
+    #[serde(default)]
+    pub client_id: Option<String>,
+    /// Topics: `{site}`, `{device}` and `{metric}` name a level, `+` and `#` as in MQTT. Where several
+    /// match, the first counts.
+    pub topics: Vec<Pattern>,
+    /// Name to show to the broker.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// Password to show to the broker.
+    #[serde(default)]
+    pub password: Option<SecretRef>,
+    /// Most messages that wait for the spool at the same time.
+    #[serde(default = "default_in_flight_max")]
+    pub in_flight_max: u16,
+    /// How often the connection is checked, in seconds.
+    #[serde(default = "default_keep_alive_s")]
+    pub keep_alive_s: u16,
+    /// MQTT 5: how long the broker is to keep the session while the agent is away, in seconds.
+    #[serde(default = "default_session_expiry_s")]
+    pub session_expiry_s: u32,
+    /// Largest packet taken, in bytes. A payload above 64 KiB is cut; a packet above this ends the
+    /// connection (3.1.1) or is not sent by the broker (5).
+    #[serde(default = "default_packet_bytes_max")]
+    pub packet_bytes_max: u32,
+    /// Whether retained messages are taken: the last value of a topic, sent by the broker at each
+    /// start of the agent, however old it is.
+    #[serde(default = "default_retained")]
+    pub retained: bool,
+    /// How payloads are parsed: `json`, `line`, `syslog` or `text`.
+    #[serde(default = "default_format")]
+    pub format: Format,
+    /// Time zone of stamps without one, for example `Europe/Berlin`; default: the machine's.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Whether events carry the bytes as received.
+    #[serde(default = "default_keep_raw")]
+    pub keep_raw: bool,
+}
+
+/// Version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Protocol {
+    /// MQTT 3.1.1.
+    #[serde(rename = "3.1.1")]
+    V3_1_1,
+    /// MQTT 5.
+    #[serde(rename = "5")]
+    V5,
+}
+
+/// Address of a broker.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Broker {
+    /// Name or address; an IPv6 address in brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl TryFrom<String> for Broker {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong =
+            || format!("`{text}` is no address of an MQTT broker; write `mqtt://HOST:PORT`");
+        let rest = text.strip_prefix("mqtt://").ok_or_else(wrong)?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| wrong())?)
+            }
+            _ => (rest, 1883),
+        };
+        let is_v6 = host.starts_with('[') && host.ends_with(']');
+        if host.is_empty() || host.contains(['/', '@']) || (host.contains(':') && !is_v6) {
+            return Err(wrong());
+        }
+        Ok(Self {
+            host: host.into(),
+            port,
+        })
+    }
+}
+
+fn default_protocol() -> Protocol {
+    Protocol::V3_1_1
+}
+
+fn default_in_flight_max() -> u16 {
+    1_000
+}
+
+fn default_keep_alive_s() -> u16 {
+    30
+}
+
+fn default_session_expiry_s() -> u32 {
+    7 * 24 * 3_600
+}
+
+fn default_packet_bytes_max() -> u32 {
+    2 * 1024 * 1024
+}
+
+fn default_retained() -> bool {
+    true
+}
+
+fn default_format() -> Format {
+    Format::Json
+}
+
+fn default_keep_raw() -> bool {
+    true
+}
+
+impl Config {
+    /// The name, configured or derived.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| {
+            let host = self.url.host.trim_matches(['[', ']']).replace(':', "-");
+            format!("mqtt-{host}")
+        })
+    }
+}
+
+/// What is needed to connect.
+#[derive(Debug)]
+pub struct Settings {
+    config: Config,
+    client_id: String,
+    host: String,
+    port: u16,
+    login: Option<(String, Secret)>,
+}
+
+/// Fetches secret and client id of `config`; nothing connects yet.
+///
+/// # Errors
+/// When the secret or the data folder cannot be had.
+pub fn prepare(config: &Config, data_dir: &Path) -> Result<Settings, StartError> {
+    let name = config.name();
+    let password = config.password.as_ref();
+    let password = password.map(|secret| StartError::secret(&name, "password", secret));
+    let password = password.transpose()?.unwrap_or_else(|| Secret::new(""));
+    let client_id = match &config.client_id {
+        Some(id) => id.clone(),
+        None => {
+            let path = data_dir.join(format!("{name}.client-id"));
+            remembered_id(&path).map_err(|error| StartError::DataDir {
+                name: name.clone(),
+                path,
+                error,
+            })?
+        }
+    };
+    Ok(Settings {
+        client_id,
+        host: config.url.host.clone(),
+        port: config.url.port,
+        login: config.username.clone().map(|username| (username, password)),
+        config: config.clone(),
+    })
+}
+
+/// The id in the file at `path`, which is made with a new one if it is not there. 21 characters:
+/// every broker takes up to 23.
+fn remembered_id(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let id = format!("weir-{:016x}", getrandom::u64().map_err(io::Error::other)?);
+    fs::create_dir_all(path.parent().unwrap_or(path))?;
+    let new = path.with_extension("client-id.new");
+    fs::write(&new, &id)?;
+    fs::File::open(&new)?.sync_data()?;
+    fs::rename(&new, path)?;
+    Ok(id)
+}
+
+/// Takes messages until the agent stops or the pipeline ends.
+pub async fn run(
+    settings: Settings,
+    source: Arc<Source>,
+    inputs: Inputs,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (client, connection) = Client::new(&settings);
+    let (heard_in, mut heard) = mpsc::channel(HEARD_MAX);
+    let name = Arc::clone(&source.name);
+    let polling = tokio::spawn(Connection::run(connection, name, heard_in, stop.clone()));
+    let mut listener = Listener {
+        filters: settings.config.topics.iter().map(Pattern::filter).collect(),
+        config: settings.config,
+        client: client.clone(),
+        ledger: Ledger::default(),
+        in_flight: FuturesUnordered::new(),
+        is_subscribed: false,
+    };
+    let outlet = Outlet::new(source, inputs);
+    let in_flight_max = usize::from(listener.config.in_flight_max);
+    loop {
+        tokio::select! {
+            biased;
+            () = stopping(&mut stop) => break,
+            Some((packet, token, is_safe)) = listener.in_flight.next() => listener.settled(packet, token, is_safe),
+            news = heard.recv(), if listener.in_flight.len() < in_flight_max => match news {
+                Some(news) => if listener.hear(news, &outlet).await.is_err() {
+                    break;
+                },
+                None => break,
+            }
+        }
+    }
+    drop(outlet);
+    let last = listener.finish(&mut heard);
+    if tokio::time::timeout(STOP_WAIT, last).await.is_err() {
+        tracing::warn!(
+            "the spool did not take the last messages in time; the broker will send them again"
+        );
+    }
+    client.disconnect();
+    let goodbye = async { while heard.recv().await.is_some() {} };
+    let _ = tokio::time::timeout(GOODBYE_WAIT, goodbye).await;
+    polling.abort();
+}
+
+/// What is known of the messages.
+struct Listener {
+    config: Config,
+    filters: Vec<String>,
+    client: Client,
+    ledger: Ledger,
+    /// Messages on their way into the spool; each tells its packet and whether it is there.
+    in_flight: FuturesUnordered<BoxFuture<'static, (Option<u16>, Option<Token>, bool)>>,
+    is_subscribed: bool,
+}
+
+impl Listener {
+    async fn hear(&mut self, news: Heard, outlet: &Outlet) -> Result<(), Closed> {
+        match news {
+            Heard::Connected { session_present } => {
+                tracing::info!(source = %outlet.name(), host = self.config.url.host, session_present, "connected to the MQTT broker");
+                if !session_present {
+                    self.ledger.forget();
+                }
+                // At the first connection always: the topics may be others than in the last run.
+                if !session_present || !self.is_subscribed {
+                    self.is_subscribed = self.client.subscribe(&self.filters);
+                }
+            }
+            Heard::SubscriptionRefused(answers) => {
+                tracing::error!(source = %outlet.name(), filters = ?self.filters, answers, "the broker refused a subscription: check what it allows this user");
+            }
+            Heard::Acknowledged(packet) => self.ledger.acknowledged(packet),
+            Heard::Message(message) => return self.take(message, outlet).await,
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, message: Message, outlet: &Outlet) -> Result<(), Closed> {
+        let token = match message.packet {
+            None => None,
+            Some(packet) => match self.ledger.arrived(packet, message.is_duplicate) {
+                Arrival::New(token) => Some(token),
+                Arrival::Taken => return Ok(()),
+                Arrival::Safe => {
+                    self.client.acknowledge(packet);
+                    return Ok(());
+                }
+            },
+        };
+        let packet = message.packet;
+        if message.is_retained && !self.config.retained {
+            self.settled(packet, token, true);
+            return Ok(());
+        }
+        let mut input = outlet.input(vec![bounded(message.payload, LINE_BYTES_MAX, now_us())]);
+        input.labels = Some(Arc::new(labels(&self.config.topics, &message.topic)));
+        let safe = outlet.send_tracked(input).await?;
+        self.in_flight
+            .push(Box::pin(async move { (packet, token, safe.await.is_ok()) }));
+        Ok(())
+    }
+
+    fn settled(&mut self, packet: Option<u16>, token: Option<Token>, is_safe: bool) {
+        if let (Some(packet), Some(token), true) = (packet, token, is_safe) {
+            if self.ledger.safe(packet, token) {
+                self.client.acknowledge(packet);
+            }
+        }
+    }
+
+    /// Waits until what was taken is acknowledged; what comes now is left to the next session.
+    async fn finish(&mut self, heard: &mut mpsc::Receiver<Heard>) {
+        let mut unsafe_left = 0;
+        while !self.in_flight.is_empty() || (!self.ledger.is_empty() && unsafe_left == 0) {
+            tokio::select! {
+                Some((packet, token, is_safe)) = self.in_flight.next() => {
+                    unsafe_left += usize::from(!is_safe);
+                    self.settled(packet, token, is_safe);
+                }
+                news = heard.recv() => match news {
+                    Some(Heard::Acknowledged(packet)) => self.ledger.acknowledged(packet),
+                    Some(_) => {}
+                    None => return,
+                }
+            }
+        }
+    }
+}
+
+/// What the first of `topics` that matches says of `topic`. A topic that none matches, which a
+/// session of an earlier configuration may still send, says nothing, but its message is taken.
+fn labels(topics: &[Pattern], topic: &str) -> Labels {
+    topics
+        .iter()
+        .find_map(|pattern| pattern.labels(topic))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! Syslog sockets: UDP (RFC 5426), TCP (RFC 6587) and unix datagrams.
+//!
+//! In: datagrams and connections. Out: one [`Input`](super::Input) for all messages that were there
+//! at once. Promises: a TCP sender is slowed down while the channel is full; at a stop what the
+//! kernel already took is read out. UDP datagrams that the kernel had to drop are told as lost.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use tokio::net::{TcpListener, UdpSocket, UnixDatagram};
+use tokio::sync::watch;
+use weir_models::limit;
+
+use super::listen::{self, Listen};
+use super::outlet::Outlet;
+use super::start::StartError;
+use super::{Format, Inputs, Source};
+
+mod datagram;
+mod drops;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+/// A syslog listener: one table `[[source.syslog]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of the source, in events and metrics; default: made of network and port, for example
+    /// `syslog-udp-5514`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Where to listen: `udp://ADDRESS:PORT`, `tcp://ADDRESS:PORT` or `unix:///PATH`.
+    pub listen: Listen,
+    /// How messages are parsed: `syslog`, `line`, `json` or `text`.
+    #[serde(default = "default_format")]
+    pub format: Format,
+    /// Time zone of stamps without one, for example `Europe/Berlin`; default: the machine's.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Whether events carry the bytes as received.
+    #[serde(default = "default_keep_raw")]
+    pub keep_raw: bool,
+    /// UDP: receive buffer asked of the kernel, in bytes; it holds bursts.
+    #[serde(default = "default_receive_buffer_bytes")]
+    pub receive_buffer_bytes: usize,
+    /// TCP: most simultaneous connections; further ones are refused.
+    #[serde(default = "default_connections_max")]
+    pub connections_max: usize,
+    /// TCP: a connection that says nothing for so many seconds is closed. Not set by default: most
+    /// senders notice a closed connection only by losing a message, and dead peers are found by
+    /// TCP keep-alive anyway.
+    #[serde(default)]
+    pub idle_s: Option<u64>,
+    /// Unix: permissions of the socket file.
+    #[serde(default = "default_mode")]
+    pub mode: u32,
+}
+
+fn default_format() -> Format {
+    Format::Syslog
+}
+
+fn default_keep_raw() -> bool {
+    true
+}
+
+fn default_receive_buffer_bytes() -> usize {
+    8 * 1024 * 1024
+}
+
+fn default_connections_max() -> usize {
+    limit::CONNECTIONS_MAX
+}
+
+fn default_mode() -> u32 {
+    0o666
+}
+
+impl Config {
+    /// The name, configured or derived.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| match &self.listen {
+            Listen::Udp(address) => format!("syslog-udp-{}", address.port()),
+            Listen::Tcp(address) => format!("syslog-tcp-{}", address.port()),
+            Listen::Unix(path) => format!(
+                "syslog-unix-{}",
+                path.file_stem().unwrap_or_default().to_string_lossy()
+            ),
+        })
+    }
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Bound {
+    /// UDP.
+    Udp(UdpSocket),
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix datagram socket and its file.
+    Unix(UnixDatagram, PathBuf),
+}
+
+impl Bound {
+    /// The address; a unix socket has none.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Udp(socket) => socket.local_addr().ok(),
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+}
+
+/// Binds the socket of `config`. Needs a tokio runtime.
+///
+/// # Errors
+/// Says which source, which address, and what to do.
+pub fn bind(config: &Config) -> Result<Bound, StartError> {
+    let refused = |advice: String, error: std::io::Error| StartError::Listen {
+        name: config.name(),
+        address: config.listen.to_string(),
+        advice,
+        error,
+    };
+    match &config.listen {
+        Listen::Udp(address) => listen::udp(*address, config.receive_buffer_bytes)
+            .map(Bound::Udp)
+            .map_err(|error| refused(listen::advice("udp", *address, &error), error)),
+        Listen::Tcp(address) => listen::tcp(*address)
+            .map(Bound::Tcp)
+            .map_err(|error| refused(listen::advice("tcp", *address, &error), error)),
+        Listen::Unix(path) => datagram::bind_unix(path, config.mode)
+            .map(|socket| Bound::Unix(socket, path.clone()))
+            .map_err(|error| refused(listen::unix_advice(path, &error), error)),
+    }
+}
+
+/// Takes messages until the agent stops or the pipeline ends.
+pub async fn run(
+    config: Config,
+    bound: Bound,
+    source: Arc<Source>,
+    inputs: Inputs,
+    stop: watch::Receiver<bool>,
+) {
+    let outlet = Outlet::new(source, inputs);
+    match bound {
+        Bound::Udp(socket) => datagram::udp(socket, outlet, stop).await,
+        Bound::Tcp(listener) => tcp::run(&config, listener, outlet, stop).await,
+        Bound::Unix(socket, path) => datagram::unix(socket, &path, outlet, stop).await,
+    }
+}

@@ -1,0 +1,200 @@
+//! What the tests need beside Rust: looked for, and where we can, installed.
+//!
+//! On Debian and its derivatives what is missing is installed with `apt-get` (as root or by sudo
+//! without a password); daemons are only unpacked into the cache, never installed (see
+//! [`debian`]). Elsewhere the list of what is missing is the error.
+
+use std::process::Command;
+
+use crate::step::Outcome;
+use crate::workspace::find;
+use crate::{debian, python};
+
+/// One thing that the tests run.
+pub(crate) struct Tool {
+    /// What a person calls it.
+    pub(crate) name: &'static str,
+    /// Whether it is here.
+    here: fn() -> bool,
+    /// How Debian has it.
+    pub(crate) debian: Package,
+}
+
+/// How Debian has a tool.
+pub(crate) enum Package {
+    /// Installed: the first of these packages that the release has.
+    Install(&'static [&'static str]),
+    /// A daemon: unpacked into the cache, to be run by this program's name from there.
+    Unpack {
+        /// The package.
+        package: &'static str,
+        /// The program in it.
+        program: &'static str,
+    },
+}
+
+use Package::{Install, Unpack};
+
+/// All of them. A release's default JDK can be older than 17, so a 17 goes first.
+const TOOLS: &[Tool] = &[
+    Tool {
+        name: "a JDK, 17 or newer (Kafka, Cassandra)",
+        here: || java_major() >= 17 && has("javac") && has("keytool"),
+        debian: Install(&["openjdk-17-jdk-headless", "default-jdk-headless"]),
+    },
+    Tool {
+        name: "Maven (their jars)",
+        here: || has("mvn"),
+        debian: Install(&["maven"]),
+    },
+    Tool {
+        name: "openssl",
+        here: || has("openssl"),
+        debian: Install(&["openssl"]),
+    },
+    Tool {
+        name: "flock and setsid (util-linux)",
+        here: || has("flock") && has("setsid"),
+        debian: Install(&["util-linux"]),
+    },
+    Tool {
+        name: "a C++ compiler",
+        here: || has("c++"),
+        debian: Install(&["g++"]),
+    },
+    Tool {
+        name: "make",
+        here: || has("make"),
+        debian: Install(&["make"]),
+    },
+    Tool {
+        name: "perl",
+        here: || has("perl"),
+        debian: Install(&["perl"]),
+    },
+    Tool {
+        name: "Chromium (the web page)",
+        here: || has("chromium") || has("chromium-browser") || has("google-chrome"),
+        debian: Install(&["chromium", "chromium-browser"]),
+    },
+    Tool {
+        name: "chromedriver, of the same version",
+        here: || has("chromedriver"),
+        debian: Install(&["chromium-driver", "chromium-chromedriver"]),
+    },
+    Tool {
+        name: "Python 3 with venv (the alert consumer)",
+        here: || ok("python3", &["-c", "import venv, ensurepip"]),
+        debian: Install(&["python3-venv"]),
+    },
+    Tool {
+        name: "sqlite3",
+        here: || has("sqlite3"),
+        debian: Install(&["sqlite3"]),
+    },
+    Tool {
+        name: "logger",
+        here: || has("logger"),
+        debian: Install(&["bsdutils"]),
+    },
+    Tool {
+        name: "mosquitto_pub and mosquitto_sub",
+        here: || has("mosquitto_pub") && has("mosquitto_sub"),
+        debian: Install(&["mosquitto-clients"]),
+    },
+    Tool {
+        name: "mosquitto (the broker)",
+        here: || has("mosquitto"),
+        debian: Unpack {
+            package: "mosquitto",
+            program: "mosquitto",
+        },
+    },
+    Tool {
+        name: "rsyslogd",
+        here: || has("rsyslogd"),
+        debian: Unpack {
+            package: "rsyslog",
+            program: "rsyslogd",
+        },
+    },
+    Tool {
+        name: "syslog-ng",
+        here: || has("syslog-ng"),
+        debian: Unpack {
+            package: "syslog-ng-core",
+            program: "syslog-ng",
+        },
+    },
+];
+
+fn missing() -> Vec<&'static Tool> {
+    TOOLS.iter().filter(|tool| !(tool.here)()).collect()
+}
+
+/// Makes sure that all of them are here.
+pub(crate) fn ensure() -> Outcome {
+    let absent = missing();
+    if !absent.is_empty() && debian::is_here() {
+        println!("missing, to be had from Debian: {}", names(&absent));
+        debian::get(&absent)?;
+    }
+    let absent = missing();
+    if !absent.is_empty() {
+        return Err(format!("install first: {}", names(&absent)));
+    }
+    python::ensure()?;
+    Ok(None)
+}
+
+/// A list for a person, with the Debian package as a hint at what is meant.
+fn names(tools: &[&Tool]) -> String {
+    let one = |tool: &&Tool| {
+        let package = match &tool.debian {
+            Install(packages) => packages[0],
+            Unpack { package, .. } => package,
+        };
+        format!("{} [Debian: {package}]", tool.name)
+    };
+    tools.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn has(program: &str) -> bool {
+    find(program).is_some()
+}
+
+fn ok(program: &str, args: &[&str]) -> bool {
+    Command::new(program)
+        .args(args)
+        .output()
+        .is_ok_and(|o| o.status.success())
+}
+
+/// The major version of the `java` in `PATH`, 0 without one.
+fn java_major() -> u32 {
+    let Ok(output) = Command::new("java").arg("-version").output() else {
+        return 0;
+    };
+    java_version(&String::from_utf8_lossy(&output.stderr))
+}
+
+/// `openjdk version "17.0.15" 2025-04-15`; before Java 9 it was `"1.8.0_402"`.
+fn java_version(said: &str) -> u32 {
+    let number = said.split('"').nth(1).unwrap_or_default();
+    let major = number.split(['.', '-', '+']).next().unwrap_or_default();
+    major.parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn java_versions() {
+        assert_eq!(java_version("openjdk version \"17.0.15\" 2025-04-15"), 17);
+        assert_eq!(java_version("openjdk version \"21\" 2023-09-19"), 21);
+        assert_eq!(java_version("openjdk version \"22-ea\" 2024-03-19"), 22);
+        assert_eq!(java_version("java version \"1.8.0_402\""), 1);
+        assert_eq!(java_version("sh: java: not found"), 0);
+    }
+}

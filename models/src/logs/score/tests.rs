@@ -1,0 +1,153 @@
+//! What alarms and what does not, on made-up lines and on a real log.
+
+use super::*;
+use crate::logs::Miner;
+use proptest::prelude::*;
+
+const S: i64 = 1_000_000;
+const AUTH_LOG: &str = include_str!("../../../../fixtures/syslog/auth.rfc3164.log");
+
+/// A host that writes three templates in turn, a line every ten seconds, for `hours`; then the scorer and the time.
+fn ordinary_host(hours: i64) -> (LogScorer, i64) {
+    let mut scorer = LogScorer::new(LogScorerConfig::default());
+    let mut ts_us = 0;
+    for i in 0..hours * 360 {
+        ts_us = i * 10 * S;
+        let verdict = scorer.update(ts_us, (i % 3) as u64, i < 3, Some(6));
+        assert!(!verdict.alarm, "line {i}: {verdict:?}");
+    }
+    (scorer, ts_us)
+}
+
+#[test]
+fn a_template_never_seen_alarms_once() {
+    let (mut scorer, ts_us) = ordinary_host(48);
+    let verdict = scorer.update(ts_us + S, 77, true, Some(6));
+    assert!(
+        verdict.alarm && verdict.why == "new template",
+        "{verdict:?}"
+    );
+    let verdict = scorer.update(ts_us + 30 * S, 77, false, Some(6));
+    assert!(!verdict.alarm, "{verdict:?}");
+}
+
+#[test]
+fn a_burst_alarms_once() {
+    let (mut scorer, ts_us) = ordinary_host(48);
+    let verdicts: Vec<LogVerdict> = (1..200)
+        .map(|i| scorer.update(ts_us + i * S / 20, 1, false, Some(6)))
+        .collect();
+    let alarms: Vec<&LogVerdict> = verdicts.iter().filter(|v| v.alarm).collect();
+    assert_eq!(alarms.len(), 1);
+    assert_eq!(alarms[0].why, "burst");
+}
+
+#[test]
+fn an_emergency_alarms_though_its_template_is_familiar() {
+    let (mut scorer, ts_us) = ordinary_host(48);
+    let verdict = scorer.update(ts_us + 10 * S, 2, false, Some(0));
+    assert!(verdict.alarm && verdict.why == "severity", "{verdict:?}");
+}
+
+#[test]
+fn nothing_alarms_while_it_learns() {
+    let mut scorer = LogScorer::new(LogScorerConfig {
+        learning_s: 100_000,
+        ..LogScorerConfig::default()
+    });
+    for i in 0..2000 {
+        let verdict = scorer.update(i * S, i as u64, true, Some(0));
+        assert_eq!(
+            (verdict.alarm, verdict.score, verdict.why),
+            (false, 0.0, "learning")
+        );
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_does_not_end_learning() {
+    let mut scorer = LogScorer::new(LogScorerConfig::default());
+    for i in 0..200 {
+        // From 1970 to 2024 at the tenth line.
+        let ts_us = if i < 10 { i } else { 1_704_067_200 + i } * S;
+        assert_eq!(scorer.update(ts_us, i as u64, true, None).why, "learning");
+    }
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut scorer = LogScorer::new(LogScorerConfig {
+        templates: 100,
+        ..LogScorerConfig::default()
+    });
+    for i in 0..10_000u64 {
+        scorer.update(i as i64 * S, i, true, None);
+    }
+    assert_eq!(scorer.len(), 100);
+}
+
+#[test]
+fn the_bound_of_the_tail_is_a_bound() {
+    // Poisson limit: P(K >= 10 | mean 2) is 4.65e-5, -ln of it 9.98; the bound lies below, not far.
+    let surprise = negative_binomial_surprise(10.0, 2.0, 1e9);
+    assert!((7.0..9.98).contains(&surprise), "{surprise}");
+    // What was learnt from little surprises less.
+    assert!(negative_binomial_surprise(10.0, 2.0, 2.0) < surprise);
+    assert_eq!(negative_binomial_surprise(2.0, 2.0, 5.0), 0.0);
+}
+
+/// Seconds since the first of March of a stamp like `Mar 27 13:06:56`.
+fn stamp_us(line: &str) -> i64 {
+    let number = |range: std::ops::Range<usize>| line[range].trim().parse::<i64>().unwrap();
+    let month_days = if line.starts_with("Apr") { 31 } else { 0 };
+    (((month_days + number(4..6)) * 24 + number(7..9)) * 3600
+        + number(10..12) * 60
+        + number(13..15))
+        * S
+}
+
+#[test]
+fn a_real_log_gives_a_handful_of_alarms() {
+    let mut miner = Miner::new(2048);
+    let mut scorer = LogScorer::new(LogScorerConfig::default());
+    let mut got = String::new();
+    for (i, line) in AUTH_LOG.lines().enumerate() {
+        let message = line[16..]
+            .split_once(": ")
+            .map_or("", |(_, message)| message);
+        let found = miner.learn(message);
+        let verdict = scorer.update(stamp_us(line), found.id, found.is_new, None);
+        if verdict.alarm {
+            got.push_str(&format!(
+                "{:4} {:4.1} {} | {}\n",
+                i + 1,
+                verdict.score,
+                verdict.why,
+                found.text()
+            ));
+        }
+    }
+    expect_test::expect![[r#"
+         489  3.3 burst | Connection closed by <ip> port <num> [preauth]
+         490  5.0 burst | Invalid user <*> from <ip>
+         491  3.1 burst | input_userauth_request: invalid user <*> [preauth]
+        1141  2.3 burst | pam_unix(chpasswd:chauthtok): user "elastic_user_$login_count" does not exist in /etc/passwd
+    "#]].assert_eq(&got);
+}
+
+proptest! {
+    #[test]
+    fn every_score_is_finite_whatever_comes(
+        lines in proptest::collection::vec((any::<i64>(), 0..20u64, any::<bool>(), any::<Option<u8>>()), 0..600),
+        config in (0..5usize, 0..10u32, any::<f32>(), any::<u32>()),
+    ) {
+        let (templates, learning_s, false_alarms_per_month, quiet_s) = config;
+        let mut scorer =
+            LogScorer::new(LogScorerConfig { templates, learning_s, false_alarms_per_month, quiet_s });
+        for (ts_us, id, is_new, severity) in lines {
+            let v = scorer.update(ts_us, id, is_new, severity);
+            prop_assert!(v.score.is_finite() && (0.0..=100.0).contains(&v.score), "{v:?}");
+            prop_assert!(v.threshold.is_finite() && v.threshold >= 1.0, "{v:?}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Kafka through librdkafka: a client that is not the one under test.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers, Message as _};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::Value;
+
+use crate::runtime::wait;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A cluster.
+#[derive(Debug, Clone)]
+pub struct Kafka {
+    /// `host:port`, several with commas between.
+    pub bootstrap: String,
+}
+
+/// A message as it lies in Kafka.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The offset in the partition.
+    pub offset: i64,
+    /// The time stamp, milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The payload; none in a tombstone.
+    pub payload: Option<Vec<u8>>,
+    /// The headers.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Message {
+    /// The payload as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        let payload = self.payload.as_deref().unwrap_or_default();
+        let place = (&self.topic, self.partition, self.offset);
+        serde_json::from_slice(payload).unwrap_or_else(|e| panic!("no JSON at {place:?}: {e}"))
+    }
+
+    /// The key as text, empty without one.
+    pub fn key_text(&self) -> String {
+        String::from_utf8_lossy(self.key.as_deref().unwrap_or_default()).into_owned()
+    }
+}
+
+impl Kafka {
+    /// The cluster at `bootstrap`.
+    pub fn at(bootstrap: &str) -> Self {
+        Self {
+            bootstrap: bootstrap.to_string(),
+        }
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap);
+        config
+    }
+
+    /// Makes a topic.
+    #[track_caller]
+    pub fn create_topic(&self, name: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
+        let results = wait(admin.create_topics([&topic], &options)).unwrap();
+        for result in results {
+            result.unwrap_or_else(|(name, e)| panic!("{name} could not be made: {e}"));
+        }
+    }
+
+    /// Sends messages `(key, payload)` to a topic, partitioned as every weir program does, and
+    /// waits until Kafka has them.
+    #[track_caller]
+    pub fn send<K: AsRef<[u8]>, P: AsRef<[u8]>>(&self, topic: &str, messages: &[(K, P)]) {
+        let mut config = self.config();
+        config
+            .set("partitioner", "murmur2_random")
+            .set("acks", "all");
+        config.set("enable.idempotence", "true");
+        config.set("message.timeout.ms", TIMEOUT.as_millis().to_string());
+        let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
+        let before = self.count(topic);
+        for (key, payload) in messages {
+            let record = BaseRecord::to(topic)
+                .key(key.as_ref())
+                .payload(payload.as_ref());
+            producer
+                .send(record)
+                .unwrap_or_else(|(e, _)| panic!("sending to {topic}: {e}"));
+        }
+        producer.flush(TIMEOUT).unwrap();
+        // A flush also ends when messages were given up.
+        let arrived = self.count(topic) - before;
+        assert!(
+            arrived >= messages.len() as i64,
+            "{arrived} of {} arrived",
+            messages.len()
+        );
+    }
+
+    /// The topics whose name begins with `prefix`, with their partitions.
+    #[track_caller]
+    pub fn topics(&self, prefix: &str) -> Vec<(String, Vec<i32>)> {
+        let consumer: BaseConsumer = self.config().create().unwrap();
+        let metadata = consumer.fetch_metadata(None, TIMEOUT).unwrap();
+        let topics = metadata
+            .topics()
+            .iter()
+            .filter(|t| t.name().starts_with(prefix));
+        let mut topics: Vec<_> = topics
+            .map(|t| {
+                (
+                    t.name().to_string(),
+                    t.partitions().iter().map(|p| p.id()).collect(),
+                )
+            })
+            .collect();
+        topics.sort();
+        topics
+    }
+
+    /// How many offsets a topic holds now; 0 when it is not there.
+    #[track_caller]
+    pub fn count(&self, topic: &str) -> i64 {
+        let topics = self.topics(topic);
+        let Some((_, partitions)) = topics.iter().find(|(name, _)| name == topic) else {
+            return 0;
+        };
+        let consumer: BaseConsumer = self.config().create().unwrap();
+        let span = |p: &i32| {
+            let (low, high) = consumer.fetch_watermarks(topic, *p, TIMEOUT).unwrap();
+            high - low
+        };
+        partitions.iter().map(span).sum()
+    }
+
+    /// Everything that the topics with this prefix hold now, in the order of topic, partition and
+    /// offset. It belongs to no consumer group.
+    #[track_caller]
+    pub fn read(&self, prefix: &str) -> Vec<Message> {
+        let topics = self.topics(prefix);
+        let mut messages: Vec<Message> = topics
+            .iter()
+            .flat_map(|(topic, partitions)| self.drain(topic, partitions))
+            .collect();
+        messages.sort_by(|a, b| {
+            (&a.topic, a.partition, a.offset).cmp(&(&b.topic, b.partition, b.offset))
+        });
+        messages
+    }
+
+    /// Reads one topic to the end of each partition.
+    #[track_caller]
+    fn drain(&self, topic: &str, partitions: &[i32]) -> Vec<Message> {
+        let mut config = self.config();
+        config
+            .set("group.id", "unused")
+            .set("enable.auto.commit", "false");
+        config
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition_offset(topic, *partition, Offset::Beginning)
+                .unwrap();
+        }
+        consumer.assign(&list).unwrap();
+        let mut open: Vec<i32> = partitions.to_vec();
+        let mut messages = Vec::new();
+        let mut last = Instant::now();
+        while !open.is_empty() {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    last = Instant::now();
+                    messages.push(copied(&message));
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    open.retain(|p| *p != partition);
+                }
+                // librdkafka goes on by itself after an error; whether it does shows in time.
+                Some(Err(_)) | None => {
+                    assert!(
+                        last.elapsed() < TIMEOUT,
+                        "{topic}: no end of partitions {open:?}"
+                    );
+                }
+            }
+        }
+        messages
+    }
+}
+
+fn copied(message: &rdkafka::message::BorrowedMessage<'_>) -> Message {
+    let headers = message.headers().map(|headers| {
+        let one = |h: rdkafka::message::Header<'_, &[u8]>| {
+            (h.key.to_string(), h.value.unwrap_or_default().to_vec())
+        };
+        headers.iter().map(one).collect()
+    });
+    Message {
+        topic: message.topic().to_string(),
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis(),
+        key: message.key().map(<[u8]>::to_vec),
+        payload: message.payload().map(<[u8]>::to_vec),
+        headers: headers.unwrap_or_default(),
+    }
+}

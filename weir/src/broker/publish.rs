@@ -1,0 +1,88 @@
+//! The agent's side: the embedded broker as a [`Transport`].
+//!
+//! In: flush groups. Out: their batches as they are, appended and synced. A batch keeps the bytes
+//! the spool made; its place in the log gives the offsets.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use weir_agent::publish::{Followed, PublishError, Refused, Transport, TransportStatus};
+use weir_agent::spool::Group;
+use weir_models::topic::Topic;
+use weir_models::wire::{BatchBuilder, Codec, Compressor, partition_for};
+
+use super::{Broker, Ticket, follow};
+
+/// The broker as the agent sees it.
+#[derive(Clone, Debug)]
+pub struct Embedded(pub Arc<Broker>);
+
+impl Broker {
+    pub(super) fn count(&self, topic: Topic) -> u32 {
+        self.topics.get(&topic).map_or(1, |partitions| u32::try_from(partitions.len()).unwrap_or(1))
+    }
+
+    /// Appends one record; its batch is not compressed, for one record there is nothing to gain.
+    pub(super) fn append_record(
+        &self,
+        topic: Topic,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> Result<Ticket, String> {
+        let mut builder = BatchBuilder::new();
+        let now_ms = weir_models::time::now_us() / 1_000;
+        builder.push(now_ms, Some(key), value, headers);
+        let mut batch = Vec::new();
+        builder.finish(&mut Compressor::new(Codec::None, 0), &mut batch);
+        let partition = partition_for(key, self.count(topic));
+        self.append(topic, partition, 1, &batch).map_err(|error| error.to_string())
+    }
+}
+
+#[async_trait]
+impl Transport for Embedded {
+    fn partitions(&self, topic: &str) -> Option<u32> {
+        self.0.names.topic(topic).map(|topic| self.0.count(topic))
+    }
+
+    async fn publish(&self, group: Arc<Group>) -> Result<Vec<Refused>, PublishError> {
+        let mut tickets = Vec::with_capacity(group.frames.len());
+        for frame in &group.frames {
+            let Some(topic) = self.0.names.topic(&frame.topic) else {
+                return Err(PublishError(format!(
+                    "the spool holds events for the topic `{}`, which is not one of ours: set `kafka.topic_prefix` back until they are published",
+                    frame.topic
+                )));
+            };
+            // A spool that was filled for another cluster may know of more partitions.
+            let partition = frame.partition % self.0.count(topic);
+            let appended = self.0.append(topic, partition, frame.records, &frame.batch);
+            tickets.push(appended.map_err(|error| PublishError(error.to_string()))?);
+        }
+        self.0.synced(&tickets).await;
+        Ok(Vec::new())
+    }
+
+    async fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), PublishError> {
+        let Some(topic) = self.0.names.topic(topic) else {
+            return Err(PublishError(format!("there is no topic `{topic}`")));
+        };
+        let ticket = self.0.append_record(topic, key, Some(value), &[]).map_err(PublishError)?;
+        self.0.synced(&[ticket]).await;
+        Ok(())
+    }
+
+    fn follow(&self, topic: &str) -> mpsc::Receiver<Followed> {
+        let (told, receiver) = mpsc::channel(follow::TOLD_MAX);
+        if let Some(topic) = self.0.names.topic(topic) {
+            tokio::spawn(follow::follow(Arc::downgrade(&self.0), topic, told));
+        }
+        receiver
+    }
+
+    fn status(&self) -> TransportStatus {
+        TransportStatus::default()
+    }
+}
