@@ -178,6 +178,11 @@ impl Log {
         if group.is_empty() {
             return Ok(());
         }
+        if !self.dirty.is_empty() {
+            // A deleted file gives its disk back only when nobody has it open.
+            let first = self.first_ordinal();
+            self.dirty.retain(|(end, _)| *end > first);
+        }
         debug_assert!(group.first() >= self.next_ordinal(), "ordinals rise");
         let bytes = group.encoded_bytes() as u64;
         let fits = self.active.as_ref().is_some_and(|active| {

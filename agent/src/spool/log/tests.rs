@@ -180,9 +180,23 @@ fn a_full_disk_leaves_the_log_as_it_was() {
     assert_eq!(log.next_ordinal(), 4);
     let mut reader = log.reader();
     assert_eq!(rest(&mut reader), evens(0, 4));
+    // What a write that ended half-way has left is written over.
+    file.write_all_at(&[1; 50], log.bytes()).unwrap();
     log.active.as_mut().unwrap().file = file;
     log.append(&group(4)).unwrap();
     assert_eq!(rest(&mut reader), evens(4, 8));
+    assert_eq!(
+        std::fs::metadata(&segment_files(&dir)[0]).unwrap().len(),
+        log.bytes()
+    );
+    assert_eq!(
+        log.bytes(),
+        HEADER_BYTES + 2 * group(0).encoded_bytes() as u64
+    );
+    drop(log);
+    let log = Log::open(dir.path(), SEGMENT_BYTES).unwrap();
+    assert_eq!((log.next_ordinal(), log.torn_bytes()), (8, 0));
+    assert_eq!((rest(&mut log.reader()), log.skipped()), (evens(0, 8), 0));
 }
 
 #[test]
@@ -234,6 +248,17 @@ fn a_new_tag_begins_a_new_segment() {
     assert_eq!(tags, [[0; 16], [1; 16]]);
     drop(log);
     assert_eq!(Log::open(dir.path(), SEGMENT_BYTES).unwrap().tag(), Some([1; 16]));
+}
+
+/// A deleted file takes disk as long as it is open.
+#[test]
+fn deleted_segments_are_not_held_open() {
+    let dir = TempDir::new().unwrap();
+    let mut log = filled(&dir, 10);
+    assert!(!log.dirty.is_empty());
+    log.delete_below(40);
+    log.append(&group(40)).unwrap();
+    assert!(log.dirty.is_empty());
 }
 
 #[test]
