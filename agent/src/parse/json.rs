@@ -17,7 +17,7 @@ mod read;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{Limits, ParseState, Reading, Zone, clip, stamp};
+use super::{Limits, Reading, Zone, clip, stamp};
 use read::{Leaf, Reader, Visit};
 
 /// Unit or form of the time in a payload.

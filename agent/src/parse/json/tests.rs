@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::parse::ParseState;
 
 /// Site, device, metrics, texts and time of a reading, in one readable text.
 fn shown(reading: &Reading<'_>) -> String {

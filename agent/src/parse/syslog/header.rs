@@ -63,12 +63,18 @@ fn read_after_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'
         }
         _ => text,
     };
-    let end = text
-        .bytes()
-        .position(|b| matches!(b, b' ' | b'\t'))
-        .unwrap_or(text.len());
-    let word = &text[..end];
-    let rest = text[end..].trim_start_matches([' ', '\t']);
+    let (word, rest) = first_word(text);
+    // OpenWrt's `logread` prints facility and severity, and no host.
+    if word.contains('.') && tag::is_printed_priority(word) {
+        return set_tag(out, rest, tag::sure, context);
+    }
+    // UniFi puts model, address and version in place of the host, in brackets or before a colon.
+    if word.contains(',')
+        && let Some(device) = unifi_device(word)
+    {
+        out.host = out.field(device, context.limits);
+        return set_tag(out, rest, tag::likely, context);
+    }
     if word.bytes().any(|b| matches!(b, b':' | b'[')) && !is_address(word) {
         if let Some(host) = host_with_colon(word, rest) {
             out.host = out.field(host, context.limits);
@@ -84,12 +90,8 @@ fn read_after_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'
     }
     out.host = out.field(word, context.limits);
     let rest = rest.strip_prefix(": ").unwrap_or(rest);
-    set_tag(
-        out,
-        cisco::after_relay(rest).unwrap_or(rest),
-        tag::likely,
-        context,
-    );
+    let rest = cisco::after_relay(rest).unwrap_or_else(|| after_unifi_model(rest));
+    set_tag(out, rest, tag::likely, context);
 }
 
 /// A PRI and then no stamp: a tag, `host tag[pid]:`, or a message only. A line without either is
@@ -132,6 +134,7 @@ fn set_tag<'a>(
 pub(super) fn take_tag<'a>(out: &mut Syslog<'a>, tag: Tag<'a>, context: &Context<'_>) {
     out.app = out.field(tag.app, context.limits);
     out.procid = tag.procid.and_then(|pid| out.field(pid, context.limits));
+    out.msgid = tag.event;
     out.message = tag.rest.into();
     if cisco::is_mnemonic(tag.app) {
         out.dialect = Dialect::Cisco;
@@ -149,6 +152,36 @@ fn is_topics(app: &str) -> bool {
                     .bytes()
                     .all(|b| b.is_ascii_lowercase() || b == b'!' || b == b'-')
         })
+}
+
+/// The text up to a space or tab, and from the next word on.
+fn first_word(text: &str) -> (&str, &str) {
+    let end = text
+        .bytes()
+        .position(|b| matches!(b, b' ' | b'\t'))
+        .unwrap_or(text.len());
+    (&text[..end], text[end..].trim_start_matches([' ', '\t']))
+}
+
+/// `model,mac,version` of `("model,mac,version")` or `model,mac,version:`.
+fn unifi_device(word: &str) -> Option<&str> {
+    let quoted = word
+        .strip_prefix("(\"")
+        .and_then(|inner| inner.strip_suffix("\")"));
+    let device = quoted.or_else(|| word.strip_suffix(':'))?;
+    let mut parts = device.split(',');
+    let mac = parts.nth(1)?;
+    (mac.len() == 12 && mac.bytes().all(|b| b.is_ascii_hexdigit()) && parts.count() == 1)
+        .then_some(device)
+}
+
+/// `mac,model-version:` before the tag, as newer UniFi devices put it after the host.
+fn after_unifi_model(text: &str) -> &str {
+    let (word, rest) = first_word(text);
+    match word.strip_suffix(':').and_then(|word| word.split_once(',')) {
+        Some((mac, _)) if mac.len() == 12 && mac.bytes().all(|b| b.is_ascii_hexdigit()) => rest,
+        _ => text,
+    }
 }
 
 /// `10.0.0.1:` and a name before Cisco's `%` are hosts although a colon follows.
@@ -198,7 +231,7 @@ pub(super) fn is_host(word: &str) -> bool {
             || bytes
                 .iter()
                 .any(|b| b.is_ascii_alphanumeric() || !b.is_ascii()))
-        && !(bytes[0] == b'[' && !is_address(word))
+        && (bytes[0] != b'[' || is_address(word))
 }
 
 /// `<auth.info>` or `<4.6>` and spaces.

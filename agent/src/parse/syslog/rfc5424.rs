@@ -77,8 +77,8 @@ fn is_epoch_digits(bytes: &[u8]) -> bool {
 #[inline]
 fn read_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_>) -> Option<&'a str> {
     out.dialect = Dialect::Rfc5424;
-    if text.starts_with('-') {
-        return Some(&text[1..]);
+    if let Some(rest) = text.strip_prefix('-') {
+        return Some(rest);
     }
     let bytes = text.as_bytes();
     match stamp::read_iso(bytes) {

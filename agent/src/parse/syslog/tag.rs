@@ -12,6 +12,8 @@
 pub(super) struct Tag<'a> {
     pub(super) app: &'a str,
     pub(super) procid: Option<&'a str>,
+    /// A number of the event that stood before the name.
+    pub(super) event: Option<&'a str>,
     pub(super) rest: &'a str,
 }
 
@@ -82,18 +84,30 @@ pub(super) fn likely<'a>(text: &'a str) -> Option<Tag<'a>> {
         b'\t' if end > 0 => Some(Tag {
             app: word,
             procid: None,
+            event: None,
             rest: &text[end + 1..],
         }),
         b' ' => {
-            let rest = &text[end + 1..];
-            // F5 and others put the severity, relays the first address between host and tag.
-            if is_severity(word) || word.parse::<std::net::IpAddr>().is_ok() {
+            let rest = text[end + 1..].trim_start_matches(' ');
+            // F5 and BusyBox put the severity, relays the first address between host and tag.
+            if is_severity(word)
+                || is_printed_priority(word)
+                || word.parse::<std::net::IpAddr>().is_ok()
+            {
                 return sure(rest);
+            }
+            // HP's switches put the number of the event there.
+            if word.bytes().all(|b| b.is_ascii_digit()) {
+                return sure(rest).map(|tag| Tag {
+                    event: Some(word),
+                    ..tag
+                });
             }
             (end <= LONGEST_NAME && is_program(word) && !rest.starts_with("message repeated "))
                 .then(|| Tag {
                     app: word,
                     procid: None,
+                    event: None,
                     rest: rest.trim_start_matches(' '),
                 })
         }
@@ -125,6 +139,7 @@ fn after_colon(text: &str, end: usize) -> Option<Tag<'_>> {
             (!numeric).then(|| Tag {
                 app: name,
                 procid: None,
+                event: None,
                 rest: rest.trim_start_matches([' ', '\t']),
             })
         }
@@ -132,6 +147,7 @@ fn after_colon(text: &str, end: usize) -> Option<Tag<'_>> {
         Some(b'0'..=b'9') if matches!(name, "CEF" | "LEEF") => Some(Tag {
             app: name,
             procid: None,
+            event: None,
             rest: text,
         }),
         // An address, a time, a URL or a path is no tag.
@@ -139,6 +155,7 @@ fn after_colon(text: &str, end: usize) -> Option<Tag<'_>> {
         Some(_) => name.as_bytes()[0].is_ascii_alphabetic().then_some(Tag {
             app: name,
             procid: None,
+            event: None,
             rest,
         }),
     }
@@ -165,6 +182,7 @@ fn with_pid(text: &str, end: usize, open: usize) -> Option<Tag<'_>> {
     Some(Tag {
         app: &text[..end],
         procid,
+        event: None,
         rest: after.trim_start_matches([' ', '\t']),
     })
 }
@@ -177,6 +195,7 @@ fn spaced(text: &str, end: usize) -> Option<Tag<'_>> {
         (b':', None | Some(b' ')) => Some(Tag {
             app: &text[..end],
             procid: None,
+            event: None,
             rest: text[end + 2..].trim_start_matches(' '),
         }),
         _ => None,
@@ -194,6 +213,20 @@ pub(super) fn is_severity(word: &str) -> bool {
         "info", "debug",
     ];
     NAMES.iter().any(|name| word.eq_ignore_ascii_case(name))
+}
+
+/// `daemon.info`, as BusyBox and OpenWrt print facility and severity.
+pub(super) fn is_printed_priority(word: &str) -> bool {
+    const FACILITIES: [&str; 14] = [
+        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron",
+        "authpriv", "security", "ftp", "ntp",
+    ];
+    let Some((facility, severity)) = word.split_once('.') else {
+        return false;
+    };
+    is_severity(severity)
+        && (FACILITIES.contains(&facility)
+            || facility.strip_prefix("local").is_some_and(|n| n.len() == 1))
 }
 
 /// Whether a word without a colon is rather a program than the begin of a sentence: it begins like
