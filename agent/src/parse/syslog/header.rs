@@ -53,10 +53,13 @@ fn read_after_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'
         // FreeBSD's `syslogd -v` prints facility and severity.
         Some(b'<') => skip_printed_priority(text),
         // AIX names the relay's client in words.
-        Some(b'M') if let Some((host, rest)) = forwarded(text) => {
-            out.host = out.field(host, context.limits);
-            return set_tag(out, rest, tag::sure, context);
-        }
+        Some(b'M') => match forwarded(text) {
+            Some((host, rest)) => {
+                out.host = out.field(host, context.limits);
+                return set_tag(out, rest, tag::sure, context);
+            }
+            None => text,
+        },
         Some(b'l') if text.starts_with("last message repeated ") => {
             out.message = text.into();
             return;
@@ -134,7 +137,7 @@ fn set_tag<'a>(
 pub(super) fn take_tag<'a>(out: &mut Syslog<'a>, tag: Tag<'a>, context: &Context<'_>) {
     out.app = out.field(tag.app, context.limits);
     out.procid = tag.procid.and_then(|pid| out.field(pid, context.limits));
-    out.msgid = tag.event;
+    out.msgid = tag.event.and_then(|event| out.field(event, context.limits));
     out.message = tag.rest.into();
     if cisco::is_mnemonic(tag.app) {
         out.dialect = Dialect::Cisco;
