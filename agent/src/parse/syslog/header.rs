@@ -109,8 +109,13 @@ fn read_without_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context
     if let Some(tag) = tag::sure(text) {
         return take_tag(out, tag, context);
     }
-    if let Some((word, rest)) = text.split_once(' ')
-        && is_host(word)
+    let (word, rest) = first_word(text);
+    let after_model = after_unifi_model(rest);
+    if is_host(word) && after_model.len() < rest.len() {
+        out.host = out.field(word, context.limits);
+        return set_tag(out, after_model, tag::likely, context);
+    }
+    if is_host(word)
         && let Some(tag) = tag::sure(rest)
         && tag.procid.is_some()
     {

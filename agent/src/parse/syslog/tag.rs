@@ -5,7 +5,8 @@
 //! Sure forms: `name:`, `name[pid]:`, `name [pid]:`, `name[pid] ` and Cisco's `%…-6-…:`. A name
 //! holds letters, digits and `_ - . / @ % + ( ) # ~ $ ! , & *`; `::` within it is no end.
 //! Likely forms, only after a host: a first word that looks like a program's name rather than like
-//! a word of a sentence, as MikroTik's `firewall,info` or `apache_error [Tue …`.
+//! a word of a sentence, as MikroTik's `firewall,info` or `apache_error [Tue …`; and several words
+//! before a numeric process id.
 
 /// A tag and what follows it, the separator taken off.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,16 +104,39 @@ pub(super) fn likely<'a>(text: &'a str) -> Option<Tag<'a>> {
                     ..tag
                 });
             }
-            (end <= LONGEST_NAME && is_program(word) && !rest.starts_with("message repeated "))
-                .then(|| Tag {
+            if end <= LONGEST_NAME && is_program(word) && !rest.starts_with("message repeated ") {
+                return Some(Tag {
                     app: word,
                     procid: None,
                     event: None,
-                    rest: rest.trim_start_matches(' '),
-                })
+                    rest,
+                });
+            }
+            several_words(text)
         }
         _ => None,
     }
+}
+
+/// `Some Program[12]:`: up to four words, then a numeric process id and a colon.
+fn several_words(text: &str) -> Option<Tag<'_>> {
+    let begin = crate::parse::prefix(text, 64);
+    let open = begin
+        .find(['[', ':'])
+        .filter(|&open| begin.as_bytes()[open] == b'[')?;
+    let name = &text[..open];
+    let words = name.split(' ').count() <= 4
+        && name
+            .split(' ')
+            .all(|word| !word.is_empty() && name_end(word.as_bytes(), 0) == word.len());
+    let numeric = begin[open + 1..]
+        .split(']')
+        .next()
+        .is_some_and(|pid| pid.bytes().all(|b| b.is_ascii_digit()));
+    if !words || !numeric || !begin[open..].contains("]:") {
+        return None;
+    }
+    with_pid(text, open, open)
 }
 
 #[inline]
@@ -149,6 +173,13 @@ fn after_colon(text: &str, end: usize) -> Option<Tag<'_>> {
             procid: None,
             event: None,
             rest: text,
+        }),
+        // Cisco leaves the space out at times.
+        Some(_) if name.starts_with('%') => Some(Tag {
+            app: name,
+            procid: None,
+            event: None,
+            rest,
         }),
         // An address, a time, a URL or a path is no tag.
         Some(b'/' | b'\\' | b'0'..=b'9') => None,

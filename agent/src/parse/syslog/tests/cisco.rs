@@ -21,6 +21,12 @@ fn check_cisco(text: &str, host: &'static str, app: &'static str, message: &'sta
 fn cisco_headers() {
     let app = "%SYS-5-CONFIG_I";
     check_cisco(
+        "000019:Mar  1 18:46:11.123: %SYS-5-CONFIG_I:Configured",
+        "",
+        app,
+        "Configured",
+    );
+    check_cisco(
         "123: *Mar  1 18:46:11.123 UTC: %SYS-5-CONFIG_I: Configured",
         "",
         app,

@@ -292,6 +292,44 @@ fn iso_stamps_before_host_and_tag() {
 
 #[test]
 fn dialects_of_vendors() {
+    check_after_stamp(" h Some Program[12]: m", "h", "Some Program", "12", "m");
+    check_after_stamp(
+        " h Failed login [12]: m",
+        "h",
+        "",
+        "",
+        "Failed login [12]: m",
+    );
+    check_after_stamp(
+        " h Error from relay[10.0.0.1]: m",
+        "h",
+        "",
+        "",
+        "Error from relay[10.0.0.1]: m",
+    );
+    check(
+        "<14>MiniSwitch 7483c04f9d75,USW_FLEX_MINI-1.8.6: NETDEV: Setup PVID",
+        Dialect::PriOnly,
+        Expected {
+            pri: Some((1, 6)),
+            host: Some("MiniSwitch"),
+            app: Some("NETDEV"),
+            message: "Setup PVID",
+            reason: Some("no time stamp"),
+            ..Expected::default()
+        },
+    );
+    check(
+        "<46>1 2022-03-10 08:04:08.449 clearpass-1 All Audits 30 1 0 Timestamp=Mar 28",
+        Dialect::Iso,
+        Expected {
+            pri: Some((5, 6)),
+            ts: Some("2022-03-10T08:04:08.449Z"),
+            host: Some("clearpass-1"),
+            message: "All Audits 30 1 0 Timestamp=Mar 28",
+            ..Expected::default()
+        },
+    );
     check(
         "<34>Oct 11 22:14:15 10.1.1.9 00077 ports: port 1 is now off-line",
         Dialect::Rfc3164,
