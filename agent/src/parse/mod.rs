@@ -137,5 +137,9 @@ fn clip(text: &str) -> &str {
 
 /// The longest prefix of at most `bytes` bytes that ends between two characters.
 fn prefix(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }

@@ -183,15 +183,13 @@ proptest! {
 
     #[test]
     fn what_is_written_is_read(
-        measurement in "[a-z][a-z ,\\\\]{0,6}[a-z]",
+        measurement in "[a-z][a-z ,]{0,6}[a-z]",
         tag in "[a-z=, ]{1,8}",
         text in any::<String>().prop_filter("one line", |text| text.len() < 500),
         v in any::<f64>().prop_filter("finite", |v| v.is_finite()),
         n in any::<i32>(),
         ns in any::<i64>(),
     ) {
-        // A backslash right before an escape cannot be written in this protocol.
-        prop_assume!(!measurement.contains("\\,") && !measurement.contains("\\ "));
         let escape = |text: &str, special: &[char]| text.chars().flat_map(|c| special.contains(&c).then_some('\\').into_iter().chain([c])).collect::<String>();
         let line = format!(
             "{},t={} f={v},n={n}i,s=\"{}\" {ns}",

@@ -6,7 +6,7 @@
 //! Forms: `Mmm d hh:mm:ss` of RFC 3164 (day padded by space, by zero or not; fraction; year before
 //! the month, after the day or after the time; weekday before; zone name or offset after it),
 //! RFC 3339 and ISO 8601 (`T` or space, point or comma, with or without zone), `dd Mmm yyyy
-//! hh:mm:ss`, and epoch seconds.
+//! hh:mm:ss`, `mm/dd/yyyy:hh:mm:ss`, and epoch seconds.
 //!
 //! What a stamp does not say is taken from the receive time and the source:
 //! - **Year**: the one that puts the stamp nearest to the receive time, so that December read in

@@ -13,6 +13,7 @@ pub(crate) fn read(text: &str) -> Option<(Stamp, usize)> {
         b'0'..=b'9' => {
             let (stamp, end) = read_iso(bytes)
                 .or_else(|| read_day_or_year_first(bytes))
+                .or_else(|| read_american(bytes))
                 .or_else(|| read_epoch(bytes))?;
             ends_word(bytes, end).then_some((stamp, end))
         }
@@ -154,6 +155,30 @@ pub(crate) fn read_iso(bytes: &[u8]) -> Option<(Stamp, usize)> {
         }
     }
     (stamp.day >= 1 && stamp.day <= days_in_month(stamp.year, month)).then_some((stamp, at))
+}
+
+/// `mm/dd/yyyy:hh:mm:ss`, as NetScaler sends it.
+fn read_american(bytes: &[u8]) -> Option<(Stamp, usize)> {
+    let slashes = bytes.get(2) == Some(&b'/') && bytes.get(5) == Some(&b'/');
+    if !slashes || !matches!(bytes.get(10), Some(b':' | b' ')) {
+        return None;
+    }
+    let (month, _) = read_number(bytes, 0, 2, 2)?;
+    let (day, _) = read_number(bytes, 3, 2, 2)?;
+    let (year, _) = read_number(bytes, 6, 4, 4)?;
+    let (second_of_day, micros, at) = read_time(bytes, 11)?;
+    let month = u8::try_from(month)
+        .ok()
+        .filter(|month| (1..=12).contains(month))?;
+    finish(
+        i32::try_from(year).ok(),
+        month,
+        day,
+        second_of_day,
+        micros,
+        bytes,
+        at,
+    )
 }
 
 /// Ten digits of epoch seconds with a fraction or not, as Meraki devices send them.

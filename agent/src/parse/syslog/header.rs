@@ -53,19 +53,31 @@ fn read_after_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'
         // FreeBSD's `syslogd -v` prints facility and severity.
         Some(b'<') => skip_printed_priority(text),
         // AIX names the relay's client in words.
-        Some(b'M') if let Some((host, rest)) = forwarded(text) => {
-            out.host = out.field(host, context.limits);
-            return set_tag(out, rest, tag::sure, context);
-        }
+        Some(b'M') => match forwarded(text) {
+            Some((host, rest)) => {
+                out.host = out.field(host, context.limits);
+                return set_tag(out, rest, tag::sure, context);
+            }
+            None => text,
+        },
         Some(b'l') if text.starts_with("last message repeated ") => {
             out.message = text.into();
             return;
         }
         _ => text,
     };
-    let end = text.bytes().position(|b| matches!(b, b' ' | b'\t')).unwrap_or(text.len());
-    let word = &text[..end];
-    let rest = text[end..].trim_start_matches([' ', '\t']);
+    let (word, rest) = first_word(text);
+    // OpenWrt's `logread` prints facility and severity, and no host.
+    if word.contains('.') && tag::is_printed_priority(word) {
+        return set_tag(out, rest, tag::sure, context);
+    }
+    // UniFi puts model, address and version in place of the host, in brackets or before a colon.
+    if word.contains(',')
+        && let Some(device) = unifi_device(word)
+    {
+        out.host = out.field(device, context.limits);
+        return set_tag(out, rest, tag::likely, context);
+    }
     if word.bytes().any(|b| matches!(b, b':' | b'[')) && !is_address(word) {
         if let Some(host) = host_with_colon(word, rest) {
             out.host = out.field(host, context.limits);
@@ -81,7 +93,8 @@ fn read_after_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'
     }
     out.host = out.field(word, context.limits);
     let rest = rest.strip_prefix(": ").unwrap_or(rest);
-    set_tag(out, cisco::after_relay(rest).unwrap_or(rest), tag::likely, context);
+    let rest = cisco::after_relay(rest).unwrap_or_else(|| after_unifi_model(rest));
+    set_tag(out, rest, tag::likely, context);
 }
 
 /// A PRI and then no stamp: a tag, `host tag[pid]:`, or a message only. A line without either is
@@ -96,8 +109,13 @@ fn read_without_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context
     if let Some(tag) = tag::sure(text) {
         return take_tag(out, tag, context);
     }
-    if let Some((word, rest)) = text.split_once(' ')
-        && is_host(word)
+    let (word, rest) = first_word(text);
+    let after_model = after_unifi_model(rest);
+    if is_host(word) && after_model.len() < rest.len() {
+        out.host = out.field(word, context.limits);
+        return set_tag(out, after_model, tag::likely, context);
+    }
+    if is_host(word)
         && let Some(tag) = tag::sure(rest)
         && tag.procid.is_some()
     {
@@ -124,6 +142,7 @@ fn set_tag<'a>(
 pub(super) fn take_tag<'a>(out: &mut Syslog<'a>, tag: Tag<'a>, context: &Context<'_>) {
     out.app = out.field(tag.app, context.limits);
     out.procid = tag.procid.and_then(|pid| out.field(pid, context.limits));
+    out.msgid = tag.event.and_then(|event| out.field(event, context.limits));
     out.message = tag.rest.into();
     if cisco::is_mnemonic(tag.app) {
         out.dialect = Dialect::Cisco;
@@ -137,8 +156,40 @@ fn is_topics(app: &str) -> bool {
     app.contains(',')
         && app.split(',').all(|topic| {
             !topic.is_empty()
-                && topic.bytes().all(|b| b.is_ascii_lowercase() || b == b'!' || b == b'-')
+                && topic
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'!' || b == b'-')
         })
+}
+
+/// The text up to a space or tab, and from the next word on.
+fn first_word(text: &str) -> (&str, &str) {
+    let end = text
+        .bytes()
+        .position(|b| matches!(b, b' ' | b'\t'))
+        .unwrap_or(text.len());
+    (&text[..end], text[end..].trim_start_matches([' ', '\t']))
+}
+
+/// `model,mac,version` of `("model,mac,version")` or `model,mac,version:`.
+fn unifi_device(word: &str) -> Option<&str> {
+    let quoted = word
+        .strip_prefix("(\"")
+        .and_then(|inner| inner.strip_suffix("\")"));
+    let device = quoted.or_else(|| word.strip_suffix(':'))?;
+    let mut parts = device.split(',');
+    let mac = parts.nth(1)?;
+    (mac.len() == 12 && mac.bytes().all(|b| b.is_ascii_hexdigit()) && parts.count() == 1)
+        .then_some(device)
+}
+
+/// `mac,model-version:` before the tag, as newer UniFi devices put it after the host.
+fn after_unifi_model(text: &str) -> &str {
+    let (word, rest) = first_word(text);
+    match word.strip_suffix(':').and_then(|word| word.split_once(',')) {
+        Some((mac, _)) if mac.len() == 12 && mac.bytes().all(|b| b.is_ascii_hexdigit()) => rest,
+        _ => text,
+    }
 }
 
 /// `10.0.0.1:` and a name before Cisco's `%` are hosts although a colon follows.
@@ -149,8 +200,14 @@ fn host_with_colon<'a>(word: &'a str, rest: &str) -> Option<&'a str> {
 
 /// An IP address, with the zone of a link-local one, or in brackets.
 fn is_address(word: &str) -> bool {
-    let inner = word.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(word);
-    inner.split('%').next().is_some_and(|address| address.parse::<IpAddr>().is_ok())
+    let inner = word
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(word);
+    inner
+        .split('%')
+        .next()
+        .is_some_and(|address| address.parse::<IpAddr>().is_ok())
 }
 
 /// Whether a word can be the name or address of a sender. Generous: senders put paths of relays,
@@ -178,8 +235,11 @@ pub(super) fn is_host(word: &str) -> bool {
                 )
         })
         && bytes.last() != Some(&b':')
-        && (word == "-" || bytes.iter().any(|b| b.is_ascii_alphanumeric() || !b.is_ascii()))
-        && !(bytes[0] == b'[' && !is_address(word))
+        && (word == "-"
+            || bytes
+                .iter()
+                .any(|b| b.is_ascii_alphanumeric() || !b.is_ascii()))
+        && (bytes[0] != b'[' || is_address(word))
 }
 
 /// `<auth.info>` or `<4.6>` and spaces.
@@ -187,7 +247,9 @@ fn skip_printed_priority(text: &str) -> &str {
     match text[1..].split_once('>') {
         Some((inner, rest))
             if inner.len() <= 20
-                && inner.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.') =>
+                && inner
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'.') =>
         {
             rest.trim_start_matches(' ')
         }
@@ -197,6 +259,8 @@ fn skip_printed_priority(text: &str) -> &str {
 
 /// `Message forwarded from host: rest`.
 fn forwarded(text: &str) -> Option<(&str, &str)> {
-    let (host, rest) = text.strip_prefix("Message forwarded from ")?.split_once(':')?;
+    let (host, rest) = text
+        .strip_prefix("Message forwarded from ")?
+        .split_once(':')?;
     is_host(host).then(|| (host, rest.trim_start_matches(' ')))
 }

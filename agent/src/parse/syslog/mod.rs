@@ -120,6 +120,10 @@ pub fn parse<'a>(input: &'a [u8], received_us: i64, zone: &Zone, limits: &Limits
     let mut out = Syslog::new(Dialect::Unknown);
     let (text, lossy) = readable(&mut out, input, limits);
     read(&mut out, skip_octet_count(skip_white(text)), &context);
+    if out.state == ParseState::Raw {
+        // With what was passed over before it: a line of a stack trace keeps its indentation.
+        out.message = text.into();
+    }
     if let Some(bytes) = lossy {
         // The text is the readable begin of the bytes, and the message always reaches to its end.
         let from = text.len() - out.message.len();

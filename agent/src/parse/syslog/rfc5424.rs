@@ -18,9 +18,16 @@ pub(super) fn read<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_
     let Some(rest) = after_version(out, text) else {
         return false;
     };
-    let Some(rest) = read_stamp(out, rest, context) else {
+    if is_spaced_date(rest)
+        && !rest
+            .split(' ')
+            .nth(6)
+            .is_some_and(|sd| sd.starts_with(['-', '[']))
+    {
+        // Aruba and others: a version, but then a header as in RFC 3164.
         return false;
-    };
+    }
+    let rest = read_stamp(out, rest, context);
     if out.dialect == Dialect::Rfc5424Loose && is_epoch(text) {
         read_meraki(out, rest, context);
     } else {
@@ -52,6 +59,14 @@ fn after_version<'a>(out: &mut Syslog<'a>, text: &'a str) -> Option<&'a str> {
     Some(rest)
 }
 
+/// `yyyy-mm-dd` and a space.
+fn is_spaced_date(text: &str) -> bool {
+    matches!(
+        text.as_bytes(),
+        [b'0'..=b'9', _, _, _, b'-', _, _, b'-', _, _, b' ', ..]
+    )
+}
+
 /// Whether a nil value, a date or epoch seconds follow.
 fn means_stamp(text: &str) -> bool {
     let bytes = text.trim_start_matches(' ').as_bytes();
@@ -73,10 +88,10 @@ fn is_epoch_digits(bytes: &[u8]) -> bool {
 }
 
 #[inline]
-fn read_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_>) -> Option<&'a str> {
+fn read_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_>) -> &'a str {
     out.dialect = Dialect::Rfc5424;
-    if text.starts_with('-') {
-        return Some(&text[1..]);
+    if let Some(rest) = text.strip_prefix('-') {
+        return rest;
     }
     let bytes = text.as_bytes();
     match stamp::read_iso(bytes) {
@@ -87,17 +102,17 @@ fn read_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_>) ->
             } else if stamp.offset_s.is_none() {
                 out.complain("the time stamp has no zone, the source's is taken");
             }
-            Some(&text[end..])
+            &text[end..]
         }
         _ => match stamp::read(text) {
             Some((stamp, end)) => {
                 out.set_stamp(&stamp, context);
                 out.dialect = Dialect::Rfc5424Loose;
-                Some(&text[end..])
+                &text[end..]
             }
             None => {
                 out.complain("the time stamp is not of RFC 3339");
-                Some(&text[text.find(' ').unwrap_or(text.len())..])
+                &text[text.find(' ').unwrap_or(text.len())..]
             }
         },
     }

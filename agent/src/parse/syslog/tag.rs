@@ -5,13 +5,16 @@
 //! Sure forms: `name:`, `name[pid]:`, `name [pid]:`, `name[pid] ` and Cisco's `%…-6-…:`. A name
 //! holds letters, digits and `_ - . / @ % + ( ) # ~ $ ! , & *`; `::` within it is no end.
 //! Likely forms, only after a host: a first word that looks like a program's name rather than like
-//! a word of a sentence, as MikroTik's `firewall,info` or `apache_error [Tue …`.
+//! a word of a sentence, as MikroTik's `firewall,info` or `apache_error [Tue …`; and several words
+//! before a numeric process id.
 
 /// A tag and what follows it, the separator taken off.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tag<'a> {
     pub(super) app: &'a str,
     pub(super) procid: Option<&'a str>,
+    /// A number of the event that stood before the name.
+    pub(super) event: Option<&'a str>,
     pub(super) rest: &'a str,
 }
 
@@ -79,18 +82,61 @@ pub(super) fn likely<'a>(text: &'a str) -> Option<Tag<'a>> {
     let word = &text[..end];
     match bytes.get(end)? {
         // Snare and other senders of columns.
-        b'\t' if end > 0 => Some(Tag { app: word, procid: None, rest: &text[end + 1..] }),
+        b'\t' if end > 0 => Some(Tag {
+            app: word,
+            procid: None,
+            event: None,
+            rest: &text[end + 1..],
+        }),
         b' ' => {
-            let rest = &text[end + 1..];
-            // F5 and others put the severity, relays the first address between host and tag.
-            if is_severity(word) || word.parse::<std::net::IpAddr>().is_ok() {
+            let rest = text[end + 1..].trim_start_matches(' ');
+            // F5 and BusyBox put the severity, relays the first address between host and tag.
+            if is_severity(word)
+                || is_printed_priority(word)
+                || word.parse::<std::net::IpAddr>().is_ok()
+            {
                 return sure(rest);
             }
-            (end <= LONGEST_NAME && is_program(word) && !rest.starts_with("message repeated "))
-                .then(|| Tag { app: word, procid: None, rest: rest.trim_start_matches(' ') })
+            // HP's switches put the number of the event there.
+            if word.bytes().all(|b| b.is_ascii_digit()) {
+                return sure(rest).map(|tag| Tag {
+                    event: Some(word),
+                    ..tag
+                });
+            }
+            if end <= LONGEST_NAME && is_program(word) && !rest.starts_with("message repeated ") {
+                return Some(Tag {
+                    app: word,
+                    procid: None,
+                    event: None,
+                    rest,
+                });
+            }
+            several_words(text)
         }
         _ => None,
     }
+}
+
+/// `Some Program[12]:`: up to four words, then a numeric process id and a colon.
+fn several_words(text: &str) -> Option<Tag<'_>> {
+    let begin = crate::parse::prefix(text, 64);
+    let open = begin
+        .find(['[', ':'])
+        .filter(|&open| begin.as_bytes()[open] == b'[')?;
+    let name = &text[..open];
+    let words = name.split(' ').count() <= 4
+        && name
+            .split(' ')
+            .all(|word| !word.is_empty() && name_end(word.as_bytes(), 0) == word.len());
+    let numeric = begin[open + 1..]
+        .split(']')
+        .next()
+        .is_some_and(|pid| pid.bytes().all(|b| b.is_ascii_digit()));
+    if !words || !numeric || !begin[open..].contains("]:") {
+        return None;
+    }
+    with_pid(text, open, open)
 }
 
 #[inline]
@@ -117,18 +163,30 @@ fn after_colon(text: &str, end: usize) -> Option<Tag<'_>> {
             (!numeric).then(|| Tag {
                 app: name,
                 procid: None,
+                event: None,
                 rest: rest.trim_start_matches([' ', '\t']),
             })
         }
         // `CEF:0|…` and `LEEF:2.0|…` are whole messages that name their format first.
-        Some(b'0'..=b'9') if matches!(name, "CEF" | "LEEF") => {
-            Some(Tag { app: name, procid: None, rest: text })
-        }
+        Some(b'0'..=b'9') if matches!(name, "CEF" | "LEEF") => Some(Tag {
+            app: name,
+            procid: None,
+            event: None,
+            rest: text,
+        }),
+        // Cisco leaves the space out at times.
+        Some(_) if name.starts_with('%') => Some(Tag {
+            app: name,
+            procid: None,
+            event: None,
+            rest,
+        }),
         // An address, a time, a URL or a path is no tag.
         Some(b'/' | b'\\' | b'0'..=b'9') => None,
         Some(_) => name.as_bytes()[0].is_ascii_alphabetic().then_some(Tag {
             app: name,
             procid: None,
+            event: None,
             rest,
         }),
     }
@@ -138,7 +196,10 @@ fn after_colon(text: &str, end: usize) -> Option<Tag<'_>> {
 #[inline]
 fn with_pid(text: &str, end: usize, open: usize) -> Option<Tag<'_>> {
     let bytes = text.as_bytes();
-    let length = bytes[open + 1..].iter().take(LONGEST_PID + 1).position(|&b| b == b']')?;
+    let length = bytes[open + 1..]
+        .iter()
+        .take(LONGEST_PID + 1)
+        .position(|&b| b == b']')?;
     let pid = &text[open + 1..open + 1 + length];
     let rest = &text[open + length + 2..];
     let after = match rest.as_bytes().first() {
@@ -149,7 +210,12 @@ fn with_pid(text: &str, end: usize, open: usize) -> Option<Tag<'_>> {
         _ => return None,
     };
     let procid = (!pid.is_empty()).then_some(pid);
-    Some(Tag { app: &text[..end], procid, rest: after.trim_start_matches([' ', '\t']) })
+    Some(Tag {
+        app: &text[..end],
+        procid,
+        event: None,
+        rest: after.trim_start_matches([' ', '\t']),
+    })
 }
 
 /// `name [pid]:` and `%FACILITY-6-MNEMONIC :`.
@@ -160,6 +226,7 @@ fn spaced(text: &str, end: usize) -> Option<Tag<'_>> {
         (b':', None | Some(b' ')) => Some(Tag {
             app: &text[..end],
             procid: None,
+            event: None,
             rest: text[end + 2..].trim_start_matches(' '),
         }),
         _ => None,
@@ -179,6 +246,20 @@ pub(super) fn is_severity(word: &str) -> bool {
     NAMES.iter().any(|name| word.eq_ignore_ascii_case(name))
 }
 
+/// `daemon.info`, as BusyBox and OpenWrt print facility and severity.
+pub(super) fn is_printed_priority(word: &str) -> bool {
+    const FACILITIES: [&str; 14] = [
+        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron",
+        "authpriv", "security", "ftp", "ntp",
+    ];
+    let Some((facility, severity)) = word.split_once('.') else {
+        return false;
+    };
+    is_severity(severity)
+        && (FACILITIES.contains(&facility)
+            || facility.strip_prefix("local").is_some_and(|n| n.len() == 1))
+}
+
 /// Whether a word without a colon is rather a program than the begin of a sentence: it begins like
 /// a name and is in lower case, or has a mark, a digit or a capital within.
 fn is_program(word: &str) -> bool {
@@ -187,11 +268,15 @@ fn is_program(word: &str) -> bool {
         return false;
     };
     let begins = first.is_ascii_alphabetic() || matches!(first, b'/' | b'_' | b'%');
-    let ends = bytes.last().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b')');
-    let capital_after_small =
-        bytes.windows(2).any(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase());
-    let marked =
-        others.iter().any(|b| b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.' | b'/'));
+    let ends = bytes
+        .last()
+        .is_some_and(|b| b.is_ascii_alphanumeric() || *b == b')');
+    let capital_after_small = bytes
+        .windows(2)
+        .any(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase());
+    let marked = others
+        .iter()
+        .any(|b| b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.' | b'/'));
     begins
         && ends
         && !is_severity(word)
