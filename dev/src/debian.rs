@@ -20,9 +20,7 @@ use crate::workspace::{cache, find};
 pub(crate) fn is_here() -> bool {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let debian = release.lines().any(|line| {
-        let value = line
-            .strip_prefix("ID=")
-            .or_else(|| line.strip_prefix("ID_LIKE="));
+        let value = line.strip_prefix("ID=").or_else(|| line.strip_prefix("ID_LIKE="));
         value.is_some_and(|v| v.contains("debian") || v.contains("ubuntu"))
     });
     debian && find("apt-get").is_some()
@@ -42,10 +40,7 @@ pub(crate) fn get(tools: &[&Tool]) -> Result<(), String> {
     }
     if !install.is_empty() {
         let root = root.ok_or_else(|| {
-            format!(
-                "as root: apt-get install --no-install-recommends {}",
-                install.join(" ")
-            )
+            format!("as root: apt-get install --no-install-recommends {}", install.join(" "))
         })?;
         let mut words = vec!["apt-get", "install", "-qq", "-y", "--no-install-recommends"];
         // Somebody else's apt may be at work: wait for it.
@@ -72,9 +67,7 @@ impl Root {
         if id.trim() == "0" {
             return Some(Self { sudo: false });
         }
-        output(Command::new("sudo").args(["-n", "true"]))
-            .ok()
-            .map(|_| Self { sudo: true })
+        output(Command::new("sudo").args(["-n", "true"])).ok().map(|_| Self { sudo: true })
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -89,50 +82,33 @@ impl Root {
 
 fn first_available(choice: &[&'static str]) -> Result<&'static str, String> {
     for package in choice {
-        let policy = output(
-            Command::new("apt-cache")
-                .env("LC_ALL", "C")
-                .args(["policy", package]),
-        );
+        let policy = output(Command::new("apt-cache").env("LC_ALL", "C").args(["policy", package]));
         let policy = policy?;
-        let candidate = policy
-            .lines()
-            .find_map(|l| l.trim().strip_prefix("Candidate: "));
+        let candidate = policy.lines().find_map(|l| l.trim().strip_prefix("Candidate: "));
         if candidate.is_some_and(|version| version != "(none)") {
             return Ok(package);
         }
     }
-    Err(format!(
-        "this release has no package {}",
-        choice.join(" or ")
-    ))
+    Err(format!("this release has no package {}", choice.join(" or ")))
 }
 
 /// Unpacks a package and its missing libraries, and writes the wrapper for its program.
 fn unpack(package: &str, program: &str) -> Result<(), String> {
     let target = cache().join("debian").join(package);
-    let part = cache()
-        .join("debian")
-        .join(format!(".part-{package}-{}", std::process::id()));
+    let part = cache().join("debian").join(format!(".part-{package}-{}", std::process::id()));
     let downloads = part.join("downloads");
     make_dir(&downloads)?;
 
     let mut simulate = Command::new("apt-get");
-    simulate
-        .env("LC_ALL", "C")
-        .args(["install", "--simulate", "--no-install-recommends", package]);
+    simulate.env("LC_ALL", "C").args(["install", "--simulate", "--no-install-recommends", package]);
     let plan = output(&mut simulate)?;
     let packages = to_be_installed(&plan);
     if packages.is_empty() {
-        return Err(format!(
-            "{package} is installed, but has no {program} in /usr/sbin or PATH"
-        ));
+        return Err(format!("{package} is installed, but has no {program} in /usr/sbin or PATH"));
     }
     let mut download = Command::new("apt-get");
     // As root apt would download as the user `_apt`, who may not write into the cache.
-    download
-        .args(["-qq", "-o", "APT::Sandbox::User=root", "download"])
-        .args(packages);
+    download.args(["-qq", "-o", "APT::Sandbox::User=root", "download"]).args(packages);
     status(download.current_dir(&downloads))?;
     for deb in list(&downloads)? {
         status(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&part))?;
@@ -161,12 +137,8 @@ fn write_wrapper(root: &Path, program: &str) -> Result<(), String> {
     let mut folders = Vec::new();
     library_folders(root, &mut folders)?;
     let joined = |suffix: &str| {
-        let some = folders
-            .iter()
-            .filter(|f| f.to_string_lossy().contains(suffix));
-        some.map(|f| f.to_string_lossy().into_owned())
-            .collect::<Vec<_>>()
-            .join(":")
+        let some = folders.iter().filter(|f| f.to_string_lossy().contains(suffix));
+        some.map(|f| f.to_string_lossy().into_owned()).collect::<Vec<_>>().join(":")
     };
     let modules = match program {
         "rsyslogd" => format!(" -M '{}'", joined("/rsyslog")),

@@ -21,17 +21,11 @@ pub(crate) fn check() -> Outcome {
         for (line, target) in links(&text) {
             if !folder.join(&target).exists() {
                 let shown = file.strip_prefix(&root).unwrap_or(file).display();
-                broken.push(format!(
-                    "{shown}:{line} links to `{target}`, which is not there"
-                ));
+                broken.push(format!("{shown}:{line} links to `{target}`, which is not there"));
             }
         }
     }
-    if broken.is_empty() {
-        Ok(None)
-    } else {
-        Err(broken.join("; "))
-    }
+    if broken.is_empty() { Ok(None) } else { Err(broken.join("; ")) }
 }
 
 fn markdown_files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -84,19 +78,13 @@ mod tests {
 
     #[test]
     fn relative_targets_are_found() {
-        check(
-            "see [a](docs/a.md) and\n![b](b.png \"title\")",
-            &[(1, "docs/a.md"), (2, "b.png")],
-        );
+        check("see [a](docs/a.md) and\n![b](b.png \"title\")", &[(1, "docs/a.md"), (2, "b.png")]);
         check("[a](a.md#part)", &[(1, "a.md")]);
     }
 
     #[test]
     fn web_sections_and_code_are_left_alone() {
-        check(
-            "[a](https://a.example/b) [c](#here) [d](mailto:d@a.example)",
-            &[],
-        );
+        check("[a](https://a.example/b) [c](#here) [d](mailto:d@a.example)", &[]);
         check("`x[i](y)` and\n```\n[a](b)\n```\n    [c](d)", &[]);
     }
 }

@@ -4,11 +4,7 @@
 //! its time, and an exit status of 0 only when all of it went well.
 //! Standard library only, so that a fresh clone compiles it in a second and nothing else has to be
 //! there first. What the tests need beside Rust, [`tools`] looks for and, on Debian, gets.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "talking to a person is its work"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to a person is its work")]
 
 mod debian;
 mod links;
@@ -68,14 +64,7 @@ fn main() -> ExitCode {
     steps.finish()
 }
 
-const CLIPPY: &[&str] = &[
-    "clippy",
-    "--workspace",
-    "--all-targets",
-    "--",
-    "-D",
-    "warnings",
-];
+const CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const FORMAT_CHECK: &[&str] = &["fmt", "--all", "--check"];
 
 /// Runs one arm of the table; the result is that the command was a known one.
@@ -120,14 +109,7 @@ fn docs(steps: &mut Steps, generated: Generated) {
     steps.step("links", links::check);
     // Tests whose name has `generated_` compare a file in `docs/` with what the code says
     // (`expect_test::expect_file!`), and write it when this variable is set.
-    let tests = [
-        "test",
-        "--workspace",
-        "--lib",
-        "--bins",
-        "--quiet",
-        "generated_",
-    ];
+    let tests = ["test", "--workspace", "--lib", "--bins", "--quiet", "generated_"];
     match generated {
         Generated::Write => steps.cargo("references", &tests, &[("UPDATE_EXPECT", "1")]),
         Generated::Compare => steps.cargo("references", &tests, &[]),

@@ -17,21 +17,10 @@ pub(crate) fn ensure() -> Result<(), String> {
     if fs::read(&stamp).is_ok_and(|have| have == text) {
         return Ok(());
     }
-    status(
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&venv),
-    )?;
+    status(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
     status(
         Command::new(venv.join("bin/python3"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "-r",
-            ])
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
             .arg(&wanted),
     )?;
     fs::write(&stamp, text).map_err(|e| format!("{}: {e}", stamp.display()))

@@ -32,11 +32,7 @@ pub(crate) fn stop() -> Outcome {
 pub(crate) fn print_env() -> ExitCode {
     let variables = [
         ("kafka", "KAFKA_BOOTSTRAP=", "WEIR_TEST_KAFKA"),
-        (
-            "cassandra",
-            "CASSANDRA_CONTACT_POINTS=",
-            "WEIR_TEST_CASSANDRA",
-        ),
+        ("cassandra", "CASSANDRA_CONTACT_POINTS=", "WEIR_TEST_CASSANDRA"),
     ];
     for (service, key, variable) in variables {
         match output(&mut script(service, "env")) {

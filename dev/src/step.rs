@@ -24,9 +24,7 @@ impl Steps {
         let start = Instant::now();
         let outcome = work();
         let seconds = start.elapsed().as_secs_f64();
-        let good = outcome
-            .as_ref()
-            .is_ok_and(|t| t.as_ref().is_none_or(|t| t.failed == 0));
+        let good = outcome.as_ref().is_ok_and(|t| t.as_ref().is_none_or(|t| t.failed == 0));
         let word = if good { "ok" } else { "FAILED" };
         println!("{word:>8}  {name:<10} {seconds:7.1} s");
         match outcome {
@@ -48,8 +46,7 @@ impl Steps {
     /// Says that a step did not run; the run then has not passed either.
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
         println!("{:>8}  {name}", "skipped");
-        self.failed
-            .push((name.to_string(), format!("did not run: {why}")));
+        self.failed.push((name.to_string(), format!("did not run: {why}")));
     }
 
     /// Whether the step of that name failed.
@@ -71,11 +68,7 @@ impl Steps {
         if let Some(tally) = &self.tally {
             println!("{} passed, {} failed", tally.passed, tally.failed);
         }
-        if self.failed.is_empty() && !tests_failed {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
+        if self.failed.is_empty() && !tests_failed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
@@ -92,16 +85,10 @@ pub(crate) fn status(command: &mut Command) -> Outcome {
 /// Runs a command and gives back its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let shown = shown(command);
-    let output = command
-        .output()
-        .map_err(|e| format!("`{shown}` could not be started: {e}"))?;
+    let output = command.output().map_err(|e| format!("`{shown}` could not be started: {e}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!(
-            "`{shown}` ended with {}: {}",
-            output.status,
-            said.trim()
-        ));
+        return Err(format!("`{shown}` ended with {}: {}", output.status, said.trim()));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -111,8 +98,5 @@ fn shown(command: &Command) -> String {
     let program = command.get_program().to_string_lossy();
     let name = program.rsplit('/').next().unwrap_or_default().to_string();
     let words = command.get_args().map(|a| a.to_string_lossy().into_owned());
-    std::iter::once(name)
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join(" ")
+    std::iter::once(name).chain(words).collect::<Vec<_>>().join(" ")
 }

@@ -41,9 +41,7 @@ impl Tally {
 /// Runs all tests of the workspace, or those with `filter` in their name.
 pub(crate) fn cargo_test(filter: Option<&str>, long: bool) -> Outcome {
     let mut command = workspace::cargo();
-    command
-        .args(["test", "--workspace", "--no-fail-fast"])
-        .args(filter);
+    command.args(["test", "--workspace", "--no-fail-fast"]).args(filter);
     if long {
         command.env("WEIR_TEST_LONG", "1");
     }
@@ -63,13 +61,9 @@ pub(crate) fn cargo_test(filter: Option<&str>, long: bool) -> Outcome {
             let _ = writeln!(ours, "{text}");
         }
     }
-    let status = child
-        .wait()
-        .map_err(|e| format!("cargo did not end: {e}"))?;
+    let status = child.wait().map_err(|e| format!("cargo did not end: {e}"))?;
     if !status.success() && tally.failed == 0 {
-        return Err(format!(
-            "cargo test ended with {status}, with no test failed: see above"
-        ));
+        return Err(format!("cargo test ended with {status}, with no test failed: see above"));
     }
     if tally.passed + tally.failed == 0 {
         return Err(match filter {
@@ -89,14 +83,7 @@ mod tests {
         let mut tally = Tally::default();
         output.lines().for_each(|line| tally.line(line));
         let failing = failing.iter().map(|s| s.to_string()).collect();
-        assert_eq!(
-            tally,
-            Tally {
-                passed,
-                failed,
-                failing
-            }
-        );
+        assert_eq!(tally, Tally { passed, failed, failing });
     }
 
     #[test]

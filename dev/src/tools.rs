@@ -42,36 +42,16 @@ const TOOLS: &[Tool] = &[
         here: || java_major() >= 17 && has("javac") && has("keytool"),
         debian: Install(&["openjdk-17-jdk-headless", "default-jdk-headless"]),
     },
-    Tool {
-        name: "Maven (their jars)",
-        here: || has("mvn"),
-        debian: Install(&["maven"]),
-    },
-    Tool {
-        name: "openssl",
-        here: || has("openssl"),
-        debian: Install(&["openssl"]),
-    },
+    Tool { name: "Maven (their jars)", here: || has("mvn"), debian: Install(&["maven"]) },
+    Tool { name: "openssl", here: || has("openssl"), debian: Install(&["openssl"]) },
     Tool {
         name: "flock and setsid (util-linux)",
         here: || has("flock") && has("setsid"),
         debian: Install(&["util-linux"]),
     },
-    Tool {
-        name: "a C++ compiler",
-        here: || has("c++"),
-        debian: Install(&["g++"]),
-    },
-    Tool {
-        name: "make",
-        here: || has("make"),
-        debian: Install(&["make"]),
-    },
-    Tool {
-        name: "perl",
-        here: || has("perl"),
-        debian: Install(&["perl"]),
-    },
+    Tool { name: "a C++ compiler", here: || has("c++"), debian: Install(&["g++"]) },
+    Tool { name: "make", here: || has("make"), debian: Install(&["make"]) },
+    Tool { name: "perl", here: || has("perl"), debian: Install(&["perl"]) },
     Tool {
         name: "Chromium (the web page)",
         here: || has("chromium") || has("chromium-browser") || has("google-chrome"),
@@ -87,16 +67,8 @@ const TOOLS: &[Tool] = &[
         here: || ok("python3", &["-c", "import venv, ensurepip"]),
         debian: Install(&["python3-venv"]),
     },
-    Tool {
-        name: "sqlite3",
-        here: || has("sqlite3"),
-        debian: Install(&["sqlite3"]),
-    },
-    Tool {
-        name: "logger",
-        here: || has("logger"),
-        debian: Install(&["bsdutils"]),
-    },
+    Tool { name: "sqlite3", here: || has("sqlite3"), debian: Install(&["sqlite3"]) },
+    Tool { name: "logger", here: || has("logger"), debian: Install(&["bsdutils"]) },
     Tool {
         name: "mosquitto_pub and mosquitto_sub",
         here: || has("mosquitto_pub") && has("mosquitto_sub"),
@@ -105,26 +77,17 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "mosquitto (the broker)",
         here: || has("mosquitto"),
-        debian: Unpack {
-            package: "mosquitto",
-            program: "mosquitto",
-        },
+        debian: Unpack { package: "mosquitto", program: "mosquitto" },
     },
     Tool {
         name: "rsyslogd",
         here: || has("rsyslogd"),
-        debian: Unpack {
-            package: "rsyslog",
-            program: "rsyslogd",
-        },
+        debian: Unpack { package: "rsyslog", program: "rsyslogd" },
     },
     Tool {
         name: "syslog-ng",
         here: || has("syslog-ng"),
-        debian: Unpack {
-            package: "syslog-ng-core",
-            program: "syslog-ng",
-        },
+        debian: Unpack { package: "syslog-ng-core", program: "syslog-ng" },
     },
 ];
 
@@ -164,10 +127,7 @@ fn has(program: &str) -> bool {
 }
 
 fn ok(program: &str, args: &[&str]) -> bool {
-    Command::new(program)
-        .args(args)
-        .output()
-        .is_ok_and(|o| o.status.success())
+    Command::new(program).args(args).output().is_ok_and(|o| o.status.success())
 }
 
 /// The major version of the `java` in `PATH`, 0 without one.

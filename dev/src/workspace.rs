@@ -9,10 +9,7 @@ pub(crate) fn root() -> PathBuf {
     // At run time first: a binary in a shared target folder may come from another checkout.
     let manifest =
         env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_string());
-    Path::new(&manifest)
-        .parent()
-        .unwrap_or(Path::new("."))
-        .to_path_buf()
+    Path::new(&manifest).parent().unwrap_or(Path::new(".")).to_path_buf()
 }
 
 /// The cargo that runs us, in the root folder.

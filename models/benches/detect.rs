@@ -1,9 +1,6 @@
 //! Cost of a reading: `cargo bench -p weir-models --bench detect`
 
-#![allow(
-    missing_docs,
-    reason = "criterion's macros make undocumented functions"
-)]
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -57,9 +54,7 @@ fn suite(c: &mut Criterion) {
         });
     });
     let mut restored = Suite::new(&SuiteConfig::default());
-    c.bench_function("restore", |b| {
-        b.iter(|| black_box(restored.restore(&bytes)))
-    });
+    c.bench_function("restore", |b| b.iter(|| black_box(restored.restore(&bytes))));
 }
 
 criterion_group!(benches, suite);

@@ -155,10 +155,7 @@ impl Alert {
     /// Identity of the record, by which the sink recognises a duplicate.
     #[must_use]
     pub fn event_id(&self) -> EventId {
-        EventId {
-            stream: self.data.stream,
-            seq: self.data.seq,
-        }
+        EventId { stream: self.data.stream, seq: self.data.seq }
     }
 
     /// Appends the record as one JSON object to `out`.

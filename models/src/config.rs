@@ -24,11 +24,7 @@ pub struct ConfigError {
 }
 
 fn place(line: usize, column: usize) -> String {
-    if line == 0 {
-        String::new()
-    } else {
-        format!(":{line}:{column}")
-    }
+    if line == 0 { String::new() } else { format!(":{line}:{column}") }
 }
 
 impl ConfigError {
@@ -94,11 +90,7 @@ fn distance(a: &str, b: &str) -> usize {
                 let swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
                 let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
                 let best = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-                if swap {
-                    best.min(rows[i - 2][j - 2] + 1)
-                } else {
-                    best
-                }
+                if swap { best.min(rows[i - 2][j - 2] + 1) } else { best }
             };
         }
     }

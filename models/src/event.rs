@@ -203,11 +203,7 @@ impl Event {
     /// The log fields, when it is a log event.
     #[must_use]
     pub fn log(&self) -> Option<&Log> {
-        if let Body::Log(log) = &self.body {
-            Some(log)
-        } else {
-            None
-        }
+        if let Body::Log(log) = &self.body { Some(log) } else { None }
     }
 }
 
@@ -366,10 +362,7 @@ impl Flat {
         };
         Ok(Event {
             agent: self.agent,
-            id: EventId {
-                stream: self.stream,
-                seq: self.seq,
-            },
+            id: EventId { stream: self.stream, seq: self.seq },
             site: self.site,
             device: self.device,
             ts_us: self.ts_us,

@@ -114,14 +114,8 @@ mod tests {
     #[test]
     fn a_stream_is_sixteen_digits_in_json_and_keeps_its_bits_in_sql() {
         let stream = Stream(0xfedc_0000_0000_0001);
-        assert_eq!(
-            serde_json::to_string(&stream).unwrap(),
-            "\"fedc000000000001\""
-        );
-        assert_eq!(
-            serde_json::from_str::<Stream>("\"fedc000000000001\"").unwrap(),
-            stream
-        );
+        assert_eq!(serde_json::to_string(&stream).unwrap(), "\"fedc000000000001\"");
+        assert_eq!(serde_json::from_str::<Stream>("\"fedc000000000001\"").unwrap(), stream);
         assert!(stream.as_i64() < 0);
         assert_eq!(Stream::from_i64(stream.as_i64()), stream);
     }

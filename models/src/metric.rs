@@ -88,11 +88,7 @@ mod tests {
         assert_eq!(names.len(), ALL.len());
         let units = ["_total", "_bytes", "_seconds", "_events", "_partitions"];
         for metric in ALL {
-            assert!(
-                units.iter().any(|unit| metric.name.ends_with(unit)),
-                "{}",
-                metric.name
-            );
+            assert!(units.iter().any(|unit| metric.name.ends_with(unit)), "{}", metric.name);
             assert!(metric.help.len() > 10, "{}", metric.name);
         }
     }

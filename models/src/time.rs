@@ -70,10 +70,7 @@ mod tests {
         let us = 1_594_598_735_772_776;
         assert_eq!(rfc3339(us), "2020-07-13T00:05:35.772776Z");
         assert_eq!(parse_rfc3339(&rfc3339(us)).unwrap(), us);
-        assert_eq!(
-            parse_rfc3339("2020-07-13T02:05:35.772776+02:00").unwrap(),
-            us
-        );
+        assert_eq!(parse_rfc3339("2020-07-13T02:05:35.772776+02:00").unwrap(), us);
     }
 
     #[test]

@@ -29,14 +29,8 @@ pub const DEFAULT_PREFIX: &str = "weir.";
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Self; 6] = [
-        Self::Readings,
-        Self::Logs,
-        Self::Alerts,
-        Self::Metadata,
-        Self::Agents,
-        Self::Dlq,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Readings, Self::Logs, Self::Alerts, Self::Metadata, Self::Agents, Self::Dlq];
 
     /// The name without prefix.
     #[must_use]
@@ -68,15 +62,9 @@ impl Topic {
     #[must_use]
     pub fn settings(self) -> &'static [(&'static str, &'static str)] {
         if self.compacted() {
-            &[
-                ("cleanup.policy", "compact"),
-                ("compression.type", "producer"),
-            ]
+            &[("cleanup.policy", "compact"), ("compression.type", "producer")]
         } else {
-            &[
-                ("cleanup.policy", "delete"),
-                ("compression.type", "producer"),
-            ]
+            &[("cleanup.policy", "delete"), ("compression.type", "producer")]
         }
     }
 }
@@ -91,9 +79,7 @@ impl TopicNames {
     /// The names under `prefix`, for example `weir.`.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
-        Self {
-            names: Topic::ALL.map(|topic| format!("{prefix}{}", topic.suffix()).into()),
-        }
+        Self { names: Topic::ALL.map(|topic| format!("{prefix}{}", topic.suffix()).into()) }
     }
 
     /// The full name of a topic.
@@ -105,9 +91,7 @@ impl TopicNames {
     /// Which topic has this full name.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<Topic> {
-        Topic::ALL
-            .into_iter()
-            .find(|topic| &**self.name(*topic) == name)
+        Topic::ALL.into_iter().find(|topic| &**self.name(*topic) == name)
     }
 }
 

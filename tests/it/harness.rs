@@ -19,23 +19,17 @@ fn kafka_gives_back_what_was_sent() {
     let kafka = services::kafka();
     let topic = format!("{}.readings", unique("kafka"));
     kafka.create_topic(&topic, 3);
-    let sent: Vec<(String, String)> = (0..100)
-        .map(|n| (format!("site/{}", n % 7), json!({"n": n}).to_string()))
-        .collect();
+    let sent: Vec<(String, String)> =
+        (0..100).map(|n| (format!("site/{}", n % 7), json!({"n": n}).to_string())).collect();
     kafka.send(&topic, &sent);
 
     let messages = kafka.read(&topic);
-    let mut got: Vec<(String, i64)> = messages
-        .iter()
-        .map(|m| (m.key_text(), m.json()["n"].as_i64().unwrap()))
-        .collect();
+    let mut got: Vec<(String, i64)> =
+        messages.iter().map(|m| (m.key_text(), m.json()["n"].as_i64().unwrap())).collect();
     got.sort_by_key(|(_, n)| *n);
     let expected: Vec<(String, i64)> = (0..100).map(|n| (format!("site/{}", n % 7), n)).collect();
     assert_eq!(got, expected);
-    assert!(
-        messages.iter().any(|m| m.partition > 0),
-        "all in one partition"
-    );
+    assert!(messages.iter().any(|m| m.partition > 0), "all in one partition");
     assert!(kafka.read(&unique("nothing")).is_empty());
 }
 
@@ -51,9 +45,7 @@ fn cassandra_gives_back_what_was_inserted() {
         "INSERT INTO {keyspace}.t (site, ts_us, v, tags, raw) \
          VALUES ('a', 17, 2.5, {{'x': 1}}, 0x00ff)"
     ));
-    cassandra.cql(&format!(
-        "INSERT INTO {keyspace}.t (site, ts_us) VALUES ('a', 18)"
-    ));
+    cassandra.cql(&format!("INSERT INTO {keyspace}.t (site, ts_us) VALUES ('a', 18)"));
     let rows = cassandra.cql(&format!("SELECT * FROM {keyspace}.t WHERE site = 'a'"));
     assert_eq!(
         json!(rows),
@@ -67,12 +59,7 @@ fn cassandra_gives_back_what_was_inserted() {
 
 #[tokio::test]
 async fn clients_work_inside_a_runtime() {
-    assert_eq!(
-        services::cassandra()
-            .cql("SELECT key FROM system.local")
-            .len(),
-        1
-    );
+    assert_eq!(services::cassandra().cql("SELECT key FROM system.local").len(), 1);
 }
 
 #[test]
@@ -84,11 +71,7 @@ fn a_private_kafka_keeps_its_data_through_a_kill() {
     private.node(1, "kill");
     private.node(1, "start");
     kafka.send("t", &[("k", "after")]);
-    let payloads: Vec<_> = kafka
-        .read("t")
-        .into_iter()
-        .map(|m| m.payload.unwrap())
-        .collect();
+    let payloads: Vec<_> = kafka.read("t").into_iter().map(|m| m.payload.unwrap()).collect();
     assert_eq!(payloads, [b"before".to_vec(), b"after".to_vec()]);
     let folder = private.env("KAFKA_DIR").to_string();
     assert!(Path::new(&folder).exists());
@@ -111,9 +94,7 @@ fn a_service_ends_when_its_holder_is_gone() {
     let folder = line.strip_prefix("KAFKA_DIR=").unwrap();
     assert!(Path::new(folder).exists());
     holder.kill9();
-    wait_for("the service's folder to be there", false, SOON, || {
-        Path::new(folder).exists()
-    });
+    wait_for("the service's folder to be there", false, SOON, || Path::new(folder).exists());
 }
 
 #[test]
@@ -124,11 +105,7 @@ fn the_reaper_kills_what_is_open_and_removes_the_folder() {
     std::fs::write(folder.path().join("file"), "left").unwrap();
     let reaper = Launch::at("reaper", weir_tests::root().join("tests/services/reaper"));
     let (a, b) = (open.pid(), closed.pid());
-    reaper
-        .arg(folder.path())
-        .stdin(format!("+{a}\n+{b}\n-{b}\n"))
-        .run(SOON)
-        .ok();
+    reaper.arg(folder.path()).stdin(format!("+{a}\n+{b}\n-{b}\n")).run(SOON).ok();
     assert!(!open.wait_exit(SOON).success());
     assert_eq!(closed.try_status(), None);
     assert!(!folder.path().exists());
@@ -141,12 +118,7 @@ fn mosquitto_hands_on_what_is_published() {
     mosquitto.publish("site/a/humidity", b"7", 1);
     mosquitto.publish("site/a/temperature", b"21.5", 1);
     subscriber.wait_line("site/a/temperature 21.5", SOON);
-    assert!(
-        !subscriber
-            .lines()
-            .iter()
-            .any(|line| line.text.contains("humidity "))
-    );
+    assert!(!subscriber.lines().iter().any(|line| line.text.contains("humidity ")));
 
     mosquitto.program.kill9();
     mosquitto.program.restart();
@@ -167,11 +139,7 @@ fn chromium_opens_reads_and_clicks() {
     browser.click("button");
     browser.wait_text("#n", |text| text == "42");
     let console = browser.console();
-    assert!(
-        console
-            .iter()
-            .any(|line| line.starts_with("SEVERE") && line.contains("dry"))
-    );
+    assert!(console.iter().any(|line| line.starts_with("SEVERE") && line.contains("dry")));
 
     let folder = weir_tests::temp_dir("picture");
     let picture = folder.path().join("page.png");
@@ -194,9 +162,7 @@ m = c.poll(30)
 print(m.key().decode(), m.value().decode())
 c.close()
 ";
-    let said = python(script, &[&kafka.bootstrap, &topic])
-        .run(Duration::from_secs(60))
-        .ok();
+    let said = python(script, &[&kafka.bootstrap, &topic]).run(Duration::from_secs(60)).ok();
     assert_eq!(said, "key value\n");
 }
 
@@ -215,33 +181,13 @@ fn check_forwarding(start: impl FnOnce(u16, u16) -> weir_tests::Program) {
     // Over UDP nobody says when the sender listens, so it is told until something comes out.
     wait_until("a forwarded line", SOON, || {
         let port = input.to_string();
-        let args = [
-            "--server",
-            "127.0.0.1",
-            "--port",
-            &port,
-            "--udp",
-            "--rfc3164",
-            "-t",
-            "weir",
-        ];
-        Launch::tool("logger")
-            .args(args)
-            .arg("over the dam")
-            .run(SOON)
-            .ok();
+        let args = ["--server", "127.0.0.1", "--port", &port, "--udp", "--rfc3164", "-t", "weir"];
+        Launch::tool("logger").args(args).arg("over the dam").run(SOON).ok();
         assert_eq!(sender.try_status(), None, "the sender has ended");
-        if received.is_finished() {
-            Ok(())
-        } else {
-            Err("nothing yet")
-        }
+        if received.is_finished() { Ok(()) } else { Err("nothing yet") }
     });
     let line = received.join().unwrap();
-    assert!(
-        line.contains("weir") && line.contains("over the dam"),
-        "{line}"
-    );
+    assert!(line.contains("weir") && line.contains("over the dam"), "{line}");
 }
 
 #[test]
@@ -279,25 +225,15 @@ fn programs_are_stopped_paused_and_started_again() {
     program.restart();
     program.wait_line("started", SOON);
     program.kill9();
-    assert_eq!(
-        program.try_status().and_then(|s| s.code()),
-        None,
-        "it ended by itself"
-    );
+    assert_eq!(program.try_status().and_then(|s| s.code()), None, "it ended by itself");
     assert!(!program.lines().iter().any(|line| line.text == "bye"));
 }
 
 #[test]
 fn a_run_gives_output_and_status() {
     let script = "cat; echo oops >&2; exit 3";
-    let finished = Launch::tool("bash")
-        .args(["-c", script])
-        .stdin("in")
-        .run(SOON);
-    assert_eq!(
-        (finished.stdout.as_str(), finished.stderr.as_str()),
-        ("in\n", "oops\n")
-    );
+    let finished = Launch::tool("bash").args(["-c", script]).stdin("in").run(SOON);
+    assert_eq!((finished.stdout.as_str(), finished.stderr.as_str()), ("in\n", "oops\n"));
     assert_eq!(finished.status.code(), Some(3));
 }
 

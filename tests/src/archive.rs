@@ -29,10 +29,7 @@ pub fn parquet_rows(folder: &Path) -> Vec<ArchiveRow> {
         let reader = reader.unwrap_or_else(|e| fail(e));
         for row in reader.get_row_iter(None).unwrap_or_else(|e| fail(e)) {
             let row = object_of(&row.unwrap_or_else(|e| fail(e)));
-            rows.push(ArchiveRow {
-                object: object.clone(),
-                row,
-            });
+            rows.push(ArchiveRow { object: object.clone(), row });
         }
     }
     rows
@@ -54,9 +51,7 @@ pub fn objects(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn object_of(row: &Row) -> Map<String, Value> {
-    row.get_column_iter()
-        .map(|(name, field)| (name.clone(), value(field)))
-        .collect()
+    row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect()
 }
 
 fn value(field: &Field) -> Value {
@@ -90,12 +85,7 @@ fn value(field: &Field) -> Value {
                 Value::String(s) => s,
                 other => other.to_string(),
             };
-            Value::Object(
-                map.entries()
-                    .iter()
-                    .map(|(k, v)| (text(k), value(v)))
-                    .collect(),
-            )
+            Value::Object(map.entries().iter().map(|(k, v)| (text(k), value(v))).collect())
         }
     }
 }
@@ -114,10 +104,7 @@ mod tests {
             ("seq", Arc::new(Int64Array::from(vec![seq, seq + 1]))),
             ("site", Arc::new(StringArray::from(vec![Some("a"), None]))),
             ("v", Arc::new(Float64Array::from(vec![1.5, -2.0]))),
-            (
-                "raw",
-                Arc::new(BinaryArray::from(vec![&b"text"[..], &b"\xff\x00"[..]])),
-            ),
+            ("raw", Arc::new(BinaryArray::from(vec![&b"text"[..], &b"\xff\x00"[..]]))),
         ];
         let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true)));
         let batch = batch.unwrap();

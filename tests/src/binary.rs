@@ -25,15 +25,9 @@ pub(crate) fn ours(name: &str) -> PathBuf {
     };
     let list = fs::read_to_string(folder.join(format!("{name}.d"))).unwrap_or_default();
     let sources = sources(&list);
-    assert!(
-        !sources.is_empty(),
-        "{name}.d does not say what {name} was built from: {BUILD}"
-    );
+    assert!(!sources.is_empty(), "{name}.d does not say what {name} was built from: {BUILD}");
     if let Some(foreign) = sources.iter().find(|s| !s.starts_with(root())) {
-        panic!(
-            "{name} was built from another checkout ({}): {BUILD}",
-            foreign.display()
-        );
+        panic!("{name} was built from another checkout ({}): {BUILD}", foreign.display());
     }
     // (a source that is gone counts as changed)
     let newer = |source: &&PathBuf| modified(source).map_or(true, |time| time > built);
@@ -53,10 +47,7 @@ fn sources(list: &str) -> Vec<PathBuf> {
     let (_, right) = list.split_once(": ").unwrap_or_default();
     let right = right.trim().replace("\\ ", "\0");
     let names = right.split_whitespace().map(|name| name.replace('\0', " "));
-    names
-        .filter(|name| !name.contains("/build/"))
-        .map(PathBuf::from)
-        .collect()
+    names.filter(|name| !name.contains("/build/")).map(PathBuf::from).collect()
 }
 
 #[cfg(test)]
@@ -66,10 +57,7 @@ mod tests {
     #[test]
     fn sources_of_a_dep_info_file() {
         let list = "/t/debug/weir: /p/a.rs /p/my\\ b.rs /t/debug/build/x-1/out/c.rs\n";
-        assert_eq!(
-            sources(list),
-            [PathBuf::from("/p/a.rs"), PathBuf::from("/p/my b.rs")]
-        );
+        assert_eq!(sources(list), [PathBuf::from("/p/a.rs"), PathBuf::from("/p/my b.rs")]);
         assert!(sources("").is_empty());
     }
 }

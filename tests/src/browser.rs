@@ -57,10 +57,7 @@ impl Browser {
         }}});
         let answer = call(&format!("{base}/session"), &body);
         let id = answer["sessionId"].as_str().unwrap();
-        Self {
-            session: format!("{base}/session/{id}"),
-            _driver: driver,
-        }
+        Self { session: format!("{base}/session/{id}"), _driver: driver }
     }
 
     /// Opens a page and waits until it is loaded.
@@ -79,9 +76,7 @@ impl Browser {
     #[track_caller]
     pub fn text(&self, css: &str) -> Option<String> {
         let script = "return document.querySelector(arguments[0])?.innerText ?? null";
-        self.script(script, &[json!(css)])
-            .as_str()
-            .map(str::to_string)
+        self.script(script, &[json!(css)]).as_str().map(str::to_string)
     }
 
     /// The texts of all elements that the CSS selector finds.
@@ -91,19 +86,15 @@ impl Browser {
             "return Array.from(document.querySelectorAll(arguments[0]), e => e.innerText ?? '')";
         let found = self.script(script, &[json!(css)]);
         let found = found.as_array().into_iter().flatten();
-        found
-            .map(|text| text.as_str().unwrap_or_default().to_string())
-            .collect()
+        found.map(|text| text.as_str().unwrap_or_default().to_string()).collect()
     }
 
     /// Waits until the element is there and its text is as wanted; gives the text back.
     #[track_caller]
     pub fn wait_text(&self, css: &str, wanted: impl Fn(&str) -> bool) -> String {
-        wait_until(&format!("the text of `{css}`"), TIMEOUT, || {
-            match self.text(css) {
-                Some(text) if wanted(&text) => Ok(text),
-                seen => Err(format!("{seen:?}")),
-            }
+        wait_until(&format!("the text of `{css}`"), TIMEOUT, || match self.text(css) {
+            Some(text) if wanted(&text) => Ok(text),
+            seen => Err(format!("{seen:?}")),
         })
     }
 
@@ -112,9 +103,7 @@ impl Browser {
     pub fn click(&self, css: &str) {
         let found = self.post("element", &json!({"using": "css selector", "value": css}));
         // The key is fixed by the WebDriver standard (W3C WebDriver, section 12.1).
-        let id = found["element-6066-11e4-a52e-4f735466cecf"]
-            .as_str()
-            .unwrap();
+        let id = found["element-6066-11e4-a52e-4f735466cecf"].as_str().unwrap();
         self.post(&format!("element/{id}/click"), &json!({}));
     }
 
@@ -125,10 +114,7 @@ impl Browser {
         let entries = self.post("se/log", &json!({"type": "browser"}));
         let entries = entries.as_array().cloned().unwrap_or_default();
         let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_string();
-        entries
-            .iter()
-            .map(|e| format!("{} {}", text(e, "level"), text(e, "message")))
-            .collect()
+        entries.iter().map(|e| format!("{} {}", text(e, "level"), text(e, "message"))).collect()
     }
 
     /// Writes a PNG picture of the window.
@@ -154,20 +140,12 @@ impl Drop for Browser {
 
 #[track_caller]
 fn call(url: &str, body: &Value) -> Value {
-    value(&http::post(
-        url,
-        "application/json",
-        body.to_string().as_bytes(),
-    ))
+    value(&http::post(url, "application/json", body.to_string().as_bytes()))
 }
 
 #[track_caller]
 fn value(answer: &http::Answer) -> Value {
     let value = answer.json()["value"].take();
-    assert_eq!(
-        answer.status, 200,
-        "the browser: {} {}",
-        value["error"], value["message"]
-    );
+    assert_eq!(answer.status, 200, "the browser: {} {}", value["error"], value["message"]);
     value
 }

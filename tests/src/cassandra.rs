@@ -26,10 +26,7 @@ impl Cassandra {
     /// The cluster at these contact points, with commas between.
     pub fn at(contact_points: &str) -> Self {
         let contact_points = contact_points.split(',').map(str::to_string).collect();
-        Self {
-            contact_points,
-            session: Arc::default(),
-        }
+        Self { contact_points, session: Arc::default() }
     }
 
     /// The session, connected at first use. It follows the cluster through restarts.
@@ -73,18 +70,12 @@ impl Cassandra {
             return Ok(Vec::new());
         }
         let rows = result.into_rows_result().map_err(|e| e.to_string())?;
-        let names: Vec<String> = rows
-            .column_specs()
-            .iter()
-            .map(|spec| spec.name().to_string())
-            .collect();
+        let names: Vec<String> =
+            rows.column_specs().iter().map(|spec| spec.name().to_string()).collect();
         let mut found = Vec::new();
         for row in rows.rows::<CqlRow>().map_err(|e| e.to_string())? {
             let row = row.map_err(|e| e.to_string())?;
-            let values = row
-                .columns
-                .iter()
-                .map(|v| v.as_ref().map_or(Value::Null, json));
+            let values = row.columns.iter().map(|v| v.as_ref().map_or(Value::Null, json));
             found.push(names.iter().cloned().zip(values).collect());
         }
         Ok(found)

@@ -29,11 +29,7 @@ impl Answer {
     pub fn json(&self) -> Value {
         match serde_json::from_slice(&self.body) {
             Ok(value) => value,
-            Err(e) => panic!(
-                "no JSON ({e}) in the answer {}: {}",
-                self.status,
-                self.text()
-            ),
+            Err(e) => panic!("no JSON ({e}) in the answer {}: {}", self.status, self.text()),
         }
     }
 }
@@ -56,15 +52,8 @@ fn answer(response: Result<Response<ureq::Body>, ureq::Error>) -> Result<Answer,
     let content_type = response.headers().get("content-type");
     Ok(Answer {
         status: response.status().as_u16(),
-        content_type: content_type
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or_default()
-            .to_string(),
-        body: response
-            .body_mut()
-            .with_config()
-            .limit(1 << 30)
-            .read_to_vec()?,
+        content_type: content_type.and_then(|v| v.to_str().ok()).unwrap_or_default().to_string(),
+        body: response.body_mut().with_config().limit(1 << 30).read_to_vec()?,
     })
 }
 
@@ -90,11 +79,7 @@ pub fn get_json(url: &str) -> Value {
 /// POST.
 #[track_caller]
 pub fn post(url: &str, content_type: &str, body: &[u8]) -> Answer {
-    check(
-        "POST",
-        url,
-        answer(agent().post(url).content_type(content_type).send(body)),
-    )
+    check("POST", url, answer(agent().post(url).content_type(content_type).send(body)))
 }
 
 /// PUT of a JSON body.

@@ -60,9 +60,7 @@ impl Message {
 impl Kafka {
     /// The cluster at `bootstrap`.
     pub fn at(bootstrap: &str) -> Self {
-        Self {
-            bootstrap: bootstrap.to_string(),
-        }
+        Self { bootstrap: bootstrap.to_string() }
     }
 
     fn config(&self) -> ClientConfig {
@@ -88,29 +86,19 @@ impl Kafka {
     #[track_caller]
     pub fn send<K: AsRef<[u8]>, P: AsRef<[u8]>>(&self, topic: &str, messages: &[(K, P)]) {
         let mut config = self.config();
-        config
-            .set("partitioner", "murmur2_random")
-            .set("acks", "all");
+        config.set("partitioner", "murmur2_random").set("acks", "all");
         config.set("enable.idempotence", "true");
         config.set("message.timeout.ms", TIMEOUT.as_millis().to_string());
         let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
         let before = self.count(topic);
         for (key, payload) in messages {
-            let record = BaseRecord::to(topic)
-                .key(key.as_ref())
-                .payload(payload.as_ref());
-            producer
-                .send(record)
-                .unwrap_or_else(|(e, _)| panic!("sending to {topic}: {e}"));
+            let record = BaseRecord::to(topic).key(key.as_ref()).payload(payload.as_ref());
+            producer.send(record).unwrap_or_else(|(e, _)| panic!("sending to {topic}: {e}"));
         }
         producer.flush(TIMEOUT).unwrap();
         // A flush also ends when messages were given up.
         let arrived = self.count(topic) - before;
-        assert!(
-            arrived >= messages.len() as i64,
-            "{arrived} of {} arrived",
-            messages.len()
-        );
+        assert!(arrived >= messages.len() as i64, "{arrived} of {} arrived", messages.len());
     }
 
     /// The topics whose name begins with `prefix`, with their partitions.
@@ -118,17 +106,9 @@ impl Kafka {
     pub fn topics(&self, prefix: &str) -> Vec<(String, Vec<i32>)> {
         let consumer: BaseConsumer = self.config().create().unwrap();
         let metadata = consumer.fetch_metadata(None, TIMEOUT).unwrap();
-        let topics = metadata
-            .topics()
-            .iter()
-            .filter(|t| t.name().starts_with(prefix));
+        let topics = metadata.topics().iter().filter(|t| t.name().starts_with(prefix));
         let mut topics: Vec<_> = topics
-            .map(|t| {
-                (
-                    t.name().to_string(),
-                    t.partitions().iter().map(|p| p.id()).collect(),
-                )
-            })
+            .map(|t| (t.name().to_string(), t.partitions().iter().map(|p| p.id()).collect()))
             .collect();
         topics.sort();
         topics
@@ -154,10 +134,8 @@ impl Kafka {
     #[track_caller]
     pub fn read(&self, prefix: &str) -> Vec<Message> {
         let topics = self.topics(prefix);
-        let mut messages: Vec<Message> = topics
-            .iter()
-            .flat_map(|(topic, partitions)| self.drain(topic, partitions))
-            .collect();
+        let mut messages: Vec<Message> =
+            topics.iter().flat_map(|(topic, partitions)| self.drain(topic, partitions)).collect();
         messages.sort_by(|a, b| {
             (&a.topic, a.partition, a.offset).cmp(&(&b.topic, b.partition, b.offset))
         });
@@ -168,17 +146,12 @@ impl Kafka {
     #[track_caller]
     fn drain(&self, topic: &str, partitions: &[i32]) -> Vec<Message> {
         let mut config = self.config();
-        config
-            .set("group.id", "unused")
-            .set("enable.auto.commit", "false");
-        config
-            .set("enable.partition.eof", "true")
-            .set("isolation.level", "read_committed");
+        config.set("group.id", "unused").set("enable.auto.commit", "false");
+        config.set("enable.partition.eof", "true").set("isolation.level", "read_committed");
         let consumer: BaseConsumer = config.create().unwrap();
         let mut list = TopicPartitionList::new();
         for partition in partitions {
-            list.add_partition_offset(topic, *partition, Offset::Beginning)
-                .unwrap();
+            list.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
         }
         consumer.assign(&list).unwrap();
         let mut open: Vec<i32> = partitions.to_vec();
@@ -195,10 +168,7 @@ impl Kafka {
                 }
                 // librdkafka goes on by itself after an error; whether it does shows in time.
                 Some(Err(_)) | None => {
-                    assert!(
-                        last.elapsed() < TIMEOUT,
-                        "{topic}: no end of partitions {open:?}"
-                    );
+                    assert!(last.elapsed() < TIMEOUT, "{topic}: no end of partitions {open:?}");
                 }
             }
         }

@@ -6,16 +6,8 @@
 //!
 //! Everything blocks and panics on failure with a message for the reader of the test's output. In
 //! an asynchronous test, call it all the same: it needs no runtime of the caller's.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails so"
-)]
-#![allow(
-    clippy::print_stderr,
-    reason = "what a failed test's programs said is for its reader"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails so")]
+#![allow(clippy::print_stderr, reason = "what a failed test's programs said is for its reader")]
 
 pub mod archive;
 pub mod browser;
@@ -48,8 +40,5 @@ pub fn long() -> bool {
 
 /// A temporary folder that is removed when dropped, and at the latest with the test process.
 pub fn temp_dir(name: &str) -> tempfile::TempDir {
-    tempfile::Builder::new()
-        .prefix(&format!("{name}-"))
-        .tempdir_in(reaper::folder())
-        .unwrap()
+    tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(reaper::folder()).unwrap()
 }

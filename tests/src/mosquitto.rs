@@ -27,10 +27,7 @@ impl Mosquitto {
              persistence true\npersistence_location {}/\n",
             launch.dir().display()
         );
-        let program = launch
-            .file("mosquitto.conf", config)
-            .args(["-c", "mosquitto.conf"])
-            .start();
+        let program = launch.file("mosquitto.conf", config).args(["-c", "mosquitto.conf"]).start();
         let mut mosquitto = Self { port, program };
         mosquitto.wait_ready();
         mosquitto
@@ -40,33 +37,23 @@ impl Mosquitto {
     #[track_caller]
     pub fn wait_ready(&mut self) {
         let port = self.port;
-        self.program
-            .wait("mosquitto to listen", Duration::from_secs(20), |_| {
-                TcpStream::connect(("127.0.0.1", port))
-                    .map(drop)
-                    .map_err(|e| e.to_string())
-            });
+        self.program.wait("mosquitto to listen", Duration::from_secs(20), |_| {
+            TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|e| e.to_string())
+        });
     }
 
     /// Publishes one message and waits for the broker's answer to it.
     #[track_caller]
     pub fn publish(&self, topic: &str, payload: &[u8], qos: u8) {
         let launch = self.client("mosquitto_pub", topic, qos);
-        launch
-            .arg("-s")
-            .stdin(payload)
-            .run(Duration::from_secs(20))
-            .ok();
+        launch.arg("-s").stdin(payload).run(Duration::from_secs(20)).ok();
     }
 
     /// Subscribes; the program's lines are `TOPIC PAYLOAD`. Comes back once the broker has
     /// confirmed the subscription, so nothing that is published from then on is missed.
     #[track_caller]
     pub fn subscribe(&self, topic: &str) -> Program {
-        let mut program = self
-            .client("mosquitto_sub", topic, 1)
-            .args(["-v", "-d"])
-            .start();
+        let mut program = self.client("mosquitto_sub", topic, 1).args(["-v", "-d"]).start();
         program.wait_line("Subscribed (mid", Duration::from_secs(20));
         program
     }
@@ -74,9 +61,7 @@ impl Mosquitto {
     fn client(&self, name: &str, topic: &str, qos: u8) -> Launch {
         let (port, qos) = (self.port.to_string(), qos.to_string());
         // By the line: into a pipe it would write by the block, and a line could wait for ever.
-        let launch = Launch::at(name, tool(&["stdbuf"]))
-            .arg("-oL")
-            .arg(tool(&[name]));
+        let launch = Launch::at(name, tool(&["stdbuf"])).arg("-oL").arg(tool(&[name]));
         launch.args(["-h", "127.0.0.1", "-p", &port, "-q", &qos, "-t", topic])
     }
 }

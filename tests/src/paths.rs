@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The project's root folder.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
 /// The folder of real inputs and their expected outputs.
@@ -35,9 +32,7 @@ pub fn tool(names: &[&str]) -> PathBuf {
         .chain(env::split_paths(&path))
         .chain(["/usr/sbin".into(), "/sbin".into()])
         .collect();
-    let mut places = names
-        .iter()
-        .flat_map(|name| folders.iter().map(move |dir| dir.join(name)));
+    let mut places = names.iter().flat_map(|name| folders.iter().map(move |dir| dir.join(name)));
     match places.find(|file| file.is_file()) {
         Some(file) => file,
         None => panic!("`{}` is not here: run `cargo dev tools`", names[0]),

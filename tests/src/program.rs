@@ -99,13 +99,7 @@ impl Launch {
     pub fn start(self) -> Program {
         let output = Output::default();
         let (child, readers) = self.spawn(&output);
-        Program {
-            launch: self,
-            child,
-            readers,
-            output,
-            status: None,
-        }
+        Program { launch: self, child, readers, output, status: None }
     }
 
     /// Runs it to its end, which has to come within `timeout`.
@@ -116,31 +110,18 @@ impl Launch {
         let lines = program.lines();
         let of = |source: Source| {
             let some = lines.iter().filter(|line| line.source == source);
-            some.map(|line| format!("{}\n", line.text))
-                .collect::<String>()
+            some.map(|line| format!("{}\n", line.text)).collect::<String>()
         };
-        Finished {
-            status,
-            stdout: of(Source::Stdout),
-            stderr: of(Source::Stderr),
-        }
+        Finished { status, stdout: of(Source::Stdout), stderr: of(Source::Stderr) }
     }
 
     #[track_caller]
     fn spawn(&self, output: &Output) -> (Child, Vec<JoinHandle<()>>) {
         // (not made a group leader by us, so setsid need not fork and the pid stays)
         let mut command = Command::new("setsid");
-        command
-            .arg(&self.program)
-            .args(&self.args)
-            .current_dir(self.dir.path());
-        command
-            .env("RUST_BACKTRACE", "1")
-            .envs(self.env.iter().map(|(k, v)| (k, v)));
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.arg(&self.program).args(&self.args).current_dir(self.dir.path());
+        command.env("RUST_BACKTRACE", "1").envs(self.env.iter().map(|(k, v)| (k, v)));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let spawned = command.spawn();
         let mut child = spawned.unwrap_or_else(|e| panic!("{} did not start: {e}", self.name));
         reaper::watch(child.id());
@@ -172,11 +153,7 @@ impl Finished {
     /// Its standard output, if it ended well.
     #[track_caller]
     pub fn ok(self) -> String {
-        let Self {
-            status,
-            stdout,
-            stderr,
-        } = self;
+        let Self { status, stdout, stderr } = self;
         assert!(status.success(), "ended with {status}\n{stdout}\n{stderr}");
         stdout
     }
@@ -215,11 +192,7 @@ impl Output {
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
                 let text = String::from_utf8_lossy(&line).into_owned();
-                output.lines().push(Line {
-                    at: Instant::now(),
-                    source,
-                    text,
-                });
+                output.lines().push(Line { at: Instant::now(), source, text });
             }
         })
     }
@@ -274,9 +247,7 @@ impl Program {
             let line = lines.iter().find(|line| line.text.contains(part));
             match line {
                 Some(line) => Ok(line.text.clone()),
-                None => Err(lines
-                    .last()
-                    .map_or("no output".to_string(), |l| l.text.clone())),
+                None => Err(lines.last().map_or("no output".to_string(), |l| l.text.clone())),
             }
         })
     }
@@ -284,15 +255,11 @@ impl Program {
     /// Waits until a GET of `url` answers 200; fails at once if the program ends.
     #[track_caller]
     pub fn wait_http(&mut self, url: &str, timeout: Duration) {
-        self.wait(
-            &format!("200 from {url}"),
-            timeout,
-            |_| match http::try_get(url) {
-                Ok(answer) if answer.status == 200 => Ok(()),
-                Ok(answer) => Err(format!("{} {}", answer.status, answer.text())),
-                Err(e) => Err(e.to_string()),
-            },
-        );
+        self.wait(&format!("200 from {url}"), timeout, |_| match http::try_get(url) {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            Ok(answer) => Err(format!("{} {}", answer.status, answer.text())),
+            Err(e) => Err(e.to_string()),
+        });
     }
 
     /// Waits for something that this program is to bring about; fails at once if it ends.
@@ -308,10 +275,7 @@ impl Program {
             let status = self.try_status();
             let answer = ask(self);
             if let (Err(seen), Some(status)) = (&answer, status) {
-                panic!(
-                    "{what}: {} ended with {status}; last seen: {seen}",
-                    self.launch.name
-                );
+                panic!("{what}: {} ended with {status}; last seen: {seen}", self.launch.name);
             }
             answer
         })
@@ -362,11 +326,7 @@ impl Program {
     /// Sends it a signal, e.g. `Signal::HUP`.
     #[track_caller]
     pub fn signal(&mut self, signal: Signal) {
-        assert!(
-            self.try_status().is_none(),
-            "{} has ended already",
-            self.launch.name
-        );
+        assert!(self.try_status().is_none(), "{} has ended already", self.launch.name);
         kill_process(self.id(), signal).unwrap();
     }
 
@@ -374,11 +334,7 @@ impl Program {
     /// begins anew.
     #[track_caller]
     pub fn restart(&mut self) {
-        assert!(
-            self.try_status().is_some(),
-            "{} still runs",
-            self.launch.name
-        );
+        assert!(self.try_status().is_some(), "{} still runs", self.launch.name);
         self.show_output();
         self.output = Output::default();
         (self.child, self.readers) = self.launch.spawn(&self.output);
@@ -407,10 +363,7 @@ impl Program {
 
     fn memory(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(key))
-            .unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
@@ -445,11 +398,7 @@ impl Program {
     fn show_output(&self) {
         const SHOWN: usize = 100;
         let lines = self.output.lines();
-        eprintln!(
-            "--- {} (the end of {} lines):",
-            self.launch.name,
-            lines.len()
-        );
+        eprintln!("--- {} (the end of {} lines):", self.launch.name, lines.len());
         for line in lines.iter().skip(lines.len().saturating_sub(SHOWN)) {
             eprintln!("    {}", line.text);
         }

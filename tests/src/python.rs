@@ -10,11 +10,7 @@ use crate::paths::cache;
 #[track_caller]
 pub fn python(script: &str, args: &[&str]) -> Launch {
     let python = cache().join("python/bin/python3");
-    assert!(
-        python.is_file(),
-        "there is no {}: run `cargo dev tools`",
-        python.display()
-    );
+    assert!(python.is_file(), "there is no {}: run `cargo dev tools`", python.display());
     Launch::at("python", python)
         .env("PYTHONUNBUFFERED", "1")
         .file("script.py", script)
@@ -52,10 +48,7 @@ mod tests {
     fn blocks_of_one_language() {
         let text = "# A page\n```python\nprint(1)\nprint(2)\n```\ntext\n```sh\nls\n```\n\n\
                     ```python\nprint(3)\n```\n";
-        assert_eq!(
-            blocks(text, "python"),
-            ["print(1)\nprint(2)\n", "print(3)\n"]
-        );
+        assert_eq!(blocks(text, "python"), ["print(1)\nprint(2)\n", "print(3)\n"]);
         assert!(blocks(text, "rust").is_empty());
     }
 }

@@ -19,11 +19,7 @@ struct Reaper {
 fn reaper() -> &'static Reaper {
     static REAPER: OnceLock<Reaper> = OnceLock::new();
     REAPER.get_or_init(|| {
-        let folder = tempfile::Builder::new()
-            .prefix("weir-tests-")
-            .tempdir()
-            .unwrap()
-            .keep();
+        let folder = tempfile::Builder::new().prefix("weir-tests-").tempdir().unwrap().keep();
         let process = Command::new("setsid")
             .arg(root().join("tests/services/reaper"))
             .arg(&folder)
@@ -31,10 +27,7 @@ fn reaper() -> &'static Reaper {
             .stdout(Stdio::null())
             .spawn()
             .expect("the reaper needs `setsid`: run `cargo dev tools`");
-        Reaper {
-            folder,
-            process: Mutex::new(process),
-        }
+        Reaper { folder, process: Mutex::new(process) }
     })
 }
 
@@ -54,11 +47,7 @@ pub(crate) fn forget(pid: u32) {
 }
 
 fn tell(line: &str) {
-    let mut process = reaper()
-        .process
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut process = reaper().process.lock().unwrap_or_else(PoisonError::into_inner);
     let pipe = process.stdin.as_mut().unwrap();
-    pipe.write_all(line.as_bytes())
-        .expect("the reaper has ended");
+    pipe.write_all(line.as_bytes()).expect("the reaper has ended");
 }

@@ -50,10 +50,7 @@ pub fn cassandra() -> &'static Cassandra {
 /// characters, so that it is good for a keyspace, a consumer group and the prefix of topics.
 pub fn unique(name: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let clean = name
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
-        .take(16);
+    let clean = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(16);
     let clean: String = clean.collect::<String>().to_ascii_lowercase();
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let (seconds, n) = (since.as_secs() as u32, NEXT.fetch_add(1, Ordering::Relaxed));
@@ -97,10 +94,7 @@ impl Private {
         let hold = child.stdin.take();
         let mut env = HashMap::new();
         let mut ready = false;
-        for line in BufReader::new(child.stdout.take().unwrap())
-            .lines()
-            .map_while(Result::ok)
-        {
+        for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
             if line == "READY" {
                 ready = true;
                 break;
@@ -109,25 +103,14 @@ impl Private {
                 env.insert(key.to_string(), value.to_string());
             }
         }
-        assert!(
-            ready,
-            "{service} did not start: its reason stands above in the output"
-        );
-        Self {
-            service,
-            name,
-            env,
-            child,
-            hold,
-        }
+        assert!(ready, "{service} did not start: its reason stands above in the output");
+        Self { service, name, env, child, hold }
     }
 
     /// A value that the script's `env` prints, e.g. `KAFKA_CA`.
     #[track_caller]
     pub fn env(&self, key: &str) -> &str {
-        self.env
-            .get(key)
-            .unwrap_or_else(|| panic!("{} has no {key}", self.service))
+        self.env.get(key).unwrap_or_else(|| panic!("{} has no {key}", self.service))
     }
 
     /// The clients for it (without security).
@@ -156,11 +139,7 @@ impl Private {
         command.args([action, "--name", &self.name]).args(args);
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "{} {action} {args:?}: {said}",
-            self.service
-        );
+        assert!(output.status.success(), "{} {action} {args:?}: {said}", self.service);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }

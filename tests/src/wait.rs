@@ -38,11 +38,7 @@ pub fn wait_for<T: PartialEq + Debug>(
 ) {
     wait_until(what, timeout, || {
         let seen = ask();
-        if seen == expected {
-            Ok(())
-        } else {
-            Err(format!("{seen:?}, expected {expected:?}"))
-        }
+        if seen == expected { Ok(()) } else { Err(format!("{seen:?}, expected {expected:?}")) }
     });
 }
 

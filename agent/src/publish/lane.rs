@@ -46,7 +46,11 @@ impl Clone for Lanes {
 }
 
 /// Publishes a lane until `stop`. What is under way then is sent again after the next start.
-pub async fn publish_lane(mut reader: LaneReader, mut lanes: Lanes, mut stop: watch::Receiver<bool>) {
+pub async fn publish_lane(
+    mut reader: LaneReader,
+    mut lanes: Lanes,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut wait = WAIT_MIN;
     loop {
         let published_before = lanes.published.load(Ordering::Relaxed);

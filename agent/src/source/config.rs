@@ -60,10 +60,7 @@ pub struct Invalid {
 
 impl Invalid {
     fn new(message: String, hint: &str) -> Self {
-        Self {
-            message,
-            hint: hint.into(),
-        }
+        Self { message, hint: hint.into() }
     }
 }
 

@@ -68,13 +68,11 @@ impl StartError {
     ) -> Result<Secret, Self> {
         let from_file = |path: &str| std::fs::read_to_string(path);
         let from_environment = |name: &str| std::env::var(name).ok();
-        secret
-            .resolve(from_file, from_environment)
-            .map_err(|reason| Self::Secret {
-                name: name.into(),
-                key,
-                reason,
-            })
+        secret.resolve(from_file, from_environment).map_err(|reason| Self::Secret {
+            name: name.into(),
+            key,
+            reason,
+        })
     }
 }
 
@@ -135,8 +133,7 @@ impl Starting {
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         let name = self.settings[self.tasks.len()].name.clone();
-        self.addresses
-            .extend(address.map(|address| (name, address)));
+        self.addresses.extend(address.map(|address| (name, address)));
         self.tasks.push(Box::pin(task));
     }
 }
@@ -162,61 +159,40 @@ pub fn start(
     };
     for config in &config.syslog {
         let bound = syslog::bind(config)?;
-        let (source, inputs, stop) = (
-            starting.source(),
-            starting.inputs.clone(),
-            starting.stop.clone(),
-        );
+        let (source, inputs, stop) =
+            (starting.source(), starting.inputs.clone(), starting.stop.clone());
         let address = bound.address();
-        starting.add(
-            address,
-            syslog::run(config.clone(), bound, source, inputs, stop),
-        );
+        starting.add(address, syslog::run(config.clone(), bound, source, inputs, stop));
     }
     for config in &config.file {
         let files = file::open(config, data_dir)?;
-        let (source, inputs, stop) = (
-            starting.source(),
-            starting.inputs.clone(),
-            starting.stop.clone(),
-        );
+        let (source, inputs, stop) =
+            (starting.source(), starting.inputs.clone(), starting.stop.clone());
         starting.add(None, file::run(files, source, inputs, stop));
     }
     if config.stdin.is_some() {
-        let (source, inputs, stop) = (
-            starting.source(),
-            starting.inputs.clone(),
-            starting.stop.clone(),
-        );
+        let (source, inputs, stop) =
+            (starting.source(), starting.inputs.clone(), starting.stop.clone());
         starting.add(None, stdin::run(std::io::stdin(), source, inputs, stop));
     }
     for config in &config.http {
         let bound = http::bind(config)?;
-        let (source, inputs, stop) = (
-            starting.source(),
-            starting.inputs.clone(),
-            starting.stop.clone(),
-        );
+        let (source, inputs, stop) =
+            (starting.source(), starting.inputs.clone(), starting.stop.clone());
         let address = bound.address();
         starting.add(address, http::run(bound, source, inputs, stop));
     }
     for config in &config.mqtt {
         let client = mqtt::prepare(config, data_dir)?;
-        let (source, inputs, stop) = (
-            starting.source(),
-            starting.inputs.clone(),
-            starting.stop.clone(),
-        );
+        let (source, inputs, stop) =
+            (starting.source(), starting.inputs.clone(), starting.stop.clone());
         starting.add(None, mqtt::run(client, source, inputs, stop));
     }
     let mut tasks = JoinSet::new();
     for task in starting.tasks {
         tasks.spawn(task);
     }
-    Ok(Running {
-        addresses: starting.addresses,
-        tasks,
-    })
+    Ok(Running { addresses: starting.addresses, tasks })
 }
 
 #[cfg(test)]

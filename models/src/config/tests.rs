@@ -15,11 +15,7 @@ struct Example {
 
 #[track_caller]
 fn check(text: &str, expected: Expect) {
-    expected.assert_eq(
-        &parse::<Example>("agent.toml", text)
-            .unwrap_err()
-            .to_string(),
-    );
+    expected.assert_eq(&parse::<Example>("agent.toml", text).unwrap_err().to_string());
 }
 
 #[test]
@@ -56,27 +52,15 @@ fn a_wrong_kind_names_line_and_kind() {
 
 #[test]
 fn a_missing_key_is_named() {
-    check(
-        "max_bytes = 1\n",
-        expect!["agent.toml:1:1: missing field `listen`"],
-    );
+    check("max_bytes = 1\n", expect!["agent.toml:1:1: missing field `listen`"]);
 }
 
 #[test]
 fn a_secret_comes_from_a_file_or_the_environment_and_hides() {
-    let file = SecretRef {
-        file: Some("f".into()),
-        env: None,
-    };
+    let file = SecretRef { file: Some("f".into()), env: None };
     let secret = file.resolve(|_| Ok("s3cret\n".into()), |_| None).unwrap();
-    assert_eq!(
-        (secret.expose(), format!("{secret:?}").as_str()),
-        ("s3cret", "<secret>")
-    );
-    let env = SecretRef {
-        file: None,
-        env: Some("PW".into()),
-    };
+    assert_eq!((secret.expose(), format!("{secret:?}").as_str()), ("s3cret", "<secret>"));
+    let env = SecretRef { file: None, env: Some("PW".into()) };
     let missing = env.resolve(|_| Ok(String::new()), |_| None).unwrap_err();
     assert_eq!(missing, "environment variable `PW` is not set");
 }

@@ -71,11 +71,7 @@ impl Quiet {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -94,9 +90,6 @@ mod tests {
         let mut quiet = Quiet::new();
         let scores = [1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
         let alarms: Vec<bool> = scores.iter().map(|s| quiet.alarm(*s, 0.8, 3)).collect();
-        assert_eq!(
-            alarms,
-            [true, false, false, false, false, false, false, false, true]
-        );
+        assert_eq!(alarms, [true, false, false, false, false, false, false, false, true]);
     }
 }

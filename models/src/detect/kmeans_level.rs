@@ -82,11 +82,7 @@ impl KmeansLevel {
 
     fn standardise(&self, value: f64) -> f64 {
         let deviation = self.variance.sqrt();
-        if deviation > 0.0 {
-            ((value - self.mean) / deviation).clamp(-Y_MAX, Y_MAX)
-        } else {
-            0.0
-        }
+        if deviation > 0.0 { ((value - self.mean) / deviation).clamp(-Y_MAX, Y_MAX) } else { 0.0 }
     }
 
     /// Exponentially weighted mean and variance (West 1979), plain averages at first.
@@ -122,20 +118,11 @@ impl KmeansLevel {
         for (c, p) in self.centres[nearest].iter_mut().zip(shape) {
             *c += (p - *c) * share;
         }
-        if least.is_finite() {
-            f64::from(least.sqrt())
-        } else {
-            0.0
-        }
+        if least.is_finite() { f64::from(least.sqrt()) } else { 0.0 }
     }
 
     pub(super) fn save(&self, out: &mut Writer<'_>) {
-        for v in [
-            self.mean,
-            self.variance,
-            self.extreme,
-            self.extreme_distance,
-        ] {
+        for v in [self.mean, self.variance, self.extreme, self.extreme_distance] {
             out.f64(v);
         }
         out.u16s(&[self.seen]);

@@ -24,10 +24,7 @@ pub struct LifeConfig {
 impl Default for LifeConfig {
     /// Ten readings outlast a held peak (it halves in seven); five minutes are time to look.
     fn default() -> Self {
-        Self {
-            calm_readings: 10,
-            calm_s: 300,
-        }
+        Self { calm_readings: 10, calm_s: 300 }
     }
 }
 
@@ -99,11 +96,7 @@ impl Signal {
     /// A rule that is broken, or not.
     #[must_use]
     pub fn rule(broken: bool) -> Self {
-        Self {
-            score: f32::from(u8::from(broken)),
-            alarm: broken,
-            calm: !broken,
-        }
+        Self { score: f32::from(u8::from(broken)), alarm: broken, calm: !broken }
     }
 }
 
@@ -155,11 +148,7 @@ impl<Id: Clone> Life<Id> {
                 calm_readings: 0,
                 calm_since_us: ts_us,
             });
-            return Some(Transition::Fired {
-                id,
-                ts_us,
-                score: signal.score,
-            });
+            return Some(Transition::Fired { id, ts_us, score: signal.score });
         };
         firing.peak = firing.peak.max(signal.score);
         firing.alarms = firing.alarms.saturating_add(u32::from(signal.alarm));
@@ -178,36 +167,17 @@ impl<Id: Clone> Life<Id> {
         {
             return None;
         }
-        let Firing {
-            id,
-            fired_us,
-            peak,
-            alarms,
-            ..
-        } = self.firing.take()?;
-        Some(Transition::Resolved {
-            id,
-            fired_us,
-            ts_us,
-            peak,
-            alarms,
-        })
+        let Firing { id, fired_us, peak, alarms, .. } = self.firing.take()?;
+        Some(Transition::Resolved { id, fired_us, ts_us, peak, alarms })
     }
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
-    const CONFIG: LifeConfig = LifeConfig {
-        calm_readings: 3,
-        calm_s: 10,
-    };
+    const CONFIG: LifeConfig = LifeConfig { calm_readings: 3, calm_s: 10 };
 
     fn verdict(score: f32, alarm: bool) -> Verdict {
         Verdict {
@@ -237,17 +207,13 @@ mod tests {
                 Some(Transition::Fired { id, ts_us, .. }) => {
                     got.push(format!("+{id}@{}", ts_us / 1_000_000))
                 }
-                Some(Transition::Resolved {
-                    id,
-                    ts_us,
-                    peak,
-                    alarms,
-                    fired_us,
-                }) => got.push(format!(
-                    "-{id}@{} since {} peak {peak} alarms {alarms}",
-                    ts_us / 1_000_000,
-                    fired_us / 1_000_000
-                )),
+                Some(Transition::Resolved { id, ts_us, peak, alarms, fired_us }) => {
+                    got.push(format!(
+                        "-{id}@{} since {} peak {peak} alarms {alarms}",
+                        ts_us / 1_000_000,
+                        fired_us / 1_000_000
+                    ))
+                }
                 None => {}
             }
         }
@@ -271,27 +237,17 @@ mod tests {
 
     #[test]
     fn time_without_readings_and_readings_without_time_are_not_enough() {
+        check(&[(1, 2.0, true), (100, 0.0, false), (200, 0.0, false)], &["+1@1"]);
         check(
-            &[(1, 2.0, true), (100, 0.0, false), (200, 0.0, false)],
-            &["+1@1"],
-        );
-        check(
-            &[
-                (1, 2.0, true),
-                (2, 0.0, false),
-                (2, 0.0, false),
-                (2, 0.0, false),
-                (11, 0.0, false),
-            ],
+            &[(1, 2.0, true), (2, 0.0, false), (2, 0.0, false), (2, 0.0, false), (11, 0.0, false)],
             &["+1@1"],
         );
     }
 
     #[test]
     fn does_not_flap() {
-        let swinging: Vec<_> = (0..100)
-            .map(|s| (s, [1.2, 0.4, 0.3, 0.7][s as usize % 4], s % 4 == 0))
-            .collect();
+        let swinging: Vec<_> =
+            (0..100).map(|s| (s, [1.2, 0.4, 0.3, 0.7][s as usize % 4], s % 4 == 0)).collect();
         check(&swinging, &["+1@0"]);
     }
 
@@ -306,12 +262,7 @@ mod tests {
             .collect();
         check(
             &steps,
-            &[
-                "+1@1",
-                "-1@13 since 1 peak 3 alarms 2",
-                "+2@20",
-                "-2@31 since 20 peak 1.5 alarms 1",
-            ],
+            &["+1@1", "-1@13 since 1 peak 3 alarms 2", "+2@20", "-2@31 since 20 peak 1.5 alarms 1"],
         );
     }
 
@@ -342,10 +293,8 @@ mod tests {
     #[test]
     fn a_refused_value_says_nothing() {
         let mut life: Life<u8> = Life::default();
-        let refused = Verdict {
-            refused: Some(crate::detect::Refusal::NotFinite),
-            ..verdict(2.0, true)
-        };
+        let refused =
+            Verdict { refused: Some(crate::detect::Refusal::NotFinite), ..verdict(2.0, true) };
         assert_eq!(life.update(&CONFIG, 0, &refused, || 1), None);
     }
 }

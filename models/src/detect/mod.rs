@@ -29,11 +29,7 @@ mod snapshot;
 mod suite;
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;
 
 pub use snapshot::RestoreError;

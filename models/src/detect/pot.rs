@@ -34,11 +34,7 @@ pub(crate) struct Pot {
 
 impl Pot {
     pub(crate) fn new() -> Self {
-        Self {
-            threshold: 0.0,
-            excess: 0.0,
-            seen: 0,
-        }
+        Self { threshold: 0.0, excess: 0.0, seen: 0 }
     }
 
     /// Takes a raw score (finite, not negative); gives the calibrated one, from 0 to 100.
@@ -90,11 +86,7 @@ impl Pot {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

@@ -58,29 +58,17 @@ impl Rule {
         }
         let positive = |v: f64| v.is_finite() && v > 0.0;
         match self {
-            Self::Range {
-                min: None,
-                max: None,
-                ..
-            } => Err(RuleError::NoBound { name: name() }),
+            Self::Range { min: None, max: None, .. } => Err(RuleError::NoBound { name: name() }),
             Self::Range { min, max, .. } => {
                 let low = min.unwrap_or(f64::NEG_INFINITY);
                 let high = max.unwrap_or(f64::INFINITY);
-                if low <= high {
-                    Ok(())
-                } else {
-                    Err(RuleError::EmptyRange { name: name() })
-                }
+                if low <= high { Ok(()) } else { Err(RuleError::EmptyRange { name: name() }) }
             }
             Self::Rate { max_per_s, .. } if positive(*max_per_s) => Ok(()),
-            Self::Rate { .. } => Err(RuleError::NotPositive {
-                name: name(),
-                field: "max_per_s",
-            }),
-            Self::Flat { flat_s, .. } if !positive(*flat_s) => Err(RuleError::NotPositive {
-                name: name(),
-                field: "flat_s",
-            }),
+            Self::Rate { .. } => Err(RuleError::NotPositive { name: name(), field: "max_per_s" }),
+            Self::Flat { flat_s, .. } if !positive(*flat_s) => {
+                Err(RuleError::NotPositive { name: name(), field: "flat_s" })
+            }
             Self::Flat { tolerance, .. } if !(tolerance.is_finite() && *tolerance >= 0.0) => {
                 Err(RuleError::Tolerance { name: name() })
             }
@@ -184,13 +172,8 @@ impl Rules {
         }
         for (i, rule) in rules.iter().enumerate() {
             rule.check()?;
-            if rules[..i]
-                .iter()
-                .any(|earlier| earlier.name() == rule.name())
-            {
-                return Err(RuleError::Twice {
-                    name: rule.name().to_owned(),
-                });
+            if rules[..i].iter().any(|earlier| earlier.name() == rule.name()) {
+                return Err(RuleError::Twice { name: rule.name().to_owned() });
             }
         }
         let memory = vec![Memory::default(); rules.len()].into();
@@ -221,11 +204,7 @@ impl Rules {
 
 impl Memory {
     fn breaks(&mut self, rule: &Rule, ts_us: i64, value: f64) -> bool {
-        let now = Self {
-            seen: true,
-            ts_us,
-            value,
-        };
+        let now = Self { seen: true, ts_us, value };
         let elapsed_s = ts_us.saturating_sub(self.ts_us) as f64 / 1e6;
         match rule {
             Rule::Range { min, max, .. } => {
@@ -242,9 +221,7 @@ impl Memory {
                 }
                 fast
             }
-            Rule::Flat {
-                flat_s, tolerance, ..
-            } => {
+            Rule::Flat { flat_s, tolerance, .. } => {
                 let moved = (value - self.value).abs() > *tolerance;
                 if !self.seen || moved || elapsed_s < -CLOCK_SET_BACK_S {
                     *self = now;
@@ -260,11 +237,7 @@ impl Memory {
 const CLOCK_SET_BACK_S: f64 = 60.0;
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -292,13 +265,7 @@ mod tests {
     fn range() {
         check(
             "rules = [{kind='range', name='frost', min=2.0}, {kind='range', name='boil', max=90.0}]",
-            &[
-                (0.0, 2.0),
-                (1.0, 1.9),
-                (2.0, 90.0),
-                (3.0, 90.1),
-                (4.0, f64::NAN),
-            ],
+            &[(0.0, 2.0), (1.0, 1.9), (2.0, 90.0), (3.0, 90.1), (4.0, f64::NAN)],
             &[&[], &[0], &[], &[1], &[]],
         );
     }
@@ -325,13 +292,7 @@ mod tests {
     fn a_clock_set_back_starts_again() {
         check(
             "rules = [{kind='rate', name='jump', max_per_s=2.0}, {kind='flat', name='stuck', flat_s=60}]",
-            &[
-                (1000.0, 5.0),
-                (1061.0, 5.0),
-                (0.0, 5.0),
-                (30.0, 5.0),
-                (31.0, 50.0),
-            ],
+            &[(1000.0, 5.0), (1061.0, 5.0), (0.0, 5.0), (30.0, 5.0), (31.0, 50.0)],
             &[&[], &[1], &[], &[], &[0]],
         );
     }
@@ -340,14 +301,7 @@ mod tests {
     fn flat_line() {
         check(
             "rules = [{kind='flat', name='stuck', flat_s=60, tolerance=0.1}]",
-            &[
-                (0.0, 5.0),
-                (60.0, 5.1),
-                (61.0, 5.0),
-                (62.0, 5.2),
-                (100.0, 5.2),
-                (123.0, 5.2),
-            ],
+            &[(0.0, 5.0), (60.0, 5.1), (61.0, 5.0), (62.0, 5.2), (100.0, 5.2), (123.0, 5.2)],
             &[&[], &[], &[0], &[], &[], &[0]],
         );
     }
@@ -371,10 +325,7 @@ mod tests {
                 "rules = [{kind='rate', name='a', max_per_s=0}]",
                 "rule \"a\" needs a max_per_s above 0",
             ),
-            (
-                "rules = [{kind='flat', name='a', flat_s=-1}]",
-                "rule \"a\" needs a flat_s above 0",
-            ),
+            ("rules = [{kind='flat', name='a', flat_s=-1}]", "rule \"a\" needs a flat_s above 0"),
             (
                 "rules = [{kind='flat', name='a', flat_s=1, tolerance=-1}]",
                 "rule \"a\" needs a tolerance of 0 or more",

@@ -76,11 +76,7 @@ impl Season {
         } else {
             Z_MAX
         };
-        let clipped = if scale > 0.0 {
-            deviation.min(CLIP_SCALES * scale)
-        } else {
-            deviation
-        };
+        let clipped = if scale > 0.0 { deviation.min(CLIP_SCALES * scale) } else { deviation };
         let rate = (1.0 / (f32::from(seen) + 1.0)).max(BIN_RATE);
         self.mean[bin] += rate * (value - mean);
         self.spread[bin] += rate * (clipped - spread);
@@ -88,10 +84,7 @@ impl Season {
         let series_rate = (1.0 / f32::from(self.series_seen)).max(SERIES_RATE);
         self.series_spread += series_rate * (clipped - self.series_spread);
         self.score += SCORE_RATE * (z - self.score);
-        let usual = Usual {
-            expected: mean,
-            half_width: BAND * scale,
-        };
+        let usual = Usual { expected: mean, half_width: BAND * scale };
         (Some(f64::from(self.score)), Some(usual))
     }
 
@@ -127,11 +120,7 @@ fn bin_of(ts_us: i64) -> usize {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -166,9 +155,6 @@ mod tests {
         }
         let usual = usual.unwrap();
         assert!((usual.expected - 32.0).abs() < 1.0, "{usual:?}");
-        assert!(
-            usual.half_width > 2.0 && usual.half_width < 8.0,
-            "{usual:?}"
-        );
+        assert!(usual.half_width > 2.0 && usual.half_width < 8.0, "{usual:?}");
     }
 }

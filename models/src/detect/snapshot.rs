@@ -99,10 +99,7 @@ impl<'a> Reader<'a> {
         }
         let found = u16::from_le_bytes([head[4], head[5]]);
         if found != version {
-            return Err(RestoreError::Version {
-                found,
-                expected: version,
-            });
+            return Err(RestoreError::Version { found, expected: version });
         }
         if crc32c::crc32c(body).to_le_bytes() != crc {
             return Err(RestoreError::Checksum);
@@ -111,21 +108,14 @@ impl<'a> Reader<'a> {
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N], RestoreError> {
-        let (taken, left) = self
-            .left
-            .split_first_chunk::<N>()
-            .ok_or(RestoreError::Length)?;
+        let (taken, left) = self.left.split_first_chunk::<N>().ok_or(RestoreError::Length)?;
         self.left = left;
         Ok(*taken)
     }
 
     pub(super) fn u8_below(&mut self, limit: u8) -> Result<u8, RestoreError> {
         let [v] = self.take()?;
-        if v < limit {
-            Ok(v)
-        } else {
-            Err(RestoreError::Value)
-        }
+        if v < limit { Ok(v) } else { Err(RestoreError::Value) }
     }
 
     pub(super) fn u32(&mut self) -> Result<u32, RestoreError> {
@@ -134,20 +124,12 @@ impl<'a> Reader<'a> {
 
     pub(super) fn f32(&mut self) -> Result<f32, RestoreError> {
         let v = f32::from_le_bytes(self.take()?);
-        if v.is_finite() {
-            Ok(v)
-        } else {
-            Err(RestoreError::Value)
-        }
+        if v.is_finite() { Ok(v) } else { Err(RestoreError::Value) }
     }
 
     pub(super) fn f64(&mut self) -> Result<f64, RestoreError> {
         let v = f64::from_le_bytes(self.take()?);
-        if v.is_finite() {
-            Ok(v)
-        } else {
-            Err(RestoreError::Value)
-        }
+        if v.is_finite() { Ok(v) } else { Err(RestoreError::Value) }
     }
 
     pub(super) fn f32s(&mut self, into: &mut [f32]) -> Result<(), RestoreError> {
@@ -168,10 +150,6 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn finish(self) -> Result<(), RestoreError> {
-        if self.left.is_empty() {
-            Ok(())
-        } else {
-            Err(RestoreError::Length)
-        }
+        if self.left.is_empty() { Ok(()) } else { Err(RestoreError::Length) }
     }
 }

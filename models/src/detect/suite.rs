@@ -15,12 +15,7 @@ use super::{Model, Verdict, judgeable};
 use serde::Deserialize;
 
 /// Names of the members, in the order of the state.
-const MEMBERS: [&str; 4] = [
-    "kmeans_diff_smooth",
-    "kmeans_diff",
-    "season",
-    "kmeans_level",
-];
+const MEMBERS: [&str; 4] = ["kmeans_diff_smooth", "kmeans_diff", "season", "kmeans_level"];
 /// Smoothing of the two members that look at differences: 0.3 sees what lasts, 1 sees single jumps.
 const SMOOTHINGS: [f64; 2] = [0.3, 1.0];
 /// Rate of the level that stands in for the expected value while the season is unknown: 20 readings.
@@ -45,10 +40,7 @@ pub struct SuiteConfig {
 
 impl Default for SuiteConfig {
     fn default() -> Self {
-        Self {
-            alarm_level: 0.8,
-            quiet_readings: 75,
-        }
+        Self { alarm_level: 0.8, quiet_readings: 75 }
     }
 }
 
@@ -71,10 +63,7 @@ pub struct Suite {
 
 impl Suite {
     /// What alerts of this detector carry.
-    pub const MODEL: Model = Model {
-        name: "kmeans-season",
-        version: "1",
-    };
+    pub const MODEL: Model = Model { name: "kmeans-season", version: "1" };
 
     /// A detector that has seen nothing.
     #[must_use]
@@ -103,12 +92,7 @@ impl Suite {
         let origin = *self.origin.get_or_insert(value);
         let x = value - origin;
         let (season, usual) = self.season.update(ts_us, x as f32);
-        let raw = [
-            self.diffs[0].update(x),
-            self.diffs[1].update(x),
-            season,
-            self.shape.update(x),
-        ];
+        let raw = [self.diffs[0].update(x), self.diffs[1].update(x), season, self.shape.update(x)];
 
         let mut sum = 0.0;
         let mut strongest = (0.0, "none");
@@ -122,15 +106,10 @@ impl Suite {
         }
         let score = sum / MEMBERS.len() as f32;
         let threshold = self.config.alarm_level;
-        let alarm = self
-            .quiet
-            .alarm(score, threshold, self.config.quiet_readings);
+        let alarm = self.quiet.alarm(score, threshold, self.config.quiet_readings);
 
         let (expected, half_width) = match usual {
-            Some(Usual {
-                expected,
-                half_width,
-            }) => (f64::from(expected), f64::from(half_width)),
+            Some(Usual { expected, half_width }) => (f64::from(expected), f64::from(half_width)),
             None if first => (x, 0.0),
             None => (self.level, LEVEL_BAND * self.level_spread),
         };

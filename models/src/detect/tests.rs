@@ -30,63 +30,36 @@ fn series(disturb: impl Fn(usize, f64) -> f64) -> Vec<f64> {
 
 fn verdicts(values: &[f64]) -> Vec<Verdict> {
     let mut suite = Suite::new(&SuiteConfig::default());
-    values
-        .iter()
-        .enumerate()
-        .map(|(i, v)| suite.update(i as i64 * STEP_US, *v))
-        .collect()
+    values.iter().enumerate().map(|(i, v)| suite.update(i as i64 * STEP_US, *v)).collect()
 }
 
 /// Every alarm after the fourth day lies from `from` for `within` readings, and there is one.
 #[track_caller]
 fn check(values: &[f64], from: usize, within: usize) -> Verdict {
     let verdicts = verdicts(values);
-    let alarms: Vec<usize> = (1152..values.len())
-        .filter(|i| verdicts[*i].alarm)
-        .collect();
-    assert!(
-        alarms.iter().any(|i| (from..from + within).contains(i)),
-        "missed: {alarms:?}"
-    );
-    let false_alarms = alarms
-        .iter()
-        .filter(|i| !(from..from + within).contains(*i))
-        .count();
+    let alarms: Vec<usize> = (1152..values.len()).filter(|i| verdicts[*i].alarm).collect();
+    assert!(alarms.iter().any(|i| (from..from + within).contains(i)), "missed: {alarms:?}");
+    let false_alarms = alarms.iter().filter(|i| !(from..from + within).contains(*i)).count();
     assert!(false_alarms <= 1, "{alarms:?}");
     verdicts[from]
 }
 
 #[test]
 fn finds_a_spike() {
-    let at = check(
-        &series(|i, v| if i == 2000 { v + 40.0 } else { v }),
-        2000,
-        3,
-    );
+    let at = check(&series(|i, v| if i == 2000 { v + 40.0 } else { v }), 2000, 3);
     assert!(at.score >= 1.0, "{at:?}");
-    assert!(
-        at.low < at.expected && at.expected < at.high && at.high < 90.0,
-        "{at:?}"
-    );
+    assert!(at.low < at.expected && at.expected < at.high && at.high < 90.0, "{at:?}");
     assert!(at.member.starts_with("kmeans_diff"), "{at:?}");
 }
 
 #[test]
 fn finds_a_level_shift() {
-    check(
-        &series(|i, v| if i >= 2000 { v + 25.0 } else { v }),
-        2000,
-        100,
-    );
+    check(&series(|i, v| if i >= 2000 { v + 25.0 } else { v }), 2000, 100);
 }
 
 #[test]
 fn finds_a_flat_middle() {
-    check(
-        &series(|i, v| if (1900..2200).contains(&i) { 50.0 } else { v }),
-        1900,
-        400,
-    );
+    check(&series(|i, v| if (1900..2200).contains(&i) { 50.0 } else { v }), 1900, 400);
 }
 
 #[test]
@@ -107,11 +80,7 @@ fn a_constant_scores_nothing_until_it_changes() {
     let mut values = vec![7.0; 1000];
     values.push(8.0);
     let verdicts = verdicts(&values);
-    assert!(
-        verdicts[..1000]
-            .iter()
-            .all(|v| v.score == 0.0 && v.expected == 7.0)
-    );
+    assert!(verdicts[..1000].iter().all(|v| v.score == 0.0 && v.expected == 7.0));
     assert!(verdicts[1000].alarm, "{:?}", verdicts[1000]);
 }
 
@@ -119,11 +88,7 @@ fn a_constant_scores_nothing_until_it_changes() {
 fn a_switch_does_not_alarm_for_ever() {
     // On or off every 40 readings: after the first changes this is how the series is.
     let values: Vec<f64> = (0..8000).map(|i| f64::from((i / 40) % 2)).collect();
-    let late = verdicts(&values)
-        .iter()
-        .skip(4000)
-        .filter(|v| v.alarm)
-        .count();
+    let late = verdicts(&values).iter().skip(4000).filter(|v| v.alarm).count();
     assert!(late <= 2, "{late}");
 }
 
@@ -131,10 +96,8 @@ fn a_switch_does_not_alarm_for_ever() {
 fn a_small_movement_on_a_large_level_counts_the_same() {
     let values = series(|i, v| if i == 2000 { v + 40.0 } else { v });
     // Powers of two keep every difference exact, so scores are the same to the bit.
-    let lifted: Vec<f64> = values
-        .iter()
-        .map(|v| (v * 1024.0).round() / 1024.0 + 1_073_741_824.0)
-        .collect();
+    let lifted: Vec<f64> =
+        values.iter().map(|v| (v * 1024.0).round() / 1024.0 + 1_073_741_824.0).collect();
     let rounded: Vec<f64> = lifted.iter().map(|v| v - 1_073_741_824.0).collect();
     for (a, b) in verdicts(&rounded).iter().zip(verdicts(&lifted)) {
         assert_eq!(a.score.to_bits(), b.score.to_bits());
@@ -186,11 +149,7 @@ fn a_restored_detector_goes_on_to_the_bit() {
         restored.restore(&bytes[3..]).unwrap();
         assert_eq!(restored, suite);
         for i in cut..values.len() {
-            assert_eq!(
-                feed(&mut suite, i),
-                feed(&mut restored, i),
-                "reading {i} after {cut}"
-            );
+            assert_eq!(feed(&mut suite, i), feed(&mut restored, i), "reading {i} after {cut}");
         }
         let (mut one, mut other) = (Vec::new(), Vec::new());
         suite.snapshot(&mut one);
@@ -213,13 +172,7 @@ fn a_damaged_snapshot_is_refused() {
         changed[at] = v;
         changed
     };
-    check(
-        &with(4, 9),
-        RestoreError::Version {
-            found: 9,
-            expected: 1,
-        },
-    );
+    check(&with(4, 9), RestoreError::Version { found: 9, expected: 1 });
     check(&with(100, 1), RestoreError::Checksum);
     // Impossible content under a right checksum: a "started" that is neither 0 nor 1.
     let mut forged = with(6, 7);

@@ -7,10 +7,7 @@ use proptest::prelude::*;
 fn event(body: Body, raw: &[u8]) -> Event {
     Event {
         agent: "gw-1".into(),
-        id: EventId {
-            stream: Stream(7),
-            seq: 3,
-        },
+        id: EventId { stream: Stream(7), seq: 3 },
         site: "plant-a".into(),
         device: "pump-1".into(),
         ts_us: 1_594_598_735_772_776,
@@ -36,12 +33,7 @@ fn json(event: &Event) -> String {
 
 #[test]
 fn a_log_is_one_flat_object() {
-    let log = Log {
-        severity: Some(4),
-        host: "h".into(),
-        message: "m\n".into(),
-        ..Log::default()
-    };
+    let log = Log { severity: Some(4), host: "h".into(), message: "m\n".into(), ..Log::default() };
     expect![[r#"{"agent":"gw-1","stream":"0000000000000007","seq":3,"site":"plant-a","device":"pump-1","ts_us":1594598735772776,"received_us":1594598735800000,"clock":"synced","source":"udp","dialect":"rfc3164","parse":"ok","meta":{"line":"4"},"meta_state":"hit","meta_age_s":12,"severity":4,"host":"h","message":"m\n","raw":"<12>m"}"#]]
     .assert_eq(&json(&event(Body::Log(log), b"<12>m")));
 }

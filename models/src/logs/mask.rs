@@ -70,10 +70,7 @@ impl Masked {
             self.text.push_str(WILDCARD);
         }
         let hash = hash(&self.text.as_bytes()[start..]);
-        self.tokens.push(Token {
-            end: self.text.len() as u32,
-            hash,
-        });
+        self.tokens.push(Token { end: self.text.len() as u32, hash });
     }
 }
 
@@ -101,10 +98,7 @@ fn mask_token(token: &str, out: &mut String) {
         return;
     }
     // Most tokens are words: they are copied as they are.
-    if !bytes
-        .iter()
-        .any(|b| b.is_ascii_digit() || matches!(b, b'@' | b':'))
-    {
+    if !bytes.iter().any(|b| b.is_ascii_digit() || matches!(b, b'@' | b':')) {
         out.push_str(token);
         return;
     }
@@ -175,10 +169,7 @@ fn special(token: &str, at: usize) -> Option<(&'static str, usize)> {
         b':' => ipv6(&token[at..]).map(|n| ("<ip>", n)),
         b'-' | b'+' => {
             let starts = at == 0
-                || matches!(
-                    token.as_bytes()[at - 1],
-                    b'=' | b'(' | b'[' | b',' | b':' | b'"'
-                );
+                || matches!(token.as_bytes()[at - 1], b'=' | b'(' | b'[' | b',' | b':' | b'"');
             if starts { number(rest) } else { None }.map(|n| ("<num>", n))
         }
         _ if is_word(first) => {
@@ -186,11 +177,7 @@ fn special(token: &str, at: usize) -> Option<(&'static str, usize)> {
             let address = if hex { address(&token[at..]) } else { None };
             address
                 .or_else(|| {
-                    if first.is_ascii_digit() {
-                        number(rest).map(|n| ("<num>", n))
-                    } else {
-                        None
-                    }
+                    if first.is_ascii_digit() { number(rest).map(|n| ("<num>", n)) } else { None }
                 })
                 .or_else(|| mail(rest).map(|n| ("<mail>", n)))
         }
@@ -229,11 +216,8 @@ fn mac(bytes: &[u8]) -> Option<usize> {
     if !matches!(separator, b':' | b'-') {
         return None;
     }
-    let pair = |at: usize| {
-        bytes
-            .get(at..at + 2)
-            .is_some_and(|p| p.iter().all(u8::is_ascii_hexdigit))
-    };
+    let pair =
+        |at: usize| bytes.get(at..at + 2).is_some_and(|p| p.iter().all(u8::is_ascii_hexdigit));
     if !pair(0) {
         return None;
     }
@@ -261,11 +245,7 @@ fn ipv6(rest: &str) -> Option<usize> {
     // A single colon or full stop behind an address is punctuation.
     let candidate = rest[..n].trim_end_matches('.');
     let punctuated = candidate.ends_with(':') && !candidate.ends_with("::");
-    let candidate = if punctuated {
-        &candidate[..candidate.len() - 1]
-    } else {
-        candidate
-    };
+    let candidate = if punctuated { &candidate[..candidate.len() - 1] } else { candidate };
     // Letters alone (`a::b`) are more often names of a program than addresses.
     let likely =
         candidate == "::" && n == rest.len() || candidate.bytes().any(|b| b.is_ascii_digit());
@@ -293,11 +273,7 @@ fn number(bytes: &[u8]) -> Option<usize> {
 /// An absolute path of two parts and more with a digit in it.
 fn path(bytes: &[u8]) -> Option<usize> {
     let n = run(bytes, |b| {
-        is_word(b)
-            || matches!(
-                b,
-                b'/' | b'.' | b'_' | b'-' | b'+' | b'~' | b'%' | b'@' | b'#'
-            )
+        is_word(b) || matches!(b, b'/' | b'.' | b'_' | b'-' | b'+' | b'~' | b'%' | b'@' | b'#')
     });
     let path = &bytes[..n];
     let parts = path.iter().filter(|b| **b == b'/').count();
@@ -306,20 +282,14 @@ fn path(bytes: &[u8]) -> Option<usize> {
 }
 
 fn mail(bytes: &[u8]) -> Option<usize> {
-    let name = run(bytes, |b| {
-        b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'%' | b'+' | b'-')
-    });
+    let name =
+        run(bytes, |b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'%' | b'+' | b'-'));
     if bytes.get(name) != Some(&b'@') {
         return None;
     }
     let domain = &bytes[name + 1..];
-    let n = run(domain, |b| {
-        b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-')
-    });
-    let end = domain[..n]
-        .iter()
-        .rposition(|b| *b != b'.')
-        .map_or(0, |i| i + 1);
+    let n = run(domain, |b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
+    let end = domain[..n].iter().rposition(|b| *b != b'.').map_or(0, |i| i + 1);
     domain[..end].contains(&b'.').then_some(name + 1 + end)
 }
 
@@ -352,23 +322,14 @@ mod tests {
             ("2001:db8::8:800:200c:417a: gone", "<ip>: gone"),
             ("std::vector Foo::Bar a::b", "std::vector Foo::Bar a::b"),
             ("at 12:30:45", "at <num>:<num>:<num>"),
-            (
-                "MAC=00:1a:2b:3c:4d:5e:ff:ff:ff:ff:ff:ff:08:00 SRC",
-                "MAC=<mac> SRC",
-            ),
+            ("MAC=00:1a:2b:3c:4d:5e:ff:ff:ff:ff:ff:ff:08:00 SRC", "MAC=<mac> SRC"),
             ("00-1A-2B-3C-4D-5E", "<mac>"),
             ("id 123e4567-e89b-12d3-a456-426614174000!", "id <uuid>!"),
             ("at 0xdeadBEEF and deadbeef01", "at <hex> and <hex>"),
             ("deadbeef facade decade", "deadbeef facade decade"),
             ("blk_38865049064139660 user_7", "blk_<num> user_<num>"),
-            (
-                "SHA256:Kl8kPGZrTiz7g4FO1hyqHdsSBBb5Fge6NWOobN03XJg",
-                "SHA<num>:<id>",
-            ),
-            (
-                "on /dev/input/event0 (/usr/bin/curl)",
-                "on <path> (/usr/bin/curl)",
-            ),
+            ("SHA256:Kl8kPGZrTiz7g4FO1hyqHdsSBBb5Fge6NWOobN03XJg", "SHA<num>:<id>"),
+            ("on /dev/input/event0 (/usr/bin/curl)", "on <path> (/usr/bin/curl)"),
             ("TTY=pts/0 ; PWD=/home/u1/x.", "TTY=pts/<num> ; PWD=<path>."),
             ("to=<some.one@example.com>, x@y", "to=<<mail>>, x@y"),
             ("müller7 größe=9µs", "müller<num> größe=<num>µs"),
@@ -387,21 +348,14 @@ mod tests {
         assert_eq!(masked.tokens.len(), MAX_TOKENS + 1);
         assert!(masked.text.ends_with(" word <...>"));
         masked.fill(&format!("{} ", "x".repeat(60)).repeat(90));
-        assert!(
-            masked.text.len() < MAX_TEXT_BYTES + 64 + 8,
-            "{}",
-            masked.text.len()
-        );
+        assert!(masked.text.len() < MAX_TEXT_BYTES + 64 + 8, "{}", masked.text.len());
     }
 
     #[test]
     fn the_hash_never_changes() {
         // Identities of templates are stored for years: these two values are a contract.
         assert_eq!(hash(b""), 0xf52a_15e9_a9b5_e89b);
-        assert_eq!(
-            hash(b"New session <num> of user <*>."),
-            0xf32f_3815_7974_4176
-        );
+        assert_eq!(hash(b"New session <num> of user <*>."), 0xf32f_3815_7974_4176);
     }
 
     proptest! {

@@ -130,12 +130,7 @@ impl Miner {
         self.recency.put(slot, ());
         let template = &mut self.templates[slot as usize];
         template.used = self.used;
-        Match {
-            id: template.id,
-            is_new,
-            generalised,
-            text: &template.text,
-        }
+        Match { id: template.id, is_new, generalised, text: &template.text }
     }
 
     /// Number of tokens and the first one.
@@ -154,12 +149,7 @@ impl Miner {
             if template.tokens.len() != tokens.len() {
                 continue;
             }
-            let equal = template
-                .tokens
-                .iter()
-                .zip(tokens)
-                .filter(|(a, b)| **a == b.hash)
-                .count();
+            let equal = template.tokens.iter().zip(tokens).filter(|(a, b)| **a == b.hash).count();
             if equal == tokens.len() {
                 return Some(*slot);
             }
@@ -190,11 +180,7 @@ impl Miner {
                 }
                 let end = of_message.end as usize;
                 let word = &self.masked.text[start..end];
-                template.text.push_str(if *token == self.wildcard {
-                    WILDCARD
-                } else {
-                    word
-                });
+                template.text.push_str(if *token == self.wildcard { WILDCARD } else { word });
                 start = end + 1;
             }
         }
@@ -202,23 +188,13 @@ impl Miner {
     }
 
     fn insert(&mut self, leaf: u64) -> u32 {
-        let crowded = self
-            .leaves
-            .get(&leaf)
-            .filter(|slots| slots.len() >= LEAF_TEMPLATES);
+        let crowded = self.leaves.get(&leaf).filter(|slots| slots.len() >= LEAF_TEMPLATES);
         let oldest = crowded.and_then(|slots| {
-            slots
-                .iter()
-                .min_by_key(|s| self.templates[**s as usize].used)
-                .copied()
+            slots.iter().min_by_key(|s| self.templates[**s as usize].used).copied()
         });
         let full = self.recency.len() >= self.cap;
-        let leaves_now = oldest.or_else(|| {
-            self.recency
-                .peek_lru()
-                .filter(|_| full)
-                .map(|(slot, ())| *slot)
-        });
+        let leaves_now =
+            oldest.or_else(|| self.recency.peek_lru().filter(|_| full).map(|(slot, ())| *slot));
         let slot = match leaves_now {
             Some(slot) => self.evict(slot),
             None => {
@@ -231,9 +207,7 @@ impl Miner {
         template.text.clear();
         template.text.push_str(&self.masked.text);
         template.tokens.clear();
-        template
-            .tokens
-            .extend(self.masked.tokens.iter().map(|t| t.hash));
+        template.tokens.extend(self.masked.tokens.iter().map(|t| t.hash));
         template.id = hash(template.text.as_bytes());
         self.leaves.entry(leaf).or_default().push(slot);
         slot
@@ -255,9 +229,5 @@ impl Miner {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;

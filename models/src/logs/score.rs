@@ -130,11 +130,7 @@ impl LogScorer {
         severity: Option<u8>,
     ) -> LogVerdict {
         self.advance(ts_us);
-        let known = if is_new {
-            None
-        } else {
-            self.templates.get(&template_id).copied()
-        };
+        let known = if is_new { None } else { self.templates.get(&template_id).copied() };
         let before = known.unwrap_or(TemplateState {
             last_s: self.now_s,
             counts: [0.0; 3],
@@ -151,11 +147,7 @@ impl LogScorer {
         let prior = severity_prior(severity);
         let learning =
             self.lines <= LEARNING_LINES || self.now_s < f64::from(self.config.learning_s);
-        let y = if learning {
-            0.0
-        } else {
-            self.pot.update(novelty.max(burst) + prior)
-        };
+        let y = if learning { 0.0 } else { self.pot.update(novelty.max(burst) + prior) };
         let threshold = self.level();
         let loud = y >= threshold;
         let alarm = loud && self.now_s - state.loud_s > f64::from(self.config.quiet_s);
@@ -174,12 +166,7 @@ impl LogScorer {
         } else {
             "burst"
         };
-        LogVerdict {
-            score: y as f32,
-            alarm,
-            threshold: threshold as f32,
-            why,
-        }
+        LogVerdict { score: y as f32, alarm, threshold: threshold as f32, why }
     }
 
     /// Templates remembered now.
@@ -274,9 +261,5 @@ fn severity_prior(severity: Option<u8>) -> f64 {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;

@@ -38,9 +38,7 @@ pub struct Compressor {
 
 impl std::fmt::Debug for Compressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Compressor")
-            .field("zstd", &self.zstd.is_some())
-            .finish()
+        f.debug_struct("Compressor").field("zstd", &self.zstd.is_some()).finish()
     }
 }
 
@@ -64,10 +62,7 @@ impl Compressor {
             out.reserve(zstd::zstd_safe::compress_bound(raw.len()));
             let mut rest = Cursor::new(&mut *out);
             rest.set_position(start as u64);
-            if zstd
-                .compress_to_buffer(raw, &mut rest)
-                .is_ok_and(|n| n < raw.len())
-            {
+            if zstd.compress_to_buffer(raw, &mut rest).is_ok_and(|n| n < raw.len()) {
                 return Codec::Zstd;
             }
             out.truncate(start);

@@ -45,12 +45,7 @@ impl<'a> Records<'a> {
         base_ts_ms: i64,
         fixed_ts_ms: Option<i64>,
     ) -> Self {
-        Records {
-            raw,
-            count,
-            base_ts_ms,
-            fixed_ts_ms,
-        }
+        Records { raw, count, base_ts_ms, fixed_ts_ms }
     }
 
     /// Records promised by the header.
@@ -68,11 +63,7 @@ impl<'a> Records<'a> {
     /// Goes through the records.
     #[must_use]
     pub fn iter(&self) -> RecordIter<'_> {
-        RecordIter {
-            rest: &self.raw,
-            index: 0,
-            records: self,
-        }
+        RecordIter { rest: &self.raw, index: 0, records: self }
     }
 }
 
@@ -131,13 +122,7 @@ impl<'r> RecordIter<'r> {
         }
         let own = self.records.base_ts_ms.wrapping_add(ts_delta);
         let ts_ms = self.records.fixed_ts_ms.unwrap_or(own);
-        Some(Record {
-            offset_delta,
-            ts_ms,
-            key,
-            value,
-            headers,
-        })
+        Some(Record { offset_delta, ts_ms, key, value, headers })
     }
 }
 

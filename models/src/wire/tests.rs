@@ -17,10 +17,7 @@ fn murmur2_agrees_with_the_java_client() {
     check_murmur2("foobar", -790_332_482);
     check_murmur2("a-little-bit-long-string", -985_981_536);
     check_murmur2("a-little-bit-longer-string", -1_486_304_829);
-    check_murmur2(
-        "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
-        -58_897_971,
-    );
+    check_murmur2("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971);
     check_murmur2("abc", 479_470_107);
 }
 
@@ -41,10 +38,7 @@ fn bytes_are_those_of_the_format() {
     builder.push(1_001, None, None, &[("h", b"x")]);
     let mut out = Vec::new();
     let info = builder.finish(&mut Compressor::new(Codec::None, 0), &mut out);
-    assert_eq!(
-        (info.records, info.raw_bytes, info.batch_bytes),
-        (2, 20, 81)
-    );
+    assert_eq!((info.records, info.raw_bytes, info.batch_bytes), (2, 20, 81));
     let mut expected = Vec::new();
     expected.extend_from_slice(&0i64.to_be_bytes());
     expected.extend_from_slice(&69i32.to_be_bytes());
@@ -84,10 +78,8 @@ fn record() -> impl Strategy<Value = Owned> {
 fn batch(records: &[Owned], codec: Codec) -> Vec<u8> {
     let mut builder = BatchBuilder::new();
     for (ts_ms, key, value, headers) in records {
-        let headers: Vec<(&str, &[u8])> = headers
-            .iter()
-            .map(|(n, v)| (n.as_str(), v.as_slice()))
-            .collect();
+        let headers: Vec<(&str, &[u8])> =
+            headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
         match (value, headers.as_slice()) {
             (Some(value), []) => {
                 builder.push_with(*ts_ms, key.as_deref(), |out| out.extend_from_slice(value));
@@ -107,10 +99,8 @@ fn read(bytes: &[u8]) -> Result<Vec<Owned>, WireError> {
     for (i, record) in records.iter().enumerate() {
         let record = record?;
         assert_eq!(record.offset_delta as usize, i);
-        let headers = record
-            .headers
-            .iter()
-            .map(|(n, v)| ((*n).to_owned(), v.unwrap_or_default().to_vec()));
+        let headers =
+            record.headers.iter().map(|(n, v)| ((*n).to_owned(), v.unwrap_or_default().to_vec()));
         all.push((
             record.ts_ms,
             record.key.map(<[u8]>::to_vec),
@@ -211,12 +201,7 @@ fn a_bomb_stops_at_the_limit() {
     let records = [(0, None, Some(vec![0; 64 << 20]), Vec::new())];
     let bytes = batch(&records, Codec::Zstd);
     assert!(bytes.len() < 64 << 10);
-    assert_eq!(
-        read(&bytes),
-        Err(WireError::TooLarge {
-            limit: MAX_RAW_BYTES
-        })
-    );
+    assert_eq!(read(&bytes), Err(WireError::TooLarge { limit: MAX_RAW_BYTES }));
 }
 
 #[test]
@@ -227,11 +212,5 @@ fn codecs_not_carried_are_named() {
     assert_eq!(read(&bytes), Err(WireError::Codec(3)));
     bytes[16] = 1;
     assert_eq!(read(&bytes), Err(WireError::Magic(1)));
-    assert_eq!(
-        read(&bytes[..60]),
-        Err(WireError::Short {
-            needed: 61,
-            have: 60
-        })
-    );
+    assert_eq!(read(&bytes[..60]), Err(WireError::Short { needed: 61, have: 60 }));
 }

@@ -29,10 +29,7 @@ impl<'a> BatchView<'a> {
     /// [`WireError::Short`], [`WireError::Length`], [`WireError::Magic`] or [`WireError::Crc`].
     pub fn parse(input: &'a [u8]) -> Result<(Self, &'a [u8]), WireError> {
         if input.len() < BATCH_HEADER_BYTES {
-            return Err(WireError::Short {
-                needed: BATCH_HEADER_BYTES,
-                have: input.len(),
-            });
+            return Err(WireError::Short { needed: BATCH_HEADER_BYTES, have: input.len() });
         }
         if input[at::MAGIC] != 2 {
             return Err(WireError::Magic(input[at::MAGIC]));
@@ -44,10 +41,7 @@ impl<'a> BatchView<'a> {
             .filter(|needed| *needed >= BATCH_HEADER_BYTES)
             .ok_or(WireError::Length(length))?;
         if input.len() < needed {
-            return Err(WireError::Short {
-                needed,
-                have: input.len(),
-            });
+            return Err(WireError::Short { needed, have: input.len() });
         }
         let (bytes, rest) = input.split_at(needed);
         let stored = u32::from_be_bytes(field(bytes, at::CRC));
@@ -179,10 +173,7 @@ pub fn stamp(
     base_sequence: i32,
 ) -> Result<(), WireError> {
     if batch.len() < BATCH_HEADER_BYTES {
-        return Err(WireError::Short {
-            needed: BATCH_HEADER_BYTES,
-            have: batch.len(),
-        });
+        return Err(WireError::Short { needed: BATCH_HEADER_BYTES, have: batch.len() });
     }
     let mut put = |at: usize, bytes: &[u8]| batch[at..at + bytes.len()].copy_from_slice(bytes);
     put(at::BASE_OFFSET, &base_offset.to_be_bytes());

@@ -60,7 +60,9 @@ fn what_cannot_be_parsed_is_an_event_with_its_bytes_and_the_reason() {
         Format::Json,
         &Labels::default(),
         "{\"id\":",
-        expect![[r#"{"agent":"gw","stream":"0000000000000000","seq":0,"site":"home","device":"10.0.0.9","ts_us":1781524800000000,"received_us":1781524800000000,"clock":"synced","source":"src","dialect":"json","parse":"raw","parse_reason":"not JSON: a value is missing at byte 6","meta_state":"miss","host":"10.0.0.9","message":"{\"id\":"}"#]],
+        expect![[
+            r#"{"agent":"gw","stream":"0000000000000000","seq":0,"site":"home","device":"10.0.0.9","ts_us":1781524800000000,"received_us":1781524800000000,"clock":"synced","source":"src","dialect":"json","parse":"raw","parse_reason":"not JSON: a value is missing at byte 6","meta_state":"miss","host":"10.0.0.9","message":"{\"id\":"}"#
+        ]],
     );
     let event = parse(0, Format::Syslog, &Labels::default(), b"<34>\xff\xfe");
     assert_eq!(event.raw, Some(RawBytes(Bytes::from_static(b"<34>\xff\xfe"))));

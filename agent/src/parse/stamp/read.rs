@@ -167,18 +167,8 @@ fn read_american(bytes: &[u8]) -> Option<(Stamp, usize)> {
     let (day, _) = read_number(bytes, 3, 2, 2)?;
     let (year, _) = read_number(bytes, 6, 4, 4)?;
     let (second_of_day, micros, at) = read_time(bytes, 11)?;
-    let month = u8::try_from(month)
-        .ok()
-        .filter(|month| (1..=12).contains(month))?;
-    finish(
-        i32::try_from(year).ok(),
-        month,
-        day,
-        second_of_day,
-        micros,
-        bytes,
-        at,
-    )
+    let month = u8::try_from(month).ok().filter(|month| (1..=12).contains(month))?;
+    finish(i32::try_from(year).ok(), month, day, second_of_day, micros, bytes, at)
 }
 
 /// Ten digits of epoch seconds with a fraction or not, as Meraki devices send them.

@@ -156,26 +156,19 @@ fn is_topics(app: &str) -> bool {
     app.contains(',')
         && app.split(',').all(|topic| {
             !topic.is_empty()
-                && topic
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b == b'!' || b == b'-')
+                && topic.bytes().all(|b| b.is_ascii_lowercase() || b == b'!' || b == b'-')
         })
 }
 
 /// The text up to a space or tab, and from the next word on.
 fn first_word(text: &str) -> (&str, &str) {
-    let end = text
-        .bytes()
-        .position(|b| matches!(b, b' ' | b'\t'))
-        .unwrap_or(text.len());
+    let end = text.bytes().position(|b| matches!(b, b' ' | b'\t')).unwrap_or(text.len());
     (&text[..end], text[end..].trim_start_matches([' ', '\t']))
 }
 
 /// `model,mac,version` of `("model,mac,version")` or `model,mac,version:`.
 fn unifi_device(word: &str) -> Option<&str> {
-    let quoted = word
-        .strip_prefix("(\"")
-        .and_then(|inner| inner.strip_suffix("\")"));
+    let quoted = word.strip_prefix("(\"").and_then(|inner| inner.strip_suffix("\")"));
     let device = quoted.or_else(|| word.strip_suffix(':'))?;
     let mut parts = device.split(',');
     let mac = parts.nth(1)?;
@@ -200,14 +193,8 @@ fn host_with_colon<'a>(word: &'a str, rest: &str) -> Option<&'a str> {
 
 /// An IP address, with the zone of a link-local one, or in brackets.
 fn is_address(word: &str) -> bool {
-    let inner = word
-        .strip_prefix('[')
-        .and_then(|inner| inner.strip_suffix(']'))
-        .unwrap_or(word);
-    inner
-        .split('%')
-        .next()
-        .is_some_and(|address| address.parse::<IpAddr>().is_ok())
+    let inner = word.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(word);
+    inner.split('%').next().is_some_and(|address| address.parse::<IpAddr>().is_ok())
 }
 
 /// Whether a word can be the name or address of a sender. Generous: senders put paths of relays,
@@ -235,10 +222,7 @@ pub(super) fn is_host(word: &str) -> bool {
                 )
         })
         && bytes.last() != Some(&b':')
-        && (word == "-"
-            || bytes
-                .iter()
-                .any(|b| b.is_ascii_alphanumeric() || !b.is_ascii()))
+        && (word == "-" || bytes.iter().any(|b| b.is_ascii_alphanumeric() || !b.is_ascii()))
         && (bytes[0] != b'[' || is_address(word))
 }
 
@@ -247,9 +231,7 @@ fn skip_printed_priority(text: &str) -> &str {
     match text[1..].split_once('>') {
         Some((inner, rest))
             if inner.len() <= 20
-                && inner
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'.') =>
+                && inner.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.') =>
         {
             rest.trim_start_matches(' ')
         }
@@ -259,8 +241,6 @@ fn skip_printed_priority(text: &str) -> &str {
 
 /// `Message forwarded from host: rest`.
 fn forwarded(text: &str) -> Option<(&str, &str)> {
-    let (host, rest) = text
-        .strip_prefix("Message forwarded from ")?
-        .split_once(':')?;
+    let (host, rest) = text.strip_prefix("Message forwarded from ")?.split_once(':')?;
     is_host(host).then(|| (host, rest.trim_start_matches(' ')))
 }

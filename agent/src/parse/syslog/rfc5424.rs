@@ -18,11 +18,7 @@ pub(super) fn read<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_
     let Some(rest) = after_version(out, text) else {
         return false;
     };
-    if is_spaced_date(rest)
-        && !rest
-            .split(' ')
-            .nth(6)
-            .is_some_and(|sd| sd.starts_with(['-', '[']))
+    if is_spaced_date(rest) && !rest.split(' ').nth(6).is_some_and(|sd| sd.starts_with(['-', '[']))
     {
         // Aruba and others: a version, but then a header as in RFC 3164.
         return false;
@@ -61,10 +57,7 @@ fn after_version<'a>(out: &mut Syslog<'a>, text: &'a str) -> Option<&'a str> {
 
 /// `yyyy-mm-dd` and a space.
 fn is_spaced_date(text: &str) -> bool {
-    matches!(
-        text.as_bytes(),
-        [b'0'..=b'9', _, _, _, b'-', _, _, b'-', _, _, b' ', ..]
-    )
+    matches!(text.as_bytes(), [b'0'..=b'9', _, _, _, b'-', _, _, b'-', _, _, b' ', ..])
 }
 
 /// Whether a nil value, a date or epoch seconds follow.

@@ -82,12 +82,9 @@ pub(super) fn likely<'a>(text: &'a str) -> Option<Tag<'a>> {
     let word = &text[..end];
     match bytes.get(end)? {
         // Snare and other senders of columns.
-        b'\t' if end > 0 => Some(Tag {
-            app: word,
-            procid: None,
-            event: None,
-            rest: &text[end + 1..],
-        }),
+        b'\t' if end > 0 => {
+            Some(Tag { app: word, procid: None, event: None, rest: &text[end + 1..] })
+        }
         b' ' => {
             let rest = text[end + 1..].trim_start_matches(' ');
             // F5 and BusyBox put the severity, relays the first address between host and tag.
@@ -99,18 +96,10 @@ pub(super) fn likely<'a>(text: &'a str) -> Option<Tag<'a>> {
             }
             // HP's switches put the number of the event there.
             if word.bytes().all(|b| b.is_ascii_digit()) {
-                return sure(rest).map(|tag| Tag {
-                    event: Some(word),
-                    ..tag
-                });
+                return sure(rest).map(|tag| Tag { event: Some(word), ..tag });
             }
             if end <= LONGEST_NAME && is_program(word) && !rest.starts_with("message repeated ") {
-                return Some(Tag {
-                    app: word,
-                    procid: None,
-                    event: None,
-                    rest,
-                });
+                return Some(Tag { app: word, procid: None, event: None, rest });
             }
             several_words(text)
         }
@@ -121,9 +110,7 @@ pub(super) fn likely<'a>(text: &'a str) -> Option<Tag<'a>> {
 /// `Some Program[12]:`: up to four words, then a numeric process id and a colon.
 fn several_words(text: &str) -> Option<Tag<'_>> {
     let begin = crate::parse::prefix(text, 64);
-    let open = begin
-        .find(['[', ':'])
-        .filter(|&open| begin.as_bytes()[open] == b'[')?;
+    let open = begin.find(['[', ':']).filter(|&open| begin.as_bytes()[open] == b'[')?;
     let name = &text[..open];
     let words = name.split(' ').count() <= 4
         && name
@@ -168,19 +155,13 @@ fn after_colon(text: &str, end: usize) -> Option<Tag<'_>> {
             })
         }
         // `CEF:0|…` and `LEEF:2.0|…` are whole messages that name their format first.
-        Some(b'0'..=b'9') if matches!(name, "CEF" | "LEEF") => Some(Tag {
-            app: name,
-            procid: None,
-            event: None,
-            rest: text,
-        }),
+        Some(b'0'..=b'9') if matches!(name, "CEF" | "LEEF") => {
+            Some(Tag { app: name, procid: None, event: None, rest: text })
+        }
         // Cisco leaves the space out at times.
-        Some(_) if name.starts_with('%') => Some(Tag {
-            app: name,
-            procid: None,
-            event: None,
-            rest,
-        }),
+        Some(_) if name.starts_with('%') => {
+            Some(Tag { app: name, procid: None, event: None, rest })
+        }
         // An address, a time, a URL or a path is no tag.
         Some(b'/' | b'\\' | b'0'..=b'9') => None,
         Some(_) => name.as_bytes()[0].is_ascii_alphabetic().then_some(Tag {
@@ -196,10 +177,7 @@ fn after_colon(text: &str, end: usize) -> Option<Tag<'_>> {
 #[inline]
 fn with_pid(text: &str, end: usize, open: usize) -> Option<Tag<'_>> {
     let bytes = text.as_bytes();
-    let length = bytes[open + 1..]
-        .iter()
-        .take(LONGEST_PID + 1)
-        .position(|&b| b == b']')?;
+    let length = bytes[open + 1..].iter().take(LONGEST_PID + 1).position(|&b| b == b']')?;
     let pid = &text[open + 1..open + 1 + length];
     let rest = &text[open + length + 2..];
     let after = match rest.as_bytes().first() {
@@ -268,15 +246,11 @@ fn is_program(word: &str) -> bool {
         return false;
     };
     let begins = first.is_ascii_alphabetic() || matches!(first, b'/' | b'_' | b'%');
-    let ends = bytes
-        .last()
-        .is_some_and(|b| b.is_ascii_alphanumeric() || *b == b')');
-    let capital_after_small = bytes
-        .windows(2)
-        .any(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase());
-    let marked = others
-        .iter()
-        .any(|b| b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.' | b'/'));
+    let ends = bytes.last().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b')');
+    let capital_after_small =
+        bytes.windows(2).any(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase());
+    let marked =
+        others.iter().any(|b| b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.' | b'/'));
     begins
         && ends
         && !is_severity(word)

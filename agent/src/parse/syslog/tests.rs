@@ -35,16 +35,8 @@ fn check(input: &str, dialect: Dialect, expected: Expected) {
 fn check_bytes(input: &[u8], dialect: Dialect, expected: Expected) {
     let out = parse_text(input);
     let shown = String::from_utf8_lossy(input);
-    let ts = out.ts_us.map(|ts_us| {
-        jiff::Timestamp::from_microsecond(ts_us)
-            .unwrap()
-            .to_string()
-    });
-    assert_eq!(
-        out.facility.zip(out.severity),
-        expected.pri,
-        "priority of {shown}"
-    );
+    let ts = out.ts_us.map(|ts_us| jiff::Timestamp::from_microsecond(ts_us).unwrap().to_string());
+    assert_eq!(out.facility.zip(out.severity), expected.pri, "priority of {shown}");
     assert_eq!(ts.as_deref(), expected.ts, "time of {shown}");
     assert_eq!(out.host, expected.host, "host of {shown}");
     assert_eq!(out.app, expected.app, "app of {shown}");
@@ -71,64 +63,35 @@ fn priority_without_a_stamp() {
     };
     check("<13>hello", Dialect::PriOnly, only("hello"));
     check("<13>", Dialect::PriOnly, only(""));
-    check(
-        "<13>hello big world",
-        Dialect::PriOnly,
-        only("hello big world"),
-    );
+    check("<13>hello big world", Dialect::PriOnly, only("hello big world"));
     check("<13>{\"a\": 1}", Dialect::PriOnly, only("{\"a\": 1}"));
-    check(
-        "<13>@cee: {\"a\": 1}",
-        Dialect::PriOnly,
-        only("@cee: {\"a\": 1}"),
-    );
+    check("<13>@cee: {\"a\": 1}", Dialect::PriOnly, only("@cee: {\"a\": 1}"));
     check(
         "<13>date=2026-01-01 devname=\"fw\"",
         Dialect::PriOnly,
         only("date=2026-01-01 devname=\"fw\""),
     );
     check("<13>1 something", Dialect::PriOnly, only("1 something"));
-    check(
-        "<13>Oct 32 22:14:15 h a: m",
-        Dialect::PriOnly,
-        only("Oct 32 22:14:15 h a: m"),
-    );
+    check("<13>Oct 32 22:14:15 h a: m", Dialect::PriOnly, only("Oct 32 22:14:15 h a: m"));
     check("<013>hello", Dialect::PriOnly, only("hello"));
     check(
         "<13> openvpn[24]: up",
         Dialect::PriOnly,
-        Expected {
-            app: Some("openvpn"),
-            procid: Some("24"),
-            ..only("up")
-        },
+        Expected { app: Some("openvpn"), procid: Some("24"), ..only("up") },
     );
     check(
         "<13>h openvpn[24]: up",
         Dialect::PriOnly,
-        Expected {
-            host: Some("h"),
-            app: Some("openvpn"),
-            procid: Some("24"),
-            ..only("up")
-        },
+        Expected { host: Some("h"), app: Some("openvpn"), procid: Some("24"), ..only("up") },
     );
 }
 
 #[test]
 fn what_is_no_syslog_is_the_message() {
-    let raw = |message, reason| Expected {
-        message,
-        reason: Some(reason),
-        ..Expected::default()
-    };
+    let raw = |message, reason| Expected { message, reason: Some(reason), ..Expected::default() };
     let neither = "neither a priority nor a time stamp";
     check("", Dialect::Unknown, raw("", neither));
-    check(
-        "hello: world",
-        Dialect::Unknown,
-        raw("hello: world", neither),
-    );
+    check("hello: world", Dialect::Unknown, raw("hello: world", neither));
     check("<>x", Dialect::Unknown, raw("<>x", neither));
     check("<1234>x", Dialect::Unknown, raw("<1234>x", neither));
     check("<13x", Dialect::Unknown, raw("<13x", neither));
@@ -138,16 +101,8 @@ fn what_is_no_syslog_is_the_message() {
         Dialect::Unknown,
         raw("<192>Oct 11 22:14:15 h a: m", "the priority is above 191"),
     );
-    check(
-        "<999>x",
-        Dialect::Unknown,
-        raw("<999>x", "the priority is above 191"),
-    );
-    check(
-        "\tat a.B.c(B.java:7)",
-        Dialect::Unknown,
-        raw("\tat a.B.c(B.java:7)", neither),
-    );
+    check("<999>x", Dialect::Unknown, raw("<999>x", "the priority is above 191"));
+    check("\tat a.B.c(B.java:7)", Dialect::Unknown, raw("\tat a.B.c(B.java:7)", neither));
     assert_eq!(parse_text(b"x").state, ParseState::Raw);
 }
 
@@ -188,71 +143,38 @@ fn bytes_that_are_no_text() {
     check_bytes(
         b"<13>Oct 11 22:14:15 h a: caf\xe9 x\n",
         Dialect::Rfc3164,
-        Expected {
-            host: Some("h"),
-            app: Some("a"),
-            message: "caf\u{fffd} x",
-            ..known
-        },
+        Expected { host: Some("h"), app: Some("a"), message: "caf\u{fffd} x", ..known },
     );
     // No half of a name is taken for a name.
     check_bytes(
         b"<13>Oct 11 22:14:15 h\xe9 a: m",
         Dialect::Rfc3164,
-        Expected {
-            message: "h\u{fffd} a: m",
-            ..known
-        },
+        Expected { message: "h\u{fffd} a: m", ..known },
     );
     check_bytes(
         b"\xff\xfe",
         Dialect::Unknown,
-        Expected {
-            message: "\u{fffd}\u{fffd}",
-            reason,
-            ..Expected::default()
-        },
+        Expected { message: "\u{fffd}\u{fffd}", reason, ..Expected::default() },
     );
     check(
         "<13>Oct 11 22:14:15 höst app: größe",
         Dialect::Rfc3164,
         Expected {
-            host: Some("höst"),
-            app: Some("app"),
-            message: "größe",
-            reason: None,
-            ..known
+            host: Some("höst"), app: Some("app"), message: "größe", reason: None, ..known
         },
     );
 }
 
 #[test]
 fn limits_cut_and_say_so() {
-    let limits = Limits {
-        line_bytes: 40,
-        field_bytes: 4,
-        sd_elements: 1,
-        ..Limits::default()
-    };
+    let limits = Limits { line_bytes: 40, field_bytes: 4, sd_elements: 1, ..Limits::default() };
     let parse = |input| parse(input, RECEIVED_US, &Zone::UTC, &limits);
     let out = parse(b"<13>Oct 11 22:14:15 h a: 0123456789012345678901234567890");
-    assert_eq!(
-        (out.message.as_ref(), out.state),
-        ("012345678901234", ParseState::Partial)
-    );
-    assert_eq!(
-        out.reason.as_deref(),
-        Some("longer than the limit of a line, the rest is cut")
-    );
+    assert_eq!((out.message.as_ref(), out.state), ("012345678901234", ParseState::Partial));
+    assert_eq!(out.reason.as_deref(), Some("longer than the limit of a line, the rest is cut"));
     let out = parse(b"<13>Oct 11 22:14:15 hhhhhh aaaaa: m");
-    assert_eq!(
-        (out.host, out.app, out.message.as_ref()),
-        (Some("hhhh"), Some("aaaa"), "m")
-    );
-    assert_eq!(
-        out.reason.as_deref(),
-        Some("a header field is longer than the limit, it is cut")
-    );
+    assert_eq!((out.host, out.app, out.message.as_ref()), (Some("hhhh"), Some("aaaa"), "m"));
+    assert_eq!(out.reason.as_deref(), Some("a header field is longer than the limit, it is cut"));
     let out = parse(b"<13>1 - - - - - [a][b] m");
     assert!(out.sd.is_empty());
     assert_eq!(out.message, "[a][b] m");

@@ -103,11 +103,7 @@ pub(super) fn elements(body: &Bytes) -> Result<Vec<Bytes>, Refusal> {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -47,20 +47,12 @@ impl Ledger {
         match self.entries.get_mut(&packet) {
             Some(entry) if is_duplicate => {
                 entry.connection = self.connection;
-                if entry.is_safe {
-                    Arrival::Safe
-                } else {
-                    Arrival::Taken
-                }
+                if entry.is_safe { Arrival::Safe } else { Arrival::Taken }
             }
             _ => {
                 self.next += 1;
                 let token = Token(self.next);
-                let entry = Entry {
-                    token,
-                    is_safe: false,
-                    connection: self.connection,
-                };
+                let entry = Entry { token, is_safe: false, connection: self.connection };
                 self.entries.insert(packet, entry);
                 Arrival::New(token)
             }

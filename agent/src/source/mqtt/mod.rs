@@ -25,11 +25,11 @@ use weir_models::config::{Secret, SecretRef};
 use weir_models::limit::LINE_BYTES_MAX;
 use weir_models::time::now_us;
 
-use crate::parse::json::Fields;
-use crate::parse::line::LineFields;
 use super::outlet::{Closed, Outlet, bounded};
 use super::start::StartError;
 use super::{Format, Inputs, Labels, Source, stopping};
+use crate::parse::json::Fields;
+use crate::parse::line::LineFields;
 use client::{Client, Connection, Heard, Message};
 use ledger::{Arrival, Ledger, Token};
 pub use topic::Pattern;
@@ -144,10 +144,7 @@ impl TryFrom<String> for Broker {
         if host.is_empty() || host.contains(['/', '@']) || (host.contains(':') && !is_v6) {
             return Err(wrong());
         }
-        Ok(Self {
-            host: host.into(),
-            port,
-        })
+        Ok(Self { host: host.into(), port })
     }
 }
 
@@ -350,10 +347,7 @@ impl Listener {
             }
         }
         if message.is_retained && !self.config.retained {
-            self.settled(Settled {
-                awaited,
-                is_safe: true,
-            });
+            self.settled(Settled { awaited, is_safe: true });
             return Ok(());
         }
         let mut input = outlet.input(vec![bounded(message.payload, LINE_BYTES_MAX, now_us())]);
@@ -397,10 +391,7 @@ impl Listener {
 /// What the first of `topics` that matches says of `topic`. A topic that none matches, which a
 /// session of an earlier configuration may still send, says nothing, but its message is taken.
 fn labels(topics: &[Pattern], topic: &str) -> Labels {
-    topics
-        .iter()
-        .find_map(|pattern| pattern.labels(topic))
-        .unwrap_or_default()
+    topics.iter().find_map(|pattern| pattern.labels(topic)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -42,10 +42,7 @@ struct Gatherer {
 
 impl Gatherer {
     fn new() -> Self {
-        Self {
-            scratch: vec![0; LINE_BYTES_MAX + 1],
-            block: BytesMut::new(),
-        }
+        Self { scratch: vec![0; LINE_BYTES_MAX + 1], block: BytesMut::new() }
     }
 
     /// Up to [`BATCH`] datagrams, by sender; their order within a sender is kept.
@@ -123,9 +120,7 @@ pub(super) async fn udp(socket: UdpSocket, outlet: Outlet, mut stop: watch::Rece
     let mut gatherer = Gatherer::new();
     let mut drops = Drops::of(&socket);
     let receive = |buffer: &mut [u8]| {
-        socket
-            .try_recv_from(buffer)
-            .map(|(length, peer)| (length, Some(peer.ip().to_canonical())))
+        socket.try_recv_from(buffer).map(|(length, peer)| (length, Some(peer.ip().to_canonical())))
     };
     // When to ask for drops; only after datagrams came, for without them none were dropped.
     let mut ask_at: Option<Instant> = None;

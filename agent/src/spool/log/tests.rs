@@ -185,14 +185,8 @@ fn a_full_disk_leaves_the_log_as_it_was() {
     log.active.as_mut().unwrap().file = file;
     log.append(&group(4)).unwrap();
     assert_eq!(rest(&mut reader), evens(4, 8));
-    assert_eq!(
-        std::fs::metadata(&segment_files(&dir)[0]).unwrap().len(),
-        log.bytes()
-    );
-    assert_eq!(
-        log.bytes(),
-        HEADER_BYTES + 2 * group(0).encoded_bytes() as u64
-    );
+    assert_eq!(std::fs::metadata(&segment_files(&dir)[0]).unwrap().len(), log.bytes());
+    assert_eq!(log.bytes(), HEADER_BYTES + 2 * group(0).encoded_bytes() as u64);
     drop(log);
     let log = Log::open(dir.path(), SEGMENT_BYTES).unwrap();
     assert_eq!((log.next_ordinal(), log.torn_bytes()), (8, 0));

@@ -9,9 +9,7 @@ const AUTH_LOG: &str = include_str!("../../../../fixtures/syslog/auth.rfc3164.lo
 
 /// The message of a line of a syslog file: behind the tag.
 fn message(line: &str) -> &str {
-    line.get(16..)
-        .and_then(|rest| rest.split_once(": "))
-        .map_or("", |(_, message)| message)
+    line.get(16..).and_then(|rest| rest.split_once(": ")).map_or("", |(_, message)| message)
 }
 
 #[track_caller]
@@ -19,11 +17,8 @@ fn check(messages: &[&str], expected: Expect) {
     let mut miner = Miner::new(16);
     let ids: Vec<u64> = messages.iter().map(|m| miner.learn(m).id).collect();
     let texts: HashMap<u64, &str> = miner.templates().collect();
-    let got: String = messages
-        .iter()
-        .zip(ids)
-        .map(|(m, id)| format!("{m} => {}\n", texts[&id]))
-        .collect();
+    let got: String =
+        messages.iter().zip(ids).map(|(m, id)| format!("{m} => {}\n", texts[&id])).collect();
     expected.assert_eq(&got);
 }
 
@@ -55,15 +50,9 @@ fn the_first_id_stays_and_says_when_the_text_changes() {
     assert_eq!(first.id, first.text_id());
     let id = first.id;
     let again = miner.learn("job backup of disk 8 done");
-    assert_eq!(
-        (again.id, again.is_new, again.generalised),
-        (id, false, false)
-    );
+    assert_eq!((again.id, again.is_new, again.generalised), (id, false, false));
     let wider = miner.learn("job restore of disk 8 done");
-    assert_eq!(
-        (wider.id, wider.is_new, wider.generalised),
-        (id, false, true)
-    );
+    assert_eq!((wider.id, wider.is_new, wider.generalised), (id, false, true));
     assert_eq!(wider.text(), "job <*> of disk <num> done");
     let text_id = wider.text_id();
     assert_ne!(text_id, id);
@@ -78,10 +67,7 @@ fn the_first_id_stays_and_says_when_the_text_changes() {
 fn the_identity_never_changes() {
     // Stored for years by others: these are contracts, not observations.
     let mut miner = Miner::new(1);
-    assert_eq!(
-        miner.learn("New session 17 of user ubuntu.").id,
-        0x8e68_a367_1aed_c9e7
-    );
+    assert_eq!(miner.learn("New session 17 of user ubuntu.").id, 0x8e68_a367_1aed_c9e7);
 }
 
 #[test]
@@ -102,14 +88,8 @@ fn the_least_recently_used_leaves() {
 fn a_crowded_leaf_gives_up_its_oldest_only() {
     let mut miner = Miner::new(4 * LEAF_TEMPLATES);
     miner.learn("elsewhere");
-    let word = |i: usize| {
-        format!(
-            "same {} {} {}",
-            letters(3 * i),
-            letters(3 * i + 1),
-            letters(3 * i + 2)
-        )
-    };
+    let word =
+        |i: usize| format!("same {} {} {}", letters(3 * i), letters(3 * i + 1), letters(3 * i + 2));
     for i in 0..=LEAF_TEMPLATES {
         assert!(miner.learn(&word(i)).is_new);
     }
@@ -139,11 +119,7 @@ fn groups_a_real_log() {
     let texts: HashMap<u64, &str> = miner.templates().collect();
     let mut rows: Vec<(usize, &str)> = counts.iter().map(|(id, n)| (*n, texts[id])).collect();
     rows.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
-    let mut got = format!(
-        "{} templates of {} lines\n",
-        rows.len(),
-        AUTH_LOG.lines().count()
-    );
+    let mut got = format!("{} templates of {} lines\n", rows.len(), AUTH_LOG.lines().count());
     for (n, text) in rows.iter().take(25) {
         got.push_str(&format!("{n:5} {text}\n"));
     }

@@ -23,10 +23,7 @@ fn ordinary_host(hours: i64) -> (LogScorer, i64) {
 fn a_template_never_seen_alarms_once() {
     let (mut scorer, ts_us) = ordinary_host(48);
     let verdict = scorer.update(ts_us + S, 77, true, Some(6));
-    assert!(
-        verdict.alarm && verdict.why == "new template",
-        "{verdict:?}"
-    );
+    assert!(verdict.alarm && verdict.why == "new template", "{verdict:?}");
     let verdict = scorer.update(ts_us + 30 * S, 77, false, Some(6));
     assert!(!verdict.alarm, "{verdict:?}");
 }
@@ -34,9 +31,8 @@ fn a_template_never_seen_alarms_once() {
 #[test]
 fn a_burst_alarms_once() {
     let (mut scorer, ts_us) = ordinary_host(48);
-    let verdicts: Vec<LogVerdict> = (1..200)
-        .map(|i| scorer.update(ts_us + i * S / 20, 1, false, Some(6)))
-        .collect();
+    let verdicts: Vec<LogVerdict> =
+        (1..200).map(|i| scorer.update(ts_us + i * S / 20, 1, false, Some(6))).collect();
     let alarms: Vec<&LogVerdict> = verdicts.iter().filter(|v| v.alarm).collect();
     assert_eq!(alarms.len(), 1);
     assert_eq!(alarms[0].why, "burst");
@@ -51,16 +47,11 @@ fn an_emergency_alarms_though_its_template_is_familiar() {
 
 #[test]
 fn nothing_alarms_while_it_learns() {
-    let mut scorer = LogScorer::new(LogScorerConfig {
-        learning_s: 100_000,
-        ..LogScorerConfig::default()
-    });
+    let mut scorer =
+        LogScorer::new(LogScorerConfig { learning_s: 100_000, ..LogScorerConfig::default() });
     for i in 0..2000 {
         let verdict = scorer.update(i * S, i as u64, true, Some(0));
-        assert_eq!(
-            (verdict.alarm, verdict.score, verdict.why),
-            (false, 0.0, "learning")
-        );
+        assert_eq!((verdict.alarm, verdict.score, verdict.why), (false, 0.0, "learning"));
     }
 }
 
@@ -76,10 +67,8 @@ fn a_clock_that_is_set_does_not_end_learning() {
 
 #[test]
 fn memory_is_bounded() {
-    let mut scorer = LogScorer::new(LogScorerConfig {
-        templates: 100,
-        ..LogScorerConfig::default()
-    });
+    let mut scorer =
+        LogScorer::new(LogScorerConfig { templates: 100, ..LogScorerConfig::default() });
     for i in 0..10_000u64 {
         scorer.update(i as i64 * S, i, true, None);
     }
@@ -112,9 +101,7 @@ fn a_real_log_gives_a_handful_of_alarms() {
     let mut scorer = LogScorer::new(LogScorerConfig::default());
     let mut got = String::new();
     for (i, line) in AUTH_LOG.lines().enumerate() {
-        let message = line[16..]
-            .split_once(": ")
-            .map_or("", |(_, message)| message);
+        let message = line[16..].split_once(": ").map_or("", |(_, message)| message);
         let found = miner.learn(message);
         let verdict = scorer.update(stamp_us(line), found.id, found.is_new, None);
         if verdict.alarm {

@@ -20,24 +20,14 @@ fn check_cisco(text: &str, host: &'static str, app: &'static str, message: &'sta
 #[test]
 fn cisco_headers() {
     let app = "%SYS-5-CONFIG_I";
-    check_cisco(
-        "000019:Mar  1 18:46:11.123: %SYS-5-CONFIG_I:Configured",
-        "",
-        app,
-        "Configured",
-    );
+    check_cisco("000019:Mar  1 18:46:11.123: %SYS-5-CONFIG_I:Configured", "", app, "Configured");
     check_cisco(
         "123: *Mar  1 18:46:11.123 UTC: %SYS-5-CONFIG_I: Configured",
         "",
         app,
         "Configured",
     );
-    check_cisco(
-        "123: Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured",
-        "",
-        app,
-        "Configured",
-    );
+    check_cisco("123: Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured", "", app, "Configured");
     check_cisco(
         "123: .Mar  1 2026 18:46:11.123: %SYS-5-CONFIG_I: Configured",
         "",
@@ -56,18 +46,8 @@ fn cisco_headers() {
         app,
         "Configured",
     );
-    check_cisco(
-        "*Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured",
-        "",
-        app,
-        "Configured",
-    );
-    check_cisco(
-        "Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured",
-        "",
-        app,
-        "Configured",
-    );
+    check_cisco("*Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured", "", app, "Configured");
+    check_cisco("Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured", "", app, "Configured");
     check_cisco(
         "rtr1: Mar  1 18:46:11.123: %SYS-5-CONFIG_I: Configured",
         "rtr1",
@@ -80,30 +60,10 @@ fn cisco_headers() {
         app,
         "Configured",
     );
-    check_cisco(
-        "Mar  1 18:46:11.123 fw1 : %ASA-6-302013: Built",
-        "fw1",
-        "%ASA-6-302013",
-        "Built",
-    );
-    check_cisco(
-        "Mar  1 18:46:11.123 fw1 %ASA-6-302013: Built",
-        "fw1",
-        "%ASA-6-302013",
-        "Built",
-    );
-    check_cisco(
-        "Mar  1 18:46:11.123 fw1: %ASA-6-302013: Built",
-        "fw1",
-        "%ASA-6-302013",
-        "Built",
-    );
-    check_cisco(
-        "Mar  1 2026 18:46:11.123: %ASA-6-302013 : Built",
-        "",
-        "%ASA-6-302013",
-        "Built",
-    );
+    check_cisco("Mar  1 18:46:11.123 fw1 : %ASA-6-302013: Built", "fw1", "%ASA-6-302013", "Built");
+    check_cisco("Mar  1 18:46:11.123 fw1 %ASA-6-302013: Built", "fw1", "%ASA-6-302013", "Built");
+    check_cisco("Mar  1 18:46:11.123 fw1: %ASA-6-302013: Built", "fw1", "%ASA-6-302013", "Built");
+    check_cisco("Mar  1 2026 18:46:11.123: %ASA-6-302013 : Built", "", "%ASA-6-302013", "Built");
     check_cisco("Mar  1 2026 18:46:11.123 %ASA: Built", "", "%ASA", "Built");
     check_cisco(
         "Mar  1 18:46:11.123 10.0.0.1 26: rtr1: *Mar  1 18:46:10: %SYS-5-CONFIG_I: Configured",
@@ -147,29 +107,11 @@ fn cisco_headers() {
         message: "down",
         ..Expected::default()
     };
-    let no_stamp = Expected {
-        reason: Some("no time stamp"),
-        ..without
-    };
+    let no_stamp = Expected { reason: Some("no time stamp"), ..without };
     check("<189>%LINK-3-UPDOWN: down", Dialect::Cisco, no_stamp);
     check("<189>12: %LINK-3-UPDOWN: down", Dialect::Cisco, no_stamp);
-    let uptime = Expected {
-        reason: Some("the time stamp is an uptime"),
-        ..without
-    };
-    check(
-        "<189>12: 1w2d: %LINK-3-UPDOWN: down",
-        Dialect::Cisco,
-        uptime,
-    );
-    check(
-        "<189>12: 00:00:46: %LINK-3-UPDOWN: down",
-        Dialect::Cisco,
-        uptime,
-    );
-    check(
-        "<189>00:00:46: %LINK-3-UPDOWN: down",
-        Dialect::Cisco,
-        uptime,
-    );
+    let uptime = Expected { reason: Some("the time stamp is an uptime"), ..without };
+    check("<189>12: 1w2d: %LINK-3-UPDOWN: down", Dialect::Cisco, uptime);
+    check("<189>12: 00:00:46: %LINK-3-UPDOWN: down", Dialect::Cisco, uptime);
+    check("<189>00:00:46: %LINK-3-UPDOWN: down", Dialect::Cisco, uptime);
 }

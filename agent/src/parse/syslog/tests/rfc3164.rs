@@ -38,14 +38,7 @@ fn check_stamped(
         message,
         ..Expected::default()
     };
-    check(
-        &format!("<34>{stamp}{rest}"),
-        dialect,
-        Expected {
-            pri: Some((4, 2)),
-            ..expected
-        },
-    );
+    check(&format!("<34>{stamp}{rest}"), dialect, Expected { pri: Some((4, 2)), ..expected });
     let in_file = match dialect {
         Dialect::Rfc3164 => Dialect::Rfc3164File,
         Dialect::Iso => Dialect::IsoFile,
@@ -56,24 +49,12 @@ fn check_stamped(
 
 #[test]
 fn rfc3164_tags() {
-    check_after_stamp(
-        " mymachine su: 'su root' failed",
-        "mymachine",
-        "su",
-        "",
-        "'su root' failed",
-    );
+    check_after_stamp(" mymachine su: 'su root' failed", "mymachine", "su", "", "'su root' failed");
     check_after_stamp(" h sshd[4721]: Accepted", "h", "sshd", "4721", "Accepted");
     check_after_stamp(" h sshd[4721] Accepted", "h", "sshd", "4721", "Accepted");
     check_after_stamp(" h sshd [4721]: Accepted", "h", "sshd", "4721", "Accepted");
     check_after_stamp(" h sshd[4721] : Accepted", "h", "sshd", "4721", "Accepted");
-    check_after_stamp(
-        " h sshd(pam_unix)[9]: opened",
-        "h",
-        "sshd(pam_unix)",
-        "9",
-        "opened",
-    );
+    check_after_stamp(" h sshd(pam_unix)[9]: opened", "h", "sshd(pam_unix)", "9", "opened");
     check_after_stamp(
         " h postfix/submission/smtpd[3]: NOQUEUE",
         "h",
@@ -81,13 +62,7 @@ fn rfc3164_tags() {
         "3",
         "NOQUEUE",
     );
-    check_after_stamp(
-        " h /usr/sbin/cron[5]: (root)",
-        "h",
-        "/usr/sbin/cron",
-        "5",
-        "(root)",
-    );
+    check_after_stamp(" h /usr/sbin/cron[5]: (root)", "h", "/usr/sbin/cron", "5", "(root)");
     check_after_stamp(" h app.with.dots-1_2: m", "h", "app.with.dots-1_2", "", "m");
     check_after_stamp(
         " h com.apple.xpc.launchd[1] (com.apple.x[7]): exited",
@@ -155,22 +130,10 @@ fn rfc3164_missing_parts() {
     check_after_stamp("", "", "", "", "");
     check_after_stamp(" localhost", "localhost", "", "", "");
     // No tag.
-    check_after_stamp(
-        " 10.0.0.99 Use the BFG!",
-        "10.0.0.99",
-        "",
-        "",
-        "Use the BFG!",
-    );
+    check_after_stamp(" 10.0.0.99 Use the BFG!", "10.0.0.99", "", "", "Use the BFG!");
     check_after_stamp(" h {\"a\": 1}", "h", "", "", "{\"a\": 1}");
     check_after_stamp(" h @cee: {\"a\": 1}", "h", "", "", "@cee: {\"a\": 1}");
-    check_after_stamp(
-        " h date=2026-01-01 type=\"x\"",
-        "h",
-        "",
-        "",
-        "date=2026-01-01 type=\"x\"",
-    );
+    check_after_stamp(" h date=2026-01-01 type=\"x\"", "h", "", "", "date=2026-01-01 type=\"x\"");
     check_after_stamp(
         " PA-VM 1,2026/01/01 10:00:00,0071,TRAFFIC",
         "PA-VM",
@@ -186,24 +149,12 @@ fn rfc3164_missing_parts() {
         "last message repeated 3 times",
     );
     check_after_stamp(" h -- MARK --", "h", "", "", "-- MARK --");
-    check_after_stamp(
-        " h ERROR it broke: badly",
-        "h",
-        "",
-        "",
-        "ERROR it broke: badly",
-    );
+    check_after_stamp(" h ERROR it broke: badly", "h", "", "", "ERROR it broke: badly");
     check_after_stamp(" h http://a/b is down", "h", "", "", "http://a/b is down");
     check_after_stamp(" h 10:22:33 tick", "h", "", "", "10:22:33 tick");
     // No host.
     check_after_stamp(" haproxy[376]: up", "", "haproxy", "376", "up");
-    check_after_stamp(
-        " filterlog: 5,,,100,em0",
-        "",
-        "filterlog",
-        "",
-        "5,,,100,em0",
-    );
+    check_after_stamp(" filterlog: 5,,,100,em0", "", "filterlog", "", "5,,,100,em0");
     check_after_stamp(" sshd[12] Accepted", "", "sshd", "12", "Accepted");
     check_after_stamp(" CEF:0|V|P", "", "CEF", "", "CEF:0|V|P");
     check_after_stamp(" - app: m", "", "app", "", "m");
@@ -256,50 +207,23 @@ fn rfc3164_hosts() {
 fn iso_stamps_before_host_and_tag() {
     let check =
         |stamp, ts, rest| check_stamped(stamp, rest, Dialect::Iso, ts, ["nas", "smbd", "12", "m"]);
-    check(
-        "2023-08-17T16:55:35.689651+02:00",
-        "2023-08-17T14:55:35.689651Z",
-        " nas smbd[12]: m",
-    );
-    check(
-        "2023-08-17T16:55:35Z",
-        "2023-08-17T16:55:35Z",
-        " nas smbd[12]: m",
-    );
-    check(
-        "2023-08-17T16:55:35",
-        "2023-08-17T16:55:35Z",
-        " nas smbd[12]: m",
-    );
-    check(
-        "2023-08-17 16:55:35,5",
-        "2023-08-17T16:55:35.5Z",
-        " nas smbd[12]: m",
-    );
+    check("2023-08-17T16:55:35.689651+02:00", "2023-08-17T14:55:35.689651Z", " nas smbd[12]: m");
+    check("2023-08-17T16:55:35Z", "2023-08-17T16:55:35Z", " nas smbd[12]: m");
+    check("2023-08-17T16:55:35", "2023-08-17T16:55:35Z", " nas smbd[12]: m");
+    check("2023-08-17 16:55:35,5", "2023-08-17T16:55:35.5Z", " nas smbd[12]: m");
     check_stamped(
         "2023-03-18T20:36:59+01:00",
         " 10.1.1.1 firewall,info drop input: in:ether1 out:(unknown 0)",
         Dialect::Mikrotik,
         "2023-03-18T19:36:59Z",
-        [
-            "10.1.1.1",
-            "firewall,info",
-            "",
-            "drop input: in:ether1 out:(unknown 0)",
-        ],
+        ["10.1.1.1", "firewall,info", "", "drop input: in:ether1 out:(unknown 0)"],
     );
 }
 
 #[test]
 fn dialects_of_vendors() {
     check_after_stamp(" h Some Program[12]: m", "h", "Some Program", "12", "m");
-    check_after_stamp(
-        " h Failed login [12]: m",
-        "h",
-        "",
-        "",
-        "Failed login [12]: m",
-    );
+    check_after_stamp(" h Failed login [12]: m", "h", "", "", "Failed login [12]: m");
     check_after_stamp(
         " h Error from relay[10.0.0.1]: m",
         "h",
@@ -343,13 +267,7 @@ fn dialects_of_vendors() {
             ..Expected::default()
         },
     );
-    check_after_stamp(
-        " box daemon.info dnsmasq[12]: started",
-        "box",
-        "dnsmasq",
-        "12",
-        "started",
-    );
+    check_after_stamp(" box daemon.info dnsmasq[12]: started", "box", "dnsmasq", "12", "started");
     check_after_stamp(
         " U7PG2,788a20aabbcc,v4.3.20.11298: hostapd: ath0: STA",
         "U7PG2,788a20aabbcc,v4.3.20.11298",
@@ -399,12 +317,7 @@ fn dialects_of_vendors() {
         "123",
         "traputil.c(613) 12 %% Link Down",
     );
-    let fields = [
-        "ns1",
-        "0-PPE-0",
-        "",
-        "default TCP CONN_TERMINATE 12 0 : Source",
-    ];
+    let fields = ["ns1", "0-PPE-0", "", "default TCP CONN_TERMINATE 12 0 : Source"];
     check_stamped(
         "10/11/2026:22:14:15 GMT",
         " ns1 0-PPE-0 : default TCP CONN_TERMINATE 12 0 : Source",

@@ -47,10 +47,7 @@ fn rfc5424_examples_of_the_rfc() {
     check(
         "<0>1 - - - - - -",
         Dialect::Rfc5424,
-        Expected {
-            pri: Some((0, 0)),
-            ..Expected::default()
-        },
+        Expected { pri: Some((0, 0)), ..Expected::default() },
     );
 }
 
@@ -68,12 +65,7 @@ fn check_end(end: &str, sd: &'static str, message: &'static str, reason: Option<
     check(
         &format!("<34>1 - h a p m {end}"),
         Dialect::Rfc5424,
-        Expected {
-            sd,
-            message,
-            reason,
-            ..header
-        },
+        Expected { sd, message, reason, ..header },
     );
 }
 
@@ -95,50 +87,22 @@ fn rfc5424_structured_data_and_message() {
     // Look-alikes.
     check_end("[a b=1] m", "", "[a b=1] m", LOOKS_LIKE);
     check_end("[a b=\"1] m", "", "[a b=\"1] m", LOOKS_LIKE);
-    check_end(
-        "[a b=\"1\"c=\"2\"] m",
-        "",
-        "[a b=\"1\"c=\"2\"] m",
-        LOOKS_LIKE,
-    );
+    check_end("[a b=\"1\"c=\"2\"] m", "", "[a b=\"1\"c=\"2\"] m", LOOKS_LIKE);
     check_end("[Mon Jan 1] m", "", "[Mon Jan 1] m", LOOKS_LIKE);
     check_end("[a]m", "", "[a]m", LOOKS_LIKE);
     check_end("[] m", "", "[] m", LOOKS_LIKE);
     check_end("[", "", "[", LOOKS_LIKE);
-    check_end(
-        "[a b=\"1\"]m",
-        "[a b=\"1\"]",
-        "m",
-        Some("no space after the structured data"),
-    );
-    check_end(
-        "[a b=\"1\"][c d",
-        "[a b=\"1\"]",
-        "[c d",
-        Some("no space after the structured data"),
-    );
-    check_end(
-        "-m",
-        "",
-        "-m",
-        Some("no structured data, not even a nil value"),
-    );
-    check_end(
-        "m n",
-        "",
-        "m n",
-        Some("no structured data, not even a nil value"),
-    );
+    check_end("[a b=\"1\"]m", "[a b=\"1\"]", "m", Some("no space after the structured data"));
+    check_end("[a b=\"1\"][c d", "[a b=\"1\"]", "[c d", Some("no space after the structured data"));
+    check_end("-m", "", "-m", Some("no structured data, not even a nil value"));
+    check_end("m n", "", "m n", Some("no structured data, not even a nil value"));
 }
 
 #[test]
 fn structured_data_is_taken_apart_with_its_escapes() {
     let out = parse_text(br#"<34>1 - - - - - [a x="1" y="\"q\" \\ \] \n"][b@1][c z="]"] m"#);
-    let elements: Vec<_> = out
-        .sd
-        .elements()
-        .map(|e| (e.id, e.params().collect::<Vec<_>>()))
-        .collect();
+    let elements: Vec<_> =
+        out.sd.elements().map(|e| (e.id, e.params().collect::<Vec<_>>())).collect();
     assert_eq!(
         elements,
         [
@@ -161,24 +125,12 @@ fn rfc5424_broken_headers_keep_what_is_good() {
     check(
         "<34>1 2003-10-11T22:14:15Z",
         Dialect::Rfc5424,
-        Expected {
-            pri,
-            ts,
-            reason: short,
-            ..Expected::default()
-        },
+        Expected { pri, ts, reason: short, ..Expected::default() },
     );
     check(
         "<34>1 2003-10-11T22:14:15Z h a",
         Dialect::Rfc5424,
-        Expected {
-            pri,
-            ts,
-            host: Some("h"),
-            app: Some("a"),
-            reason: short,
-            ..Expected::default()
-        },
+        Expected { pri, ts, host: Some("h"), app: Some("a"), reason: short, ..Expected::default() },
     );
     check(
         "<34>1 2003-10-11T22:14:15Z h a p -",
@@ -193,29 +145,17 @@ fn rfc5424_broken_headers_keep_what_is_good() {
             ..Expected::default()
         },
     );
-    let whole = Expected {
-        pri,
-        host: Some("h"),
-        app: Some("a"),
-        message: "m",
-        ..Expected::default()
-    };
+    let whole =
+        Expected { pri, host: Some("h"), app: Some("a"), message: "m", ..Expected::default() };
     check(
         "<34>1 2003-13-11T22:14:15Z h a - - - m",
         Dialect::Rfc5424,
-        Expected {
-            reason: Some("the time stamp is not of RFC 3339"),
-            ..whole
-        },
+        Expected { reason: Some("the time stamp is not of RFC 3339"), ..whole },
     );
     check(
         "<34>1 2003-10-11T22:14:15 h a - - - m",
         Dialect::Rfc5424,
-        Expected {
-            ts,
-            reason: Some("the time stamp has no zone, the source's is taken"),
-            ..whole
-        },
+        Expected { ts, reason: Some("the time stamp has no zone, the source's is taken"), ..whole },
     );
     check(
         "<34>2 2003-10-11T22:14:15Z h a - - - m",
@@ -229,27 +169,17 @@ fn rfc5424_broken_headers_keep_what_is_good() {
     check(
         "<34>1 - h  a - - - m",
         Dialect::Rfc5424,
-        Expected {
-            reason: Some("more than one space between two header fields"),
-            ..whole
-        },
+        Expected { reason: Some("more than one space between two header fields"), ..whole },
     );
     check(
         "1 2003-10-11T22:14:15Z h a - - - m",
         Dialect::Rfc5424,
-        Expected {
-            pri: None,
-            ts,
-            ..whole
-        },
+        Expected { pri: None, ts, ..whole },
     );
     check(
         "<34>1 2003-10-11T22:14:15.123456789Z h a - - - m",
         Dialect::Rfc5424,
-        Expected {
-            ts: Some("2003-10-11T22:14:15.123456Z"),
-            ..whole
-        },
+        Expected { ts: Some("2003-10-11T22:14:15.123456Z"), ..whole },
     );
 }
 
