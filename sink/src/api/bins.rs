@@ -29,12 +29,18 @@ pub struct Bin {
     pub score: Option<f32>,
 }
 
+/// Whether a point left the usual course of its series.
+pub(super) fn is_anomaly(point: &Point) -> bool {
+    point.score.is_some_and(|score| score > ANOMALY_SCORE)
+}
+
 /// Gathers points into bins.
 pub(super) struct Binner {
     from_us: i64,
     width_us: i64,
     bins: Vec<Bin>,
     anomalies: Vec<Point>,
+    anomalies_n: u64,
 }
 
 impl Binner {
@@ -47,6 +53,7 @@ impl Binner {
             width_us: (span_us - 1) / bins + 1,
             bins: Vec::new(),
             anomalies: Vec::new(),
+            anomalies_n: 0,
         }
     }
 
@@ -75,7 +82,8 @@ impl Binner {
                 score: point.score,
             }),
         }
-        if point.score.is_some_and(|score| score > ANOMALY_SCORE) {
+        if is_anomaly(point) {
+            self.anomalies_n += 1;
             match self.anomalies.last_mut() {
                 Some(last) if last.ts_us >= ts_us => {
                     if point.score > last.score {
@@ -90,6 +98,11 @@ impl Binner {
     /// Width of a bin in microseconds.
     pub(super) fn width_us(&self) -> i64 {
         self.width_us
+    }
+
+    /// Number of points with a score above 1.
+    pub(super) fn anomalies_n(&self) -> u64 {
+        self.anomalies_n
     }
 
     /// The bins that hold values, and the worst anomaly of each.

@@ -160,4 +160,9 @@ pub fn router(api: Api) -> Router {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 mod tests;

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use weir_models::ident::SeriesKey;
 use weir_models::time::HOUR_US;
 
-use super::bins::{Bin, Binner};
+use super::bins::{Bin, Binner, is_anomaly};
 use super::openapi::Problems;
 use super::params::{self, Params, When};
 use super::{Api, Problem};
@@ -55,6 +55,8 @@ pub struct Readings {
     pub to_us: i64,
     /// Number of stored values that this answer was made of.
     pub n: u64,
+    /// How many of them have a score above 1.
+    pub anomalies_n: u64,
     /// The values, oldest first, when they are not binned.
     pub points: Vec<Point>,
     /// Width of a bin in microseconds, when binned.
@@ -120,11 +122,16 @@ async fn raw(
         from_us: range.from_us,
         to_us: range.to_us,
         n: points.len() as u64,
+        anomalies_n: count_anomalies(&points),
         points,
         truncated: next.is_some(),
         next_from_us: next,
         ..Readings::default()
     })
+}
+
+fn count_anomalies(points: &[Point]) -> u64 {
+    points.iter().filter(|point| is_anomaly(point)).count() as u64
 }
 
 /// Reads the whole range page by page, in bounded memory, until `scan_rows_max` rows.
@@ -141,6 +148,7 @@ async fn plot(
             from_us: range.from_us,
             to_us: range.to_us,
             n: page.len() as u64,
+            anomalies_n: count_anomalies(&page),
             points: page,
             ..Readings::default()
         });
@@ -181,11 +189,13 @@ async fn plot(
         page = store.readings(key, rest, PAGE_ROWS).await?;
     }
     let bin_us = Some(binner.width_us());
+    let anomalies_n = binner.anomalies_n();
     let (bins, anomalies) = binner.finish();
     Ok(Readings {
         from_us: range.from_us,
         to_us: range.to_us,
         n,
+        anomalies_n,
         points: Vec::new(),
         bin_us,
         bins,

@@ -21,6 +21,16 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** A field for a time, as in `2026-11-21 10:45:46`; `parse` gives its microseconds or null. */
+export function timeField(label, parse) {
+  const input = h("input", { type: "text", class: "time", placeholder: "YYYY-MM-DD HH:MM", "aria-label": label, title: `${label}, as 2026-11-21 10:45:46`, name: label.toLowerCase(), autocomplete: "off", spellcheck: "false" });
+  input.addEventListener("input", () => input.removeAttribute("aria-invalid"));
+  input.addEventListener("change", () => {
+    if (input.value.trim() && parse(input.value) === null) input.setAttribute("aria-invalid", "true");
+  });
+  return input;
+}
+
 /** A note in place of data. */
 export const empty = (title, ...hint) => h("div", { class: "empty" }, h("strong", {}, title), h("p", {}, ...hint));
 

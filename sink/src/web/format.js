@@ -14,9 +14,14 @@ export function time(us, withMillis = false) {
 /** The name of the browser's time zone. */
 export const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone ?? "local time";
 
-/** The value of a `datetime-local` input for a time, and back. */
-export const toInput = (us) => time(us).replace(" ", "T");
-export const fromInput = (text) => (text ? new Date(text).getTime() * 1000 : null);
+/** What a person typed as a time, in the browser's zone: `2026-11-21`, with `10:45`, with seconds; null when it is none. */
+export function typedTime(text) {
+  const found = /^\s*(\d{4})-(\d\d?)-(\d\d?)(?:[ T](\d\d?):(\d\d)(?::(\d\d)(?:\.\d+)?)?)?\s*$/.exec(text);
+  if (!found) return null;
+  const [year, month, day, hour = 0, minute = 0, second = 0] = found.slice(1).map((part) => (part === undefined ? undefined : Number(part)));
+  const us = new Date(year, month - 1, day, hour, minute, second).getTime() * 1000;
+  return Number.isFinite(us) ? us : null;
+}
 
 /** A value with as many digits as are worth reading. */
 export function number(value) {
@@ -26,6 +31,9 @@ export function number(value) {
   const digits = size >= 1000 ? 1 : size >= 100 ? 2 : size >= 1 ? 3 : 5;
   return value.toLocaleString("en", { maximumFractionDigits: digits, useGrouping: size >= 10000 });
 }
+
+/** A value in four digits, for a column. */
+export const brief = (value) => (Number.isFinite(value) ? number(Number(value.toPrecision(4))) : "–");
 
 /** A count with thousands separated. */
 export const count = (n) => (n ?? 0).toLocaleString("en");

@@ -57,7 +57,7 @@ function pickSite(to) {
   const asked = to.view === "series" ? to.parts[0] : to.query.get("site");
   const site = [asked, picker.value, localStorage.getItem("weir-site"), known[0]].find((name) => known.includes(name));
   picker.replaceChildren(...known.map((name) => h("option", { value: name, selected: name === site }, name)));
-  document.getElementById("site-pick").hidden = known.length < 2 || to.view === "fleet";
+  document.getElementById("site-pick").hidden = known.length < 2 || to.view === "fleet" || to.view === "series";
 }
 
 picker.addEventListener("change", () => {

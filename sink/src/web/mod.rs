@@ -107,4 +107,9 @@ fn serve(name: &str, headers: &HeaderMap) -> Response {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 mod tests;
