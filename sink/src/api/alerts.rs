@@ -43,7 +43,7 @@ pub(super) struct Query {
 
 /// Alerts of a site.
 #[utoipa::path(
-    get, path = "/v1/alerts", tag = "data", params(Query),
+    get, path = "/v1/alerts", operation_id = "list_alerts", tag = "data", params(Query),
     responses((status = 200, description = "The alerts, newest first", body = Items<Alert>), Problems)
 )]
 pub(super) async fn get(

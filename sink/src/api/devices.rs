@@ -74,7 +74,7 @@ pub struct Deleted {
 
 /// Known devices of a site.
 #[utoipa::path(
-    get, path = "/v1/devices", tag = "fleet", params(ListQuery),
+    get, path = "/v1/devices", operation_id = "list_devices", tag = "fleet", params(ListQuery),
     responses((status = 200, description = "The devices, by name", body = Items<Device>), Problems)
 )]
 pub(super) async fn list(
@@ -89,7 +89,7 @@ pub(super) async fn list(
 
 /// One device.
 #[utoipa::path(
-    get, path = "/v1/devices/{site}/{device}", tag = "fleet", params(DevicePath),
+    get, path = "/v1/devices/{site}/{device}", operation_id = "get_device", tag = "fleet", params(DevicePath),
     responses(
         (status = 200, description = "The device", body = Device),
         (status = 404, description = "The device is not known", body = Problem, content_type = "application/problem+json"),
@@ -113,7 +113,7 @@ pub(super) async fn get(
 
 /// Says what is known of a device.
 #[utoipa::path(
-    put, path = "/v1/devices/{site}/{device}", tag = "fleet", params(DevicePath),
+    put, path = "/v1/devices/{site}/{device}", operation_id = "put_device", tag = "fleet", params(DevicePath),
     request_body = DeviceBody,
     responses(
         (status = 202, description = "The record, safe in Kafka and on its way to agents and store", body = Device),
@@ -152,7 +152,7 @@ pub(super) async fn put(
 
 /// Forgets what is known of a device; its data stay.
 #[utoipa::path(
-    delete, path = "/v1/devices/{site}/{device}", tag = "fleet", params(DevicePath),
+    delete, path = "/v1/devices/{site}/{device}", operation_id = "delete_device", tag = "fleet", params(DevicePath),
     responses(
         (status = 202, description = "The deletion, safe in Kafka and on its way to agents and store", body = Deleted),
         (status = 502, description = "Kafka refuses the record", body = Problem, content_type = "application/problem+json"),

@@ -78,7 +78,7 @@ pub struct Agents {
 
 /// Known sites.
 #[utoipa::path(
-    get, path = "/v1/sites", tag = "fleet",
+    get, path = "/v1/sites", operation_id = "list_sites", tag = "fleet",
     responses((status = 200, description = "The sites, by name", body = Items<String>), Problems)
 )]
 pub(super) async fn sites(
@@ -92,7 +92,7 @@ pub(super) async fn sites(
 
 /// Known series of a site.
 #[utoipa::path(
-    get, path = "/v1/series", tag = "data", params(SeriesQuery),
+    get, path = "/v1/series", operation_id = "list_series", tag = "data", params(SeriesQuery),
     responses((status = 200, description = "The series, by device and metric", body = Items<Series>), Problems)
 )]
 pub(super) async fn series(
@@ -108,7 +108,7 @@ pub(super) async fn series(
 
 /// Newest value of every series of a site.
 #[utoipa::path(
-    get, path = "/v1/latest", tag = "data", params(SiteQuery),
+    get, path = "/v1/latest", operation_id = "list_latest", tag = "data", params(SiteQuery),
     responses((status = 200, description = "The values, by device and metric", body = Items<Latest>), Problems)
 )]
 pub(super) async fn latest(
@@ -123,7 +123,7 @@ pub(super) async fn latest(
 
 /// The gateways as last heard of.
 #[utoipa::path(
-    get, path = "/v1/agents", tag = "fleet",
+    get, path = "/v1/agents", operation_id = "list_agents", tag = "fleet",
     responses((status = 200, description = "The gateways, by name", body = Agents), Problems)
 )]
 pub(super) async fn agents(

@@ -45,7 +45,7 @@ pub(super) struct Query {
 
 /// Log lines of a site.
 #[utoipa::path(
-    get, path = "/v1/logs", tag = "data", params(Query),
+    get, path = "/v1/logs", operation_id = "list_logs", tag = "data", params(Query),
     responses((status = 200, description = "The lines, newest first", body = Items<LogRow>), Problems)
 )]
 pub(super) async fn get(

@@ -97,7 +97,7 @@ pub(super) static JSON: LazyLock<String> = LazyLock::new(|| {
 
 /// This description.
 #[utoipa::path(
-    get, path = "/v1/openapi.json", tag = "api",
+    get, path = "/v1/openapi.json", operation_id = "describe_api", tag = "api",
     responses((status = 200, description = "The OpenAPI document; needs no token", body = Object, content_type = "application/json"))
 )]
 pub(super) async fn get() -> impl IntoResponse {

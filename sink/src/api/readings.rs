@@ -74,7 +74,7 @@ pub struct Readings {
 
 /// Values of one series.
 #[utoipa::path(
-    get, path = "/v1/readings", tag = "data", params(Query),
+    get, path = "/v1/readings", operation_id = "read_readings", tag = "data", params(Query),
     responses(
         (status = 200, description = "The values", body = Readings),
         Problems,

@@ -54,7 +54,7 @@ struct Filter {
 
 /// Live records, as they are stored.
 #[utoipa::path(
-    get, path = "/v1/live", tag = "data", params(Query),
+    get, path = "/v1/live", operation_id = "watch_live", tag = "data", params(Query),
     responses(
         (status = 200, description = "Server-sent events `reading`, `log`, `loss`, `alert` (data: the JSON record as on Kafka) and `missed` (data: `{\"missed\": n}`, when the client was too slow)", body = String, content_type = "text/event-stream"),
         Problems,

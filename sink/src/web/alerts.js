@@ -7,12 +7,20 @@ import { seriesLink } from "./series.js";
 
 const LIMIT = 300;
 const HOUR = 3600e6;
+/** The first data of each site, and until when that is believed. */
+const firsts = new Map();
 
 /** The time from which on there can be alerts: the sites' first data, or a month ago. */
 export async function oldest(sites, signal) {
   const month = Date.now() * 1000 - 30 * 24 * HOUR;
-  const series = await everywhere("/v1/series", sites, {}, signal);
-  return Math.round(series.reduce((first, { first_us }) => Math.min(first, first_us), month));
+  const news = sites.filter((site) => !(firsts.get(site)?.until > Date.now()));
+  const lists = await Promise.all(news.map((site) => everywhere("/v1/series", [site], {}, signal)));
+  news.forEach((site, i) => firsts.set(site, {
+    us: lists[i].reduce((first, { first_us }) => Math.min(first, first_us), Infinity),
+    // A site without data may get some any time; the first data of others hardly change.
+    until: Date.now() + (lists[i].length ? 600000 : 5000),
+  }));
+  return Math.round(Math.min(month, ...sites.map((site) => firsts.get(site).us)));
 }
 
 /** Where to look at what an alert is about. */
@@ -69,17 +77,18 @@ export async function show({ root, route, sites, site, signal }) {
     root.append(empty("No alerts", "No site has sent anything yet."));
     return null;
   }
+  const here = site();
   let state = "";
-  const tabs = [["", "All"], ["firing", "Firing"], ["resolved", "Resolved"]].map(([value, name]) => h("a", { "data-state": value, href: `#/alerts?site=${encodeURIComponent(site())}${value ? `&state=${value}` : ""}` }, name));
+  const tabs = [["", "All"], ["firing", "Firing"], ["resolved", "Resolved"]].map(([value, name]) => h("a", { "data-state": value, href: `#/alerts?site=${encodeURIComponent(here)}${value ? `&state=${value}` : ""}` }, name));
   const list = h("div", { class: "alert-list", "data-testid": "alert-list" });
   const note = h("span", { class: "muted" });
-  root.append(h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Alerts"), h("span", { class: "muted" }, site()), h("div", { class: "seg", role: "group", "aria-label": "State" }, tabs), h("span", { class: "grow" }), note), list));
+  root.append(h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Alerts"), h("span", { class: "muted" }, here), h("div", { class: "seg", role: "group", "aria-label": "State" }, tabs), h("span", { class: "grow" }), note), list));
   let seen = "";
   const load = async () => {
-    const from = await oldest([site()], signal);
-    const { items, truncated } = await get("/v1/alerts", { site: site(), state, from, limit: LIMIT }, signal);
+    const from = await oldest([here], signal);
+    const { items, truncated } = await get("/v1/alerts", { site: here, state, from, limit: LIMIT }, signal);
     list.dataset.count = items.length;
-    note.textContent = truncated ? `the newest ${count(items.length)}, ${zone()}` : `${count(items.length)}, ${zone()}`;
+    note.textContent = truncated ? `the newest ${count(items.length)}, times in ${zone()}` : `${count(items.length)} in all, times in ${zone()}`;
     // What has not changed is left alone, so that focus and scrolling stay.
     const now = state + items.map((alert) => alert.id).join();
     if (now === seen) return;
@@ -97,7 +106,7 @@ export async function show({ root, route, sites, site, signal }) {
   await open(route);
   every(5000, signal, () => load().catch(() => {}));
   return (to) => {
-    if (to.query.get("site") && to.query.get("site") !== site()) return false;
+    if ((to.query.get("site") ?? here) !== here) return false;
     open(to).catch((error) => signal.aborted || list.replaceChildren(failure(error)));
     return true;
   };

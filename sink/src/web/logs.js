@@ -10,13 +10,14 @@ const LIMIT = 500;
 const ROWS_MAX = 1000;
 const HOUR = 3600e6;
 /** Without a range the newest lines are looked for in longer and longer times. */
-const WIDER = [HOUR, 24 * HOUR, 31 * 24 * HOUR, 366 * 24 * HOUR, 20 * 366 * 24 * HOUR];
+const WIDER = [HOUR, 24 * HOUR, 31 * 24 * HOUR, 366 * 24 * HOUR];
 
 export async function show({ root, route, sites, site, signal }) {
   if (!sites.length) {
     root.append(empty("No log lines yet", "Point a syslog sender at a gateway; its lines show here within seconds."));
     return null;
   }
+  const here = site();
   const field = (name, label, width) => h("input", { type: "search", name, placeholder: label, "aria-label": label, class: width, autocomplete: "off", spellcheck: "false" });
   const q = field("q", "Search in messages", "grow");
   q.dataset.testid = "log-search";
@@ -29,7 +30,7 @@ export async function show({ root, route, sites, site, signal }) {
   const status = h("span", { class: "muted", role: "status", "data-testid": "log-status" });
   const list = h("div", { class: "log", role: "log", "aria-live": "off", "aria-label": "Log lines", tabindex: "0", "data-testid": "log-lines", "data-count": "0" });
   const form = h("form", { class: "bar", role: "search" }, q, host, app, severity, h("div", { class: "free" }, from, h("span", { "aria-hidden": "true" }, "–"), to));
-  root.append(h("section", { class: "card log-card" }, h("div", { class: "card-head" }, h("h2", {}, "Logs"), h("span", { class: "muted" }, site()), h("span", { class: "grow" }), status, tail), form, list));
+  root.append(h("section", { class: "card log-card" }, h("div", { class: "card-head" }, h("h2", {}, "Logs"), h("span", { class: "muted" }, here), h("span", { class: "grow" }), status, tail), form, list));
 
   let stop = new AbortController();
   signal.addEventListener("abort", () => stop.abort());
@@ -77,18 +78,31 @@ export async function show({ root, route, sites, site, signal }) {
     h("span", { class: "sev", title: row.severity === null || row.severity === undefined ? "no severity" : `severity ${row.severity}` }, SEVERITIES[row.severity] ?? "–"),
     h("button", { type: "button", class: "host", title: `Only ${row.host}`, onclick: () => { host.value = row.host; submit(); } }, row.host || row.device),
     row.app ? h("button", { type: "button", class: "app", title: `Only ${row.app}`, onclick: () => { app.value = row.app; submit(); } }, row.app) : h("span", { class: "app" }, ""),
-    h("span", { class: "msg" }, row.message, row.score > 1 ? h("b", { class: "mark", title: "unusual for this host" }, `score ${number(row.score)}`) : null));
+    h("span", { class: "msg" }, marked(row.message), row.score > 1 ? h("b", { class: "mark", title: "unusual for this host" }, `score ${number(row.score)}`) : null));
+
+  /** The message with what was searched for marked. */
+  const marked = (text) => {
+    const word = q.value.toLowerCase();
+    const at = word ? text.toLowerCase().indexOf(word) : -1;
+    return at < 0 ? text : [text.slice(0, at), h("mark", {}, text.slice(at, at + word.length)), text.slice(at + word.length)];
+  };
 
   const wanted = (query) => (row) => (!query.get("severity") || (row.severity ?? 9) <= Number(query.get("severity")))
     && (!query.get("app") || row.app === query.get("app"))
     && (!query.get("q") || row.message.toLowerCase().includes(query.get("q").toLowerCase()));
 
   async function search(query, stopped) {
-    const asked = { site: site(), host: query.get("host"), app: query.get("app"), severity: query.get("severity"), q: query.get("q"), limit: LIMIT };
+    const asked = { site: here, host: query.get("host"), app: query.get("app"), severity: query.get("severity"), q: query.get("q"), limit: LIMIT };
     if (ranged) return get("/v1/logs", { ...asked, from: query.get("from"), to: query.get("to") }, stopped);
     let answer = { items: [] };
     for (const length of WIDER) {
-      answer = await get("/v1/logs", { ...asked, from: Date.now() * 1000 - length }, stopped);
+      try {
+        answer = await get("/v1/logs", { ...asked, from: Date.now() * 1000 - length }, stopped);
+      } catch (error) {
+        // Too long a time for the store: what a shorter one gave is better than nothing.
+        if (length === HOUR || stopped.aborted) throw error;
+        break;
+      }
       if (answer.items.length >= 50) break;
     }
     return answer;
@@ -118,7 +132,7 @@ export async function show({ root, route, sites, site, signal }) {
 
   function follow(query, stopped) {
     const passes = wanted(query);
-    live({ site: site(), host: query.get("host"), kind: "log" }, stopped, (kind, row) => {
+    live({ site: here, host: query.get("host"), kind: "log" }, stopped, (kind, row) => {
       if (kind === "open" || kind === "closed") open = kind === "open";
       else if (kind === "missed") say(`${count(missed += row.missed)} lines came too fast to be shown; search finds them`);
       else if (passes(row)) {
@@ -131,7 +145,7 @@ export async function show({ root, route, sites, site, signal }) {
   }
 
   function submit() {
-    const query = new URLSearchParams({ site: site() });
+    const query = new URLSearchParams({ site: here });
     for (const input of [q, host, app, severity]) if (input.value) query.set(input.name, input.value);
     for (const input of [from, to]) if (typedTime(input.value) !== null) query.set(input.name, typedTime(input.value));
     location.hash = `#/logs?${query}`;
@@ -155,7 +169,7 @@ export async function show({ root, route, sites, site, signal }) {
   };
   apply(route);
   return (where) => {
-    if (where.query.get("site") && where.query.get("site") !== site()) return false;
+    if ((where.query.get("site") ?? here) !== here) return false;
     apply(where);
     return true;
   };

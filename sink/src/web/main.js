@@ -40,6 +40,8 @@ async function show() {
     pickSite(to);
     const update = await views[to.view].show({ root, route: to, sites: known, site: () => picker.value, signal: stop.signal });
     if (shown.stop === stop) shown.update = update;
+    // Before the first data there is nothing to choose from: look again soon.
+    if (!known.length && to.view !== "fleet") setTimeout(() => shown.stop === stop && restart(), 5000);
   } catch (error) {
     if (stop.signal.aborted) return;
     root.replaceChildren(failure(error));
@@ -63,8 +65,7 @@ function pickSite(to) {
 picker.addEventListener("change", () => {
   localStorage.setItem("weir-site", picker.value);
   const { view } = route();
-  if (location.hash === `#/${view}`) restart();
-  else location.hash = `#/${view}`;
+  location.hash = `#/${view}?site=${encodeURIComponent(picker.value)}`;
 });
 
 async function countFiring() {
@@ -112,4 +113,4 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 theme();
 show();
 countFiring();
-every(30000, new AbortController().signal, countFiring);
+every(60000, new AbortController().signal, countFiring);

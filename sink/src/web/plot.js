@@ -133,12 +133,14 @@ export function draw(element, { readings, alerts, anomalies, unit, on }) {
   };
   const width = () => element.clientWidth;
   const few = main[0].length < width() / 12;
+  // A value between two gaps has no line to show it: it gets a dot.
+  const lonely = main[3].flatMap((value, i) => (value !== null && (main[3][i - 1] ?? null) === null && (main[3][i + 1] ?? null) === null ? [i] : []));
   const plots = [new uPlot({
-    width: width(), height: Math.max(240, Math.min(420, innerHeight * 0.45)), legend: { show: false }, cursor, padding: [12, 8, 0, 0],
+    width: width(), height: Math.max(240, Math.min(420, innerHeight * 0.45)), legend: { show: false }, cursor, padding: [8, 8, 0, 0],
     scales: { x, y: { range: (u, min, max) => (min === null || max === null ? [0, 1] : uPlot.rangeNum(min, max, 0.08, true)) } },
     axes: [axis(theme, { space: 70, values: TIMES }), axis(theme, { size: 54, values: (u, ticks) => ticks.map((tick) => number(tick)) })],
     series: [{}, { show: binned, stroke: theme.band, width: 0.5, points: { show: false } }, { show: binned, stroke: theme.band, width: 0.5, points: { show: false } },
-      { stroke: theme.accent, width: 1.5, points: { show: few, size: 5, fill: theme.accent } }],
+      { stroke: theme.accent, width: 1.5, points: { show: true, size: few ? 5 : 3, fill: theme.accent, filter: () => (few ? null : lonely) } }],
     bands: binned ? [{ series: [1, 2], fill: theme.band }] : [],
     hooks: { drawClear: [shadeAlerts(alerts, theme)], draw: [markAnomalies(anomalies, theme)], setSelect: [select], setCursor: [say] },
   }, main, element.querySelector(".plot-main"))];

@@ -192,7 +192,7 @@ function seriesView(body, series, outer) {
     const recent = now - series.last_us < 24 * HOUR;
     const chosen = RANGES.find(([candidate]) => candidate === name) ?? (recent && span > 24 * HOUR ? RANGES[2] : RANGES[6]);
     const [label, length] = chosen;
-    const margin = Math.max(span * 0.01, 1e6);
+    const margin = Math.max((length ?? span) * 0.01, 1e6);
     const end = length !== null && now - series.last_us < length ? now : series.last_us + margin;
     range = { from: length === null ? series.first_us - margin : end - length, to: end, last: label, following: true };
     press();

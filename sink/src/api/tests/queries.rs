@@ -236,6 +236,12 @@ fn the_description_lists_every_route_and_is_the_committed_one() {
         "/v1/sites",
     ];
     assert_eq!(paths.keys().collect::<Vec<_>>(), routed);
+    let operations = answer.text.split("\"operationId\": \"").skip(1);
+    let mut operations: Vec<_> = operations.map(|text| text.split('"').next()).collect();
+    let all = operations.len();
+    operations.sort_unstable();
+    operations.dedup();
+    assert_eq!((all, operations.len()), (13, 13));
     // References lead somewhere.
     for reference in answer.text.split("\"$ref\": \"#").skip(1) {
         let pointer = reference.split('"').next().unwrap();
