@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -36,7 +37,7 @@ pub(super) struct ListQuery {
     site: String,
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(super) struct DevicePath {
     /// Site; without a slash.
@@ -96,11 +97,8 @@ pub(super) async fn list(
         Problems,
     )
 )]
-pub(super) async fn get(
-    State(api): State<Api>,
-    Path(path): Path<DevicePath>,
-) -> Result<Json<Device>, Problem> {
-    let (site, device) = path.checked()?;
+pub(super) async fn get(State(api): State<Api>, path: DevicePath) -> Result<Json<Device>, Problem> {
+    let DevicePath { site, device } = path;
     let devices = api.store.devices(&site).await?;
     let found = devices.into_iter().find(|known| known.device == device);
     found.map(Json).ok_or_else(|| {
@@ -125,11 +123,11 @@ pub(super) async fn get(
 )]
 pub(super) async fn put(
     State(api): State<Api>,
-    Path(path): Path<DevicePath>,
+    path: DevicePath,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Device>), Problem> {
-    let (site, device) = path.checked()?;
+    let DevicePath { site, device } = path;
     let body = read_body(&headers, body)?.checked()?;
     let record = Device {
         site,
@@ -161,9 +159,9 @@ pub(super) async fn put(
 )]
 pub(super) async fn delete(
     State(api): State<Api>,
-    Path(path): Path<DevicePath>,
+    path: DevicePath,
 ) -> Result<(StatusCode, Json<Deleted>), Problem> {
-    let (site, device) = path.checked()?;
+    let DevicePath { site, device } = path;
     let key = format!("{site}/{device}");
     let sent = api
         .producer
@@ -181,19 +179,28 @@ pub(super) async fn delete(
     ))
 }
 
-impl DevicePath {
-    fn checked(self) -> Result<(String, String), Problem> {
-        if self.site.contains('/') {
+impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path((site, device)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| {
+                let hint =
+                    "write names in UTF-8, with % and two hexadecimal digits for each special byte";
+                Problem::parameter(rejection.body_text(), hint)
+            })?;
+        if site.contains('/') {
             // The record's key is `site/device`: a slash in the site would name another device.
             return Err(Problem::parameter(
                 "the site contains a slash",
                 "a device may have a slash in its name (written %2F), a site may not",
             ));
         }
-        Ok((
-            params::name("site", self.site)?,
-            params::name("device", self.device)?,
-        ))
+        Ok(Self {
+            site: params::name("site", site)?,
+            device: params::name("device", device)?,
+        })
     }
 }
 

@@ -76,6 +76,10 @@ fn a_bad_device_is_refused_before_kafka() {
         .request("PUT", "/v1/devices/ha%2Fll/press", &JSON, "{}")
         .is_problem(400, "bad-parameter");
     assert!(server.producer.sent.lock().unwrap().is_empty());
+    for bad in ["%FF", "%00"] {
+        let path = format!("/v1/devices/hall/{bad}");
+        server.get(&path).is_problem(400, "bad-parameter");
+    }
     server
         .get("/v1/devices/hall/other")
         .is_problem(404, "not-found");
