@@ -109,6 +109,7 @@ impl Server {
     fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            .timeout_global(Some(std::time::Duration::from_secs(20)))
             .allow_non_standard_methods(true)
             .build()
             .into();
