@@ -15,6 +15,7 @@ use crate::time::rfc3339;
 /// Where in its life an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum AlertState {
     /// The condition holds.
     Firing,
@@ -25,6 +26,7 @@ pub enum AlertState {
 /// What an alert is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum AlertKind {
     /// A metric of a device left its usual course.
     Reading,
@@ -36,15 +38,19 @@ pub enum AlertKind {
 
 /// The model that scored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Model {
     /// Name of the model.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub name: Arc<str>,
     /// Version of the model.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub version: Arc<str>,
 }
 
 /// What was expected.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Baseline {
     /// Expected value, in the metric's unit.
     pub expected: f64,
@@ -56,6 +62,7 @@ pub struct Baseline {
 
 /// One of the last values before the alert.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LastValue {
     /// Event time in microseconds since the Unix epoch.
     pub ts_us: i64,
@@ -65,6 +72,7 @@ pub struct LastValue {
 
 /// The payload of an alert record, CloudEvents `data`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AlertData {
     /// The same from firing to resolved.
     pub alert_id: String,
@@ -73,6 +81,7 @@ pub struct AlertData {
     /// What it is about.
     pub kind: AlertKind,
     /// The agent that raised it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub agent: Arc<str>,
     /// Identity of this record, as every event has one.
     pub stream: Stream,
@@ -114,6 +123,7 @@ pub struct AlertData {
 
 /// One alert record on the wire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Alert {
     specversion: String,
     /// Unique for this record: alert id and state.

@@ -15,6 +15,7 @@ use crate::ident::Stream;
 /// What is known of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Device {
     /// Site of the device.
     pub site: String,
@@ -44,6 +45,7 @@ impl Device {
 
 /// How far one lane of an agent's spool is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LaneStatus {
     /// Name of the lane.
     pub lane: String,
@@ -57,8 +59,10 @@ pub struct LaneStatus {
 
 /// Heartbeat of an agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentStatus {
     /// The agent.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub agent: Arc<str>,
     /// Its site.
     pub site: String,

@@ -19,6 +19,7 @@ use crate::ident::{EventId, Stream};
 /// How far the gateway's clock could be trusted when the stamp was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Clock {
     /// The clock was synchronised.
     #[default]

@@ -14,6 +14,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// Written as 16 hexadecimal digits in JSON (a JSON number above 2^53 loses digits in many
 /// languages) and as a `bigint` of the same bits in Cassandra.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(value_type = String, pattern = "^[0-9a-f]{16}$", example = "8f14e45fceea167a")
+)]
 pub struct Stream(pub u64);
 
 /// Names one event: its stream and its number there. Numbers start at 1 and rise by one.
@@ -27,6 +32,7 @@ pub struct EventId {
 
 /// Names one time series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SeriesKey {
     /// Site, for example a plant or a building.
     pub site: String,

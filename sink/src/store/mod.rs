@@ -32,7 +32,7 @@ pub struct ReadingRow {
 }
 
 /// One log line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LogRow {
     /// Site.
     pub site: String,
@@ -100,7 +100,7 @@ pub struct TimeRange {
 }
 
 /// A stored value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Point {
     /// Event time, microseconds since the Unix epoch.
     pub ts_us: i64,
@@ -115,7 +115,7 @@ pub struct Point {
 }
 
 /// The newest value of a series.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Latest {
     /// Which series.
     #[serde(flatten)]
@@ -131,7 +131,7 @@ pub struct Latest {
 }
 
 /// A known series.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Series {
     /// Which series.
     #[serde(flatten)]

@@ -1,0 +1,77 @@
+//! `GET /v1/alerts`: alerts of a site, newest first, each once with its present state.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use weir_models::alert::{Alert, AlertState};
+use weir_models::time::DAY_US;
+
+use super::lists::Items;
+use super::openapi::Problems;
+use super::params::{self, Params, When};
+use super::{Api, Problem};
+use crate::store::AlertQuery;
+
+const LIMIT_DEFAULT: usize = 200;
+const LIMIT_MAX: usize = 5_000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Query {
+    /// Site.
+    site: String,
+    /// Only this device; together with `metric`.
+    device: Option<String>,
+    /// Only this metric; together with `device`.
+    metric: Option<String>,
+    /// Only alerts in this state now.
+    #[param(value_type = Option<AlertState>, inline)]
+    state: Option<AlertState>,
+    /// First time of firing, RFC 3339 or microseconds since the Unix epoch; default: seven days
+    /// before `to`.
+    #[param(value_type = Option<String>, example = "2026-11-21T10:00:00Z")]
+    from: Option<When>,
+    /// First time after the range, same forms; default: now.
+    #[param(value_type = Option<String>, example = "2026-11-21T11:00:00Z")]
+    to: Option<When>,
+    /// At most so many alerts; default 200.
+    #[param(minimum = 1, maximum = 5_000)]
+    limit: Option<usize>,
+}
+
+/// Alerts of a site.
+#[utoipa::path(
+    get, path = "/v1/alerts", operation_id = "list_alerts", tag = "data", params(Query),
+    responses((status = 200, description = "The alerts, newest first", body = Items<Alert>), Problems)
+)]
+pub(super) async fn get(
+    State(api): State<Api>,
+    Params(query): Params<Query>,
+) -> Result<Json<Items<Alert>>, Problem> {
+    let device = params::name_if("device", query.device)?;
+    let metric = params::name_if("metric", query.metric)?;
+    let series = match (device, metric) {
+        (Some(device), Some(metric)) => Some((device, metric)),
+        (None, None) => None,
+        _ => {
+            return Err(Problem::parameter(
+                "only one of `device` and `metric`",
+                "a series is named by both; leave both out for the whole site",
+            ));
+        }
+    };
+    let limit = params::limit(query.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
+    let alerts = api
+        .store
+        .alerts(&AlertQuery {
+            site: params::name("site", query.site)?,
+            series,
+            range: params::range(query.from, query.to, 7 * DAY_US)?,
+            state: query.state,
+            limit: limit + 1,
+        })
+        .await?;
+    Ok(Json(Items::cut(alerts, limit)))
+}

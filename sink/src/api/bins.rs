@@ -1,0 +1,200 @@
+//! Bins: many values of a series as few, so that a plot of years costs as much as one of minutes.
+//!
+//! In: points in ascending time. Out: per bin of equal width the number, least, greatest and mean
+//! value, and the point with the highest score above 1, so that no anomaly drowns in a mean.
+//! Constant memory: as many bins as were asked for. Pure.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::store::{Point, TimeRange};
+
+/// Above this score a point is told apart: about 1 is where the tail of a series' past begins.
+const ANOMALY_SCORE: f32 = 1.0;
+
+/// The values of one span of time.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Bin {
+    /// Begin of the span, microseconds since the Unix epoch; its width is `bin_us`.
+    pub ts_us: i64,
+    /// Number of values.
+    pub n: u64,
+    /// Least value.
+    pub min: f64,
+    /// Greatest value.
+    pub max: f64,
+    /// Mean value.
+    pub mean: f64,
+    /// Highest score, when any value was scored.
+    pub score: Option<f32>,
+}
+
+/// Whether a point left the usual course of its series.
+pub(super) fn is_anomaly(point: &Point) -> bool {
+    point.score.is_some_and(|score| score > ANOMALY_SCORE)
+}
+
+/// Gathers points into bins.
+pub(super) struct Binner {
+    from_us: i64,
+    width_us: i64,
+    bins: Vec<Bin>,
+    anomalies: Vec<Point>,
+    anomalies_n: u64,
+}
+
+impl Binner {
+    /// At most `bins_max` bins over `range`.
+    pub(super) fn new(range: TimeRange, bins_max: usize) -> Self {
+        let span_us = range.to_us.saturating_sub(range.from_us).max(1);
+        let bins = i64::try_from(bins_max.max(1)).unwrap_or(i64::MAX);
+        Self {
+            from_us: range.from_us,
+            width_us: (span_us - 1) / bins + 1,
+            bins: Vec::new(),
+            anomalies: Vec::new(),
+            anomalies_n: 0,
+        }
+    }
+
+    /// Adds a point; points come in ascending time.
+    pub(super) fn push(&mut self, point: &Point) {
+        let since_us = point.ts_us.saturating_sub(self.from_us);
+        let ts_us = self.from_us + since_us.div_euclid(self.width_us) * self.width_us;
+        match self.bins.last_mut() {
+            Some(bin) if bin.ts_us == ts_us => {
+                bin.n += 1;
+                bin.min = bin.min.min(point.value);
+                bin.max = bin.max.max(point.value);
+                // The running mean does not overflow where a sum would.
+                bin.mean += (point.value - bin.mean) / bin.n as f64;
+                bin.score = match (bin.score, point.score) {
+                    (Some(a), Some(b)) => Some(a.max(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+            _ => self.bins.push(Bin {
+                ts_us,
+                n: 1,
+                min: point.value,
+                max: point.value,
+                mean: point.value,
+                score: point.score,
+            }),
+        }
+        if is_anomaly(point) {
+            self.anomalies_n += 1;
+            match self.anomalies.last_mut() {
+                Some(last) if last.ts_us >= ts_us => {
+                    if point.score > last.score {
+                        *last = point.clone();
+                    }
+                }
+                _ => self.anomalies.push(point.clone()),
+            }
+        }
+    }
+
+    /// Width of a bin in microseconds.
+    pub(super) fn width_us(&self) -> i64 {
+        self.width_us
+    }
+
+    /// Number of points with a score above 1.
+    pub(super) fn anomalies_n(&self) -> u64 {
+        self.anomalies_n
+    }
+
+    /// The bins that hold values, and the worst anomaly of each.
+    pub(super) fn finish(self) -> (Vec<Bin>, Vec<Point>) {
+        (self.bins, self.anomalies)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use weir_models::ident::Stream;
+
+    use super::*;
+
+    fn point(ts_us: i64, value: f64, score: Option<f32>) -> Point {
+        Point {
+            ts_us,
+            value,
+            score,
+            stream: Stream(1),
+            seq: 1,
+        }
+    }
+
+    fn binned(range: (i64, i64), bins: usize, points: &[Point]) -> (Vec<Bin>, Vec<Point>) {
+        let (from_us, to_us) = range;
+        let mut binner = Binner::new(TimeRange { from_us, to_us }, bins);
+        for point in points {
+            binner.push(point);
+        }
+        binner.finish()
+    }
+
+    #[test]
+    fn a_bin_keeps_extremes_mean_and_the_worst_anomaly() {
+        let points = [
+            point(0, 1.0, None),
+            point(4, 3.0, Some(1.5)),
+            point(9, 8.0, Some(2.5)),
+            point(10, 5.0, Some(0.2)),
+        ];
+        let (bins, anomalies) = binned((0, 20), 2, &points);
+        assert_eq!(
+            bins,
+            [
+                Bin {
+                    ts_us: 0,
+                    n: 3,
+                    min: 1.0,
+                    max: 8.0,
+                    mean: 4.0,
+                    score: Some(2.5)
+                },
+                Bin {
+                    ts_us: 10,
+                    n: 1,
+                    min: 5.0,
+                    max: 5.0,
+                    mean: 5.0,
+                    score: Some(0.2)
+                },
+            ]
+        );
+        assert_eq!(anomalies, [points[2].clone()]);
+    }
+
+    #[test]
+    fn a_bin_without_values_is_left_out() {
+        let (bins, _) = binned((0, 100), 10, &[point(5, 1.0, None), point(95, 1.0, None)]);
+        assert_eq!(
+            bins.iter().map(|bin| bin.ts_us).collect::<Vec<_>>(),
+            [0, 90]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_and_no_extreme_is_lost(
+            mut points in prop::collection::vec((-1_000i64..1_000, -1e6f64..1e6, prop::option::of(0f32..3.0)), 1..300),
+            bins_max in 1usize..50,
+        ) {
+            points.sort_by_key(|point| point.0);
+            let points: Vec<_> = points.into_iter().map(|(t, v, s)| point(t, v, s)).collect();
+            let (bins, anomalies) = binned((-1_000, 1_000), bins_max, &points);
+            prop_assert!(bins.len() <= bins_max && anomalies.len() <= bins.len());
+            prop_assert_eq!(bins.iter().map(|bin| bin.n).sum::<u64>(), points.len() as u64);
+            let max = points.iter().map(|point| point.value).fold(f64::MIN, f64::max);
+            prop_assert!(bins.iter().any(|bin| bin.max == max));
+            prop_assert!(bins.iter().all(|bin| bin.min <= bin.mean + 1e-6 && bin.mean <= bin.max + 1e-6));
+            let worst = points.iter().filter_map(|point| point.score).fold(0.0, f32::max);
+            prop_assert_eq!(anomalies.iter().any(|point| point.score == Some(worst)), worst > 1.0);
+        }
+    }
+}

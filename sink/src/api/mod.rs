@@ -1,0 +1,168 @@
+//! Api: queries, device metadata and live records over HTTP under `/v1`, and the web page.
+//!
+//! In: the store, a producer for `weir.metadata`, the channel of live records. Out: one axum router.
+//! Promises: everything is bounded (rows, body, requests at once, time); errors are RFC 9457 problem
+//! details that say what to do; nothing here can hold up the pipeline. What can go wrong: the store
+//! or Kafka is away (503, try again).
+//!
+//! | path | what |
+//! | --- | --- |
+//! | `/v1/readings`, `/v1/latest`, `/v1/series` | values |
+//! | `/v1/logs`, `/v1/alerts` | lines and alerts |
+//! | `/v1/sites`, `/v1/devices`, `/v1/agents` | the fleet |
+//! | `/v1/live` | server-sent events |
+//! | `/v1/openapi.json` | this, for programs |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use tokio::sync::{Semaphore, broadcast, watch as signal};
+use weir_models::config::Secret;
+
+use crate::consume::Producer;
+use crate::live::Live;
+use crate::store::Store;
+
+mod alerts;
+mod bins;
+mod devices;
+mod guard;
+mod lists;
+mod logs;
+mod openapi;
+mod params;
+mod problem;
+mod readings;
+mod watch;
+
+pub use bins::Bin;
+pub use devices::Deleted;
+pub use lists::{Agent, Agents, Items};
+pub use problem::Problem;
+pub use readings::Readings;
+
+/// Largest body taken, in bytes.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Bounds of the API.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest time for an answer.
+    pub timeout: Duration,
+    /// Most requests at once, live streams not counted.
+    pub requests_max: usize,
+    /// Most live streams at once.
+    pub watchers_max: usize,
+    /// Most stored values read for one plot.
+    pub scan_rows_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            requests_max: 128,
+            watchers_max: 256,
+            scan_rows_max: 5_000_000,
+        }
+    }
+}
+
+/// What the API needs.
+#[derive(Clone)]
+pub struct Api {
+    store: Arc<dyn Store>,
+    producer: Arc<dyn Producer>,
+    live: broadcast::Sender<Live>,
+    stop: signal::Receiver<bool>,
+    token: Option<Secret>,
+    open_reads: bool,
+    limits: Limits,
+    requests: Arc<Semaphore>,
+    watchers: Arc<Semaphore>,
+}
+
+impl Api {
+    /// An API without a token and with the default limits. Live streams end when `stop` becomes
+    /// true or its sender is dropped.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        producer: Arc<dyn Producer>,
+        live: broadcast::Sender<Live>,
+        stop: signal::Receiver<bool>,
+    ) -> Self {
+        let limits = Limits::default();
+        Self {
+            store,
+            producer,
+            live,
+            stop,
+            token: None,
+            open_reads: false,
+            limits,
+            requests: Arc::new(Semaphore::new(limits.requests_max)),
+            watchers: Arc::new(Semaphore::new(limits.watchers_max)),
+        }
+    }
+
+    /// Asks for this bearer token; with `open_reads` only for what changes something.
+    #[must_use]
+    pub fn token(mut self, token: Option<Secret>, open_reads: bool) -> Self {
+        self.token = token;
+        self.open_reads = open_reads;
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self.requests = Arc::new(Semaphore::new(limits.requests_max));
+        self.watchers = Arc::new(Semaphore::new(limits.watchers_max));
+        self
+    }
+}
+
+/// The routes of the API and of the page.
+pub fn router(api: Api) -> Router {
+    let device = get(devices::get).put(devices::put).delete(devices::delete);
+    let guarded = Router::new()
+        .route("/v1/readings", get(readings::get))
+        .route("/v1/latest", get(lists::latest))
+        .route("/v1/series", get(lists::series))
+        .route("/v1/sites", get(lists::sites))
+        .route("/v1/agents", get(lists::agents))
+        .route("/v1/logs", get(logs::get))
+        .route("/v1/alerts", get(alerts::get))
+        .route("/v1/devices", get(devices::list))
+        .route("/v1/devices/{site}/{device}", device)
+        .route("/v1/live", get(watch::get))
+        .method_not_allowed_fallback(async || Problem::method())
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .route_layer(from_fn_with_state(api.clone(), guard::guard))
+        .with_state(api);
+    Router::new()
+        .merge(guarded)
+        .route("/v1/openapi.json", get(openapi::get))
+        .merge(crate::web::router())
+        .fallback(async || {
+            Problem::not_found(
+                "there is no such path",
+                "/v1/openapi.json lists all of them",
+            )
+        })
+        .layer(from_fn(guard::count))
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+mod tests;

@@ -1,0 +1,111 @@
+//! `GET /v1/openapi.json`: the description of the API, made from the handlers themselves.
+//!
+//! A copy lies in `docs/openapi.json`; a test keeps it equal.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use axum::http::header;
+use axum::response::IntoResponse;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi};
+
+use super::{Problem, alerts, devices, lists, logs, readings, watch};
+
+/// The problems that every path may answer with.
+pub(super) struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        [
+            ("400", "A parameter or the body cannot be used"),
+            ("401", "A valid token is needed"),
+            ("500", "The store needs a person"),
+            (
+                "503",
+                "The API is busy, or store or Kafka are away: try again",
+            ),
+            ("504", "The answer took too long"),
+        ]
+        .into_iter()
+        .map(|(status, description)| {
+            let schema = Ref::from_schema_name("Problem");
+            let response = ResponseBuilder::new().description(description).content(
+                "application/problem+json",
+                ContentBuilder::new().schema(Some(schema)).build(),
+            );
+            (status.to_owned(), RefOr::T(response.build()))
+        })
+        .collect()
+    }
+}
+
+struct BearerToken;
+
+impl Modify for BearerToken {
+    fn modify(&self, doc: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(
+                "The token of the sink's configuration, when it has one",
+            ));
+        doc.components
+            .get_or_insert_default()
+            .add_security_scheme("token", SecurityScheme::Http(scheme.build()));
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "weir",
+        description = "Time series, logs and alerts from the edge. Times are microseconds since the Unix epoch, UTC; errors are RFC 9457 problem details with a hint.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        readings::get,
+        lists::latest,
+        lists::series,
+        lists::sites,
+        lists::agents,
+        logs::get,
+        alerts::get,
+        devices::list,
+        devices::get,
+        devices::put,
+        devices::delete,
+        watch::get,
+        get,
+    ),
+    components(schemas(Problem)),
+    modifiers(&BearerToken),
+    security((), ("token" = [])),
+    tags(
+        (name = "data", description = "Readings, logs and alerts"),
+        (name = "fleet", description = "Sites, gateways and devices"),
+        (name = "api", description = "The API itself"),
+    ),
+)]
+struct Description;
+
+/// The description as JSON text.
+pub(super) static JSON: LazyLock<String> = LazyLock::new(|| {
+    // The description holds text and numbers only, which are always JSON.
+    Description::openapi().to_pretty_json().unwrap_or_default()
+});
+
+/// This description.
+#[utoipa::path(
+    get, path = "/v1/openapi.json", operation_id = "describe_api", tag = "api",
+    responses((status = 200, description = "The OpenAPI document; needs no token", body = Object, content_type = "application/json"))
+)]
+pub(super) async fn get() -> impl IntoResponse {
+    (
+        [
+            (header::CONTENT_TYPE, "application/json"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ],
+        JSON.as_str(),
+    )
+}

@@ -1,0 +1,197 @@
+//! Problems: every error of the API as RFC 9457 problem details, with a hint what to do.
+//!
+//! In: what went wrong in a handler. Out: `application/problem+json`. Nothing of the inside (paths,
+//! addresses, secrets) is told; that goes to the log.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::consume::ProduceError;
+use crate::store::StoreError;
+
+/// What went wrong (RFC 9457), and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Problem {
+    /// Which problem, for programs: `urn:weir:problem:` and a word that does not change.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:weir:problem:bad-parameter")]
+    kind: String,
+    /// The problem in a few words.
+    #[schema(example = "A parameter cannot be used")]
+    title: &'static str,
+    /// The HTTP status.
+    #[schema(example = 400)]
+    status: u16,
+    /// What is wrong this time.
+    detail: String,
+    /// What to do about it.
+    hint: String,
+}
+
+impl Problem {
+    fn new(
+        status: StatusCode,
+        kind: &str,
+        title: &'static str,
+        detail: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind: format!("urn:weir:problem:{kind}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// 400: a parameter is missing, unknown or out of bounds.
+    pub(super) fn parameter(detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad-parameter",
+            "A parameter cannot be used",
+            detail,
+            hint,
+        )
+    }
+
+    /// 400, 413 or 415: the body is not what it should be.
+    pub(super) fn body(
+        status: StatusCode,
+        detail: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::new(status, "bad-body", "The body cannot be used", detail, hint)
+    }
+
+    /// 401: the token is missing or wrong.
+    pub(super) fn unauthorized(detail: &str) -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "A valid token is needed",
+            detail,
+            "send the header `Authorization: Bearer <token>` with the token of the sink's configuration",
+        )
+    }
+
+    /// 404: no such path or thing.
+    pub(super) fn not_found(detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "There is no such thing",
+            detail,
+            hint,
+        )
+    }
+
+    /// 405: the path is there, the method is not.
+    pub(super) fn method() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "This path does not take this method",
+            "the path is there, but not for this method",
+            "the header `Allow` and /v1/openapi.json tell which methods it takes",
+        )
+    }
+
+    /// 503: too many requests at once.
+    pub(super) fn busy(detail: &str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "Too many requests at once",
+            detail,
+            "try again in a second, with fewer requests at once",
+        )
+    }
+
+    /// 504: the answer took too long.
+    pub(super) fn timeout(seconds: u64) -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout",
+            "The answer took too long",
+            format!("no answer within {seconds} seconds"),
+            "ask for a shorter range (`from`, `to`) or fewer rows (`limit`)",
+        )
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "a query failed");
+        match error {
+            StoreError::Retry(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store-unavailable",
+                "The store does not answer",
+                "the store is away or overloaded",
+                "try again; if it stays, look at /readyz and the sink's log",
+            ),
+            StoreError::Fatal(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "store-failed",
+                "The store refuses the query",
+                "the store needs a person",
+                "the sink's log says what is wrong and what to do",
+            ),
+        }
+    }
+}
+
+impl From<ProduceError> for Problem {
+    fn from(error: ProduceError) -> Self {
+        tracing::warn!(%error, "a record could not be sent");
+        match error {
+            ProduceError::Retry(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "kafka-unavailable",
+                "Kafka does not take the record",
+                "the record may or may not have been written",
+                "send the same request again; doing it twice is harmless",
+            ),
+            ProduceError::Refused(_) => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "kafka-refused",
+                "Kafka refuses the record",
+                "Kafka will never take this record",
+                "the sink's log says why; a smaller record or a topic setting may help",
+            ),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"weir\""),
+            );
+        }
+        response
+    }
+}

@@ -1,0 +1,206 @@
+//! `GET /v1/readings`: the values of one series, as they are or as bins for a plot.
+
+use std::collections::HashSet;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use weir_models::ident::SeriesKey;
+use weir_models::time::HOUR_US;
+
+use super::bins::{Bin, Binner, is_anomaly};
+use super::openapi::Problems;
+use super::params::{self, Params, When};
+use super::{Api, Problem};
+use crate::store::{Point, Store, StoreError, TimeRange};
+
+const LIMIT_DEFAULT: usize = 10_000;
+const LIMIT_MAX: usize = 100_000;
+const POINTS_MIN: usize = 10;
+const POINTS_MAX: usize = 5_000;
+/// Rows fetched at once for bins: about 1 MB.
+const PAGE_ROWS: usize = 20_000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Query {
+    /// Site of the series.
+    site: String,
+    /// Device of the series.
+    device: String,
+    /// Metric of the series.
+    metric: String,
+    /// First time, RFC 3339 or microseconds since the Unix epoch; default: an hour before `to`.
+    #[param(value_type = Option<String>, example = "2026-11-21T10:00:00Z")]
+    from: Option<When>,
+    /// First time after the range, same forms; default: now.
+    #[param(value_type = Option<String>, example = "2026-11-21T11:00:00Z")]
+    to: Option<When>,
+    /// At most so many values, oldest first; default 10000. Not together with `max_points`.
+    #[param(minimum = 1, maximum = 100_000)]
+    limit: Option<usize>,
+    /// When the range holds more values than this, bins instead: at most so many. For plots.
+    #[param(minimum = 10, maximum = 5_000)]
+    max_points: Option<usize>,
+}
+
+/// Values of one series: either `points`, or `bins` with `anomalies`.
+#[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Readings {
+    /// Begin of the range, microseconds since the Unix epoch.
+    pub from_us: i64,
+    /// End of the range, not included.
+    pub to_us: i64,
+    /// Number of stored values that this answer was made of.
+    pub n: u64,
+    /// How many of them have a score above 1.
+    pub anomalies_n: u64,
+    /// The values, oldest first, when they are not binned.
+    pub points: Vec<Point>,
+    /// Width of a bin in microseconds, when binned.
+    pub bin_us: Option<i64>,
+    /// The bins that hold values, oldest first.
+    pub bins: Vec<Bin>,
+    /// When binned: the point with the highest score above 1 of each bin.
+    pub anomalies: Vec<Point>,
+    /// Whether the range holds more than was read.
+    pub truncated: bool,
+    /// When truncated: ask again from here. Values of exactly this time may come twice (same
+    /// `stream` and `seq`).
+    pub next_from_us: Option<i64>,
+}
+
+/// Values of one series.
+#[utoipa::path(
+    get, path = "/v1/readings", operation_id = "read_readings", tag = "data", params(Query),
+    responses(
+        (status = 200, description = "The values", body = Readings),
+        Problems,
+    )
+)]
+pub(super) async fn get(
+    State(api): State<Api>,
+    Params(query): Params<Query>,
+) -> Result<Json<Readings>, Problem> {
+    let range = params::range(query.from, query.to, HOUR_US)?;
+    let key = SeriesKey {
+        site: params::name("site", query.site)?,
+        device: params::name("device", query.device)?,
+        metric: params::name("metric", query.metric)?,
+    };
+    let answer = match (query.max_points, query.limit) {
+        (Some(_), Some(_)) => {
+            return Err(Problem::parameter(
+                "`limit` and `max_points` together",
+                "use `limit` for values as they are, `max_points` for a plot",
+            ));
+        }
+        (Some(points), None) => {
+            let points = params::bounded("max_points", points, POINTS_MIN, POINTS_MAX)?;
+            plot(&*api.store, &key, range, points, api.limits.scan_rows_max).await?
+        }
+        (None, limit) => {
+            let limit = params::limit(limit, LIMIT_DEFAULT, LIMIT_MAX)?;
+            raw(&*api.store, &key, range, limit).await?
+        }
+    };
+    Ok(Json(answer))
+}
+
+async fn raw(
+    store: &dyn Store,
+    key: &SeriesKey,
+    range: TimeRange,
+    limit: usize,
+) -> Result<Readings, StoreError> {
+    let mut points = store.readings(key, range, limit + 1).await?;
+    let next = points.get(limit).map(|point| point.ts_us);
+    points.truncate(limit);
+    Ok(Readings {
+        from_us: range.from_us,
+        to_us: range.to_us,
+        n: points.len() as u64,
+        anomalies_n: count_anomalies(&points),
+        points,
+        truncated: next.is_some(),
+        next_from_us: next,
+        ..Readings::default()
+    })
+}
+
+fn count_anomalies(points: &[Point]) -> u64 {
+    points.iter().filter(|point| is_anomaly(point)).count() as u64
+}
+
+/// Reads the whole range page by page, in bounded memory, until `scan_rows_max` rows.
+async fn plot(
+    store: &dyn Store,
+    key: &SeriesKey,
+    range: TimeRange,
+    points_max: usize,
+    scan_rows_max: u64,
+) -> Result<Readings, StoreError> {
+    let mut page = store.readings(key, range, PAGE_ROWS).await?;
+    if page.len() <= points_max {
+        return Ok(Readings {
+            from_us: range.from_us,
+            to_us: range.to_us,
+            n: page.len() as u64,
+            anomalies_n: count_anomalies(&page),
+            points: page,
+            ..Readings::default()
+        });
+    }
+    let mut binner = Binner::new(range, points_max);
+    let (mut n, mut next_from_us) = (0u64, None);
+    // Values of the last time of a page that are counted already: the next page begins with them.
+    let mut counted = HashSet::new();
+    loop {
+        let full = page.len() >= PAGE_ROWS;
+        let before = n;
+        for point in &page {
+            let id = (point.ts_us, point.stream, point.seq);
+            if !counted.contains(&id) {
+                binner.push(point);
+                n += 1;
+            }
+        }
+        let Some(last_us) = page.last().map(|point| point.ts_us).filter(|_| full) else {
+            break;
+        };
+        // A page full of one time cannot be paged through by time: go past it, and tell.
+        let stuck = n == before || page.first().is_some_and(|first| first.ts_us == last_us);
+        if stuck || n >= scan_rows_max {
+            next_from_us = Some(last_us + i64::from(stuck));
+            break;
+        }
+        counted = page
+            .iter()
+            .rev()
+            .take_while(|point| point.ts_us == last_us)
+            .map(|point| (point.ts_us, point.stream, point.seq))
+            .collect();
+        let rest = TimeRange {
+            from_us: last_us,
+            ..range
+        };
+        page = store.readings(key, rest, PAGE_ROWS).await?;
+    }
+    let bin_us = Some(binner.width_us());
+    let anomalies_n = binner.anomalies_n();
+    let (bins, anomalies) = binner.finish();
+    Ok(Readings {
+        from_us: range.from_us,
+        to_us: range.to_us,
+        n,
+        anomalies_n,
+        points: Vec::new(),
+        bin_us,
+        bins,
+        anomalies,
+        truncated: next_from_us.is_some(),
+        next_from_us,
+    })
+}

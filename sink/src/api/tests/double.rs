@@ -1,0 +1,240 @@
+//! A store and a producer in memory, for tests of the API.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use weir_models::alert::Alert;
+use weir_models::device::Device;
+use weir_models::ident::{EventId, SeriesKey};
+use weir_models::topic::Topic;
+
+use crate::consume::{ProduceError, Producer};
+use crate::store::{
+    Agents, AlertQuery, Batch, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
+    TimeRange,
+};
+
+/// Keeps what is written in memory; may be told to fail or to be slow.
+#[derive(Default)]
+pub(crate) struct MemoryStore {
+    pub(crate) rows: Mutex<Batch>,
+    pub(crate) fails: Mutex<Option<fn() -> StoreError>>,
+    pub(crate) hangs: Mutex<bool>,
+}
+
+impl MemoryStore {
+    async fn read<T>(&self, query: impl FnOnce(&Batch) -> T) -> Result<T, StoreError> {
+        let hangs = self.hangs.lock().is_ok_and(|hangs| *hangs);
+        if hangs {
+            tokio::time::sleep(Duration::from_secs(3_600)).await;
+        }
+        if let Some(error) = self.fails.lock().ok().and_then(|fails| *fails) {
+            return Err(error());
+        }
+        let rows = self.rows.lock();
+        rows.map(|rows| query(&rows))
+            .map_err(|error| StoreError::Fatal(error.to_string()))
+    }
+}
+
+fn within(range: TimeRange, ts_us: i64) -> bool {
+    (range.from_us..range.to_us).contains(&ts_us)
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn write(&self, batch: &Batch) -> Result<(), StoreError> {
+        let Ok(mut rows) = self.rows.lock() else {
+            return Err(StoreError::Retry("poisoned".into()));
+        };
+        let batch = batch.clone();
+        rows.readings.extend(batch.readings);
+        rows.logs.extend(batch.logs);
+        rows.alerts.extend(batch.alerts);
+        rows.devices.extend(batch.devices);
+        rows.agents.extend(batch.agents);
+        Ok(())
+    }
+
+    async fn readings(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<Point>, StoreError> {
+        self.read(|rows| {
+            let rows = rows.readings.iter();
+            let rows = rows.filter(|row| row.key == *key && within(range, row.ts_us));
+            let mut points: Vec<_> = rows
+                .map(|row| Point {
+                    ts_us: row.ts_us,
+                    value: row.value,
+                    score: row.score,
+                    stream: row.id.stream,
+                    seq: row.id.seq,
+                })
+                .collect();
+            points.sort_by_key(|point| (point.ts_us, point.stream, point.seq));
+            points.truncate(limit);
+            points
+        })
+        .await
+    }
+
+    async fn latest(&self, site: &str) -> Result<Vec<Latest>, StoreError> {
+        self.read(|rows| {
+            let mut newest = std::collections::BTreeMap::new();
+            for row in rows.readings.iter().filter(|row| row.key.site == site) {
+                let latest = Latest {
+                    key: row.key.clone(),
+                    ts_us: row.ts_us,
+                    value: row.value,
+                    score: row.score,
+                    unit: row.unit.clone(),
+                };
+                let held = newest.entry(&row.key).or_insert_with(|| latest.clone());
+                if held.ts_us <= latest.ts_us {
+                    *held = latest;
+                }
+            }
+            newest.into_values().collect()
+        })
+        .await
+    }
+
+    async fn sites(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|rows| {
+            let readings = rows.readings.iter().map(|row| row.key.site.clone());
+            let mut sites: Vec<_> = readings
+                .chain(rows.logs.iter().map(|row| row.site.clone()))
+                .collect();
+            sites.sort();
+            sites.dedup();
+            sites
+        })
+        .await
+    }
+
+    async fn series(&self, site: &str, device: Option<&str>) -> Result<Vec<Series>, StoreError> {
+        self.read(|rows| {
+            let mut series = std::collections::BTreeMap::new();
+            for row in &rows.readings {
+                if row.key.site == site && device.is_none_or(|device| row.key.device == device) {
+                    let held = series.entry(&row.key).or_insert_with(|| Series {
+                        key: row.key.clone(),
+                        unit: row.unit.clone(),
+                        first_us: row.ts_us,
+                        last_us: row.ts_us,
+                    });
+                    held.first_us = held.first_us.min(row.ts_us);
+                    held.last_us = held.last_us.max(row.ts_us);
+                }
+            }
+            series.into_values().collect()
+        })
+        .await
+    }
+
+    async fn logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
+        let text = query.text.as_ref().map(|text| text.to_lowercase());
+        let wanted = |row: &&LogRow| {
+            row.site == query.site
+                && within(query.range, row.ts_us)
+                && query.host.as_ref().is_none_or(|host| row.host == *host)
+                && query
+                    .app
+                    .as_ref()
+                    .is_none_or(|app| row.app.as_ref() == Some(app))
+                && query
+                    .severity_max
+                    .is_none_or(|max| row.severity.is_some_and(|s| s <= max))
+                && text
+                    .as_ref()
+                    .is_none_or(|text| row.message.to_lowercase().contains(text))
+        };
+        self.read(|rows| {
+            let mut logs: Vec<_> = rows.logs.iter().filter(wanted).cloned().collect();
+            logs.sort_by_key(|row| std::cmp::Reverse((row.ts_us, row.stream, row.seq)));
+            logs.truncate(query.limit);
+            logs
+        })
+        .await
+    }
+
+    async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {
+        let wanted = |alert: &&Alert| {
+            let data = &alert.data;
+            let series = (data.device.clone(), data.metric.clone());
+            data.site == query.site
+                && within(query.range, data.fired_us)
+                && query.series.as_ref().is_none_or(|wanted| *wanted == series)
+                && query.state.is_none_or(|state| data.state == state)
+        };
+        self.read(|rows| {
+            let mut alerts: Vec<_> = rows.alerts.iter().filter(wanted).cloned().collect();
+            alerts.sort_by_key(|alert| std::cmp::Reverse(alert.data.fired_us));
+            alerts.truncate(query.limit);
+            alerts
+        })
+        .await
+    }
+
+    async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {
+        self.read(|rows| {
+            let rows = rows.devices.iter().filter(|row| row.site == site);
+            rows.filter_map(|row| row.record.clone()).collect()
+        })
+        .await
+    }
+
+    async fn agents(&self) -> Result<Agents, StoreError> {
+        self.read(|rows| {
+            let rows = rows.agents.iter();
+            rows.map(|row| (row.agent.to_string(), row.clone()))
+                .collect()
+        })
+        .await
+    }
+
+    async fn event_ids(&self) -> Result<Vec<EventId>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A record as it was sent: topic, key, value.
+pub(crate) type Sent = (Topic, Vec<u8>, Option<Vec<u8>>);
+
+/// Keeps what is sent; may be told to fail.
+#[derive(Default)]
+pub(crate) struct MemoryProducer {
+    pub(crate) sent: Mutex<Vec<Sent>>,
+    pub(crate) fails: Mutex<Option<fn() -> ProduceError>>,
+}
+
+#[async_trait]
+impl Producer for MemoryProducer {
+    async fn send(
+        &self,
+        topic: Topic,
+        key: &[u8],
+        value: Option<&[u8]>,
+        _headers: &[(&str, &[u8])],
+    ) -> Result<(), ProduceError> {
+        if let Some(error) = self.fails.lock().ok().and_then(|fails| *fails) {
+            return Err(error());
+        }
+        if let Ok(mut sent) = self.sent.lock() {
+            sent.push((topic, key.to_vec(), value.map(Into::into)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+// Plot: one series as a line (or as a band of extremes with its mean), its anomalies and alerts, and
+// its score below. uPlot draws; zooming and panning are told to the caller, who asks for the data.
+
+import { h } from "./dom.js";
+import { number, time } from "./format.js";
+
+/* global uPlot */
+
+/** Colours come from the style sheet, so that light and dark are said in one place. */
+function colours(element) {
+  const probe = element.appendChild(h("span", { hidden: true }));
+  const colour = (name) => {
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const found = Object.fromEntries(["accent", "band", "bad", "shade", "muted", "line", "text", "surface", "ok", "usual"].map((name) => [name, colour(name)]));
+  probe.remove();
+  return found;
+}
+
+/** The answer of /v1/readings as columns for uPlot; a gap in the data is a gap in the line. */
+export function columns(readings) {
+  const binned = readings.bins.length > 0;
+  const rows = binned ? readings.bins : readings.points;
+  const half = binned ? readings.bin_us / 2 : 0;
+  const steps = rows.slice(1).map((row, i) => row.ts_us - rows[i].ts_us).sort((a, b) => a - b);
+  const gap = Math.max((steps[steps.length >> 1] ?? 0) * 8, 2 * (readings.bin_us ?? 0));
+  const [x, value, min, max, score] = [[], [], [], [], []];
+  rows.forEach((row, i) => {
+    if (i && gap && row.ts_us - rows[i - 1].ts_us > gap) {
+      x.push((rows[i - 1].ts_us + row.ts_us) / 2e6);
+      for (const column of [value, min, max, score]) column.push(null);
+    }
+    x.push((row.ts_us + half) / 1e6);
+    value.push(binned ? row.mean : row.value);
+    min.push(binned ? row.min : null);
+    max.push(binned ? row.max : null);
+    score.push(row.score);
+  });
+  return { binned, main: [x, max, min, value], score: [x, score] };
+}
+
+const axis = (theme, more) => ({
+  stroke: theme.muted, grid: { stroke: theme.line, width: 1 }, ticks: { stroke: theme.line, width: 1, size: 4 },
+  font: "11px system-ui, sans-serif", gap: 4, ...more,
+});
+
+/** Times on the axis, as uPlot wants them: step, format, and what is put below it when the year, day or minute changes. */
+const TIMES = [
+  [31536000, "{YYYY}", null, null, null, null, null, null, 1],
+  [2419200, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [86400, "{D} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
+  [1, ":{ss}", "\n{D} {MMM} {YYYY} {HH}:{mm}", null, "\n{D} {MMM} {HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
+  [0.001, ":{ss}.{fff}", "\n{D} {MMM} {YYYY} {HH}:{mm}", null, "\n{D} {MMM} {HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
+];
+
+/** Shades the spans of alerts, and the usual range where they know it. */
+const shadeAlerts = (alerts, theme) => (u) => {
+  const { ctx, bbox } = u;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  for (const { data } of alerts) {
+    const left = u.valToPos(data.fired_us / 1e6, "x", true);
+    const right = data.resolved_us ? u.valToPos(data.resolved_us / 1e6, "x", true) : bbox.left + bbox.width;
+    const width = Math.max(right - left, 3 * devicePixelRatio);
+    ctx.fillStyle = theme.shade;
+    ctx.fillRect(left, bbox.top, width, bbox.height);
+    ctx.fillStyle = theme.bad;
+    ctx.fillRect(left, bbox.top, width, 3 * devicePixelRatio);
+  }
+  ctx.restore();
+};
+
+/** Marks every point with a score above 1. */
+const markAnomalies = (points, theme) => (u) => {
+  const { ctx, bbox } = u;
+  const radius = 3 * devicePixelRatio;
+  ctx.save();
+  ctx.fillStyle = theme.bad;
+  ctx.strokeStyle = theme.surface;
+  ctx.lineWidth = devicePixelRatio;
+  for (const point of points) {
+    const x = u.valToPos(point.ts_us / 1e6, "x", true);
+    if (x < bbox.left || x > bbox.left + bbox.width) continue;
+    ctx.beginPath();
+    ctx.arc(x, u.valToPos(point.value, "y", true), radius, 0, 2 * Math.PI);
+    ctx.fill();
+    ctx.stroke();
+  }
+  ctx.restore();
+};
+
+const markThreshold = (theme) => (u) => {
+  const { ctx, bbox } = u;
+  const y = u.valToPos(1, "y", true);
+  ctx.save();
+  ctx.strokeStyle = theme.bad;
+  ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, y);
+  ctx.lineTo(bbox.left + bbox.width, y);
+  ctx.stroke();
+  ctx.restore();
+};
+
+/** Draws into `element`; `on.zoom(from_us, to_us)`, `on.reset()`. Returns what to call for another size or the end. */
+export function draw(element, { readings, alerts, anomalies, unit, on }) {
+  const theme = colours(element);
+  const { binned, main, score } = columns(readings);
+  const x = { time: true, range: () => [readings.from_us / 1e6, readings.to_us / 1e6] };
+  const readout = element.querySelector(".readout");
+  const say = (u) => {
+    const i = u.cursor.idx;
+    const has = i !== null && i !== undefined && main[3][i] !== null && main[3][i] !== undefined;
+    readout.textContent = has
+      ? `${time(main[0][i] * 1e6, readings.to_us - readings.from_us < 600e6)}   ${number(main[3][i])}${unit ? ` ${unit}` : ""}${binned ? `   ${number(main[2][i])} … ${number(main[1][i])}` : ""}${score[1][i] === null ? "" : `   score ${number(score[1][i])}`}`
+      : "";
+  };
+  const cursor = {
+    y: false, drag: { x: true, y: false, setScale: false }, sync: { key: "series" },
+    bind: { dblclick: () => () => { on.reset(); return null; } },
+    points: { size: 7 },
+  };
+  const select = (u) => {
+    if (u.select.width < 4) return;
+    const from = u.posToVal(u.select.left, "x") * 1e6;
+    const to = u.posToVal(u.select.left + u.select.width, "x") * 1e6;
+    u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+    on.zoom(Math.floor(from), Math.ceil(to));
+  };
+  const width = () => element.clientWidth;
+  const few = main[0].length < width() / 12;
+  // A value between two gaps has no line to show it: it gets a dot.
+  const lonely = main[3].flatMap((value, i) => (value !== null && (main[3][i - 1] ?? null) === null && (main[3][i + 1] ?? null) === null ? [i] : []));
+  const plots = [new uPlot({
+    width: width(), height: Math.max(240, Math.min(420, innerHeight * 0.45)), legend: { show: false }, cursor, padding: [8, 8, 0, 0],
+    scales: { x, y: { range: (u, min, max) => (min === null || max === null ? [0, 1] : uPlot.rangeNum(min, max, 0.08, true)) } },
+    axes: [axis(theme, { space: 70, values: TIMES }), axis(theme, { size: 54, values: (u, ticks) => ticks.map((tick) => number(tick)) })],
+    series: [{}, { show: binned, stroke: theme.band, width: 0.5, points: { show: false } }, { show: binned, stroke: theme.band, width: 0.5, points: { show: false } },
+      { stroke: theme.accent, width: 1.5, points: { show: true, size: few ? 5 : 3, fill: theme.accent, filter: () => (few ? null : lonely) } }],
+    bands: binned ? [{ series: [1, 2], fill: theme.band }] : [],
+    hooks: { drawClear: [shadeAlerts(alerts, theme)], draw: [markAnomalies(anomalies, theme)], setSelect: [select], setCursor: [say] },
+  }, main, element.querySelector(".plot-main"))];
+  if (score[1].some((value) => value !== null)) {
+    plots.push(new uPlot({
+      width: width(), height: 96, legend: { show: false }, cursor, padding: [8, 8, 8, 0],
+      scales: { x, y: { range: (u, min, max) => [0, Math.max(1.5, (max ?? 0) * 1.1)] } },
+      axes: [axis(theme, { show: false }), axis(theme, { size: 54, space: 20, values: (u, ticks) => ticks.map((tick) => number(tick)) })],
+      series: [{}, { stroke: theme.muted, width: 1, fill: theme.line, points: { show: false } }],
+      hooks: { draw: [markThreshold(theme)], setSelect: [select] },
+    }, score, element.querySelector(".plot-score")));
+  }
+  return {
+    resize: () => plots.forEach((plot) => plot.setSize({ width: width(), height: plot.height })),
+    destroy: () => plots.forEach((plot) => plot.destroy()),
+    points: main[3].filter((value) => value !== null).length,
+    binned,
+  };
+}
