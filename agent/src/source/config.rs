@@ -265,7 +265,7 @@ mod tests {
         check(
             "[[syslog]]\nlisten = 'udp://0.0.0.0:5514'\nzoen = 'UTC'\n",
             expect![[r#"
-                agent.toml:3:1: unknown field `zoen`, expected one of `name`, `listen`, `format`, `zone`, `keep_raw`, `receive_buffer_bytes`, `connections_max`, `idle_s`, `mode`
+                agent.toml:3:1: unknown field `zoen`, expected one of `name`, `listen`, `format`, `zone`, `keep_raw`, `fields`, `line`, `receive_buffer_bytes`, `connections_max`, `idle_s`, `mode`
                   hint: did you mean `zone`?"#]],
         );
     }

@@ -86,7 +86,7 @@ fn a_json_message_is_a_reading_by_the_rule_of_its_source() {
 fn a_topic_names_what_a_bare_number_does_not() {
     let labels =
         Labels { device: Some("b-2".into()), metric: Some("temp".into()), ..Labels::default() };
-    let event = parse(1, Format::Json, &labels, b"21.5");
+    let event = parse(0, Format::Json, &labels, b"21.5");
     assert_eq!(event.device, "b-2");
     let Body::Reading(values) = event.body else { unreachable!() };
     assert_eq!(values["temp"].v, 21.5);
