@@ -6,6 +6,15 @@
 //! away or overloaded ([`StoreError::Retry`], the caller waits and writes the batch again), the
 //! schema is not what this version needs ([`StoreError::Fatal`]).
 
+pub mod bucket;
+pub mod cassandra;
+mod census;
+pub mod config;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod select;
+pub mod sqlite;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -13,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use weir_models::alert::{Alert, AlertState};
 use weir_models::device::{AgentStatus, Device};
 use weir_models::ident::{EventId, SeriesKey, Stream};
+
+pub use self::config::{StoreConfig, open};
 
 /// One value of one series.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +87,9 @@ pub struct DeviceChange {
 }
 
 /// Rows to write together.
+///
+/// Values are finite, and names have at most [`weir_models::limit::NAME_BYTES_MAX`] bytes: decode
+/// sees to both.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Values; `latest` and `series` follow from them.
@@ -190,28 +204,34 @@ pub trait Store: Send + Sync {
     async fn check_schema(&self) -> Result<(), StoreError>;
     /// Writes all rows. `Ok` means all are safe.
     async fn write(&self, batch: &Batch) -> Result<(), StoreError>;
-    /// Values of one series in ascending time, at most `limit`.
+    /// Values of one series in ascending time, at most `limit`. Those of one stamp come by stream
+    /// and number.
     async fn readings(
         &self,
         key: &SeriesKey,
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<Point>, StoreError>;
-    /// Newest values of a site.
+    /// The newest value of each series of a site, by device and metric.
+    ///
+    /// The newest is the one with the largest stamp; of equal stamps the one with the larger event
+    /// id. A stamp more than five minutes ahead of our clock counts as the time at which it came, so
+    /// that a wrong clock does not pin a value for years.
     async fn latest(&self, site: &str) -> Result<Vec<Latest>, StoreError>;
-    /// Known sites.
+    /// Known sites, in order.
     async fn sites(&self) -> Result<Vec<String>, StoreError>;
     /// Known series of a site, of one device where given.
     async fn series(&self, site: &str, device: Option<&str>) -> Result<Vec<Series>, StoreError>;
     /// Log lines, newest first.
     async fn logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError>;
-    /// Alerts, newest first, each once with its present state.
+    /// Alerts by when they fired, newest first, each once with its present state. The records of
+    /// an alert may have been written in either order.
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError>;
     /// Known devices of a site.
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError>;
     /// Agents as last heard of.
     async fn agents(&self) -> Result<Agents, StoreError>;
-    /// Every event id in `logs` and `readings`, for checks of small stores.
+    /// Every event id in `logs` and `readings`, each once, in order; for checks of small stores.
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError>;
 }
 
@@ -221,6 +241,15 @@ pub enum StoreError {
     /// Passing: away, overloaded, timed out. The same call may work later.
     #[error("the store does not answer as it should: {0}")]
     Retry(String),
+    /// The answer would need too many partitions.
+    #[error(
+        "the query would read more than {partitions_max} partitions: narrow the range of time, or \
+         name one host"
+    )]
+    TooWide {
+        /// How many a query may read.
+        partitions_max: usize,
+    },
     /// Nothing but a person helps; the message says what to do.
     #[error("{0}")]
     Fatal(String),

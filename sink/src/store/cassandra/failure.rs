@@ -1,0 +1,296 @@
+//! Failure: what an error of the driver means for us, and trying again.
+//!
+//! In: errors of the driver. Out: passing (the same call may work later) or not, with a text that
+//! says what to do. Promises: a write that timed out is never taken as done; whatever is not surely
+//! permanent is tried again, with waits that grow and are drawn at random, for a bounded time. What
+//! can go wrong: the time is over ([`StoreError::Retry`]; the caller decides how long to go on).
+
+use std::fmt::Display;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use scylla::errors::{
+    BadQuery, DbError, ExecutionError, NextPageError, NextRowError, PagerExecutionError,
+    PrepareError, RequestAttemptError,
+};
+
+use crate::store::StoreError;
+
+/// How long one write is tried before the caller is told.
+pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long one read is tried: somebody waits for the answer.
+pub(super) const READ_PATIENCE: Duration = Duration::from_secs(3);
+const WAIT_FIRST: Duration = Duration::from_millis(50);
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// One failed try.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) passing: bool,
+    pub(super) message: String,
+}
+
+impl Failure {
+    fn passing(error: &impl Display) -> Self {
+        Self {
+            passing: true,
+            message: error.to_string(),
+        }
+    }
+
+    pub(super) fn lasting(error: &impl Display) -> Self {
+        Self {
+            passing: false,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        if failure.passing {
+            Self::Retry(failure.message)
+        } else {
+            Self::Fatal(failure.message)
+        }
+    }
+}
+
+impl From<ExecutionError> for Failure {
+    fn from(error: ExecutionError) -> Self {
+        match &error {
+            ExecutionError::LastAttemptError(attempt) => attempt.into(),
+            ExecutionError::PrepareError(prepare) => prepare.into(),
+            ExecutionError::BadQuery(bad) => bad.into(),
+            // No node can be asked just now, or none answered in time.
+            _ => Self::passing(&error),
+        }
+    }
+}
+
+impl From<&BadQuery> for Failure {
+    fn from(error: &BadQuery) -> Self {
+        Self::lasting(&format!("a row does not fit the schema: {error}"))
+    }
+}
+
+impl From<PrepareError> for Failure {
+    fn from(error: PrepareError) -> Self {
+        (&error).into()
+    }
+}
+
+impl From<&PrepareError> for Failure {
+    fn from(error: &PrepareError) -> Self {
+        match error {
+            PrepareError::AllAttemptsFailed { first_attempt } => first_attempt.into(),
+            _ => Self::passing(error),
+        }
+    }
+}
+
+impl From<PagerExecutionError> for Failure {
+    fn from(error: PagerExecutionError) -> Self {
+        match &error {
+            PagerExecutionError::PrepareError(prepare) => prepare.into(),
+            PagerExecutionError::NextPageError(page) => page.into(),
+            PagerExecutionError::SerializationError(_) => Self::lasting(&error),
+            _ => Self::passing(&error),
+        }
+    }
+}
+
+impl From<NextRowError> for Failure {
+    fn from(error: NextRowError) -> Self {
+        match &error {
+            NextRowError::NextPageError(page) => page.into(),
+            _ => Self::lasting(&format!(
+                "a stored row is not what this version expects: {error}"
+            )),
+        }
+    }
+}
+
+impl From<&NextPageError> for Failure {
+    fn from(error: &NextPageError) -> Self {
+        match error {
+            NextPageError::RequestFailure(request) => request.clone().into_execution_error().into(),
+            _ => Self::lasting(&format!(
+                "a stored row is not what this version expects: {error}"
+            )),
+        }
+    }
+}
+
+impl From<&RequestAttemptError> for Failure {
+    fn from(error: &RequestAttemptError) -> Self {
+        let RequestAttemptError::DbError(kind, message) = error else {
+            return Self::passing(error);
+        };
+        match kind {
+            DbError::Invalid if unknown_schema(message) => Self::lasting(&format!(
+                "the schema is not what this version needs ({message}): run `weir-sink migrate`"
+            )),
+            DbError::Unauthorized => Self::lasting(&format!(
+                "Cassandra refuses this user: {message}; grant it SELECT and MODIFY on the \
+                 keyspace (and CREATE and ALTER for `weir-sink migrate`)"
+            )),
+            DbError::AuthenticationError => {
+                Self::lasting(&format!("Cassandra refuses user or password: {message}"))
+            }
+            DbError::SyntaxError
+            | DbError::Invalid
+            | DbError::ConfigError
+            | DbError::AlreadyExists { .. }
+            | DbError::FunctionFailure { .. }
+            | DbError::ProtocolError => Self::lasting(&format!(
+                "Cassandra refuses the statement: {message}; look into the log of the node"
+            )),
+            // Overloaded, unavailable, starting, timed out: nothing is known to be done.
+            _ => Self::passing(error),
+        }
+    }
+}
+
+fn unknown_schema(message: &str) -> bool {
+    let message = message.to_lowercase();
+    [
+        "unconfigured table",
+        "does not exist",
+        "undefined column",
+        "unknown identifier",
+    ]
+    .iter()
+    .any(|part| message.contains(part))
+}
+
+/// Tries `operation` until it works, fails for good, or `patience` is over.
+pub(super) async fn persist<T, F, R>(
+    what: &'static str,
+    patience: Duration,
+    operation: F,
+) -> Result<T, StoreError>
+where
+    F: Fn() -> R,
+    R: Future<Output = Result<T, Failure>>,
+{
+    let started = Instant::now();
+    let mut waits = Waits::within(patience);
+    loop {
+        let failure = match operation().await {
+            Ok(value) => return Ok(value),
+            Err(failure) => failure,
+        };
+        let Some(wait) = waits.next(started.elapsed()).filter(|_| failure.passing) else {
+            return Err(failure.into());
+        };
+        let (wait_ms, error) = (wait.as_millis(), &failure.message);
+        tracing::warn!(what, wait_ms, error, "trying again");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// The waits between tries: growing, drawn, and none that would end after the time is over.
+#[derive(Debug)]
+struct Waits {
+    patience: Duration,
+    wait: Duration,
+}
+
+impl Waits {
+    fn within(patience: Duration) -> Self {
+        Self {
+            patience,
+            wait: WAIT_FIRST,
+        }
+    }
+
+    fn next(&mut self, elapsed: Duration) -> Option<Duration> {
+        let wait = jittered(self.wait);
+        self.wait = (self.wait * 2).min(WAIT_MAX);
+        (elapsed + wait < self.patience).then_some(wait)
+    }
+}
+
+/// Between half of `wait` and all of it, so that many writers do not come back at once.
+fn jittered(wait: Duration) -> Duration {
+    let draw = getrandom::u32().unwrap_or(u32::MAX);
+    wait / 2 + (wait / 2).mul_f64(f64::from(draw) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use scylla::errors::WriteType;
+    use scylla::statement::Consistency;
+
+    use super::*;
+
+    fn answer(kind: DbError, message: &str) -> Failure {
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(kind, message.into())).into()
+    }
+
+    #[test]
+    fn a_timed_out_write_is_passing_and_a_missing_table_is_not() {
+        let timeout = DbError::WriteTimeout {
+            consistency: Consistency::LocalQuorum,
+            received: 1,
+            required: 2,
+            write_type: WriteType::UnloggedBatch,
+        };
+        assert!(answer(timeout, "").passing);
+        assert!(answer(DbError::Overloaded, "").passing);
+        assert!(Failure::from(ExecutionError::RequestTimeout(WAIT_MAX)).passing);
+        assert!(Failure::from(ExecutionError::EmptyPlan).passing);
+        let missing = answer(DbError::Invalid, "unconfigured table readings");
+        assert!(!missing.passing && missing.message.contains("weir-sink migrate"));
+        let refused = answer(DbError::Unauthorized, "User x has no MODIFY permission");
+        assert!(!refused.passing && refused.message.contains("grant"));
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_tried_again_and_what_lasts_is_not() {
+        let tries = AtomicU32::new(0);
+        let result = persist("test", WRITE_PATIENCE, async || {
+            match tries.fetch_add(1, Ordering::Relaxed) {
+                0..2 => Err(Failure::passing(&"busy")),
+                _ => Ok(7),
+            }
+        });
+        assert!(matches!(result.await, Ok(7)));
+        assert_eq!(tries.into_inner(), 3);
+        let tries = AtomicU32::new(0);
+        let wrong = persist("test", WRITE_PATIENCE, async || {
+            tries.fetch_add(1, Ordering::Relaxed);
+            Err::<(), _>(Failure::lasting(&"wrong"))
+        });
+        assert!(matches!(wrong.await, Err(StoreError::Fatal(_))));
+        assert_eq!(tries.into_inner(), 1);
+        let busy = persist("test", Duration::ZERO, async || {
+            Err::<(), _>(Failure::passing(&"busy"))
+        });
+        assert!(matches!(busy.await, Err(StoreError::Retry(_))));
+    }
+
+    #[test]
+    fn waits_grow_and_end_with_the_patience() {
+        let mut waits = Waits::within(WRITE_PATIENCE);
+        let mut elapsed = Duration::ZERO;
+        let mut count = 0;
+        while let Some(wait) = waits.next(elapsed) {
+            elapsed += wait;
+            count += 1;
+        }
+        assert!(elapsed < WRITE_PATIENCE && elapsed > WRITE_PATIENCE / 2);
+        assert!((8..25).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn waits_are_drawn_between_half_and_all() {
+        for _ in 0..100 {
+            let wait = jittered(WAIT_MAX);
+            assert!(wait >= WAIT_MAX / 2 && wait <= WAIT_MAX);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Cassandra: the store for production, by the crate `scylla`.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `connect` | a session, or an error that helps |
+//! | `schema` | migrations |
+//! | `statements` | all CQL of rows, prepared once |
+//! | `write` | batches of one partition, bounded, tried again |
+//! | `read`, `read_logs` | answers, bounded in partitions |
+//! | `catalogue` | what is recorded of series and hosts, remembered |
+//! | `failure` | what an error means; trying again |
+//!
+//! The tables, with a query for each, are described in `docs/cassandra.md`.
+
+mod catalogue;
+mod connect;
+mod failure;
+mod read;
+mod read_logs;
+mod schema;
+mod statements;
+mod write;
+
+use async_trait::async_trait;
+use scylla::client::session::Session;
+use tokio::sync::{OnceCell, Semaphore};
+use weir_models::alert::Alert;
+use weir_models::device::Device;
+use weir_models::ident::{EventId, SeriesKey};
+
+use self::catalogue::Remembered;
+use self::failure::Failure;
+use self::statements::Statements;
+use super::config::CassandraConfig;
+use super::{
+    Agents, AlertQuery, Batch, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
+    TimeRange,
+};
+
+/// A keyspace of a Cassandra cluster.
+pub struct CassandraStore {
+    session: Session,
+    config: CassandraConfig,
+    datacentre: String,
+    /// Prepared at the first use: before `migrate` there is nothing to prepare.
+    statements: OnceCell<Statements>,
+    permits: Semaphore,
+    in_flight: usize,
+    series: Remembered<SeriesKey>,
+    hosts: Remembered<(String, String)>,
+    sites: Remembered<String>,
+}
+
+impl CassandraStore {
+    /// Connects; the schema is not looked at.
+    ///
+    /// # Errors
+    /// [`StoreError::Retry`] when no node can be reached, [`StoreError::Fatal`] when the
+    /// configuration must be changed; either says what was tried and what to do.
+    pub async fn connect(config: &CassandraConfig) -> Result<Self, StoreError> {
+        let connected = connect::connect(config).await?;
+        Ok(Self {
+            session: connected.session,
+            config: config.clone(),
+            datacentre: connected.datacentre,
+            statements: OnceCell::new(),
+            permits: Semaphore::new(config.in_flight),
+            in_flight: config.in_flight,
+            series: Remembered::new(),
+            hosts: Remembered::new(),
+            sites: Remembered::new(),
+        })
+    }
+
+    async fn statements(&self) -> Result<&Statements, StoreError> {
+        let prepare = || Statements::prepare(&self.session, &self.config.keyspace);
+        let prepared = self.statements.get_or_try_init(prepare).await;
+        prepared.map_err(|failure: Failure| failure.into())
+    }
+}
+
+#[async_trait]
+impl Store for CassandraStore {
+    async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        schema::migrate(&self.session, &self.config, &self.datacentre).await
+    }
+
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        schema::check(&self.session, &self.config).await
+    }
+
+    async fn write(&self, batch: &Batch) -> Result<(), StoreError> {
+        write::write(self, batch).await
+    }
+
+    async fn readings(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<Point>, StoreError> {
+        self.read_points(key, range, limit).await
+    }
+
+    async fn latest(&self, site: &str) -> Result<Vec<Latest>, StoreError> {
+        self.read_latest(site, None).await
+    }
+
+    async fn sites(&self) -> Result<Vec<String>, StoreError> {
+        self.read_sites().await
+    }
+
+    async fn series(&self, site: &str, device: Option<&str>) -> Result<Vec<Series>, StoreError> {
+        self.read_series(site, device).await
+    }
+
+    async fn logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
+        self.read_logs(query).await
+    }
+
+    async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {
+        self.read_alerts(query).await
+    }
+
+    async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {
+        self.read_devices(site).await
+    }
+
+    async fn agents(&self) -> Result<Agents, StoreError> {
+        self.read_agents().await
+    }
+
+    async fn event_ids(&self) -> Result<Vec<EventId>, StoreError> {
+        self.read_event_ids().await
+    }
+}

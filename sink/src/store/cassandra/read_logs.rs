@@ -1,0 +1,202 @@
+//! Read logs: lines of one host or of all hosts of a site, newest first.
+//!
+//! In: a [`LogQuery`]. Out: at most `limit` lines that match. Buckets are read from the newest to
+//! the oldest, those of one time from all hosts together; reading ends as soon as nothing older can
+//! belong to the answer. Promises: at most [`PARTITIONS_MAX`] partitions, at most about twice
+//! `limit` lines kept. What can go wrong: [`StoreError::TooWide`], when that many partitions did not
+//! hold enough matching lines.
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use weir_models::ident::Stream;
+
+use super::CassandraStore;
+use super::catalogue::{Known, Record};
+use super::failure::{READ_PATIENCE, persist};
+use super::read::{AT_ONCE, page_by_page, part_of, recorded};
+use crate::store::bucket::{Bucket, LOGS_WIDTH_US, PARTITIONS_MAX, Widths, shards};
+use crate::store::select::{LogFilter, Newest, above};
+use crate::store::{LogQuery, LogRow, StoreError, TimeRange};
+
+type Row = (
+    i64,
+    i64,
+    i64,
+    Option<String>,
+    Option<i16>,
+    Option<i16>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<f32>,
+);
+
+/// Where the reading of one host is.
+struct Front {
+    host: String,
+    widths: Widths,
+    range: TimeRange,
+    /// The next bucket to read.
+    bucket: Bucket,
+}
+
+impl Front {
+    fn new(host: String, known: &Known, range: TimeRange) -> Option<Self> {
+        let range = recorded(known, range);
+        let bucket = known.widths.descending(range).next()?;
+        Some(Self {
+            host,
+            widths: known.widths.clone(),
+            range,
+            bucket,
+        })
+    }
+
+    /// Goes on to the bucket before; false when there is none.
+    fn step(&mut self) -> bool {
+        let before = TimeRange {
+            to_us: self.bucket.from_us,
+            ..self.range
+        };
+        match self.widths.descending(before).next() {
+            Some(bucket) => {
+                self.bucket = bucket;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl CassandraStore {
+    pub(super) async fn read_logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
+        let filter = LogFilter::of(query);
+        let mut newest = Newest::new(query.limit);
+        if query.limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut fronts = self.fronts(query).await?;
+        let mut read = 0;
+        while let Some(top_us) = fronts.iter().map(|front| front.bucket.to_us).max() {
+            let floor_us = newest.floor_us();
+            if floor_us.is_some_and(|floor_us| floor_us >= top_us) {
+                break;
+            }
+            let group = || fronts.iter().filter(|front| front.bucket.to_us == top_us);
+            read += group().count();
+            if read > PARTITIONS_MAX {
+                return Err(StoreError::TooWide {
+                    partitions_max: PARTITIONS_MAX,
+                });
+            }
+            let reads: Vec<_> = group()
+                .map(|front| {
+                    let range = part_of(above(front.range, floor_us), front.bucket);
+                    self.read_bucket(query, &filter, &front.host, front.bucket.number, range)
+                })
+                .collect();
+            let mut parts = stream::iter(reads).buffer_unordered(AT_ONCE);
+            while let Some(rows) = parts.try_next().await? {
+                newest.add(rows);
+            }
+            drop(parts);
+            fronts.retain_mut(|front| front.bucket.to_us != top_us || front.step());
+        }
+        Ok(newest.into_rows())
+    }
+
+    async fn fronts(&self, query: &LogQuery) -> Result<Vec<Front>, StoreError> {
+        if let Some(host) = &query.host {
+            let known = self.host_record(&query.site, host).await?;
+            return Ok(Front::new(host.clone(), &known, query.range)
+                .into_iter()
+                .collect());
+        }
+        let statement = &self.statements().await?.hosts;
+        let reads = shards().map(|shard| {
+            type Host = (
+                String,
+                Option<i64>,
+                Option<i64>,
+                Option<std::collections::BTreeMap<i64, i64>>,
+            );
+            self.rows::<Host>(statement, (&query.site, shard))
+        });
+        let hosts: Vec<Vec<_>> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        let front = |(host, first_us, last_us, widths)| {
+            let record: Record = (first_us, last_us, widths);
+            let known = Known::read(Some(record), None, LOGS_WIDTH_US);
+            Front::new(host, &known, query.range)
+        };
+        Ok(hosts.into_iter().flatten().filter_map(front).collect())
+    }
+
+    /// The newest matching lines of one bucket, at most as many as are wanted in all.
+    async fn read_bucket(
+        &self,
+        query: &LogQuery,
+        filter: &LogFilter<'_>,
+        host: &str,
+        bucket: i64,
+        range: TimeRange,
+    ) -> Result<Vec<LogRow>, StoreError> {
+        let statement = &self.statements().await?.logs;
+        let all = i32::MAX;
+        let cql_limit = match filter.takes_all() {
+            true => i32::try_from(query.limit).unwrap_or(all),
+            false => all,
+        };
+        let (from_us, to_us) = (range.from_us, range.to_us);
+        persist("read logs", READ_PATIENCE, || async move {
+            let values = (&query.site, host, bucket, from_us, to_us, cql_limit);
+            let mut rows = std::pin::pin!(page_by_page::<Row>(self, statement, values).await?);
+            let mut matching = Vec::new();
+            while let Some(row) = rows.try_next().await? {
+                let row = line(&query.site, host, row);
+                if filter.matches(&row) {
+                    matching.push(row);
+                }
+                if matching.len() >= query.limit {
+                    break;
+                }
+            }
+            Ok(matching)
+        })
+        .await
+    }
+}
+
+fn line(site: &str, host: &str, row: Row) -> LogRow {
+    let (
+        ts_us,
+        stream,
+        seq,
+        device,
+        facility,
+        severity,
+        app,
+        procid,
+        msgid,
+        message,
+        template,
+        score,
+    ) = row;
+    let small = |value: Option<i16>| value.and_then(|value| u8::try_from(value).ok());
+    LogRow {
+        site: site.into(),
+        host: host.into(),
+        ts_us,
+        stream: Stream::from_i64(stream),
+        seq: seq.cast_unsigned(),
+        device: device.unwrap_or_default(),
+        facility: small(facility),
+        severity: small(severity),
+        app,
+        procid,
+        msgid,
+        message: message.unwrap_or_default(),
+        template,
+        score,
+    }
+}

@@ -1,0 +1,379 @@
+//! Schema: numbered migrations as data, applied by `migrate`, looked at by `check_schema`.
+//!
+//! In: the files in `migrations/`. Out: a keyspace of the version that this program needs. Promises:
+//! doing it twice, or by two instances at once, is harmless: every statement is `IF NOT EXISTS`, all
+//! instances send their statements to the same node (the one with the smallest host id), which does
+//! them one after the other, and a migration is noted by a lightweight transaction once all nodes
+//! agree on the schema. A migration that was interrupted is done again from its first statement.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use scylla::client::session::Session;
+use scylla::policies::load_balancing::{
+    LoadBalancingPolicy, NodeIdentifier, SingleTargetLoadBalancingPolicy,
+};
+use scylla::statement::unprepared::Statement;
+use weir_models::time::{DAY_US, SECOND_US, now_us};
+
+use super::failure::Failure;
+use crate::store::StoreError;
+use crate::store::config::{CassandraConfig, Replication};
+
+/// The migrations in their order; the first has version 1. Never change one that was released.
+const MIGRATIONS: &[(&str, &str)] = &[(
+    "0001_first_tables",
+    include_str!("migrations/0001_first_tables.cql"),
+)];
+
+/// Copies in the local datacentre where the configuration tells nothing.
+const COPIES: usize = 3;
+
+/// Seconds after which hot rows go; 0 keeps them.
+fn ttl_s(config: &CassandraConfig) -> i64 {
+    i64::from(config.hot_days) * (DAY_US / SECOND_US)
+}
+
+/// The statements of a migration.
+fn statements(text: &str, config: &CassandraConfig) -> Vec<String> {
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("--"));
+    let code: String = lines.flat_map(|line| [line, "\n"]).collect();
+    let code = code
+        .replace("{keyspace}", &config.keyspace)
+        .replace("{ttl_s}", &ttl_s(config).to_string());
+    let parts = code.split(";\n").map(str::trim);
+    parts
+        .filter(|part| !part.is_empty())
+        .map(Into::into)
+        .collect()
+}
+
+/// The replication map of a new keyspace.
+fn replication(config: &CassandraConfig, datacentre: &str, nodes: usize) -> Result<String, String> {
+    let per_datacentre = |copies: &mut dyn Iterator<Item = (&str, usize)>| {
+        let copies: Vec<String> = copies.map(|(name, n)| format!("'{name}': {n}")).collect();
+        format!(
+            "{{'class': 'NetworkTopologyStrategy', {}}}",
+            copies.join(", ")
+        )
+    };
+    let wrong = |what: String| {
+        Err(format!(
+            "store.cassandra.replication {what}: write \"SimpleStrategy 1\" or a table of copies \
+             per datacentre, {{ dc1 = 3 }}"
+        ))
+    };
+    match &config.replication {
+        None => {
+            let copies = nodes.clamp(1, COPIES);
+            Ok(per_datacentre(&mut std::iter::once((datacentre, copies))))
+        }
+        Some(Replication::Simple(text)) => {
+            let copies = text.strip_prefix("SimpleStrategy ").map(str::parse::<u8>);
+            match copies {
+                Some(Ok(n @ 1..)) => Ok(format!(
+                    "{{'class': 'SimpleStrategy', 'replication_factor': {n}}}"
+                )),
+                _ => wrong(format!("is `{text}`")),
+            }
+        }
+        Some(Replication::PerDatacentre(copies)) => {
+            let sound = |name: &str| !name.is_empty() && !name.contains(['\'', '\\']);
+            if copies.is_empty() || copies.iter().any(|(name, &n)| n == 0 || !sound(name)) {
+                return wrong("has no datacentre, or one without copies".into());
+            }
+            let mut copies = copies.iter().map(|(name, &n)| (name.as_str(), n.into()));
+            Ok(per_datacentre(&mut copies))
+        }
+    }
+}
+
+/// Applies what is missing and names it.
+pub(super) async fn migrate(
+    session: &Session,
+    config: &CassandraConfig,
+    datacentre: &str,
+) -> Result<Vec<String>, StoreError> {
+    let leader = Leader::of(session)?;
+    let state = session.get_cluster_state();
+    let local = |node: &&Arc<_>| is_in(node, datacentre);
+    let nodes = state.get_nodes_info().iter().filter(local).count();
+    let replication = replication(config, datacentre, nodes).map_err(StoreError::Fatal)?;
+    let keyspace = &config.keyspace;
+    if !keyspace_exists(session, keyspace).await? {
+        tracing::info!(keyspace, replication, "making the keyspace");
+        let create =
+            format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}");
+        leader.run(session, &create).await?;
+    }
+    leader
+        .run(
+            session,
+            &format!(
+                "CREATE TABLE IF NOT EXISTS {keyspace}.schema_migrations (program text, version \
+                 int, name text, applied_us bigint, PRIMARY KEY ((program), version))"
+            ),
+        )
+        .await?;
+    let applied = applied(session, config).await?;
+    refuse_newer(config, &applied)?;
+    let mut names = Vec::new();
+    for (version, (name, text)) in (1i32..).zip(MIGRATIONS) {
+        if applied.contains_key(&version) {
+            continue;
+        }
+        for statement in statements(text, config) {
+            leader.run(session, &statement).await?;
+        }
+        note(session, config, version, name).await?;
+        names.push((*name).to_owned());
+    }
+    names.extend(set_ttl(session, config, &leader).await?);
+    Ok(names)
+}
+
+fn is_in(node: &scylla::cluster::Node, datacentre: &str) -> bool {
+    node.datacenter.as_deref() == Some(datacentre)
+}
+
+/// The one node that all instances send schema changes to.
+struct Leader(Arc<dyn LoadBalancingPolicy>);
+
+impl Leader {
+    fn of(session: &Session) -> Result<Self, StoreError> {
+        let state = session.get_cluster_state();
+        let nodes = state.get_nodes_info().iter();
+        let node = nodes
+            .filter(|node| node.is_connected())
+            .min_by_key(|node| node.host_id)
+            .ok_or_else(|| StoreError::Retry("no node of the cluster is reachable".into()))?;
+        let target = NodeIdentifier::Node(Arc::clone(node));
+        Ok(Self(SingleTargetLoadBalancingPolicy::new(target, None)))
+    }
+
+    async fn run(&self, session: &Session, text: &str) -> Result<(), StoreError> {
+        let mut statement = Statement::new(text);
+        statement.set_load_balancing_policy(Some(Arc::clone(&self.0)));
+        // A schema change waits for all nodes; the usual time for a row is too short for it.
+        statement.set_request_timeout(Some(std::time::Duration::from_secs(60)));
+        session
+            .query_unpaged(statement, ())
+            .await
+            .map_err(Failure::from)?;
+        let agreed = session.await_schema_agreement().await;
+        agreed.map(drop).map_err(|error| {
+            StoreError::Retry(format!(
+                "the nodes do not agree on the schema ({error}): look at `nodetool describecluster`"
+            ))
+        })
+    }
+}
+
+/// Notes a migration; a second instance that does the same finds it noted.
+async fn note(
+    session: &Session,
+    config: &CassandraConfig,
+    version: i32,
+    name: &str,
+) -> Result<(), StoreError> {
+    let insert = format!(
+        "INSERT INTO {}.schema_migrations (program, version, name, applied_us) VALUES ('weir', ?, \
+         ?, ?) IF NOT EXISTS",
+        config.keyspace
+    );
+    session
+        .query_unpaged(insert, (version, name, now_us()))
+        .await
+        .map_err(Failure::from)?;
+    Ok(())
+}
+
+/// Brings the time to live of the hot tables to what the configuration says.
+async fn set_ttl(
+    session: &Session,
+    config: &CassandraConfig,
+    leader: &Leader,
+) -> Result<Vec<String>, StoreError> {
+    let wanted = ttl_s(config);
+    let mut changed = Vec::new();
+    for table in ["readings", "logs"] {
+        let select = "SELECT default_time_to_live FROM system_schema.tables WHERE keyspace_name = \
+                      ? AND table_name = ?";
+        let answer = session
+            .query_unpaged(select, (&config.keyspace, table))
+            .await
+            .map_err(Failure::from)?;
+        let rows = answer
+            .into_rows_result()
+            .map_err(|e| Failure::lasting(&e))?;
+        let row = rows.maybe_first_row::<(i32,)>();
+        let row = row.map_err(|e| Failure::lasting(&e))?;
+        if row.is_none_or(|(now,)| i64::from(now) == wanted) {
+            continue;
+        }
+        let keyspace = &config.keyspace;
+        let alter = format!("ALTER TABLE {keyspace}.{table} WITH default_time_to_live = {wanted}");
+        leader.run(session, &alter).await?;
+        changed.push(format!("{table}: hot_days = {}", config.hot_days));
+    }
+    Ok(changed)
+}
+
+async fn keyspace_exists(session: &Session, keyspace: &str) -> Result<bool, StoreError> {
+    exists(
+        session,
+        "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?",
+        &[keyspace],
+    )
+    .await
+}
+
+async fn exists(session: &Session, select: &str, names: &[&str]) -> Result<bool, StoreError> {
+    let answer = session.query_unpaged(select, names).await;
+    let rows = answer
+        .map_err(Failure::from)?
+        .into_rows_result()
+        .map_err(|e| Failure::lasting(&e))?;
+    Ok(rows.rows_num() > 0)
+}
+
+/// The migrations that were applied, by version.
+async fn applied(
+    session: &Session,
+    config: &CassandraConfig,
+) -> Result<BTreeMap<i32, String>, StoreError> {
+    let select = format!(
+        "SELECT version, name FROM {}.schema_migrations WHERE program = 'weir'",
+        config.keyspace
+    );
+    let answer = session.query_unpaged(select, ()).await;
+    let rows = answer
+        .map_err(Failure::from)?
+        .into_rows_result()
+        .map_err(|e| Failure::lasting(&e))?;
+    let rows = rows.rows::<(i32, String)>();
+    rows.map_err(|e| Failure::lasting(&e))?
+        .map(|row| row.map_err(|e| Failure::lasting(&e).into()))
+        .collect()
+}
+
+fn refuse_newer(
+    config: &CassandraConfig,
+    applied: &BTreeMap<i32, String>,
+) -> Result<(), StoreError> {
+    let newest = applied.last_key_value();
+    match newest
+        .filter(|&(&version, _)| usize::try_from(version).is_ok_and(|v| v > MIGRATIONS.len()))
+    {
+        None => Ok(()),
+        Some((version, name)) => Err(StoreError::Fatal(format!(
+            "the schema of keyspace `{}` (version {version}, {name}) is newer than this program \
+             (version {}): update this program",
+            config.keyspace,
+            MIGRATIONS.len()
+        ))),
+    }
+}
+
+/// Fails unless the schema is the one this version needs.
+pub(super) async fn check(session: &Session, config: &CassandraConfig) -> Result<(), StoreError> {
+    let keyspace = config.keyspace.as_str();
+    let table = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND \
+                 table_name = ?";
+    if !exists(session, table, &[keyspace, "schema_migrations"]).await? {
+        return Err(StoreError::Fatal(format!(
+            "keyspace `{keyspace}` has no weir tables yet: run `weir-sink migrate`"
+        )));
+    }
+    let applied = applied(session, config).await?;
+    refuse_newer(config, &applied)?;
+    let missing: Vec<&str> = (1i32..)
+        .zip(MIGRATIONS)
+        .filter(|(version, _)| !applied.contains_key(version))
+        .map(|(_, (name, _))| *name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Fatal(format!(
+        "keyspace `{keyspace}` lacks {}: run `weir-sink migrate`",
+        missing.join(", ")
+    )))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn config(replication: Option<Replication>) -> CassandraConfig {
+        CassandraConfig {
+            replication,
+            ..CassandraConfig::at(vec!["h".into()])
+        }
+    }
+
+    #[test]
+    fn every_statement_can_be_repeated() {
+        for (place, (name, text)) in (1usize..).zip(MIGRATIONS) {
+            assert!(name.starts_with(&format!("{place:04}_")), "{name}");
+            let statements = statements(text, &config(None));
+            assert!(!statements.is_empty());
+            for statement in statements {
+                let repeatable = statement.contains(" IF NOT EXISTS weir.");
+                assert!(
+                    repeatable && !statement.contains(['{', ';']) || statement.contains("{'class'"),
+                    "{statement}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_time_to_live_follows_hot_days() {
+        let text = "-- words\nA {keyspace} {ttl_s};\n\nB\n  c;\n";
+        let two_days = CassandraConfig {
+            hot_days: 2,
+            ..config(None)
+        };
+        assert_eq!(statements(text, &two_days), ["A weir 172800", "B\n  c"]);
+    }
+
+    #[test]
+    fn replication_is_told_or_follows_the_nodes() {
+        let of = |told: Option<Replication>, nodes| replication(&config(told), "dc1", nodes);
+        let one = of(None, 1).unwrap();
+        assert_eq!(one, "{'class': 'NetworkTopologyStrategy', 'dc1': 1}");
+        assert!(of(None, 9).unwrap().contains("'dc1': 3"));
+        let simple = Replication::Simple("SimpleStrategy 2".into());
+        assert!(
+            of(Some(simple), 1)
+                .unwrap()
+                .contains("'replication_factor': 2")
+        );
+        for text in [
+            "SimpleStrategy",
+            "SimpleStrategy 0",
+            "3",
+            "SimpleStrategy 2'",
+        ] {
+            let error = of(Some(Replication::Simple(text.into())), 1).unwrap_err();
+            assert!(error.contains("SimpleStrategy 1"), "{error}");
+        }
+        let copies = BTreeMap::from([("dc1".to_owned(), 3), ("it's".to_owned(), 1)]);
+        assert!(of(Some(Replication::PerDatacentre(copies)), 1).is_err());
+    }
+
+    #[test]
+    fn a_newer_schema_is_left_alone() {
+        let mut applied = BTreeMap::from([(1, "0001_first_tables".to_owned())]);
+        assert!(refuse_newer(&config(None), &applied).is_ok());
+        applied.insert(99, "0099_later".into());
+        let error = refuse_newer(&config(None), &applied)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("newer than this program"), "{error}");
+    }
+}

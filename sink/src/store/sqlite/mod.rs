@@ -1,0 +1,282 @@
+//! SQLite: the embedded store, one file, for demonstrations and small sites.
+//!
+//! In and out: as every [`Store`]. Promises the same as the others. One writer at a time, a
+//! transaction per batch; readers have a connection of their own and never wait for the writer
+//! (write-ahead log). Anybody can open the file with `sqlite3`.
+//!
+//! **Power cuts.** The pipeline commits its offsets after `write` has answered, so an answer must
+//! hold through a power cut: with `synchronous = NORMAL` the last transactions could be gone while
+//! the offsets behind them are kept, and nobody would send those rows again. It is therefore `FULL`:
+//! one sync of the log file per batch, not per row, and a batch is thousands of rows. What a power
+//! cut costs is the batch under way, which is read again from its offset.
+//!
+//! Old rows stay: a small site has room for years, and there is no time to live here yet. What can
+//! go wrong: the disk is full or another process holds the file ([`StoreError::Retry`]), the file is
+//! damaged or no database ([`StoreError::Fatal`]).
+
+mod read;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use weir_models::alert::Alert;
+use weir_models::device::Device;
+use weir_models::ident::{EventId, SeriesKey};
+use weir_models::time::now_us;
+
+use super::census::Census;
+use super::config::SqliteConfig;
+use super::{
+    Agents, AlertQuery, Batch, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
+    TimeRange,
+};
+
+/// The migrations in their order; the first has version 1. Never change one that was released.
+const MIGRATIONS: &[(&str, &str)] = &[(
+    "0001_first_tables",
+    include_str!("migrations/0001_first_tables.sql"),
+)];
+/// How long one process waits for another that writes.
+const BUSY: Duration = Duration::from_secs(5);
+/// Prepared statements kept per connection.
+const STATEMENTS_MAX: usize = 64;
+
+/// A database file.
+pub struct SqliteStore {
+    path: PathBuf,
+    writer: Arc<Mutex<Connection>>,
+    reader: Arc<Mutex<Connection>>,
+}
+
+impl SqliteStore {
+    /// Opens the file, which is made when missing; the schema is not looked at.
+    ///
+    /// # Errors
+    /// [`StoreError::Fatal`] when the file cannot be used; the message says why.
+    pub async fn open(config: &SqliteConfig) -> Result<Self, StoreError> {
+        let path = config.path.clone();
+        let opened = tokio::task::spawn_blocking(move || Self::open_now(path));
+        opened
+            .await
+            .map_err(|error| StoreError::Fatal(error.to_string()))?
+    }
+
+    fn open_now(path: PathBuf) -> Result<Self, StoreError> {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                StoreError::Fatal(format!(
+                    "cannot make the folder {} of store.sqlite.path: {error}",
+                    folder.display()
+                ))
+            })?;
+        }
+        let failed = |error| explain(&path, &error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let writer = connection(&path, flags | OpenFlags::SQLITE_OPEN_CREATE).map_err(failed)?;
+        let reader = connection(&path, flags).map_err(failed)?;
+        reader
+            .pragma_update(None, "query_only", true)
+            .map_err(failed)?;
+        Ok(Self {
+            path,
+            writer: Arc::new(Mutex::new(writer)),
+            reader: Arc::new(Mutex::new(reader)),
+        })
+    }
+
+    /// Runs `work` with a connection on a thread that may block.
+    async fn with<T: Send + 'static>(
+        &self,
+        connection: &Arc<Mutex<Connection>>,
+        work: impl FnOnce(&mut Connection) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (connection, path) = (Arc::clone(connection), self.path.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            // A panic elsewhere rolled its transaction back; the connection is sound.
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut connection).map_err(|error| explain(&path, &error))
+        });
+        done.await
+            .map_err(|error| StoreError::Retry(format!("the store's thread ended: {error}")))?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.with(&self.reader, move |connection| {
+            // One moment for all statements of a query.
+            let transaction = connection.transaction()?;
+            work(&transaction)
+        })
+        .await
+    }
+}
+
+fn connection(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(connection)
+}
+
+/// What an error means for us.
+fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
+    let path = path.display();
+    let message = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Retry(format!(
+            "the disk of {path} is full: free some space, nothing is lost meanwhile"
+        )),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Retry(format!(
+            "another process writes to {path} ({message}): only one weir may use it"
+        )),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => {
+            StoreError::Retry(format!("{path}: {message}"))
+        }
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::Fatal(format!(
+            "{path} is damaged or no SQLite file ({message}): move it away; the archive can fill a \
+             new one"
+        )),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            StoreError::Fatal(format!(
+                "cannot open {path} for writing ({message}): check store.sqlite.path and its \
+                 permissions"
+            ))
+        }
+        _ if message.contains("no such table") => StoreError::Fatal(format!(
+            "{path} has no weir tables yet ({message}): run `weir-sink migrate`"
+        )),
+        _ => StoreError::Fatal(format!("{path}: {message}")),
+    }
+}
+
+fn version(connection: &Connection) -> Result<usize, rusqlite::Error> {
+    let version = |row: &rusqlite::Row<'_>| row.get::<_, u32>(0);
+    let version = connection.pragma_query_value(None, "user_version", version)?;
+    Ok(usize::try_from(version).unwrap_or(usize::MAX))
+}
+
+fn newer(path: &Path, version: usize) -> StoreError {
+    StoreError::Fatal(format!(
+        "the schema of {} (version {version}) is newer than this program (version {}): update this \
+         program",
+        path.display(),
+        MIGRATIONS.len()
+    ))
+}
+
+/// Applies what is missing, all or nothing.
+fn migrate(connection: &mut Connection) -> Result<Result<Vec<String>, usize>, rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let now = version(&transaction)?;
+    if now > MIGRATIONS.len() {
+        return Ok(Err(now));
+    }
+    for (_, text) in &MIGRATIONS[now..] {
+        transaction.execute_batch(text)?;
+    }
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len().to_string())?;
+    transaction.commit()?;
+    let names = MIGRATIONS[now..].iter().map(|(name, _)| (*name).to_owned());
+    Ok(Ok(names.collect()))
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        let done = self.with(&self.writer, migrate).await?;
+        done.map_err(|version| newer(&self.path, version))
+    }
+
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        let version = self.read(version).await?;
+        match version.cmp(&MIGRATIONS.len()) {
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(newer(&self.path, version)),
+            std::cmp::Ordering::Less => Err(StoreError::Fatal(format!(
+                "{} lacks {}: run `weir-sink migrate`",
+                self.path.display(),
+                MIGRATIONS[version].0
+            ))),
+        }
+    }
+
+    async fn write(&self, batch: &Batch) -> Result<(), StoreError> {
+        let batch = batch.clone();
+        self.with(&self.writer, move |connection| {
+            let now_us = now_us();
+            let census = Census::of(&batch, now_us);
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            write::write(&transaction, &batch, &census, now_us)?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    async fn readings(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<Point>, StoreError> {
+        let key = key.clone();
+        self.read(move |connection| read::points(connection, &key, range, limit))
+            .await
+    }
+
+    async fn latest(&self, site: &str) -> Result<Vec<Latest>, StoreError> {
+        let site = site.to_owned();
+        self.read(move |connection| read::latest(connection, &site))
+            .await
+    }
+
+    async fn sites(&self) -> Result<Vec<String>, StoreError> {
+        self.read(read::sites).await
+    }
+
+    async fn series(&self, site: &str, device: Option<&str>) -> Result<Vec<Series>, StoreError> {
+        let (site, device) = (site.to_owned(), device.map(ToOwned::to_owned));
+        self.read(move |connection| read::series(connection, &site, device.as_deref()))
+            .await
+    }
+
+    async fn logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
+        let query = query.clone();
+        self.read(move |connection| read::logs(connection, &query))
+            .await
+    }
+
+    async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {
+        let query = query.clone();
+        self.read(move |connection| read::alerts(connection, &query))
+            .await
+    }
+
+    async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {
+        let site = site.to_owned();
+        self.read(move |connection| read::devices(connection, &site))
+            .await
+    }
+
+    async fn agents(&self) -> Result<Agents, StoreError> {
+        self.read(read::agents).await
+    }
+
+    async fn event_ids(&self) -> Result<Vec<EventId>, StoreError> {
+        self.read(read::event_ids).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

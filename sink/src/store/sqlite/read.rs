@@ -1,0 +1,222 @@
+//! Read: the answers of the queries, each a walk along a key.
+
+use rusqlite::{Connection, Error, Row, params};
+use weir_models::alert::Alert;
+use weir_models::device::{AgentStatus, Device};
+use weir_models::ident::{EventId, SeriesKey, Stream};
+
+use crate::store::select::{LogFilter, Newest, above, alert_matches, fold_alert};
+use crate::store::{Agents, AlertQuery, Latest, LogQuery, LogRow, Point, Series, TimeRange};
+
+fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> Result<u64, Error> {
+    row.get::<_, i64>(column).map(i64::cast_unsigned)
+}
+
+pub(super) fn points(
+    connection: &Connection,
+    key: &SeriesKey,
+    range: TimeRange,
+    limit: usize,
+) -> Result<Vec<Point>, Error> {
+    let mut select = connection.prepare_cached(
+        "SELECT ts_us, value, score, stream, seq FROM readings WHERE site = ?1 AND device = ?2 AND \
+         metric = ?3 AND ts_us >= ?4 AND ts_us < ?5 ORDER BY ts_us, stream, seq LIMIT ?6",
+    )?;
+    let values = params![
+        key.site,
+        key.device,
+        key.metric,
+        range.from_us,
+        range.to_us,
+        sql_limit(limit)
+    ];
+    let points = select.query_map(values, |row| {
+        Ok(Point {
+            ts_us: row.get(0)?,
+            value: row.get(1)?,
+            score: row.get(2)?,
+            stream: Stream(unsigned(row, 3)?),
+            seq: unsigned(row, 4)?,
+        })
+    })?;
+    points.collect()
+}
+
+pub(super) fn latest(connection: &Connection, site: &str) -> Result<Vec<Latest>, Error> {
+    let mut select = connection.prepare_cached(
+        "SELECT device, metric, ts_us, value, score, unit FROM latest WHERE site = ?1 ORDER BY \
+         device, metric",
+    )?;
+    let rows = select.query_map([site], |row| {
+        Ok(Latest {
+            key: SeriesKey {
+                site: site.into(),
+                device: row.get(0)?,
+                metric: row.get(1)?,
+            },
+            ts_us: row.get(2)?,
+            value: row.get(3)?,
+            score: row.get(4)?,
+            unit: row.get(5)?,
+        })
+    })?;
+    rows.collect()
+}
+
+pub(super) fn sites(connection: &Connection) -> Result<Vec<String>, Error> {
+    let mut select = connection.prepare_cached("SELECT site FROM sites ORDER BY site")?;
+    select.query_map([], |row| row.get(0))?.collect()
+}
+
+pub(super) fn series(
+    connection: &Connection,
+    site: &str,
+    device: Option<&str>,
+) -> Result<Vec<Series>, Error> {
+    let mut select = connection.prepare_cached(
+        "SELECT device, metric, unit, first_us, last_us FROM series WHERE site = ?1 AND \
+         (?2 IS NULL OR device = ?2) ORDER BY device, metric",
+    )?;
+    let rows = select.query_map(params![site, device], |row| {
+        Ok(Series {
+            key: SeriesKey {
+                site: site.into(),
+                device: row.get(0)?,
+                metric: row.get(1)?,
+            },
+            unit: row.get(2)?,
+            first_us: row.get(3)?,
+            last_us: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Host by host; what one host brings bounds how far back the next is read.
+pub(super) fn logs(connection: &Connection, query: &LogQuery) -> Result<Vec<LogRow>, Error> {
+    if query.limit == 0 {
+        return Ok(Vec::new());
+    }
+    let hosts: Vec<String> = match &query.host {
+        Some(host) => vec![host.clone()],
+        None => connection
+            .prepare_cached(
+                "SELECT host FROM hosts WHERE site = ?1 AND last_us >= ?2 AND first_us < ?3 ORDER \
+                 BY last_us DESC",
+            )?
+            .query_map(
+                params![query.site, query.range.from_us, query.range.to_us],
+                |row| row.get(0),
+            )?
+            .collect::<Result<_, _>>()?,
+    };
+    let filter = LogFilter::of(query);
+    let mut newest = Newest::new(query.limit);
+    let mut select = connection.prepare_cached(
+        "SELECT ts_us, stream, seq, device, facility, severity, app, procid, msgid, message, \
+         template, score FROM logs WHERE site = ?1 AND host = ?2 AND ts_us >= ?3 AND ts_us < ?4 \
+         ORDER BY ts_us DESC, stream DESC, seq DESC",
+    )?;
+    for host in hosts {
+        let range = above(query.range, newest.floor_us());
+        let values = params![query.site, host, range.from_us, range.to_us];
+        let rows = select.query_map(values, |row| line(&query.site, &host, row))?;
+        let matching = rows.filter(|row| row.as_ref().map_or(true, |row| filter.matches(row)));
+        newest.add(matching.take(query.limit).collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(newest.into_rows())
+}
+
+fn line(site: &str, host: &str, row: &Row<'_>) -> Result<LogRow, Error> {
+    Ok(LogRow {
+        site: site.into(),
+        host: host.into(),
+        ts_us: row.get(0)?,
+        stream: Stream(unsigned(row, 1)?),
+        seq: unsigned(row, 2)?,
+        device: row.get(3)?,
+        facility: row.get(4)?,
+        severity: row.get(5)?,
+        app: row.get(6)?,
+        procid: row.get(7)?,
+        msgid: row.get(8)?,
+        message: row.get(9)?,
+        template: row.get(10)?,
+        score: row.get(11)?,
+    })
+}
+
+pub(super) fn alerts(connection: &Connection, query: &AlertQuery) -> Result<Vec<Alert>, Error> {
+    let mut select = connection.prepare_cached(match query.series {
+        None => {
+            "SELECT firing, resolved FROM alerts WHERE site = ?1 AND ts_us >= ?2 AND ts_us < ?3 AND \
+             ?4 IS NULL AND ?5 IS NULL ORDER BY ts_us DESC, id DESC"
+        }
+        Some(_) => {
+            "SELECT firing, resolved FROM alerts WHERE site = ?1 AND ts_us >= ?2 AND ts_us < ?3 AND \
+             device = ?4 AND metric = ?5 ORDER BY ts_us DESC, id DESC"
+        }
+    })?;
+    let (device, metric) = query.series.clone().unzip();
+    let values = params![
+        query.site,
+        query.range.from_us,
+        query.range.to_us,
+        device,
+        metric
+    ];
+    let rows = select.query_map(values, |row| {
+        let (firing, resolved): (Option<String>, Option<String>) = (row.get(0)?, row.get(1)?);
+        Ok(fold_alert(firing.as_deref(), resolved.as_deref()))
+    })?;
+    rows.filter_map(Result::transpose)
+        .filter(|alert| {
+            alert
+                .as_ref()
+                .map_or(true, |alert| alert_matches(query, alert))
+        })
+        .take(query.limit)
+        .collect()
+}
+
+pub(super) fn devices(connection: &Connection, site: &str) -> Result<Vec<Device>, Error> {
+    let mut select =
+        connection.prepare_cached("SELECT record FROM devices WHERE site = ?1 ORDER BY device")?;
+    let rows = select.query_map([site], |row| row.get::<_, String>(0))?;
+    rows.filter_map(|row| row.map(|json| from_json(&json)).transpose())
+        .collect()
+}
+
+pub(super) fn agents(connection: &Connection) -> Result<Agents, Error> {
+    let mut select = connection.prepare_cached("SELECT agent, status FROM agents")?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+    rows.filter_map(|row| {
+        row.map(|(agent, json)| from_json::<AgentStatus>(&json).map(|status| (agent, status)))
+            .transpose()
+    })
+    .collect()
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {
+    let read = serde_json::from_str(json);
+    read.inspect_err(|error| tracing::warn!(%error, "a stored record cannot be read"))
+        .ok()
+}
+
+pub(super) fn event_ids(connection: &Connection) -> Result<Vec<EventId>, Error> {
+    let mut select = connection
+        .prepare_cached("SELECT stream, seq FROM readings UNION SELECT stream, seq FROM logs")?;
+    let rows = select.query_map([], |row| {
+        Ok(EventId {
+            stream: Stream(unsigned(row, 0)?),
+            seq: unsigned(row, 1)?,
+        })
+    })?;
+    let mut ids = rows.collect::<Result<Vec<_>, _>>()?;
+    ids.sort_unstable();
+    Ok(ids)
+}

@@ -1,0 +1,82 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::*;
+use crate::store::conformance;
+
+async fn open_in(folder: &tempfile::TempDir) -> Result<SqliteStore, StoreError> {
+    let path = folder.path().join("deep/weir.db");
+    SqliteStore::open(&SqliteConfig { path }).await
+}
+
+#[tokio::test]
+async fn passes_the_conformance_suite() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_in(&folder).await.unwrap();
+    assert_eq!(store.migrate().await.unwrap(), ["0001_first_tables"]);
+    conformance::all(&store).await;
+}
+
+#[tokio::test]
+async fn the_schema_must_be_the_right_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_in(&folder).await.unwrap();
+    let missing = store.check_schema().await.unwrap_err().to_string();
+    assert!(missing.contains("run `weir-sink migrate`"), "{missing}");
+    let early = store.latest("s").await.unwrap_err().to_string();
+    assert!(early.contains("run `weir-sink migrate`"), "{early}");
+    store.migrate().await.unwrap();
+    store.check_schema().await.unwrap();
+    let other = open_in(&folder).await.unwrap();
+    assert!(other.migrate().await.unwrap().is_empty());
+    let raw = Connection::open(&store.path).unwrap();
+    raw.pragma_update(None, "user_version", 99).unwrap();
+    for error in [
+        store.check_schema().await.unwrap_err(),
+        store.migrate().await.unwrap_err(),
+    ] {
+        assert!(
+            error.to_string().contains("newer than this program"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_in(&folder).await.unwrap();
+    let settings = |connection: &mut Connection| {
+        let get = |name| connection.pragma_query_value(None, name, |row| row.get::<_, String>(0));
+        let sync = connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
+        Ok((get("journal_mode")?, sync?))
+    };
+    let (journal, synchronous) = store.with(&store.writer, settings).await.unwrap();
+    assert_eq!((journal.as_str(), synchronous), ("wal", 2), "2 is FULL");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    std::fs::write(
+        &path,
+        "not a database, but long enough to be looked at ".repeat(20),
+    )
+    .unwrap();
+    let config = SqliteConfig { path: path.clone() };
+    let error = SqliteStore::open(&config).await.err().unwrap();
+    assert!(
+        matches!(&error, StoreError::Fatal(m) if m.contains("no SQLite file")),
+        "{error:?}"
+    );
+    assert!(
+        std::fs::read_to_string(&path)
+            .unwrap()
+            .starts_with("not a database")
+    );
+    let folder_itself = SqliteConfig {
+        path: folder.path().into(),
+    };
+    let error = SqliteStore::open(&folder_itself).await.err().unwrap();
+    assert!(error.to_string().contains("store.sqlite.path"), "{error}");
+}
