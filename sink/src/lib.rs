@@ -3,5 +3,11 @@
 //! The modules are the stages, in the order in which a record passes them; only `pipeline` knows
 //! several of them.
 
+pub mod archive;
+pub mod commit;
 pub mod consume;
+pub mod decode;
+pub mod live;
+pub mod pipeline;
+pub mod status;
 pub mod store;
