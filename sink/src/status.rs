@@ -93,7 +93,12 @@ impl Status {
     pub fn fine(&self, part: Part) {
         let ended = self.lock().remove(&part);
         if let Some(problem) = ended {
-            tracing::info!(?part, was = problem.message, since = problem.since, "works again");
+            tracing::info!(
+                ?part,
+                was = problem.message,
+                since = problem.since,
+                "works again"
+            );
         }
     }
 
@@ -155,7 +160,10 @@ async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
 
 async fn healthz(State(status): State<Arc<Status>>) -> (StatusCode, &'static str) {
     if status.stuck() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the pipeline does not move\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the pipeline does not move\n",
+        )
     } else {
         (StatusCode::OK, "ok\n")
     }

@@ -212,14 +212,13 @@ proptest! {
             if model.taken > model.closed {
                 ledger.closed(p, model.taken, model.taken.to_string(), true);
             }
-            while let Some(next) = ledger.turn(p) {
-                ledger.archived(p, next);
+            loop {
                 let ready = ledger.ready();
                 ledger.committed(&ready);
+                let Some(next) = ledger.turn(p) else { break };
+                ledger.archived(p, next);
             }
         }
-        let ready = ledger.ready();
-        ledger.committed(&ready);
         prop_assert!(ledger.is_done());
     }
 }

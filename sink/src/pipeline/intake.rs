@@ -282,7 +282,10 @@ impl Lane {
     }
 
     fn waits_longer_than(&self, age: Duration, now: Instant) -> bool {
-        self.dedupe.is_some() && self.since.is_some_and(|since| now.duration_since(since) >= age)
+        self.dedupe.is_some()
+            && self
+                .since
+                .is_some_and(|since| now.duration_since(since) >= age)
     }
 
     fn memory_bytes(&self) -> usize {

@@ -218,10 +218,7 @@ impl Run {
             stop_by: None,
             intake: Some(intake),
             ledger: Ledger::default(),
-            gathering: Work {
-                ticket: 1,
-                ..Work::default()
-            },
+            gathering: Work::new(1),
             gathering_since: now,
             last_ticket: 1,
             writing: JoinSet::new(),
@@ -334,10 +331,7 @@ impl Run {
         Ok(())
     }
 
-    async fn polled(
-        &mut self,
-        polled: Result<Vec<Polled>, ConsumeError>,
-    ) -> Result<(), SinkError> {
+    async fn polled(&mut self, polled: Result<Vec<Polled>, ConsumeError>) -> Result<(), SinkError> {
         let changes = match polled {
             Ok(changes) => {
                 if self.poll_backoff.failing() {

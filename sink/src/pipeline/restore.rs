@@ -108,7 +108,10 @@ impl Run {
         let waiting = std::mem::take(&mut self.letting_go);
         for letting_go in waiting {
             let busy = letting_go.partitions.iter();
-            if busy.clone().any(|partition| self.putting.contains(partition)) {
+            if busy
+                .clone()
+                .any(|partition| self.putting.contains(partition))
+            {
                 self.letting_go.push(letting_go);
             } else if letting_go.done.send(()).is_err() {
                 tracing::warn!("the group did not wait for the partitions to be let go");

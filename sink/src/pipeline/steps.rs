@@ -91,8 +91,14 @@ impl Run {
 
     pub(super) async fn close_due(&mut self) -> Result<(), SinkError> {
         let now = Instant::now();
-        if self.intake.as_ref().is_some_and(|intake| intake.is_due(now)) {
-            let closed = self.with_intake(move |intake, _| intake.close_due(now)).await?;
+        if self
+            .intake
+            .as_ref()
+            .is_some_and(|intake| intake.is_due(now))
+        {
+            let closed = self
+                .with_intake(move |intake, _| intake.close_due(now))
+                .await?;
             self.add_closed(closed);
         }
         Ok(())
@@ -121,11 +127,7 @@ impl Run {
             failed
         } else if self.gathering.records > 0 && gathered {
             self.last_ticket += 1;
-            let next = Work {
-                ticket: self.last_ticket,
-                ..Work::default()
-            };
-            std::mem::replace(&mut self.gathering, next)
+            std::mem::replace(&mut self.gathering, Work::new(self.last_ticket))
         } else {
             return;
         };
