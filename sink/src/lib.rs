@@ -3,8 +3,15 @@
 //! The modules are the stages, in the order in which a record passes them; only `pipeline` knows
 //! several of them.
 
-pub mod api;
 pub mod consume;
-pub mod live;
+pub mod decode;
 pub mod store;
+pub mod archive;
+pub mod commit;
+
+pub mod api;
+pub mod live;
 pub mod web;
+
+pub mod pipeline;
+pub mod status;

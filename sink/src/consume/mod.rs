@@ -13,6 +13,13 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use weir_models::topic::Topic;
 
+mod context;
+mod faults;
+mod handover;
+pub mod kafka;
+pub mod producer;
+pub mod topics;
+
 /// A partition of one of our topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition {
@@ -62,7 +69,9 @@ pub enum Polled {
 #[async_trait]
 pub trait Consumer: Send {
     /// Waits up to `wait` for changes; at most about `max` records at a time. An empty answer is
-    /// no error.
+    /// no error. With `max` 0 only changes of the assignment come, and they do not stand in line
+    /// behind records. The answer may be dropped before it is there (as `tokio::select!` does)
+    /// without anything getting lost.
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Polled>, ConsumeError>;
 
     /// Commits offsets with their notes. Returns when the broker has them.

@@ -1,0 +1,311 @@
+//! Object: the archive object of one partition that is being filled.
+//!
+//! In: rows in the order of their offsets. Out: a [`Sealed`] object: Parquet bytes and their
+//! manifest, complete in memory, under a name that follows from its first row alone. Promises: rows
+//! that come again after a crash give the same name, so what was written and never committed is
+//! overwritten and not doubled. What can go wrong: nothing outside; memory is bounded by whoever
+//! seals.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use weir_models::ident::Stream;
+use weir_models::time::{date, hour_of_day};
+
+use super::columns::{Row, RowBody, Source, record_batch};
+use crate::consume::Partition;
+use crate::decode::dedupe::Snapshot;
+
+/// Rows are turned into columns when so many wait.
+const ENCODE_ROWS: usize = 4_096;
+/// Rows are turned into columns when about so many bytes wait.
+const ENCODE_BYTES: usize = 4 * 1024 * 1024;
+/// A row group is closed at so many rows.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// Zstd level: 3 is zstd's own default, and what most of the size is won with.
+const ZSTD_LEVEL: i32 = 3;
+const HOUR_MS: i64 = 3_600_000;
+
+/// What an object holds, kept beside it as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this record.
+    pub version: u32,
+    /// Path of the object in the archive.
+    pub object: String,
+    /// Full name of the topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Offset of the first row.
+    pub first_offset: i64,
+    /// The offset after the last record that is accounted for here: rows, duplicates and dead
+    /// letters.
+    pub next_offset: i64,
+    /// Rows in the object.
+    pub rows: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of its bytes, hexadecimal.
+    pub sha256: String,
+    /// What it holds of each stream.
+    pub streams: Vec<StreamRange>,
+    /// What the duplicate memory of the partition holds at `next_offset`.
+    pub dedupe: Snapshot,
+}
+
+/// What an object holds of one stream. A stream is spread over partitions, so the numbers between
+/// the first and the last are not all here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRange {
+    /// The agent.
+    pub agent: Arc<str>,
+    /// Its stream.
+    pub stream: Stream,
+    /// Lowest number in the object.
+    pub first_seq: u64,
+    /// Highest number in the object.
+    pub last_seq: u64,
+    /// How many events of the stream are in the object.
+    pub events: u64,
+}
+
+/// An object that is complete and not yet written.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// Its partition.
+    pub partition: Partition,
+    /// Its path in the archive.
+    pub path: String,
+    /// The Parquet file.
+    pub data: Bytes,
+    /// What it holds.
+    pub manifest: Manifest,
+}
+
+/// When an object is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloseAt {
+    /// So long after its first row.
+    pub age: std::time::Duration,
+    /// At so many rows.
+    pub rows: u64,
+    /// At about so many bytes of Parquet.
+    pub bytes: usize,
+}
+
+/// An object being filled.
+pub struct Open {
+    partition: Partition,
+    source: Source,
+    path: String,
+    first_offset: i64,
+    hour: i64,
+    since: Instant,
+    rows: u64,
+    waiting: Vec<Row>,
+    waiting_bytes: usize,
+    writer: Option<ArrowWriter<Vec<u8>>>,
+    /// Parquet bytes so far, as of the last encoding.
+    encoded_bytes: usize,
+    /// Memory of the writer, as of the last encoding.
+    writer_bytes: usize,
+    streams: BTreeMap<Stream, StreamRange>,
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Open")
+            .field("path", &self.path)
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The path of the object whose first row is the record at `first_offset` with Kafka stamp `kafka_ms`.
+#[must_use]
+pub fn object_path(
+    partition: Partition,
+    topic_name: &str,
+    first_offset: i64,
+    kafka_ms: i64,
+) -> String {
+    let us = kafka_ms.saturating_mul(1_000);
+    format!(
+        "{}/date={}/hour={:02}/{topic_name}-{}-{first_offset:020}.parquet",
+        partition.topic.suffix(),
+        date(us),
+        hour_of_day(us),
+        partition.number,
+    )
+}
+
+/// The path of the manifest of an object.
+#[must_use]
+pub fn manifest_path(object_path: &str) -> String {
+    let stem = object_path.strip_suffix(".parquet").unwrap_or(object_path);
+    format!("{stem}.json")
+}
+
+impl Open {
+    /// An object that begins with the record at `first_offset`.
+    #[must_use]
+    pub fn new(
+        partition: Partition,
+        topic_name: &Arc<str>,
+        first_offset: i64,
+        kafka_ms: i64,
+        now: Instant,
+    ) -> Self {
+        Self {
+            partition,
+            source: Source {
+                topic: partition.topic,
+                topic_name: Arc::clone(topic_name),
+                number: partition.number,
+            },
+            path: object_path(partition, topic_name, first_offset, kafka_ms),
+            first_offset,
+            hour: kafka_ms.div_euclid(HOUR_MS),
+            since: now,
+            rows: 0,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            writer: None,
+            encoded_bytes: 0,
+            writer_bytes: 0,
+            streams: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a row of about `bytes` bytes.
+    ///
+    /// # Errors
+    /// Only on a defect: rows that `decode` let through can be written.
+    pub fn push(&mut self, row: Row, bytes: usize) -> Result<(), ParquetError> {
+        self.note(&row);
+        self.rows += 1;
+        self.waiting.push(row);
+        self.waiting_bytes += bytes;
+        if self.waiting.len() >= ENCODE_ROWS || self.waiting_bytes >= ENCODE_BYTES {
+            self.encode()?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, row: &Row) {
+        let (agent, id) = match &row.body {
+            RowBody::Event(event) => (&event.agent, event.id),
+            RowBody::Alert(alert, _) => (&alert.data.agent, alert.event_id()),
+        };
+        let range = self
+            .streams
+            .entry(id.stream)
+            .or_insert_with(|| StreamRange {
+                agent: Arc::clone(agent),
+                stream: id.stream,
+                first_seq: id.seq,
+                last_seq: id.seq,
+                events: 0,
+            });
+        range.first_seq = range.first_seq.min(id.seq);
+        range.last_seq = range.last_seq.max(id.seq);
+        range.events += 1;
+    }
+
+    fn encode(&mut self) -> Result<(), ParquetError> {
+        let batch = record_batch(&self.source, &self.waiting)?;
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => {
+                let writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties()?))?;
+                none.insert(writer)
+            }
+        };
+        writer.write(&batch)?;
+        self.encoded_bytes = writer.bytes_written() + writer.in_progress_size();
+        self.writer_bytes = writer.inner().capacity() + writer.memory_size();
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+        Ok(())
+    }
+
+    /// Whether a record with this stamp belongs into the next object: its hour is a later one. An
+    /// earlier hour does not end an object, else two gateways, one of them behind, would make an
+    /// object of each record.
+    #[must_use]
+    pub fn ends_before(&self, kafka_ms: i64) -> bool {
+        kafka_ms.div_euclid(HOUR_MS) > self.hour
+    }
+
+    /// Whether it is to be closed now.
+    #[must_use]
+    pub fn due(&self, now: Instant, at: CloseAt) -> bool {
+        now.duration_since(self.since) >= at.age || self.full(at)
+    }
+
+    /// Whether it holds as much as it may.
+    #[must_use]
+    pub fn full(&self, at: CloseAt) -> bool {
+        self.rows >= at.rows || self.encoded_bytes >= at.bytes
+    }
+
+    /// About how many bytes of memory it holds.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.waiting_bytes + self.writer_bytes
+    }
+
+    /// Closes it. `next_offset` is the first offset that is not accounted for, `dedupe` the memory there.
+    ///
+    /// # Errors
+    /// Only on a defect, as [`Open::push`].
+    pub fn seal(mut self, next_offset: i64, dedupe: Snapshot) -> Result<Sealed, ParquetError> {
+        if !self.waiting.is_empty() || self.writer.is_none() {
+            self.encode()?;
+        }
+        let data = match self.writer.take() {
+            Some(writer) => Bytes::from(writer.into_inner()?),
+            None => Bytes::new(),
+        };
+        let manifest = Manifest {
+            version: 1,
+            object: self.path.clone(),
+            topic: self.source.topic_name.to_string(),
+            partition: self.partition.number,
+            first_offset: self.first_offset,
+            next_offset,
+            rows: self.rows,
+            bytes: data.len() as u64,
+            sha256: hex(&Sha256::digest(&data)),
+            streams: self.streams.into_values().collect(),
+            dedupe,
+        };
+        Ok(Sealed {
+            partition: self.partition,
+            path: self.path,
+            data,
+            manifest,
+        })
+    }
+}
+
+fn properties() -> Result<WriterProperties, ParquetError> {
+    Ok(WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_created_by(concat!("weir-sink ", env!("CARGO_PKG_VERSION")).into())
+        .build())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

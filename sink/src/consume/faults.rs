@@ -1,0 +1,75 @@
+//! Faults: what librdkafka tells of its connections, in words that say what to do.
+//!
+//! In: its error callbacks and its log. Out: the Kafka part of the shared status, and log lines.
+//! Promises: a refused password is not hidden by "no broker answers", which follows from it.
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::status::{Part, Status};
+
+/// Tells the status what an error of the connection means.
+pub(super) fn tell(status: &Status, error: &KafkaError, reason: &str) {
+    let Some(code) = error.rdkafka_error_code() else {
+        tracing::warn!(%error, reason, "Kafka client");
+        return;
+    };
+    let message = match code {
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
+            format!("Kafka refuses the user or the password, check `[kafka.sasl]`: {reason}")
+        }
+        RDKafkaErrorCode::SSL => {
+            format!("TLS to Kafka fails, check `[kafka.tls]`: {reason}")
+        }
+        RDKafkaErrorCode::AllBrokersDown
+        | RDKafkaErrorCode::BrokerTransportFailure
+        | RDKafkaErrorCode::Resolve => {
+            let known = status.problems();
+            let cause = known.iter().find(|problem| problem.part == Part::Kafka);
+            if cause.is_some_and(|problem| problem.message.contains("check `[kafka.")) {
+                return;
+            }
+            format!("no broker answers, check `[kafka] brokers` and the network: {reason}")
+        }
+        RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
+            format!("a topic is missing, run `weir-sink migrate -c FILE`: {reason}")
+        }
+        RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::GroupAuthorizationFailed
+        | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            format!("the Kafka user may not do this, give it the rights (ACL): {reason}")
+        }
+        _ => {
+            tracing::warn!(%code, reason, "Kafka client");
+            return;
+        }
+    };
+    status.problem(Part::Kafka, message);
+}
+
+/// Passes librdkafka's own log on. Its repeated connection errors are in the status already.
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(facility, message, "librdkafka");
+        }
+        _ => tracing::debug!(facility, message, "librdkafka"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_not_hidden_by_what_follows_from_it() {
+        let status = Status::new();
+        let down = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+        tell(&status, &down, "1/1 brokers are down");
+        assert!(status.problems()[0].message.contains("`[kafka] brokers`"));
+        let refused = KafkaError::Global(RDKafkaErrorCode::Authentication);
+        tell(&status, &refused, "invalid credentials");
+        tell(&status, &down, "1/1 brokers are down");
+        assert!(status.problems()[0].message.contains("`[kafka.sasl]`"));
+    }
+}

@@ -1,0 +1,298 @@
+//! Kafka: the consumer over librdkafka.
+//!
+//! In: the group's records. Out: [`Consumer`]. A thread of its own polls librdkafka all the time, so
+//! the group is never left because the pipeline is slow: when the hand-over is full, the partitions
+//! are paused and the thread goes on polling. Rebalances are cooperative. Promises and what can go
+//! wrong: as the trait says; a wrong password, an untrusted certificate, a missing topic, brokers
+//! that do not answer show in the status until they are gone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rdkafka::ClientConfig;
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use weir_models::topic::{Topic, TopicNames};
+
+use super::context::{Context, Shared};
+use super::{Committed, ConsumeError, Consumer, Partition, Polled, Record, faults};
+use crate::status::{Part, Status};
+
+/// What the sink reads.
+pub const TOPICS: [Topic; 5] = [
+    Topic::Readings,
+    Topic::Logs,
+    Topic::Alerts,
+    Topic::Metadata,
+    Topic::Agents,
+];
+
+/// Our defaults; the user's `[kafka.librdkafka]` wins over them.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("client.id", "weir-sink"),
+    // Bounds what librdkafka itself keeps, over all partitions.
+    ("queued.max.messages.kbytes", "32768"),
+    ("fetch.message.max.bytes", "1048576"),
+    ("max.poll.interval.ms", "300000"),
+    // Several wakes a second while brokers are away are enough.
+    ("reconnect.backoff.max.ms", "5000"),
+    ("log_level", "4"),
+];
+
+/// What the sink's promises rest on; nothing wins over these.
+const FIXED: [(&str, &str); 5] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "earliest"),
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("enable.partition.eof", "false"),
+];
+
+const POLL: Duration = Duration::from_millis(50);
+/// The pipeline is woken after so many records at the latest.
+const WAKE_EVERY: usize = 1_000;
+const COMMIT_WITHIN: Duration = Duration::from_secs(15);
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A member of the consumer group.
+pub struct KafkaConsumer {
+    shared: Arc<Shared>,
+    consumer: Option<Arc<BaseConsumer<Context>>>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl KafkaConsumer {
+    /// Joins `group`. Does not wait for a broker: one that is away is a problem in `status`.
+    ///
+    /// # Errors
+    /// When a setting is not one of librdkafka's or a file it names cannot be read.
+    pub fn start(
+        connection: &BTreeMap<String, String>,
+        group: &str,
+        names: &TopicNames,
+        status: Arc<Status>,
+    ) -> Result<Self, ConsumeError> {
+        let mut config = ClientConfig::new();
+        for (key, value) in DEFAULTS {
+            config.set(key, value);
+        }
+        config.extend(connection.clone());
+        for (key, value) in FIXED {
+            config.set(key, value);
+        }
+        config.set("group.id", group);
+        let shared = Arc::new(Shared::new(names.clone(), Arc::clone(&status)));
+        let context = Context(Arc::clone(&shared));
+        let consumer: BaseConsumer<Context> = config
+            .create_with_context(context)
+            .map_err(|error| ConsumeError::Fatal(settings_error(&error)))?;
+        status.problem(Part::Kafka, "no broker has answered yet");
+        let topics = TOPICS.map(|topic| &**names.name(topic));
+        consumer
+            .subscribe(&topics)
+            .map_err(|error| ConsumeError::Fatal(error.to_string()))?;
+        let consumer = Arc::new(consumer);
+        let (end, ended) = mpsc::channel();
+        let poller = Poller {
+            consumer: Arc::clone(&consumer),
+            shared: Arc::clone(&shared),
+            paused: false,
+            probed: None,
+        };
+        std::thread::Builder::new()
+            .name("kafka-poll".into())
+            .spawn(move || {
+                poller.run();
+                // The receiver may have stopped waiting.
+                let _ = end.send(());
+            })
+            .map_err(|error| ConsumeError::Fatal(format!("cannot start a thread: {error}")))?;
+        Ok(Self {
+            shared,
+            consumer: Some(consumer),
+            ended,
+        })
+    }
+}
+
+/// What is wrong with the settings.
+pub(super) fn settings_error(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, why, key, value) if !key.contains("password") => {
+            format!("check `{key} = {value}` in `[kafka]`: {why}")
+        }
+        other => format!("check `[kafka]`: {other}"),
+    }
+}
+
+#[async_trait]
+impl Consumer for KafkaConsumer {
+    async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Polled>, ConsumeError> {
+        self.shared.handover.take(max, wait).await
+    }
+
+    async fn commit(&mut self, offsets: &[(Partition, Committed)]) -> Result<(), ConsumeError> {
+        let Some(consumer) = &self.consumer else {
+            return Ok(());
+        };
+        // The broker takes a commit from any member for any partition, so this is ours to check.
+        if !self.shared.handover.owns(offsets.iter().map(|(p, _)| *p)) {
+            return Err(ConsumeError::Lost("it was revoked".into()));
+        }
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for (partition, committed) in offsets {
+            let topic = self.shared.names.name(partition.topic);
+            let mut element = list.add_partition(topic, partition.number);
+            let set = element.set_offset(Offset::Offset(committed.offset));
+            set.map_err(|error| ConsumeError::Retry(error.to_string()))?;
+            if !committed.note.is_empty() {
+                element.set_metadata(&committed.note);
+            }
+        }
+        let expected = offsets.iter().map(|(p, c)| (*p, c.offset)).collect();
+        let under_way = || ConsumeError::Retry("a rebalance is under way".into());
+        let answer = self.shared.expect_commit(expected).ok_or_else(under_way)?;
+        // Not the synchronous call: it hides the error of one partition among several.
+        consumer
+            .commit(&list, CommitMode::Async)
+            .map_err(|error| ConsumeError::Retry(error.to_string()))?;
+        match tokio::time::timeout(COMMIT_WITHIN, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(ConsumeError::Retry("the consumer has ended".into())),
+            Err(_) => Err(ConsumeError::Retry("no answer to the commit".into())),
+        }
+    }
+}
+
+impl Drop for KafkaConsumer {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.consumer = None;
+        if self.ended.recv_timeout(LEAVE_WITHIN).is_err() {
+            tracing::warn!("the group was not left in time; its partitions move on after a while");
+        }
+    }
+}
+
+/// The polling thread.
+struct Poller {
+    consumer: Arc<BaseConsumer<Context>>,
+    shared: Arc<Shared>,
+    paused: bool,
+    probed: Option<Instant>,
+}
+
+impl Poller {
+    fn run(mut self) {
+        while !self.shared.stopping.load(Ordering::SeqCst) {
+            self.keep_bounds();
+            self.probe();
+            let mut taken = 0;
+            let mut wait = POLL;
+            while let Some(polled) = self.consumer.poll(wait) {
+                match polled {
+                    Ok(message) => self.push(&message),
+                    Err(error) => self.failed(&error),
+                }
+                taken += 1;
+                wait = Duration::ZERO;
+                if taken >= WAKE_EVERY {
+                    break;
+                }
+            }
+            if taken > 0 {
+                self.shared.handover.wake();
+            }
+        }
+        // Dropping the last reference leaves the group; the callbacks see `stopping`.
+    }
+
+    fn push(&self, message: &BorrowedMessage<'_>) {
+        let Some(topic) = self.shared.names.topic(message.topic()) else {
+            return;
+        };
+        self.shared.handover.push(Record {
+            partition: Partition {
+                topic,
+                number: message.partition(),
+            },
+            offset: message.offset(),
+            ts_ms: message.timestamp().to_millis().unwrap_or(-1),
+            key: message.key().map(Bytes::copy_from_slice),
+            value: message.payload().map(Bytes::copy_from_slice),
+        });
+    }
+
+    fn failed(&self, error: &KafkaError) {
+        if let KafkaError::MessageConsumptionFatal(code) = error {
+            self.shared.handover.fail(code.to_string());
+        } else {
+            faults::tell(&self.shared.status, error, &error.to_string());
+        }
+    }
+
+    /// Pauses all partitions while the hand-over is full, also those that were added meanwhile.
+    fn keep_bounds(&mut self) {
+        let grown = self.shared.grown.swap(false, Ordering::SeqCst);
+        let change = if self.paused {
+            if self.shared.handover.is_drained() {
+                self.paused = false;
+                self.consumer
+                    .assignment()
+                    .and_then(|all| self.consumer.resume(&all))
+            } else if grown {
+                self.consumer
+                    .assignment()
+                    .and_then(|all| self.consumer.pause(&all))
+            } else {
+                return;
+            }
+        } else if self.shared.handover.is_full() {
+            self.paused = true;
+            self.consumer
+                .assignment()
+                .and_then(|all| self.consumer.pause(&all))
+        } else {
+            return;
+        };
+        if let Err(error) = change {
+            tracing::warn!(%error, "cannot pause or resume reading");
+        }
+    }
+
+    /// While there is a problem, asks the cluster whether it is over: librdkafka reports when
+    /// something breaks, not when it works again.
+    fn probe(&mut self) {
+        let due = self.probed.is_none_or(|at| at.elapsed() >= PROBE_EVERY);
+        if !due || !self.shared.status.has_problem(Part::Kafka) {
+            return;
+        }
+        let answer = self.consumer.fetch_metadata(None, PROBE_WITHIN);
+        self.probed = Some(Instant::now());
+        let Ok(cluster) = answer else {
+            return;
+        };
+        let missing: Vec<&str> = TOPICS
+            .map(|topic| &**self.shared.names.name(topic))
+            .into_iter()
+            .filter(|name| !cluster.topics().iter().any(|topic| topic.name() == *name))
+            .collect();
+        if missing.is_empty() {
+            self.shared.status.fine(Part::Kafka);
+        } else {
+            let reason = format!("{} not found", missing.join(", "));
+            let error = KafkaError::Global(RDKafkaErrorCode::UnknownTopicOrPartition);
+            faults::tell(&self.shared.status, &error, &reason);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Producer: single records to Kafka: dead letters, device metadata.
+//!
+//! In: a record. Out: a confirmation by all in-sync replicas. Idempotent: what librdkafka sends again by
+//! itself is there once. What can go wrong: the broker is away (passing), the record is refused
+//! (for good).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use weir_models::topic::{Topic, TopicNames};
+
+use super::kafka::settings_error;
+use super::{ConsumeError, ProduceError, Producer, faults};
+
+const QUEUE_WITHIN: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+struct Context;
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        faults::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // Each record has its own answer; what the connection says is for whoever looks closer.
+        tracing::debug!(%error, reason, "Kafka producer");
+    }
+}
+
+/// Writes records with librdkafka.
+pub struct KafkaProducer {
+    config: ClientConfig,
+    names: TopicNames,
+    producer: Mutex<FutureProducer<Context>>,
+}
+
+impl KafkaProducer {
+    /// Prepares the connection; does not wait for a broker.
+    ///
+    /// # Errors
+    /// When a setting is not one of librdkafka's or a file it names cannot be read.
+    pub fn start(
+        connection: &BTreeMap<String, String>,
+        names: &TopicNames,
+    ) -> Result<Self, ConsumeError> {
+        let mut config = ClientConfig::new();
+        config.set("client.id", "weir-sink").set("linger.ms", "5");
+        config.set("message.timeout.ms", "30000");
+        config.extend(connection.clone());
+        config.set("enable.idempotence", "true").set("acks", "all");
+        // The partitioner of the Java client, so that all writers agree.
+        config.set("partitioner", "murmur2_random");
+        let producer = connect(&config).map_err(|e| ConsumeError::Fatal(settings_error(&e)))?;
+        Ok(Self {
+            config,
+            names: names.clone(),
+            producer: Mutex::new(producer),
+        })
+    }
+
+    /// The producer; a new one when it has given up, which an idempotent producer does for good when
+    /// it can no longer promise the order.
+    fn producer(&self) -> KafkaResult<FutureProducer<Context>> {
+        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((code, reason)) = producer.client().fatal_error() {
+            tracing::warn!(%code, reason, "the Kafka producer starts afresh");
+            *producer = connect(&self.config)?;
+        }
+        Ok(producer.clone())
+    }
+}
+
+fn connect(config: &ClientConfig) -> KafkaResult<FutureProducer<Context>> {
+    config.create_with_context(Context)
+}
+
+#[async_trait]
+impl Producer for KafkaProducer {
+    async fn send(
+        &self,
+        topic: Topic,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> Result<(), ProduceError> {
+        let producer = self
+            .producer()
+            .map_err(|e| ProduceError::Retry(e.to_string()))?;
+        let mut owned = OwnedHeaders::new_with_capacity(headers.len());
+        for &(key, value) in headers {
+            owned = owned.insert(Header {
+                key,
+                value: Some(value),
+            });
+        }
+        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(self.names.name(topic))
+            .key(key)
+            .headers(owned);
+        record.payload = value;
+        match producer.send(record, QUEUE_WITHIN).await {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(classify(&error)),
+        }
+    }
+}
+
+fn classify(error: &KafkaError) -> ProduceError {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::PolicyViolation,
+        ) => ProduceError::Refused(error.to_string()),
+        _ => ProduceError::Retry(error.to_string()),
+    }
+}

@@ -1,0 +1,141 @@
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::consume::Partition;
+use crate::store::Batch;
+
+const EVENT: &str = r#"{"agent":"gw-1","stream":"0000000000000007","seq":3,"site":"plant-a",
+    "device":"pump-1","ts_us":5,"received_us":6"#;
+
+fn record(topic: Topic, key: &str, value: Option<&str>) -> Record {
+    Record {
+        partition: Partition { topic, number: 0 },
+        offset: 0,
+        ts_ms: 0,
+        key: Some(Bytes::copy_from_slice(key.as_bytes())),
+        value: value.map(|text| Bytes::copy_from_slice(text.as_bytes())),
+    }
+}
+
+#[track_caller]
+fn poison(topic: Topic, key: &str, value: Option<&str>, expected: &str) {
+    match decode(&record(topic, key, value)) {
+        Err(poison) => assert!(
+            poison.to_string().contains(expected),
+            "`{poison}` does not contain `{expected}`"
+        ),
+        Ok(taken) => panic!("taken: {taken:?}"),
+    }
+}
+
+fn reading() -> String {
+    format!(r#"{EVENT},"values":{{"t":{{"v":1.5,"unit":"C"}},"p":{{"v":2}}}}}}"#)
+}
+
+fn log() -> String {
+    format!(r#"{EVENT},"host":"web","message":"m"}}"#)
+}
+
+#[test]
+fn a_record_that_is_not_what_the_topic_carries_is_poison() {
+    poison(Topic::Readings, "", None, "no value");
+    poison(Topic::Logs, "", Some("{"), "EOF");
+    poison(Topic::Logs, "", Some(&reading()), "another kind");
+    poison(Topic::Readings, "", Some(&log()), "another kind");
+    poison(Topic::Alerts, "", Some("{}"), "missing field");
+    poison(Topic::Agents, "", Some("[]"), "invalid");
+}
+
+#[test]
+fn what_cannot_be_a_primary_key_is_poison() {
+    let long = "x".repeat(NAME_BYTES_MAX + 1);
+    for (from, to, expected) in [
+        ("\"seq\":3", "\"seq\":0", "seq 0"),
+        ("\"seq\":3", "\"seq\":9223372036854775808", "do not name"),
+        ("0000000000000007", "0", "stream 0000000000000000"),
+        ("plant-a", "", "site has 0 bytes"),
+        ("pump-1", &long, "device has 257 bytes"),
+        ("\"t\"", &format!("\"{long}\""), "metric has 257 bytes"),
+    ] {
+        poison(
+            Topic::Readings,
+            "",
+            Some(&reading().replace(from, to)),
+            expected,
+        );
+    }
+}
+
+#[test]
+fn a_device_is_named_by_its_key() {
+    let value = r#"{"site":"a","device":"b"}"#;
+    poison(Topic::Metadata, "a/c", Some(value), "expected `a/b`");
+    poison(Topic::Metadata, "ab", None, "site/device");
+    let deleted = decode(&record(Topic::Metadata, "a/b", None)).unwrap();
+    let Decoded::Device(change) = deleted else {
+        panic!("{deleted:?}");
+    };
+    assert_eq!(
+        (&*change.site, &*change.device, change.record),
+        ("a", "b", None)
+    );
+    assert!(matches!(
+        decode(&record(Topic::Metadata, "a/b", Some(value))).unwrap(),
+        Decoded::Device(DeviceChange {
+            record: Some(_),
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_reading_becomes_a_row_for_each_metric_and_a_log_one() {
+    let mut batch = Batch::default();
+    for (topic, json) in [(Topic::Readings, reading()), (Topic::Logs, log())] {
+        match decode(&record(topic, "", Some(&json))).unwrap() {
+            Decoded::Event(event) => add_event(&event, &mut batch),
+            other => panic!("{other:?}"),
+        }
+    }
+    let metrics: Vec<_> = batch
+        .readings
+        .iter()
+        .map(|row| (&*row.key.metric, row.value, row.unit.as_deref(), row.id.seq))
+        .collect();
+    assert_eq!(metrics, [("p", 2.0, None, 3), ("t", 1.5, Some("C"), 3)]);
+    assert_eq!(
+        (&*batch.logs[0].host, &*batch.logs[0].device),
+        ("web", "pump-1")
+    );
+}
+
+#[test]
+fn a_host_that_is_too_long_for_a_key_is_cut_at_a_character() {
+    let json = log().replace("web", &"é".repeat(200));
+    let mut batch = Batch::default();
+    if let Decoded::Event(event) = decode(&record(Topic::Logs, "", Some(&json))).unwrap() {
+        add_event(&event, &mut batch);
+    }
+    assert_eq!(batch.logs[0].host, "é".repeat(128));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_get_an_answer(
+        topic in 0usize..6,
+        key in proptest::collection::vec(any::<u8>(), 0..20),
+        value in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let mut record = record(Topic::ALL[topic], "", None);
+        record.key = Some(key.into());
+        record.value = Some(value.into());
+        let _ = decode(&record);
+    }
+}
