@@ -14,4 +14,5 @@ pub mod live;
 pub mod web;
 
 pub mod pipeline;
+pub mod service;
 pub mod status;

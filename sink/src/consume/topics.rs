@@ -52,12 +52,9 @@ pub async fn create_missing(
     let mut config = ClientConfig::new();
     config.set("client.id", "weir-sink").set("log_level", "0");
     config.extend(connection.clone());
-    let admin: AdminClient<DefaultClientContext> = config
-        .create()
-        .map_err(|error| TopicsError::Settings(settings_error(&error)))?;
-    let options = AdminOptions::new()
-        .request_timeout(Some(WITHIN))
-        .operation_timeout(Some(WITHIN));
+    let admin: AdminClient<DefaultClientContext> =
+        config.create().map_err(|error| TopicsError::Settings(settings_error(&error)))?;
+    let options = AdminOptions::new().request_timeout(Some(WITHIN)).operation_timeout(Some(WITHIN));
     let wanted = Topic::ALL.map(|topic| new_topic(names, topic, new));
     let created = admin.create_topics(&wanted, &options).await.map_err(away)?;
     let mut done = Vec::new();
@@ -69,17 +66,11 @@ pub async fn create_missing(
         }
     }
     let compacted = Topic::ALL.into_iter().filter(|topic| topic.compacted());
-    let compacted: Vec<_> = compacted
-        .map(|topic| ResourceSpecifier::Topic(names.name(topic)))
-        .collect();
-    let described = admin
-        .describe_configs(&compacted, &options)
-        .await
-        .map_err(away)?;
+    let compacted: Vec<_> =
+        compacted.map(|topic| ResourceSpecifier::Topic(names.name(topic))).collect();
+    let described = admin.describe_configs(&compacted, &options).await.map_err(away)?;
     for resource in described.into_iter().flatten() {
-        let policy = resource
-            .get("cleanup.policy")
-            .and_then(|entry| entry.value.clone());
+        let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.clone());
         if !policy.as_deref().unwrap_or_default().contains("compact") {
             let name = match &resource.specifier {
                 rdkafka::admin::OwnedResourceSpecifier::Topic(name) => name,
