@@ -14,5 +14,4 @@ pub mod live;
 pub mod web;
 
 pub mod pipeline;
-pub mod service;
 pub mod status;

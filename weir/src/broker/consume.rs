@@ -14,10 +14,10 @@ use weir_sink::consume::{
     Committed, ConsumeError, Consumer, Partition, Polled, ProduceError, Producer, Record,
 };
 
+use super::Broker;
+use super::Embedded;
 use super::follow::next_records;
 use super::positions::Position;
-use super::publish::Embedded;
-use super::Broker;
 
 /// The one member of the consumer group.
 #[derive(Debug)]

@@ -36,8 +36,8 @@ pub(super) fn next_records(
     let Some(group) = reader.next_group()? else { return Ok(None) };
     let mut out = Vec::new();
     for frame in group.frames {
-        let records = BatchView::parse(&frame.batch)
-            .and_then(|(batch, _)| batch.records(MAX_RAW_BYTES));
+        let records =
+            BatchView::parse(&frame.batch).and_then(|(batch, _)| batch.records(MAX_RAW_BYTES));
         let records = match records {
             Ok(records) => records,
             Err(error) => {

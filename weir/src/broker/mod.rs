@@ -25,6 +25,7 @@ use weir_models::topic::{Topic, TopicNames};
 use positions::{Positions, PositionsError};
 
 pub use consume::Member;
+pub use publish::Embedded;
 
 /// Segment size; space is given back in such pieces.
 const SEGMENT_BYTES: u64 = 8 << 20;
@@ -220,6 +221,3 @@ impl Partition {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,7 +13,9 @@ use weir_models::topic::Topic;
 
 /// The positions cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use `{path}`: {reason}; restore the file, or delete it: everything still in the topics is then consumed again, and recognised as known")]
+#[error(
+    "cannot use `{path}`: {reason}; restore the file, or delete it: everything still in the topics is then consumed again, and recognised as known"
+)]
 pub struct PositionsError {
     path: PathBuf,
     reason: String,
@@ -57,10 +59,8 @@ impl Positions {
         for (topic, partition, position) in positions {
             self.by_partition.insert(name(topic, partition), position);
         }
-        self.save().map_err(|error| PositionsError {
-            path: self.path.clone(),
-            reason: error.to_string(),
-        })
+        self.save()
+            .map_err(|error| PositionsError { path: self.path.clone(), reason: error.to_string() })
     }
 
     fn save(&self) -> std::io::Result<()> {

@@ -97,10 +97,8 @@ async fn http(
             body.push_str(line.as_ref());
             body.push('\n');
         }
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: demo\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: demo\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(body.as_bytes()).await?;
         let status = status_line(&mut stream).await?;
