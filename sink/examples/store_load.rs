@@ -33,12 +33,7 @@ async fn main() -> Result<()> {
             }),
             sqlite: None,
         },
-        None => StoreConfig {
-            cassandra: None,
-            sqlite: Some(SqliteConfig {
-                path: target.into(),
-            }),
-        },
+        None => StoreConfig { cassandra: None, sqlite: Some(SqliteConfig { path: target.into() }) },
     };
     let store = open(&config).await?;
     store.migrate().await?;
@@ -50,10 +45,7 @@ async fn main() -> Result<()> {
         let batches: Vec<Batch> = batches.collect();
         let (started, cpu_s) = (Instant::now(), cpu_seconds()?);
         let writes = batches.iter().map(|batch| store.write(batch));
-        stream::iter(writes)
-            .buffer_unordered(at_once)
-            .try_collect::<()>()
-            .await?;
+        stream::iter(writes).buffer_unordered(at_once).try_collect::<()>().await?;
         let seconds = started.elapsed().as_secs_f64();
         let rate = ROWS as f64 / seconds;
         let cpu_s = cpu_seconds()? - cpu_s;
@@ -80,10 +72,7 @@ fn batch(stream: Stream, start_us: i64, number: u64) -> Batch {
             unit: Some("°C".into()),
         }
     };
-    Batch {
-        readings: (0..BATCH).map(row).collect(),
-        ..Batch::default()
-    }
+    Batch { readings: (0..BATCH).map(row).collect(), ..Batch::default() }
 }
 
 /// CPU time of this process so far, user and system, from `/proc` (ticks of 10 ms).

@@ -48,19 +48,14 @@ impl Track {
     fn ready(&self) -> Option<Committed> {
         let stored_below = self.stored_below();
         if !self.archived {
-            return (stored_below > self.committed).then(|| Committed {
-                offset: stored_below,
-                note: String::new(),
-            });
+            return (stored_below > self.committed)
+                .then(|| Committed { offset: stored_below, note: String::new() });
         }
         self.marks
             .iter()
             .take_while(|mark| mark.confirmed && mark.next <= stored_below)
             .last()
-            .map(|mark| Committed {
-                offset: mark.next,
-                note: mark.note.clone(),
-            })
+            .map(|mark| Committed { offset: mark.next, note: mark.note.clone() })
     }
 }
 
@@ -117,11 +112,7 @@ impl Ledger {
     pub fn closed(&mut self, partition: Partition, next: i64, note: String, empty: bool) {
         if let Some(track) = self.partitions.get_mut(&partition) {
             debug_assert!(next <= track.taken, "only what was taken is closed");
-            track.marks.push_back(Mark {
-                next,
-                note,
-                confirmed: empty,
-            });
+            track.marks.push_back(Mark { next, note, confirmed: empty });
         }
     }
 
@@ -154,11 +145,7 @@ impl Ledger {
         for (partition, committed) in offsets {
             if let Some(track) = self.partitions.get_mut(partition) {
                 track.committed = track.committed.max(committed.offset);
-                while track
-                    .marks
-                    .front()
-                    .is_some_and(|mark| mark.next <= committed.offset)
-                {
+                while track.marks.front().is_some_and(|mark| mark.next <= committed.offset) {
                     track.marks.pop_front();
                 }
             }

@@ -1,17 +1,21 @@
 //! The central sink: Kafka to read-optimized time series and a Parquet archive.
 //!
 //! The modules are the stages, in the order in which a record passes them; only `pipeline` knows
-//! several of them.
+//! several of them, `service` puts everything together, and `program` does it as configured.
 
 pub mod consume;
 pub mod decode;
 pub mod store;
 pub mod archive;
 pub mod commit;
+pub mod pipeline;
 
 pub mod api;
 pub mod live;
 pub mod web;
 
-pub mod pipeline;
 pub mod status;
+pub mod config;
+pub mod service;
+pub mod program;
+pub mod cli;

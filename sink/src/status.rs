@@ -55,10 +55,7 @@ pub struct Status {
 
 impl Default for Status {
     fn default() -> Self {
-        Self {
-            problems: Mutex::default(),
-            moved_us: AtomicI64::new(now_us()),
-        }
+        Self { problems: Mutex::default(), moved_us: AtomicI64::new(now_us()) }
     }
 }
 
@@ -77,11 +74,7 @@ impl Status {
             Some(known) if known.message == message => return,
             Some(known) => known.message.clone_from(&message),
             None => {
-                let problem = Problem {
-                    part,
-                    message: message.clone(),
-                    since: rfc3339(now_us()),
-                };
+                let problem = Problem { part, message: message.clone(), since: rfc3339(now_us()) };
                 problems.insert(part, problem);
             }
         }
@@ -93,12 +86,7 @@ impl Status {
     pub fn fine(&self, part: Part) {
         let ended = self.lock().remove(&part);
         if let Some(problem) = ended {
-            tracing::info!(
-                ?part,
-                was = problem.message,
-                since = problem.since,
-                "works again"
-            );
+            tracing::info!(?part, was = problem.message, since = problem.since, "works again");
         }
     }
 
@@ -149,21 +137,14 @@ pub fn router(status: Arc<Status>, metrics: Option<PrometheusHandle>) -> Router 
 
 async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let problems = status.problems();
-    let code = if problems.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let code = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let ready = problems.is_empty();
     (code, Json(Ready { ready, problems }))
 }
 
 async fn healthz(State(status): State<Arc<Status>>) -> (StatusCode, &'static str) {
     if status.stuck() {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the pipeline does not move\n",
-        )
+        (StatusCode::SERVICE_UNAVAILABLE, "the pipeline does not move\n")
     } else {
         (StatusCode::OK, "ok\n")
     }

@@ -119,13 +119,7 @@ mod tests {
     use super::*;
 
     fn point(ts_us: i64, value: f64, score: Option<f32>) -> Point {
-        Point {
-            ts_us,
-            value,
-            score,
-            stream: Stream(1),
-            seq: 1,
-        }
+        Point { ts_us, value, score, stream: Stream(1), seq: 1 }
     }
 
     fn binned(range: (i64, i64), bins: usize, points: &[Point]) -> (Vec<Bin>, Vec<Point>) {
@@ -149,22 +143,8 @@ mod tests {
         assert_eq!(
             bins,
             [
-                Bin {
-                    ts_us: 0,
-                    n: 3,
-                    min: 1.0,
-                    max: 8.0,
-                    mean: 4.0,
-                    score: Some(2.5)
-                },
-                Bin {
-                    ts_us: 10,
-                    n: 1,
-                    min: 5.0,
-                    max: 5.0,
-                    mean: 5.0,
-                    score: Some(0.2)
-                },
+                Bin { ts_us: 0, n: 3, min: 1.0, max: 8.0, mean: 4.0, score: Some(2.5) },
+                Bin { ts_us: 10, n: 1, min: 5.0, max: 5.0, mean: 5.0, score: Some(0.2) },
             ]
         );
         assert_eq!(anomalies, [points[2].clone()]);
@@ -173,10 +153,7 @@ mod tests {
     #[test]
     fn a_bin_without_values_is_left_out() {
         let (bins, _) = binned((0, 100), 10, &[point(5, 1.0, None), point(95, 1.0, None)]);
-        assert_eq!(
-            bins.iter().map(|bin| bin.ts_us).collect::<Vec<_>>(),
-            [0, 90]
-        );
+        assert_eq!(bins.iter().map(|bin| bin.ts_us).collect::<Vec<_>>(), [0, 90]);
     }
 
     proptest! {

@@ -140,9 +140,7 @@ pub(super) async fn put(
     let key = record.key();
     let json = serde_json::to_vec(&record)
         .map_err(|error| Problem::parameter(error.to_string(), "send text that JSON can hold"))?;
-    let sent = api
-        .producer
-        .send(Topic::Metadata, key.as_bytes(), Some(&json), &[]);
+    let sent = api.producer.send(Topic::Metadata, key.as_bytes(), Some(&json), &[]);
     sent.await?;
     tracing::info!(device = key, "device metadata was changed by the API");
     Ok((StatusCode::ACCEPTED, Json(record)))
@@ -163,20 +161,11 @@ pub(super) async fn delete(
 ) -> Result<(StatusCode, Json<Deleted>), Problem> {
     let DevicePath { site, device } = path;
     let key = format!("{site}/{device}");
-    let sent = api
-        .producer
-        .send(Topic::Metadata, key.as_bytes(), None, &[]);
+    let sent = api.producer.send(Topic::Metadata, key.as_bytes(), None, &[]);
     sent.await?;
     tracing::info!(device = key, "device metadata was deleted by the API");
     let deleted = true;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(Deleted {
-            site,
-            device,
-            deleted,
-        }),
-    ))
+    Ok((StatusCode::ACCEPTED, Json(Deleted { site, device, deleted })))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
@@ -197,10 +186,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
                 "a device may have a slash in its name (written %2F), a site may not",
             ));
         }
-        Ok(Self {
-            site: params::name("site", site)?,
-            device: params::name("device", device)?,
-        })
+        Ok(Self { site: params::name("site", site)?, device: params::name("device", device)? })
     }
 }
 

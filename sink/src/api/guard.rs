@@ -41,10 +41,7 @@ pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) 
         answer.unwrap_or_else(|_| Problem::timeout(api.limits.timeout.as_secs()).into_response());
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -58,11 +55,8 @@ fn authorize(api: &Api, method: &Method, headers: &HeaderMap) -> Result<(), Prob
     let Some(given) = headers.get(header::AUTHORIZATION) else {
         return Err(Problem::unauthorized("the request carries no token"));
     };
-    let (scheme, token) = given
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .unwrap_or_default();
+    let (scheme, token) =
+        given.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
     if scheme.eq_ignore_ascii_case("bearer") && same(token.trim(), expected) {
         Ok(())
     } else {
@@ -74,9 +68,6 @@ fn authorize(api: &Api, method: &Method, headers: &HeaderMap) -> Result<(), Prob
 fn same(given: &str, expected: &Secret) -> bool {
     let given = Sha256::digest(given.as_bytes());
     let expected = Sha256::digest(expected.expose().as_bytes());
-    let difference = given
-        .iter()
-        .zip(&expected[..])
-        .fold(0, |sum, (a, b)| sum | (a ^ b));
+    let difference = given.iter().zip(&expected[..]).fold(0, |sum, (a, b)| sum | (a ^ b));
     std::hint::black_box(difference) == 0
 }

@@ -132,21 +132,13 @@ pub(super) async fn agents(
 ) -> Result<Json<Agents>, Problem> {
     let now_us = now_us();
     let agents = api.store.agents().await?.into_values();
-    let agents = agents.map(|status| Agent {
-        silent: is_silent(&status, now_us),
-        status,
-    });
+    let agents = agents.map(|status| Agent { silent: is_silent(&status, now_us), status });
     let Items { items, truncated } = Items::cut(agents.collect(), LIST_MAX);
-    Ok(Json(Agents {
-        now_us,
-        items,
-        truncated,
-    }))
+    Ok(Json(Agents { now_us, items, truncated }))
 }
 
 fn is_silent(status: &AgentStatus, now_us: i64) -> bool {
-    let interval_us = i64::try_from(status.interval_s.max(1))
-        .unwrap_or(i64::MAX)
-        .saturating_mul(1_000_000);
+    let interval_us =
+        i64::try_from(status.interval_s.max(1)).unwrap_or(i64::MAX).saturating_mul(1_000_000);
     now_us.saturating_sub(status.ts_us) > interval_us.saturating_mul(3)
 }

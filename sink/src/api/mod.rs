@@ -151,18 +151,11 @@ pub fn router(api: Api) -> Router {
         .route("/v1/openapi.json", get(openapi::get))
         .merge(crate::web::router())
         .fallback(async || {
-            Problem::not_found(
-                "there is no such path",
-                "/v1/openapi.json lists all of them",
-            )
+            Problem::not_found("there is no such path", "/v1/openapi.json lists all of them")
         })
         .layer(from_fn(guard::count))
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;

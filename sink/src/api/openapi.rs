@@ -22,10 +22,7 @@ impl IntoResponses for Problems {
             ("400", "A parameter or the body cannot be used"),
             ("401", "A valid token is needed"),
             ("500", "The store needs a person"),
-            (
-                "503",
-                "The API is busy, or store or Kafka are away: try again",
-            ),
+            ("503", "The API is busy, or store or Kafka are away: try again"),
             ("504", "The answer took too long"),
         ]
         .into_iter()
@@ -47,9 +44,7 @@ impl Modify for BearerToken {
     fn modify(&self, doc: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some(
-                "The token of the sink's configuration, when it has one",
-            ));
+            .description(Some("The token of the sink's configuration, when it has one"));
         doc.components
             .get_or_insert_default()
             .add_security_scheme("token", SecurityScheme::Http(scheme.build()));
@@ -102,10 +97,7 @@ pub(super) static JSON: LazyLock<String> = LazyLock::new(|| {
 )]
 pub(super) async fn get() -> impl IntoResponse {
     (
-        [
-            (header::CONTENT_TYPE, "application/json"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ],
+        [(header::CONTENT_TYPE, "application/json"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")],
         JSON.as_str(),
     )
 }

@@ -27,9 +27,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
             Ok(Query(value)) => Ok(Self(value)),
             Err(rejection) => {
                 let text = rejection.body_text();
-                let detail = text
-                    .strip_prefix("Failed to deserialize query string: ")
-                    .unwrap_or(&text);
+                let detail =
+                    text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
                 Err(Problem::parameter(
                     detail.chars().take(500).collect::<String>(),
                     "/v1/openapi.json lists the parameters of each path",
@@ -56,19 +55,14 @@ impl<'de> Deserialize<'de> for When {
                 f.write_str("a time")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<When, E> {
-                let us = text
-                    .parse::<i64>()
-                    .ok()
-                    .or_else(|| parse_rfc3339(text).ok());
-                us.filter(|us| us.abs() <= WHEN_US_MAX)
-                    .map(When)
-                    .ok_or_else(|| {
-                        let shown: String = text.chars().take(60).collect();
-                        E::custom(format!(
-                            "`{shown}` is not a time: expected RFC 3339 (2026-11-21T10:45:46Z; write \
+                let us = text.parse::<i64>().ok().or_else(|| parse_rfc3339(text).ok());
+                us.filter(|us| us.abs() <= WHEN_US_MAX).map(When).ok_or_else(|| {
+                    let shown: String = text.chars().take(60).collect();
+                    E::custom(format!(
+                        "`{shown}` is not a time: expected RFC 3339 (2026-11-21T10:45:46Z; write \
                              a `+` as %2B) or microseconds since 1970"
-                        ))
-                    })
+                    ))
+                })
             }
         }
         deserializer.deserialize_str(Text)
@@ -158,10 +152,7 @@ mod tests {
     fn what_is_no_time_is_refused_with_an_example() {
         for text in ["", "yesterday", "2026-11-21", "9223372036854775807", "1e9"] {
             let message = when(text).unwrap_err().to_string();
-            assert!(
-                message.contains("2026-11-21T10:45:46Z"),
-                "{text}: {message}"
-            );
+            assert!(message.contains("2026-11-21T10:45:46Z"), "{text}: {message}");
         }
     }
 

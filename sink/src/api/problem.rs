@@ -81,13 +81,7 @@ impl Problem {
 
     /// 404: no such path or thing.
     pub(super) fn not_found(detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "not-found",
-            "There is no such thing",
-            detail,
-            hint,
-        )
+        Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing", detail, hint)
     }
 
     /// 405: the path is there, the method is not.
@@ -179,10 +173,7 @@ impl IntoResponse for Problem {
         let status = self.status();
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

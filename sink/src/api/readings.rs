@@ -182,10 +182,7 @@ async fn plot(
             .take_while(|point| point.ts_us == last_us)
             .map(|point| (point.ts_us, point.stream, point.seq))
             .collect();
-        let rest = TimeRange {
-            from_us: last_us,
-            ..range
-        };
+        let rest = TimeRange { from_us: last_us, ..range };
         page = store.readings(key, rest, PAGE_ROWS).await?;
     }
     let bin_us = Some(binner.width_us());

@@ -95,13 +95,11 @@ fn message(
 ) -> Option<Result<Message, Infallible>> {
     let message = match live {
         Ok(live) if !filter.wants(&live) => return None,
-        Ok(Live::Event(event)) => Message::default()
-            .event(kind_of(&event.body))
-            .json_data(&*event),
+        Ok(Live::Event(event)) => Message::default().event(kind_of(&event.body)).json_data(&*event),
         Ok(Live::Alert(alert)) => Message::default().event("alert").json_data(&*alert),
-        Err(BroadcastStreamRecvError::Lagged(missed)) => Message::default()
-            .event("missed")
-            .json_data(serde_json::json!({ "missed": missed })),
+        Err(BroadcastStreamRecvError::Lagged(missed)) => {
+            Message::default().event("missed").json_data(serde_json::json!({ "missed": missed }))
+        }
     };
     match message {
         Ok(message) => Some(Ok(message)),
@@ -142,20 +140,15 @@ impl Filter {
 
     fn wants(&self, live: &Live) -> bool {
         let (kind, site, device, host) = match live {
-            Live::Event(event) => (
-                kind_of(&event.body),
-                &event.site,
-                &event.device,
-                event.log().map(|log| &log.host),
-            ),
+            Live::Event(event) => {
+                (kind_of(&event.body), &event.site, &event.device, event.log().map(|log| &log.host))
+            }
             Live::Alert(alert) => {
                 let data = &alert.data;
                 ("alert", &data.site, &data.device, Some(&data.device))
             }
         };
-        self.kinds
-            .as_ref()
-            .is_none_or(|kinds| kinds.contains(&kind))
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
             && self.site.as_ref().is_none_or(|wanted| wanted == site)
             && self.device.as_ref().is_none_or(|wanted| wanted == device)
             && self.host.as_ref().is_none_or(|wanted| Some(wanted) == host)

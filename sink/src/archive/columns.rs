@@ -86,8 +86,7 @@ struct Columns {
 
 impl Columns {
     fn add(&mut self, name: &str, nullable: bool, array: impl Array + 'static) {
-        self.fields
-            .push(Field::new(name, array.data_type().clone(), nullable));
+        self.fields.push(Field::new(name, array.data_type().clone(), nullable));
         self.arrays.push(Arc::new(array));
     }
 
@@ -100,11 +99,7 @@ impl Columns {
     }
 
     fn number(&mut self, name: &str, values: impl Iterator<Item = u64>) {
-        self.add(
-            name,
-            false,
-            Int64Array::from_iter_values(values.map(signed)),
-        );
+        self.add(name, false, Int64Array::from_iter_values(values.map(signed)));
     }
 
     fn stamp_us(&mut self, name: &str, values: impl Iterator<Item = i64>) {
@@ -201,12 +196,8 @@ fn values(events: &[&Event]) -> Result<ListArray, ArrowError> {
         Field::new("score", DataType::Float32, true),
     ]);
     let field = Field::new("element", DataType::Struct(fields.clone()), false);
-    let arrays: Vec<ArrayRef> = vec![
-        Arc::new(metric),
-        Arc::new(v),
-        Arc::new(unit),
-        Arc::new(score),
-    ];
+    let arrays: Vec<ArrayRef> =
+        vec![Arc::new(metric), Arc::new(v), Arc::new(unit), Arc::new(score)];
     let elements = StructArray::try_new(fields, arrays, None)?;
     ListArray::try_new(Arc::new(field), offsets.finish(), Arc::new(elements), None)
 }
@@ -215,9 +206,7 @@ fn add_log(columns: &mut Columns, events: &[&Event]) {
     let logs: Vec<Option<&Log>> = events.iter().map(|e| e.log()).collect();
     let logs = || logs.iter().copied();
     let level = |pick: fn(&Log) -> Option<u8>| -> Int16Array {
-        logs()
-            .map(|log| log.and_then(pick).map(i16::from))
-            .collect()
+        logs().map(|log| log.and_then(pick).map(i16::from)).collect()
     };
     columns.add("facility", true, level(|log| log.facility));
     columns.add("severity", true, level(|log| log.severity));
@@ -254,9 +243,8 @@ fn add_loss(columns: &mut Columns, events: &[&Event]) {
     let ranges = || losses().map(|loss| loss.and_then(|loss| loss.range));
     let count = losses().map(|loss| loss.map(|loss| signed(loss.count)));
     columns.add("lost_count", true, count.collect::<Int64Array>());
-    let streams: Vec<_> = ranges()
-        .map(|range| range.map(|(stream, ..)| stream.to_string()))
-        .collect();
+    let streams: Vec<_> =
+        ranges().map(|range| range.map(|(stream, ..)| stream.to_string())).collect();
     columns.text_or_null("lost_stream", streams.iter().map(|s| s.as_deref()));
     let first = ranges().map(|range| range.map(|(_, first, _)| signed(first)));
     columns.add("lost_first_seq", true, first.collect::<Int64Array>());
@@ -295,10 +283,7 @@ fn add_alerts(columns: &mut Columns, alerts: &[(&Alert, &[u8])]) {
     let streams: Vec<String> = data().map(|d| d.cause_stream.to_string()).collect();
     columns.text("cause_stream", streams.iter().map(|s| &**s));
     columns.number("cause_seq", data().map(|d| d.cause_seq));
-    let json: Vec<_> = alerts
-        .iter()
-        .map(|(_, json)| String::from_utf8_lossy(json))
-        .collect();
+    let json: Vec<_> = alerts.iter().map(|(_, json)| String::from_utf8_lossy(json)).collect();
     columns.text("json", json.iter().map(|json| &**json));
 }
 

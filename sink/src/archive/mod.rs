@@ -87,11 +87,9 @@ impl Archive {
         };
         match open() {
             Ok(target) => Ok(Self::new(Arc::new(target.with_fsync(true)))),
-            Err(source) => Err(ArchiveError {
-                what: "open",
-                path: folder.display().to_string(),
-                source,
-            }),
+            Err(source) => {
+                Err(ArchiveError { what: "open", path: folder.display().to_string(), source })
+            }
         }
     }
 
@@ -102,8 +100,7 @@ impl Archive {
     pub async fn check(&self) -> Result<(), ArchiveError> {
         // A leading underscore keeps Spark and others from taking it for data.
         let probe = "_weir_probe";
-        self.write(probe, PutPayload::from_static(b"weir-sink was here\n"))
-            .await?;
+        self.write(probe, PutPayload::from_static(b"weir-sink was here\n")).await?;
         self.remove(probe).await
     }
 
@@ -137,33 +134,21 @@ impl Archive {
                 .inspect_err(|error| tracing::error!(path, %error, "this is no manifest"))
                 .ok()),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(ArchiveError {
-                what: "read",
-                path,
-                source,
-            }),
+            Err(source) => Err(ArchiveError { what: "read", path, source }),
         }
     }
 
     async fn write(&self, path: &str, payload: PutPayload) -> Result<(), ArchiveError> {
         match self.target.put(&Path::from(path), payload).await {
             Ok(_) => Ok(()),
-            Err(source) => Err(ArchiveError {
-                what: "write",
-                path: path.into(),
-                source,
-            }),
+            Err(source) => Err(ArchiveError { what: "write", path: path.into(), source }),
         }
     }
 
     async fn remove(&self, path: &str) -> Result<(), ArchiveError> {
         match self.target.delete(&Path::from(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(ArchiveError {
-                what: "remove",
-                path: path.into(),
-                source,
-            }),
+            Err(source) => Err(ArchiveError { what: "remove", path: path.into(), source }),
         }
     }
 }

@@ -206,16 +206,13 @@ impl Open {
             RowBody::Event(event) => (&event.agent, event.id),
             RowBody::Alert(alert, _) => (&alert.data.agent, alert.event_id()),
         };
-        let range = self
-            .streams
-            .entry(id.stream)
-            .or_insert_with(|| StreamRange {
-                agent: Arc::clone(agent),
-                stream: id.stream,
-                first_seq: id.seq,
-                last_seq: id.seq,
-                events: 0,
-            });
+        let range = self.streams.entry(id.stream).or_insert_with(|| StreamRange {
+            agent: Arc::clone(agent),
+            stream: id.stream,
+            first_seq: id.seq,
+            last_seq: id.seq,
+            events: 0,
+        });
         range.first_seq = range.first_seq.min(id.seq);
         range.last_seq = range.last_seq.max(id.seq);
         range.events += 1;
@@ -289,12 +286,7 @@ impl Open {
             streams: self.streams.into_values().collect(),
             dedupe,
         };
-        Ok(Sealed {
-            partition: self.partition,
-            path: self.path,
-            data,
-            manifest,
-        })
+        Ok(Sealed { partition: self.partition, path: self.path, data, manifest })
     }
 }
 

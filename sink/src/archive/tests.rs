@@ -26,10 +26,7 @@ fn partition(topic: Topic) -> Partition {
 fn event(seq: u64, body: Body) -> RowBody {
     RowBody::Event(Arc::new(Event {
         agent: "gw-1".into(),
-        id: EventId {
-            stream: Stream(7),
-            seq,
-        },
+        id: EventId { stream: Stream(7), seq },
         site: "plant-a".into(),
         device: "pump-1".into(),
         ts_us: 1_594_598_735_772_776,
@@ -62,10 +59,7 @@ fn alert(seq: u64) -> RowBody {
         resolved_us: None,
         score: 2.0,
         threshold: 1.0,
-        model: Model {
-            name: "m".into(),
-            version: "1".into(),
-        },
+        model: Model { name: "m".into(), version: "1".into() },
         why: "level".into(),
         baseline: None,
         last_values: Vec::new(),
@@ -82,20 +76,10 @@ fn alert(seq: u64) -> RowBody {
 fn sealed(topic: Topic, bodies: Vec<RowBody>, first_offset: i64) -> Sealed {
     let kafka_ms = 10 * HOUR_MS;
     let name: Arc<str> = format!("weir.{}", topic.suffix()).into();
-    let mut open = Open::new(
-        partition(topic),
-        &name,
-        first_offset,
-        kafka_ms,
-        Instant::now(),
-    );
+    let mut open = Open::new(partition(topic), &name, first_offset, kafka_ms, Instant::now());
     let mut offset = first_offset;
     for body in bodies {
-        let row = Row {
-            offset,
-            kafka_ms,
-            body,
-        };
+        let row = Row { offset, kafka_ms, body };
         open.push(row, 100).unwrap();
         offset += 1;
     }
@@ -114,12 +98,7 @@ fn read(data: &bytes::Bytes) -> Vec<RecordBatch> {
 #[test]
 fn the_name_follows_from_the_first_record() {
     assert_eq!(
-        object_path(
-            partition(Topic::Readings),
-            "weir.readings",
-            1_200,
-            1_772_359_200_000
-        ),
+        object_path(partition(Topic::Readings), "weir.readings", 1_200, 1_772_359_200_000),
         "readings/date=2026-03-01/hour=10/weir.readings-3-00000000000000001200.parquet"
     );
     // Kafka says -1 where it has no stamp.
@@ -128,20 +107,12 @@ fn the_name_follows_from_the_first_record() {
 
 #[test]
 fn readings_are_read_back_as_they_were() {
-    let value = |v, unit: Option<&str>, score| Value {
-        v,
-        unit: unit.map(Into::into),
-        score,
-    };
+    let value = |v, unit: Option<&str>, score| Value { v, unit: unit.map(Into::into), score };
     let values = BTreeMap::from([
         ("p".to_owned(), value(-0.1, None, None)),
         ("t".to_owned(), value(1e300, Some("C"), Some(0.5))),
     ]);
-    let loss = Loss {
-        count: 3,
-        range: Some((Stream(8), 1, 3)),
-        reason: "spool_full".into(),
-    };
+    let loss = Loss { count: 3, range: Some((Stream(8), 1, 3)), reason: "spool_full".into() };
     let object = sealed(
         Topic::Readings,
         vec![event(1, Body::Reading(values)), event(2, Body::Loss(loss))],
@@ -150,10 +121,7 @@ fn readings_are_read_back_as_they_were() {
     let batch = &read(&object.data)[0];
     let text = |name: &str| batch[name].as_string::<i32>().value(0).to_owned();
     assert_eq!(text("stream"), "0000000000000007");
-    assert_eq!(
-        (text("clock"), text("parse")),
-        ("corrected".into(), "partial".into())
-    );
+    assert_eq!((text("clock"), text("parse")), ("corrected".into(), "partial".into()));
     assert_eq!(text("parse_reason"), "no year");
     assert_eq!(batch["raw"].as_binary::<i32>().value(0), b"\xff\x00");
     let stamps = batch["ts_us"].as_primitive::<TimestampMicrosecondType>();
@@ -161,18 +129,12 @@ fn readings_are_read_back_as_they_were() {
     let first = batch["values"].as_list::<i32>().value(0);
     let first = first.as_struct();
     assert_eq!(first["metric"].as_string::<i32>().value(1), "t");
-    assert_eq!(
-        &first["v"].as_primitive::<Float64Type>().values()[..],
-        [-0.1, 1e300]
-    );
+    assert_eq!(&first["v"].as_primitive::<Float64Type>().values()[..], [-0.1, 1e300]);
     assert!(first["unit"].is_null(0));
     assert_eq!(batch["values"].as_list::<i32>().value(1).len(), 0);
     assert!(batch["lost_count"].is_null(0));
     assert_eq!(batch["lost_count"].as_primitive::<Int64Type>().value(1), 3);
-    assert_eq!(
-        &batch["offset"].as_primitive::<Int64Type>().values()[..],
-        [40, 41]
-    );
+    assert_eq!(&batch["offset"].as_primitive::<Int64Type>().values()[..], [40, 41]);
     let meta = batch["meta"].as_map().value(0);
     assert_eq!(meta["value"].as_string::<i32>().value(0), "4");
 }
@@ -188,10 +150,7 @@ fn logs_and_alerts_have_their_columns() {
     };
     let batch = &read(&sealed(Topic::Logs, vec![event(1, Body::Log(log))], 0).data)[0];
     assert_eq!(batch["message"].as_string::<i32>().value(0), "m\n");
-    assert_eq!(
-        batch["sd"].as_string::<i32>().value(0),
-        r#"{"a":{"b":"c"}}"#
-    );
+    assert_eq!(batch["sd"].as_string::<i32>().value(0), r#"{"a":{"b":"c"}}"#);
     assert!(batch["app"].is_null(0));
     let batch = &read(&sealed(Topic::Alerts, vec![alert(1)], 0).data)[0];
     assert_eq!(batch["id"].as_string::<i32>().value(0), "a1/firing");
@@ -208,33 +167,19 @@ fn many_rows_are_encoded_in_parts_and_all_there() {
     let read: usize = read(&object.data).iter().map(RecordBatch::num_rows).sum();
     assert_eq!(read as u64, rows);
     assert_eq!(object.manifest.rows, rows);
-    assert_eq!(
-        (object.manifest.first_offset, object.manifest.next_offset),
-        (0, 10_005)
-    );
+    assert_eq!((object.manifest.first_offset, object.manifest.next_offset), (0, 10_005));
     let range = &object.manifest.streams[0];
-    assert_eq!(
-        (range.first_seq, range.last_seq, range.events),
-        (1, rows, rows)
-    );
+    assert_eq!((range.first_seq, range.last_seq, range.events), (1, rows, rows));
 }
 
 #[test]
 fn an_object_ends_by_age_count_and_later_hour() {
     let now = Instant::now();
-    let at = CloseAt {
-        age: Duration::from_secs(60),
-        rows: 2,
-        bytes: usize::MAX,
-    };
+    let at = CloseAt { age: Duration::from_secs(60), rows: 2, bytes: usize::MAX };
     let name: Arc<str> = "weir.logs".into();
     let mut open = Open::new(partition(Topic::Logs), &name, 0, 10 * HOUR_MS, now);
     let push = |open: &mut Open, seq| {
-        let row = Row {
-            offset: 0,
-            kafka_ms: 0,
-            body: event(seq, Body::Log(Log::default())),
-        };
+        let row = Row { offset: 0, kafka_ms: 0, body: event(seq, Body::Log(Log::default())) };
         open.push(row, 100).unwrap();
     };
     push(&mut open, 1);
@@ -260,10 +205,7 @@ async fn an_object_written_again_replaces_the_first_and_its_manifest() {
     archive.put(&short).await.unwrap();
     let manifest = archive.manifest(&short.path).await.unwrap().unwrap();
     assert_eq!(manifest, short.manifest);
-    assert_eq!(
-        std::fs::read(folder.path().join(&short.path)).unwrap(),
-        short.data
-    );
+    assert_eq!(std::fs::read(folder.path().join(&short.path)).unwrap(), short.data);
     assert_eq!(archive.manifest("logs/none.parquet").await.unwrap(), None);
 }
 

@@ -20,10 +20,8 @@ fn ledger(topic: Topic) -> Ledger {
 #[track_caller]
 fn check(ledger: &Ledger, expected: &[(i64, &str)]) {
     let ready = ledger.ready();
-    let ready: Vec<_> = ready
-        .iter()
-        .map(|(_, committed)| (committed.offset, &*committed.note))
-        .collect();
+    let ready: Vec<_> =
+        ready.iter().map(|(_, committed)| (committed.offset, &*committed.note)).collect();
     assert_eq!(ready, expected);
 }
 
@@ -123,15 +121,8 @@ impl Model {
     fn lowest_unconfirmed(&self) -> i64 {
         let stored = self.unstored.iter().map(|&(_, offset)| offset).min();
         let archived = self.unarchived.iter().map(|&(first, _)| first).min();
-        let open = if self.closed < self.taken {
-            self.closed
-        } else {
-            self.taken
-        };
-        stored
-            .unwrap_or(self.taken)
-            .min(archived.unwrap_or(open))
-            .min(open)
+        let open = if self.closed < self.taken { self.closed } else { self.taken };
+        stored.unwrap_or(self.taken).min(archived.unwrap_or(open)).min(open)
     }
 }
 

@@ -127,9 +127,8 @@ impl ConsumerContext for Context {
             .into_iter()
             .zip(elements.iter().filter_map(|e| e.offset().to_raw()))
             .collect();
-        let each = elements
-            .iter()
-            .map(rdkafka::topic_partition_list::TopicPartitionListElem::error);
+        let each =
+            elements.iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::error);
         let result = each.fold(result, |all, one| all.and(one));
         let mut commit = self.0.commit.lock().unwrap_or_else(PoisonError::into_inner);
         // The answer to a commit that was given up earlier is not the answer to this one.
@@ -159,15 +158,11 @@ impl Context {
             let Some(topic) = self.0.names.topic(element.topic()) else {
                 continue;
             };
-            let partition = Partition {
-                topic,
-                number: element.partition(),
-            };
+            let partition = Partition { topic, number: element.partition() };
             let committed = match element.offset() {
-                Offset::Offset(offset) => Some(Committed {
-                    offset,
-                    note: element.metadata().to_owned(),
-                }),
+                Offset::Offset(offset) => {
+                    Some(Committed { offset, note: element.metadata().to_owned() })
+                }
                 _ => None,
             };
             self.0.handover.assigned(partition, committed);

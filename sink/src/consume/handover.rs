@@ -66,9 +66,7 @@ impl Handover {
         for partition in &partitions {
             waiting.owned.remove(partition);
         }
-        waiting
-            .records
-            .retain(|record| !partitions.contains(&record.partition));
+        waiting.records.retain(|record| !partitions.contains(&record.partition));
         waiting.bytes = waiting.records.iter().map(bytes_of).sum();
         waiting.changes.push_back(Polled::Revoked(partitions, done));
         drop(waiting);
@@ -145,11 +143,7 @@ impl Handover {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use weir_models::topic::Topic;
@@ -165,10 +159,7 @@ mod tests {
     }
 
     fn partition(number: i32) -> Partition {
-        Partition {
-            topic: Topic::Logs,
-            number,
-        }
+        Partition { topic: Topic::Logs, number }
     }
 
     #[tokio::test(start_paused = true)]
@@ -201,13 +192,7 @@ mod tests {
         let handover = Handover::default();
         handover.push(record(0, 1));
         handover.wake();
-        assert!(
-            handover
-                .take(0, Duration::from_secs(1))
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        assert!(handover.take(0, Duration::from_secs(1)).await.unwrap().is_empty());
         handover.assigned(partition(1), None);
         let taken = handover.take(0, Duration::from_secs(1)).await.unwrap();
         assert!(matches!(taken[..], [Polled::Assigned(..)]));
@@ -223,10 +208,7 @@ mod tests {
             handover.push(record(0, i64::try_from(offset).unwrap()));
         }
         assert!(handover.is_full());
-        handover
-            .take(RECORDS_MAX / 2 - 1, Duration::ZERO)
-            .await
-            .unwrap();
+        handover.take(RECORDS_MAX / 2 - 1, Duration::ZERO).await.unwrap();
         assert!(!handover.is_drained());
         handover.take(1, Duration::ZERO).await.unwrap();
         assert!(handover.is_drained());

@@ -27,13 +27,8 @@ use super::{Committed, ConsumeError, Consumer, Partition, Polled, Record, faults
 use crate::status::{Part, Status};
 
 /// What the sink reads.
-pub const TOPICS: [Topic; 5] = [
-    Topic::Readings,
-    Topic::Logs,
-    Topic::Alerts,
-    Topic::Metadata,
-    Topic::Agents,
-];
+pub const TOPICS: [Topic; 5] =
+    [Topic::Readings, Topic::Logs, Topic::Alerts, Topic::Metadata, Topic::Agents];
 
 /// Our defaults; the user's `[kafka.librdkafka]` wins over them.
 const DEFAULTS: [(&str, &str); 6] = [
@@ -48,7 +43,7 @@ const DEFAULTS: [(&str, &str); 6] = [
 ];
 
 /// What the sink's promises rest on; nothing wins over these.
-const FIXED: [(&str, &str); 5] = [
+pub(crate) const FIXED: [(&str, &str); 5] = [
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "earliest"),
@@ -98,9 +93,7 @@ impl KafkaConsumer {
             .map_err(|error| ConsumeError::Fatal(settings_error(&error)))?;
         status.problem(Part::Kafka, "no broker has answered yet");
         let topics = TOPICS.map(|topic| &**names.name(topic));
-        consumer
-            .subscribe(&topics)
-            .map_err(|error| ConsumeError::Fatal(error.to_string()))?;
+        consumer.subscribe(&topics).map_err(|error| ConsumeError::Fatal(error.to_string()))?;
         let consumer = Arc::new(consumer);
         let (end, ended) = mpsc::channel();
         let poller = Poller {
@@ -117,11 +110,7 @@ impl KafkaConsumer {
                 let _ = end.send(());
             })
             .map_err(|error| ConsumeError::Fatal(format!("cannot start a thread: {error}")))?;
-        Ok(Self {
-            shared,
-            consumer: Some(consumer),
-            ended,
-        })
+        Ok(Self { shared, consumer: Some(consumer), ended })
     }
 }
 
@@ -222,10 +211,7 @@ impl Poller {
             return;
         };
         self.shared.handover.push(Record {
-            partition: Partition {
-                topic,
-                number: message.partition(),
-            },
+            partition: Partition { topic, number: message.partition() },
             offset: message.offset(),
             ts_ms: message.timestamp().to_millis().unwrap_or(-1),
             key: message.key().map(Bytes::copy_from_slice),
@@ -247,21 +233,15 @@ impl Poller {
         let change = if self.paused {
             if self.shared.handover.is_drained() {
                 self.paused = false;
-                self.consumer
-                    .assignment()
-                    .and_then(|all| self.consumer.resume(&all))
+                self.consumer.assignment().and_then(|all| self.consumer.resume(&all))
             } else if grown {
-                self.consumer
-                    .assignment()
-                    .and_then(|all| self.consumer.pause(&all))
+                self.consumer.assignment().and_then(|all| self.consumer.pause(&all))
             } else {
                 return;
             }
         } else if self.shared.handover.is_full() {
             self.paused = true;
-            self.consumer
-                .assignment()
-                .and_then(|all| self.consumer.pause(&all))
+            self.consumer.assignment().and_then(|all| self.consumer.pause(&all))
         } else {
             return;
         };

@@ -60,11 +60,7 @@ impl KafkaProducer {
         // The partitioner of the Java client, so that all writers agree.
         config.set("partitioner", "murmur2_random");
         let producer = connect(&config).map_err(|e| ConsumeError::Fatal(settings_error(&e)))?;
-        Ok(Self {
-            config,
-            names: names.clone(),
-            producer: Mutex::new(producer),
-        })
+        Ok(Self { config, names: names.clone(), producer: Mutex::new(producer) })
     }
 
     /// The producer; a new one when it has given up, which an idempotent producer does for good when
@@ -92,19 +88,13 @@ impl Producer for KafkaProducer {
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
     ) -> Result<(), ProduceError> {
-        let producer = self
-            .producer()
-            .map_err(|e| ProduceError::Retry(e.to_string()))?;
+        let producer = self.producer().map_err(|e| ProduceError::Retry(e.to_string()))?;
         let mut owned = OwnedHeaders::new_with_capacity(headers.len());
         for &(key, value) in headers {
-            owned = owned.insert(Header {
-                key,
-                value: Some(value),
-            });
+            owned = owned.insert(Header { key, value: Some(value) });
         }
-        let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(self.names.name(topic))
-            .key(key)
-            .headers(owned);
+        let mut record: FutureRecord<'_, [u8], [u8]> =
+            FutureRecord::to(self.names.name(topic)).key(key).headers(owned);
         record.payload = value;
         match producer.send(record, QUEUE_WITHIN).await {
             Ok(_) => Ok(()),

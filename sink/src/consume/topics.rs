@@ -40,6 +40,33 @@ pub enum TopicsError {
     Refused(String, RDKafkaErrorCode),
 }
 
+fn connect(
+    connection: &BTreeMap<String, String>,
+) -> Result<AdminClient<DefaultClientContext>, TopicsError> {
+    let mut config = ClientConfig::new();
+    config.set("client.id", "weir-sink").set("log_level", "0");
+    config.extend(connection.clone());
+    config.create().map_err(|error| TopicsError::Settings(settings_error(&error)))
+}
+
+/// The topics that are not there.
+///
+/// # Errors
+/// When the cluster does not answer.
+pub async fn missing(
+    connection: &BTreeMap<String, String>,
+    names: &TopicNames,
+) -> Result<Vec<String>, TopicsError> {
+    let admin = connect(connection)?;
+    // librdkafka's call waits, so it waits where that holds up nobody.
+    let asked = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(None, WITHIN));
+    let cluster = asked.await.map_err(|error| TopicsError::Away(error.to_string()))?;
+    let cluster = cluster.map_err(away)?;
+    let wanted = Topic::ALL.map(|topic| names.name(topic).to_string());
+    let is_there = |name: &String| cluster.topics().iter().any(|topic| topic.name() == name);
+    Ok(wanted.into_iter().filter(|name| !is_there(name)).collect())
+}
+
 /// Creates the topics that are missing; says what was done and what ought to be looked at.
 ///
 /// # Errors
@@ -52,12 +79,9 @@ pub async fn create_missing(
     let mut config = ClientConfig::new();
     config.set("client.id", "weir-sink").set("log_level", "0");
     config.extend(connection.clone());
-    let admin: AdminClient<DefaultClientContext> = config
-        .create()
-        .map_err(|error| TopicsError::Settings(settings_error(&error)))?;
-    let options = AdminOptions::new()
-        .request_timeout(Some(WITHIN))
-        .operation_timeout(Some(WITHIN));
+    let admin: AdminClient<DefaultClientContext> =
+        config.create().map_err(|error| TopicsError::Settings(settings_error(&error)))?;
+    let options = AdminOptions::new().request_timeout(Some(WITHIN)).operation_timeout(Some(WITHIN));
     let wanted = Topic::ALL.map(|topic| new_topic(names, topic, new));
     let created = admin.create_topics(&wanted, &options).await.map_err(away)?;
     let mut done = Vec::new();
@@ -69,17 +93,11 @@ pub async fn create_missing(
         }
     }
     let compacted = Topic::ALL.into_iter().filter(|topic| topic.compacted());
-    let compacted: Vec<_> = compacted
-        .map(|topic| ResourceSpecifier::Topic(names.name(topic)))
-        .collect();
-    let described = admin
-        .describe_configs(&compacted, &options)
-        .await
-        .map_err(away)?;
+    let compacted: Vec<_> =
+        compacted.map(|topic| ResourceSpecifier::Topic(names.name(topic))).collect();
+    let described = admin.describe_configs(&compacted, &options).await.map_err(away)?;
     for resource in described.into_iter().flatten() {
-        let policy = resource
-            .get("cleanup.policy")
-            .and_then(|entry| entry.value.clone());
+        let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.clone());
         if !policy.as_deref().unwrap_or_default().contains("compact") {
             let name = match &resource.specifier {
                 rdkafka::admin::OwnedResourceSpecifier::Topic(name) => name,

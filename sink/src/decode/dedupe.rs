@@ -29,10 +29,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            keep_ms: 90 * 86_400_000,
-            streams_max: 200_000,
-        }
+        Self { keep_ms: 90 * 86_400_000, streams_max: 200_000 }
     }
 }
 
@@ -67,21 +64,14 @@ impl Dedupe {
     /// An empty memory.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self {
-            bounds,
-            clock_ms: 0,
-            swept_ms: 0,
-            streams: HashMap::new(),
-        }
+        Self { bounds, clock_ms: 0, swept_ms: 0, streams: HashMap::new() }
     }
 
     /// The memory as it was written down.
     #[must_use]
     pub fn restore(bounds: Bounds, snapshot: &Snapshot) -> Self {
         let streams = snapshot.streams.iter().map(|&(stream, seq, ago_s)| {
-            let at_ms = snapshot
-                .clock_ms
-                .saturating_sub(ago_s.saturating_mul(1_000));
+            let at_ms = snapshot.clock_ms.saturating_sub(ago_s.saturating_mul(1_000));
             (stream, Seen { seq, at_ms })
         });
         Self {
@@ -101,27 +91,17 @@ impl Dedupe {
             .map(|(&stream, seen)| (stream, seen.seq, (self.clock_ms - seen.at_ms) / 1_000))
             .collect();
         streams.sort_unstable();
-        Snapshot {
-            clock_ms: self.clock_ms,
-            streams,
-        }
+        Snapshot { clock_ms: self.clock_ms, streams }
     }
 
     /// Whether the event is new; remembers it if so. `kafka_ms` is the stamp of its record, `now_ms`
     /// the wall clock.
     pub fn is_new(&mut self, id: EventId, kafka_ms: i64, now_ms: i64) -> bool {
-        if self
-            .streams
-            .get(&id.stream)
-            .is_some_and(|seen| id.seq <= seen.seq)
-        {
+        if self.streams.get(&id.stream).is_some_and(|seen| id.seq <= seen.seq) {
             return false;
         }
         self.clock_ms = self.clock_ms.max(kafka_ms.min(now_ms));
-        let seen = Seen {
-            seq: id.seq,
-            at_ms: self.clock_ms,
-        };
+        let seen = Seen { seq: id.seq, at_ms: self.clock_ms };
         self.streams.insert(id.stream, seen);
         if self.streams.len() > self.bounds.streams_max
             || self.clock_ms - self.swept_ms >= SWEEP_EVERY_MS
@@ -174,10 +154,7 @@ mod tests {
     const DAY_MS: i64 = 86_400_000;
 
     fn id(stream: u64, seq: u64) -> EventId {
-        EventId {
-            stream: Stream(stream),
-            seq,
-        }
+        EventId { stream: Stream(stream), seq }
     }
 
     #[test]
@@ -192,10 +169,7 @@ mod tests {
 
     #[test]
     fn what_is_silent_for_long_is_forgotten_and_nothing_else() {
-        let mut dedupe = Dedupe::new(Bounds {
-            keep_ms: 10 * DAY_MS,
-            ..Bounds::default()
-        });
+        let mut dedupe = Dedupe::new(Bounds { keep_ms: 10 * DAY_MS, ..Bounds::default() });
         let now = 100 * DAY_MS;
         assert!(dedupe.is_new(id(1, 1), DAY_MS, now));
         assert!(dedupe.is_new(id(2, 1), 9 * DAY_MS, now));
@@ -215,10 +189,7 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded_by_count() {
-        let mut dedupe = Dedupe::new(Bounds {
-            streams_max: 80,
-            ..Bounds::default()
-        });
+        let mut dedupe = Dedupe::new(Bounds { streams_max: 80, ..Bounds::default() });
         for stream in 1..=1_000 {
             assert!(dedupe.is_new(id(stream, 1), i64::try_from(stream).unwrap(), DAY_MS));
             assert!(dedupe.len() <= 80);

@@ -169,11 +169,7 @@ fn device(record: &Record) -> Result<Decoded, Poison> {
     );
     check_name("site", &site, 1)?;
     check_name("device", &device, 1)?;
-    Ok(Decoded::Device(DeviceChange {
-        site,
-        device,
-        record: of_value,
-    }))
+    Ok(Decoded::Device(DeviceChange { site, device, record: of_value }))
 }
 
 fn agent(record: &Record) -> Result<Decoded, Poison> {

@@ -36,11 +36,7 @@ pub fn add_event(event: &Event, batch: &mut Batch) {
 fn log_row(event: &Event, log: &Log) -> LogRow {
     // The host comes from the sender's own text; it is part of the primary key, so it is cut to
     // what a key may hold. The archive has all of it.
-    let host = if log.host.is_empty() {
-        &event.device
-    } else {
-        &log.host
-    };
+    let host = if log.host.is_empty() { &event.device } else { &log.host };
     let mut cut = host.len().min(NAME_BYTES_MAX);
     while !host.is_char_boundary(cut) {
         cut -= 1;

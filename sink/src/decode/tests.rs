@@ -1,8 +1,4 @@
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -64,12 +60,7 @@ fn what_cannot_be_a_primary_key_is_poison() {
         ("pump-1", &long, "device has 257 bytes"),
         ("\"t\"", &format!("\"{long}\""), "metric has 257 bytes"),
     ] {
-        poison(
-            Topic::Readings,
-            "",
-            Some(&reading().replace(from, to)),
-            expected,
-        );
+        poison(Topic::Readings, "", Some(&reading().replace(from, to)), expected);
     }
 }
 
@@ -82,16 +73,10 @@ fn a_device_is_named_by_its_key() {
     let Decoded::Device(change) = deleted else {
         panic!("{deleted:?}");
     };
-    assert_eq!(
-        (&*change.site, &*change.device, change.record),
-        ("a", "b", None)
-    );
+    assert_eq!((&*change.site, &*change.device, change.record), ("a", "b", None));
     assert!(matches!(
         decode(&record(Topic::Metadata, "a/b", Some(value))).unwrap(),
-        Decoded::Device(DeviceChange {
-            record: Some(_),
-            ..
-        })
+        Decoded::Device(DeviceChange { record: Some(_), .. })
     ));
 }
 
@@ -110,10 +95,7 @@ fn a_reading_becomes_a_row_for_each_metric_and_a_log_one() {
         .map(|row| (&*row.key.metric, row.value, row.unit.as_deref(), row.id.seq))
         .collect();
     assert_eq!(metrics, [("p", 2.0, None, 3), ("t", 1.5, Some("C"), 3)]);
-    assert_eq!(
-        (&*batch.logs[0].host, &*batch.logs[0].device),
-        ("web", "pump-1")
-    );
+    assert_eq!((&*batch.logs[0].host, &*batch.logs[0].device), ("web", "pump-1"));
 }
 
 #[test]

@@ -66,11 +66,7 @@ mod tests {
         }
         assert!(waits[0] >= Duration::from_millis(FIRST_MS / 2));
         assert!(waits[11] >= Duration::from_millis(LONGEST_MS / 2));
-        assert!(
-            waits
-                .iter()
-                .all(|wait| *wait <= Duration::from_millis(LONGEST_MS))
-        );
+        assert!(waits.iter().all(|wait| *wait <= Duration::from_millis(LONGEST_MS)));
         backoff.worked();
         assert!(backoff.ready(now));
     }

@@ -67,12 +67,7 @@ pub(super) struct Intake {
 
 impl Intake {
     pub(super) fn new(names: TopicNames, close: CloseAt, memory_bytes_max: usize) -> Self {
-        Self {
-            names,
-            close,
-            memory_bytes_max,
-            lanes: BTreeMap::new(),
-        }
+        Self { names, close, memory_bytes_max, lanes: BTreeMap::new() }
     }
 
     /// A partition is ours. `dedupe` is its duplicate memory, none where nothing is archived; `note`
@@ -84,13 +79,7 @@ impl Intake {
         note: String,
         next: Option<i64>,
     ) {
-        let lane = Lane {
-            dedupe,
-            open: None,
-            note,
-            next,
-            since: None,
-        };
+        let lane = Lane { dedupe, open: None, note, next, since: None };
         self.lanes.insert(partition, lane);
     }
 
@@ -117,11 +106,7 @@ impl Intake {
                 continue;
             }
             *consumed.entry(partition.topic).or_insert(0) += 1;
-            if lane
-                .open
-                .as_ref()
-                .is_some_and(|open| open.ends_before(record.ts_ms))
-            {
+            if lane.open.as_ref().is_some_and(|open| open.ends_before(record.ts_ms)) {
                 closed.extend(lane.close(partition)?);
             }
             lane.take(record, &self.names, work, watched, now)?;
@@ -140,19 +125,13 @@ impl Intake {
     pub(super) fn close_due(&mut self, now: Instant) -> Result<Vec<Closed>, ParquetError> {
         let mut closed = Vec::new();
         for (&partition, lane) in &mut self.lanes {
-            let open_due = lane
-                .open
-                .as_ref()
-                .is_some_and(|open| open.due(now, self.close));
+            let open_due = lane.open.as_ref().is_some_and(|open| open.due(now, self.close));
             if open_due || lane.waits_longer_than(self.close.age, now) {
                 closed.extend(lane.close(partition)?);
             }
         }
         while self.memory_bytes() > self.memory_bytes_max {
-            let largest = self
-                .lanes
-                .iter_mut()
-                .max_by_key(|(_, lane)| lane.memory_bytes());
+            let largest = self.lanes.iter_mut().max_by_key(|(_, lane)| lane.memory_bytes());
             let Some((&partition, lane)) = largest else {
                 break;
             };
@@ -247,11 +226,7 @@ impl Lane {
             work.live.push(live);
         }
         let (offset, kafka_ms) = (record.offset, record.ts_ms);
-        let row = Row {
-            offset,
-            kafka_ms,
-            body,
-        };
+        let row = Row { offset, kafka_ms, body };
         let name = names.name(partition.topic);
         self.open
             .get_or_insert_with(|| Open::new(partition, name, offset, kafka_ms, now.instant))
@@ -273,19 +248,11 @@ impl Lane {
             }
             None => None,
         };
-        Ok(Some(Closed {
-            partition,
-            next,
-            note: self.note.clone(),
-            object,
-        }))
+        Ok(Some(Closed { partition, next, note: self.note.clone(), object }))
     }
 
     fn waits_longer_than(&self, age: Duration, now: Instant) -> bool {
-        self.dedupe.is_some()
-            && self
-                .since
-                .is_some_and(|since| now.duration_since(since) >= age)
+        self.dedupe.is_some() && self.since.is_some_and(|since| now.duration_since(since) >= age)
     }
 
     fn memory_bytes(&self) -> usize {

@@ -101,15 +101,7 @@ impl Sink {
         live: broadcast::Sender<Live>,
         status: Arc<Status>,
     ) -> Self {
-        Self {
-            settings,
-            consumer,
-            producer,
-            store,
-            archive,
-            live,
-            status,
-        }
+        Self { settings, consumer, producer, store, archive, live, status }
     }
 
     /// Runs until `stop` becomes true or its sender is gone; then finishes what was taken and leaves the

@@ -40,12 +40,7 @@ impl Run {
                 let bounds = self.settings.dedupe;
                 let reading = self.restoring.spawn(async move {
                     let dedupe = read_memory(&archive, &committed, bounds, &status).await;
-                    Restored {
-                        partition,
-                        epoch,
-                        committed,
-                        dedupe,
-                    }
+                    Restored { partition, epoch, committed, dedupe }
                 });
                 let records = Vec::new();
                 self.held.insert(partition, Held { records, reading });
@@ -62,12 +57,7 @@ impl Run {
 
     /// The duplicate memory of a partition is there: its records go on.
     pub(super) async fn restored(&mut self, restored: Restored) -> Result<(), SinkError> {
-        let Restored {
-            partition,
-            epoch,
-            committed,
-            dedupe,
-        } = restored;
+        let Restored { partition, epoch, committed, dedupe } = restored;
         if self.epochs.get(&partition) != Some(&epoch) {
             return Ok(());
         }
@@ -108,10 +98,7 @@ impl Run {
         let waiting = std::mem::take(&mut self.letting_go);
         for letting_go in waiting {
             let busy = letting_go.partitions.iter();
-            if busy
-                .clone()
-                .any(|partition| self.putting.contains(partition))
-            {
+            if busy.clone().any(|partition| self.putting.contains(partition)) {
                 self.letting_go.push(letting_go);
             } else if letting_go.done.send(()).is_err() {
                 tracing::warn!("the group did not wait for the partitions to be let go");

@@ -27,10 +27,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(100);
 const COMMIT_SLOWLY_EVERY: Duration = Duration::from_secs(1);
 
 fn now() -> Now {
-    Now {
-        instant: Instant::now(),
-        ms: now_us() / 1_000,
-    }
+    Now { instant: Instant::now(), ms: now_us() / 1_000 }
 }
 
 impl Run {
@@ -74,9 +71,8 @@ impl Run {
         }
         let watched = self.live.receiver_count() > 0;
         let now = now();
-        let closed = self
-            .with_intake(move |intake, work| intake.take(ours, work, watched, now))
-            .await?;
+        let closed =
+            self.with_intake(move |intake, work| intake.take(ours, work, watched, now)).await?;
         let taken = std::mem::take(&mut self.gathering.taken);
         for (partition, (first, next)) in taken {
             if !self.ledger.knows(partition) {
@@ -91,14 +87,8 @@ impl Run {
 
     pub(super) async fn close_due(&mut self) -> Result<(), SinkError> {
         let now = Instant::now();
-        if self
-            .intake
-            .as_ref()
-            .is_some_and(|intake| intake.is_due(now))
-        {
-            let closed = self
-                .with_intake(move |intake, _| intake.close_due(now))
-                .await?;
+        if self.intake.as_ref().is_some_and(|intake| intake.is_due(now)) {
+            let closed = self.with_intake(move |intake, _| intake.close_due(now)).await?;
             self.add_closed(closed);
         }
         Ok(())
@@ -107,8 +97,7 @@ impl Run {
     pub(super) fn add_closed(&mut self, closed: Vec<Closed>) {
         for end in closed {
             let empty = end.object.is_none();
-            self.ledger
-                .closed(end.partition, end.next, end.note.clone(), empty);
+            self.ledger.closed(end.partition, end.next, end.note.clone(), empty);
             if !empty {
                 self.closed.entry(end.partition).or_default().push_back(end);
             }
@@ -183,12 +172,7 @@ impl Run {
             self.putting.insert(partition);
             self.puts.spawn(async move {
                 let written = put(&archive, &object, &status).await;
-                PutDone {
-                    partition,
-                    epoch,
-                    next,
-                    written,
-                }
+                PutDone { partition, epoch, next, written }
             });
         }
     }

@@ -41,11 +41,7 @@ fn settings() -> Settings {
         topics: TopicNames::default(),
         batch_records: 40,
         gather: Duration::from_millis(50),
-        close: CloseAt {
-            age: Duration::from_secs(1),
-            rows: 25,
-            bytes: 1 << 20,
-        },
+        close: CloseAt { age: Duration::from_secs(1), rows: 25, bytes: 1 << 20 },
         archive_memory_bytes: 200_000,
         dedupe: Bounds::default(),
         stop_within: Duration::from_secs(600),
@@ -68,10 +64,7 @@ impl Bench {
     }
 
     fn start(&self, stop: watch::Receiver<bool>) -> tokio::task::JoinHandle<Result<(), SinkError>> {
-        let flaky = Flaky {
-            world: self.world.clone(),
-            objects: Arc::clone(&self.objects),
-        };
+        let flaky = Flaky { world: self.world.clone(), objects: Arc::clone(&self.objects) };
         let sink = Sink::new(
             settings(),
             self.world.consumer(),
@@ -99,11 +92,7 @@ impl Bench {
         let run = self.start(stop);
         let deadline = Instant::now() + Duration::from_secs(3_000);
         while !self.all_committed() {
-            assert!(
-                Instant::now() < deadline,
-                "stuck: {:?}",
-                self.status.problems()
-            );
+            assert!(Instant::now() < deadline, "stuck: {:?}", self.status.problems());
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         send.send(true).unwrap();
@@ -160,11 +149,7 @@ fn fill(world: &World, dice: &mut Dice, events: u64) -> (BTreeSet<EventId>, usiz
     for _ in 0..events {
         ms += dice.below(3) as i64 * HOUR_MS / 40;
         // A gateway that is behind writes older stamps in between.
-        let stamp = if dice.percent(10) {
-            ms - 5 * HOUR_MS
-        } else {
-            ms
-        };
+        let stamp = if dice.percent(10) { ms - 5 * HOUR_MS } else { ms };
         let lane = dice.below(4) as usize;
         if dice.percent(3) {
             world.send(logs[0], stamp, Some("no event".into()));
@@ -183,15 +168,8 @@ fn fill(world: &World, dice: &mut Dice, events: u64) -> (BTreeSet<EventId>, usiz
             }
             continue;
         }
-        let id = EventId {
-            stream: Stream(lane as u64 + 1),
-            seq: sent[lane].len() as u64 + 1,
-        };
-        let at = if lane == 3 {
-            readings
-        } else {
-            logs[dice.below(2) as usize]
-        };
+        let id = EventId { stream: Stream(lane as u64 + 1), seq: sent[lane].len() as u64 + 1 };
+        let at = if lane == 3 { readings } else { logs[dice.below(2) as usize] };
         sent[lane].push((at, id));
         all.insert(id);
         world.send(at, stamp, Some(text(at, id)));
@@ -200,11 +178,7 @@ fn fill(world: &World, dice: &mut Dice, events: u64) -> (BTreeSet<EventId>, usiz
 }
 
 fn paused() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
 }
 
 fn heartbeat() -> String {
@@ -218,24 +192,17 @@ async fn survive(seed: u64, failing: u64, crashes: u64) {
     let bench = Bench::new(seed, failing);
     let mut dice = Dice::new(seed ^ 0xdead);
     let (all, poison) = fill(&bench.world, &mut dice, 400);
-    bench
-        .world
-        .send(partition(Topic::Agents, 0), 0, Some(heartbeat()));
+    bench.world.send(partition(Topic::Agents, 0), 0, Some(heartbeat()));
     bench.world.send(partition(Topic::Agents, 0), 0, None);
     for _ in 0..crashes {
-        bench
-            .crash_after(Duration::from_millis(dice.below(4_000)))
-            .await;
+        bench.crash_after(Duration::from_millis(dice.below(4_000))).await;
     }
     bench.finish().await;
 
     let (archived, manifests) = bench.archived().await;
     let missing: Vec<_> = all.iter().filter(|id| !archived.contains_key(id)).collect();
     let double: Vec<_> = archived.iter().filter(|(_, count)| **count != 1).collect();
-    assert!(
-        missing.is_empty() && double.is_empty(),
-        "lost {missing:?}, double {double:?}"
-    );
+    assert!(missing.is_empty() && double.is_empty(), "lost {missing:?}, double {double:?}");
     assert_eq!(archived.len(), all.len());
     let state = bench.world.lock();
     let stored: BTreeSet<_> = state.stored.keys().copied().collect();
@@ -292,9 +259,7 @@ fn a_store_that_is_away_shows_and_holds_the_offsets() {
 fn a_stop_commits_what_was_taken_long_before_the_object_is_due() {
     paused().block_on(async {
         let bench = Bench::new(4, 0);
-        bench
-            .world
-            .send(partition(Topic::Logs, 0), 0, Some(log(1, 1)));
+        bench.world.send(partition(Topic::Logs, 0), 0, Some(log(1, 1)));
         let (send, stop) = watch::channel(false);
         let run = bench.start(stop);
         tokio::time::sleep(Duration::from_millis(300)).await;

@@ -47,10 +47,7 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn new(ticket: Ticket) -> Self {
-        Self {
-            ticket,
-            ..Self::default()
-        }
+        Self { ticket, ..Self::default() }
     }
 
     /// Tries to make all of it safe; says whether it is.
@@ -117,10 +114,7 @@ async fn send(
     names: &TopicNames,
 ) -> Result<(), ProduceError> {
     let topic = names.name(letter.partition.topic);
-    let (partition, offset) = (
-        letter.partition.number.to_string(),
-        letter.offset.to_string(),
-    );
+    let (partition, offset) = (letter.partition.number.to_string(), letter.offset.to_string());
     let headers = [
         ("reason", letter.reason.as_bytes()),
         ("topic", topic.as_bytes()),

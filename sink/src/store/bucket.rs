@@ -66,11 +66,8 @@ impl Widths {
     /// The bucket of a stamp.
     #[must_use]
     pub fn bucket(&self, ts_us: i64) -> Bucket {
-        let (&since_us, &width_us) = self
-            .0
-            .range(..=ts_us)
-            .next_back()
-            .unwrap_or((&i64::MIN, &READINGS_WIDTH_US));
+        let (&since_us, &width_us) =
+            self.0.range(..=ts_us).next_back().unwrap_or((&i64::MIN, &READINGS_WIDTH_US));
         let until_us = self
             .0
             .range(ts_us.saturating_add(1)..)
@@ -116,20 +113,14 @@ impl TimeRange {
     /// What both ranges hold.
     #[must_use]
     pub fn intersect(self, other: Self) -> Self {
-        Self {
-            from_us: self.from_us.max(other.from_us),
-            to_us: self.to_us.min(other.to_us),
-        }
+        Self { from_us: self.from_us.max(other.from_us), to_us: self.to_us.min(other.to_us) }
     }
 
     /// The range that surely holds every row of a series whose first stamp is `first_us` and whose
     /// last stamp is recorded, to the day, as `last_us`.
     #[must_use]
     pub fn of_extent(first_us: i64, last_us: i64) -> Self {
-        Self {
-            from_us: first_us,
-            to_us: day_end(last_us),
-        }
+        Self { from_us: first_us, to_us: day_end(last_us) }
     }
 }
 
@@ -144,9 +135,7 @@ pub fn day_end(ts_us: i64) -> i64 {
 pub fn shard(name: &str) -> i8 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
-    let hash = name.bytes().fold(OFFSET, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
-    });
+    let hash = name.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     (hash % u64::from(SHARDS)) as i8
 }
 
@@ -189,10 +178,7 @@ mod tests {
     fn a_new_width_holds_from_its_stamp_on() {
         let widths = Widths::recorded(BTreeMap::from([(25, 5)]), 10);
         assert_eq!(widths.bucket(24).number, 2);
-        assert_eq!(
-            (widths.bucket(24).from_us, widths.bucket(24).to_us),
-            (20, 25)
-        );
+        assert_eq!((widths.bucket(24).from_us, widths.bucket(24).to_us), (20, 25));
         assert_eq!(widths.bucket(25).number, 5);
         check(&widths, range(11, 36), &[1, 2, 5, 6, 7]);
     }
@@ -209,10 +195,7 @@ mod tests {
             let widths = Widths::constant(width_us);
             for ts_us in [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX - 1, i64::MAX] {
                 let bucket = widths.bucket(ts_us);
-                assert!(
-                    bucket.from_us <= ts_us && ts_us <= bucket.to_us,
-                    "{bucket:?}"
-                );
+                assert!(bucket.from_us <= ts_us && ts_us <= bucket.to_us, "{bucket:?}");
             }
         }
         let all = range(i64::MIN, i64::MAX);

@@ -23,11 +23,7 @@ pub(crate) const AHEAD_MAX_US: i64 = 300 * SECOND_US;
 /// `i64::MIN` is never returned, because Cassandra reserves it.
 #[must_use]
 pub(crate) fn order_us(ts_us: i64, now_us: i64) -> i64 {
-    let believed = if ts_us > now_us.saturating_add(AHEAD_MAX_US) {
-        now_us
-    } else {
-        ts_us
-    };
+    let believed = if ts_us > now_us.saturating_add(AHEAD_MAX_US) { now_us } else { ts_us };
     believed.max(i64::MIN + 1)
 }
 
@@ -42,10 +38,7 @@ pub(crate) struct Extent {
 
 impl Extent {
     fn at(ts_us: i64) -> Self {
-        Self {
-            first_us: ts_us,
-            last_us: ts_us,
-        }
+        Self { first_us: ts_us, last_us: ts_us }
     }
 
     fn add(&mut self, ts_us: i64) {
@@ -181,16 +174,9 @@ mod tests {
 
     fn row(metric: &str, ts_us: i64, seq: u64, unit: Option<&str>) -> ReadingRow {
         ReadingRow {
-            key: SeriesKey {
-                site: "s".into(),
-                device: "d".into(),
-                metric: metric.into(),
-            },
+            key: SeriesKey { site: "s".into(), device: "d".into(), metric: metric.into() },
             ts_us,
-            id: EventId {
-                stream: Stream(9),
-                seq,
-            },
+            id: EventId { stream: Stream(9), seq },
             value: 1.0,
             score: None,
             unit: unit.map(Into::into),
@@ -212,10 +198,7 @@ mod tests {
         assert_eq!(census.series.len(), 2);
         let seen = &census.series[0];
         assert_eq!((seen.extent.first_us, seen.extent.last_us), (3, 5));
-        assert_eq!(
-            (seen.newest.id.seq, seen.rows.len(), seen.unit),
-            (4, 3, Some("C"))
-        );
+        assert_eq!((seen.newest.id.seq, seen.rows.len(), seen.unit), (4, 3, Some("C")));
     }
 
     #[test]

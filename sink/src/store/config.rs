@@ -179,19 +179,13 @@ mod tests {
         assert_eq!(cassandra.consistency, Consistency::LocalOne);
         assert_eq!((cassandra.in_flight, cassandra.hot_days), (64, 30));
         let copies = BTreeMap::from([("dc1".into(), 3), ("dc2".into(), 2)]);
-        assert_eq!(
-            cassandra.replication,
-            Some(Replication::PerDatacentre(copies))
-        );
+        assert_eq!(cassandra.replication, Some(Replication::PerDatacentre(copies)));
     }
 
     #[test]
     fn a_misspelt_key_names_the_right_one() {
         let error = parse::<StoreConfig>("sink.toml", "[sqlite]\npaht = \"x\"").unwrap_err();
-        assert!(
-            error.to_string().contains("did you mean `path`?"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("did you mean `path`?"), "{error}");
         let text = "[cassandra]\ncontact_points = []\nreplication = 3";
         let error = parse::<StoreConfig>("sink.toml", text).unwrap_err();
         assert!(error.message.contains("SimpleStrategy 1"), "{error}");

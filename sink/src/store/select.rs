@@ -16,10 +16,7 @@ pub(crate) struct LogFilter<'a> {
 
 impl<'a> LogFilter<'a> {
     pub(crate) fn of(query: &'a LogQuery) -> Self {
-        Self {
-            query,
-            text: query.text.as_ref().map(|text| text.to_lowercase()),
-        }
+        Self { query, text: query.text.as_ref().map(|text| text.to_lowercase()) }
     }
 
     /// Whether every line matches, so that the store itself may count up to the limit.
@@ -32,10 +29,7 @@ impl<'a> LogFilter<'a> {
         let severe = |max| row.severity.is_some_and(|severity| severity <= max);
         self.query.severity_max.is_none_or(severe)
             && (self.query.app.is_none() || self.query.app == row.app)
-            && self
-                .text
-                .as_ref()
-                .is_none_or(|text| row.message.to_lowercase().contains(text))
+            && self.text.as_ref().is_none_or(|text| row.message.to_lowercase().contains(text))
     }
 }
 
@@ -48,10 +42,7 @@ pub(crate) struct Newest {
 
 impl Newest {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            rows: Vec::new(),
-            limit,
-        }
+        Self { rows: Vec::new(), limit }
     }
 
     pub(crate) fn add(&mut self, rows: impl IntoIterator<Item = LogRow>) {
@@ -84,10 +75,7 @@ impl Newest {
 
 /// The stamps at and above which a row is of interest once `floor_us` is known.
 pub(crate) fn above(range: TimeRange, floor_us: Option<i64>) -> TimeRange {
-    TimeRange {
-        from_us: floor_us.map_or(range.from_us, |floor| floor.max(range.from_us)),
-        ..range
-    }
+    TimeRange { from_us: floor_us.map_or(range.from_us, |floor| floor.max(range.from_us)), ..range }
 }
 
 /// One alert from the records that came of it so far, in JSON; nothing when neither can be read.

@@ -65,27 +65,15 @@ static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 /// The routes of the page; they need no token, the data behind them does.
 pub(crate) fn router() -> Router {
-    Router::new()
-        .route(
-            "/",
-            get(async |headers: HeaderMap| serve("index.html", &headers)),
-        )
-        .route(
-            "/app/{*name}",
-            get(async |Path(name): Path<String>, headers: HeaderMap| serve(&name, &headers)),
-        )
+    Router::new().route("/", get(async |headers: HeaderMap| serve("index.html", &headers))).route(
+        "/app/{*name}",
+        get(async |Path(name): Path<String>, headers: HeaderMap| serve(&name, &headers)),
+    )
 }
 
 fn serve(name: &str, headers: &HeaderMap) -> Response {
-    let Some((asset, tag)) = ASSETS
-        .iter()
-        .zip(&*TAGS)
-        .find(|(asset, _)| asset.name == name)
-    else {
-        return (
-            StatusCode::NOT_FOUND,
-            "there is no such file; the page is at /\n",
-        )
+    let Some((asset, tag)) = ASSETS.iter().zip(&*TAGS).find(|(asset, _)| asset.name == name) else {
+        return (StatusCode::NOT_FOUND, "there is no such file; the page is at /\n")
             .into_response();
     };
     let common = [
@@ -96,20 +84,12 @@ fn serve(name: &str, headers: &HeaderMap) -> Response {
         (header::REFERRER_POLICY, "no-referrer"),
     ];
     let known = headers.get(header::IF_NONE_MATCH);
-    if known.is_some_and(|known| {
-        known
-            .to_str()
-            .is_ok_and(|known| known.contains(tag.as_str()))
-    }) {
+    if known.is_some_and(|known| known.to_str().is_ok_and(|known| known.contains(tag.as_str()))) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
     (common, [(header::CONTENT_TYPE, asset.kind)], asset.bytes).into_response()
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;

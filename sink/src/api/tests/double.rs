@@ -33,8 +33,7 @@ impl MemoryStore {
             return Err(error());
         }
         let rows = self.rows.lock();
-        rows.map(|rows| query(&rows))
-            .map_err(|error| StoreError::Fatal(error.to_string()))
+        rows.map(|rows| query(&rows)).map_err(|error| StoreError::Fatal(error.to_string()))
     }
 }
 
@@ -114,9 +113,8 @@ impl Store for MemoryStore {
     async fn sites(&self) -> Result<Vec<String>, StoreError> {
         self.read(|rows| {
             let readings = rows.readings.iter().map(|row| row.key.site.clone());
-            let mut sites: Vec<_> = readings
-                .chain(rows.logs.iter().map(|row| row.site.clone()))
-                .collect();
+            let mut sites: Vec<_> =
+                readings.chain(rows.logs.iter().map(|row| row.site.clone())).collect();
             sites.sort();
             sites.dedup();
             sites
@@ -150,16 +148,9 @@ impl Store for MemoryStore {
             row.site == query.site
                 && within(query.range, row.ts_us)
                 && query.host.as_ref().is_none_or(|host| row.host == *host)
-                && query
-                    .app
-                    .as_ref()
-                    .is_none_or(|app| row.app.as_ref() == Some(app))
-                && query
-                    .severity_max
-                    .is_none_or(|max| row.severity.is_some_and(|s| s <= max))
-                && text
-                    .as_ref()
-                    .is_none_or(|text| row.message.to_lowercase().contains(text))
+                && query.app.as_ref().is_none_or(|app| row.app.as_ref() == Some(app))
+                && query.severity_max.is_none_or(|max| row.severity.is_some_and(|s| s <= max))
+                && text.as_ref().is_none_or(|text| row.message.to_lowercase().contains(text))
         };
         self.read(|rows| {
             let mut logs: Vec<_> = rows.logs.iter().filter(wanted).cloned().collect();
@@ -199,8 +190,7 @@ impl Store for MemoryStore {
     async fn agents(&self) -> Result<Agents, StoreError> {
         self.read(|rows| {
             let rows = rows.agents.iter();
-            rows.map(|row| (row.agent.to_string(), row.clone()))
-                .collect()
+            rows.map(|row| (row.agent.to_string(), row.clone())).collect()
         })
         .await
     }

@@ -69,9 +69,7 @@ fn a_bad_device_is_refused_before_kafka() {
     }
     put(&" ".repeat(300_000)).is_problem(413, "bad-body");
     let text = [("content-type", "text/plain")];
-    server
-        .request("PUT", "/v1/devices/hall/press", &text, "{}")
-        .is_problem(415, "bad-body");
+    server.request("PUT", "/v1/devices/hall/press", &text, "{}").is_problem(415, "bad-body");
     server
         .request("PUT", "/v1/devices/ha%2Fll/press", &JSON, "{}")
         .is_problem(400, "bad-parameter");
@@ -80,18 +78,14 @@ fn a_bad_device_is_refused_before_kafka() {
         let path = format!("/v1/devices/hall/{bad}");
         server.get(&path).is_problem(400, "bad-parameter");
     }
-    server
-        .get("/v1/devices/hall/other")
-        .is_problem(404, "not-found");
+    server.get("/v1/devices/hall/other").is_problem(404, "not-found");
 }
 
 #[test]
 fn unknown_paths_and_methods_are_problems_too() {
     let server = Server::start(Batch::default());
     server.get("/v1/nothing").is_problem(404, "not-found");
-    server
-        .request("POST", "/v1/sites", &[], "")
-        .is_problem(405, "method-not-allowed");
+    server.request("POST", "/v1/sites", &[], "").is_problem(405, "method-not-allowed");
 }
 
 #[test]
@@ -108,32 +102,20 @@ fn a_store_or_kafka_that_is_away_is_told_without_its_secrets() {
         .request("PUT", "/v1/devices/hall/press", &JSON, "{}")
         .is_problem(503, "kafka-unavailable");
     *server.producer.fails.lock().unwrap() = Some(|| ProduceError::Refused("large".into()));
-    server
-        .request("DELETE", "/v1/devices/hall/press", &[], "")
-        .is_problem(502, "kafka-refused");
+    server.request("DELETE", "/v1/devices/hall/press", &[], "").is_problem(502, "kafka-refused");
 }
 
 #[test]
 fn a_slow_store_is_given_up_and_a_crowd_is_turned_away() {
-    let limits = Limits {
-        timeout: Duration::from_millis(50),
-        ..Limits::default()
-    };
+    let limits = Limits { timeout: Duration::from_millis(50), ..Limits::default() };
     let server = Server::start_with(rows(), |api| api.limits(limits));
     *server.store.hangs.lock().unwrap() = true;
     server.get("/v1/sites").is_problem(504, "timeout");
 
-    let none = Limits {
-        requests_max: 0,
-        watchers_max: 0,
-        ..Limits::default()
-    };
+    let none = Limits { requests_max: 0, watchers_max: 0, ..Limits::default() };
     let server = Server::start_with(rows(), |api| api.limits(none));
     server.get("/v1/sites").is_problem(503, "busy");
-    let one = Limits {
-        watchers_max: 0,
-        ..Limits::default()
-    };
+    let one = Limits { watchers_max: 0, ..Limits::default() };
     let server = Server::start_with(rows(), |api| api.limits(one));
     server.get("/v1/live").is_problem(503, "busy");
     assert_eq!(server.get("/v1/sites").status, 200);
@@ -142,9 +124,7 @@ fn a_slow_store_is_given_up_and_a_crowd_is_turned_away() {
 #[test]
 fn a_token_guards_everything_or_only_writes() {
     let start = |open_reads| {
-        Server::start_with(rows(), move |api| {
-            api.token(Some(Secret::new("s3cret")), open_reads)
-        })
+        Server::start_with(rows(), move |api| api.token(Some(Secret::new("s3cret")), open_reads))
     };
     let with = |server: &Server, method: &str, path: &str, value: &str| {
         let headers = [("authorization", value), JSON[0]];
@@ -153,14 +133,7 @@ fn a_token_guards_everything_or_only_writes() {
     let server = start(false);
     server.get("/v1/sites").is_problem(401, "unauthorized");
     server.get("/v1/live").is_problem(401, "unauthorized");
-    for wrong in [
-        "Bearer s3cre",
-        "Bearer s3crets",
-        "Bearer ",
-        "s3cret",
-        "Basic s3cret",
-        "Bearer",
-    ] {
+    for wrong in ["Bearer s3cre", "Bearer s3crets", "Bearer ", "s3cret", "Basic s3cret", "Bearer"] {
         assert_eq!(with(&server, "GET", "/v1/sites", wrong), 401, "{wrong}");
     }
     assert_eq!(with(&server, "GET", "/v1/sites", "Bearer s3cret"), 200);
@@ -170,15 +143,8 @@ fn a_token_guards_everything_or_only_writes() {
 
     let server = start(true);
     assert_eq!(server.get("/v1/sites").status, 200);
-    server
-        .request("PUT", "/v1/devices/hall/press", &JSON, "{}")
-        .is_problem(401, "unauthorized");
-    server
-        .request("DELETE", "/v1/devices/hall/press", &[], "")
-        .is_problem(401, "unauthorized");
+    server.request("PUT", "/v1/devices/hall/press", &JSON, "{}").is_problem(401, "unauthorized");
+    server.request("DELETE", "/v1/devices/hall/press", &[], "").is_problem(401, "unauthorized");
     assert!(server.producer.sent.lock().unwrap().is_empty());
-    assert_eq!(
-        with(&server, "PUT", "/v1/devices/hall/press", "Bearer s3cret"),
-        202
-    );
+    assert_eq!(with(&server, "PUT", "/v1/devices/hall/press", "Bearer s3cret"), 202);
 }

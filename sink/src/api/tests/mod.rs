@@ -51,12 +51,7 @@ impl Answer {
 
     #[track_caller]
     fn is_problem(&self, status: u16, word: &str) {
-        assert_eq!(
-            (self.status, self.kind.as_str()),
-            (status, PROBLEM),
-            "{}",
-            self.text
-        );
+        assert_eq!((self.status, self.kind.as_str()), (status, PROBLEM), "{}", self.text);
         let problem = self.json();
         assert_eq!(problem["status"], status);
         assert_eq!(problem["type"], format!("urn:weir:problem:{word}"));
@@ -79,23 +74,11 @@ impl Server {
         // Small, so that a slow client is soon behind.
         let (live, _) = broadcast::channel(8);
         let (stop, stopped) = watch::channel(false);
-        let api = change(Api::new(
-            store.clone(),
-            producer.clone(),
-            live.clone(),
-            stopped,
-        ));
+        let api = change(Api::new(store.clone(), producer.clone(), live.clone(), stopped));
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move { axum::serve(listener, router(api)).await });
-        Self {
-            runtime,
-            address,
-            store,
-            producer,
-            live,
-            stop,
-        }
+        Self { runtime, address, store, producer, live, stop }
     }
 
     fn url(&self, path: &str) -> String {
@@ -113,9 +96,7 @@ impl Server {
             .allow_non_standard_methods(true)
             .build()
             .into();
-        let mut request = ureq::http::Request::builder()
-            .method(method)
-            .uri(self.url(path));
+        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -123,30 +104,21 @@ impl Server {
         let kind = response.headers().get("content-type");
         Answer {
             status: response.status().as_u16(),
-            kind: kind
-                .map(|kind| kind.to_str().unwrap().into())
-                .unwrap_or_default(),
+            kind: kind.map(|kind| kind.to_str().unwrap().into()).unwrap_or_default(),
             text: response.body_mut().read_to_string().unwrap(),
         }
     }
 }
 
 fn key(device: &str, metric: &str) -> SeriesKey {
-    SeriesKey {
-        site: "hall".into(),
-        device: device.into(),
-        metric: metric.into(),
-    }
+    SeriesKey { site: "hall".into(), device: device.into(), metric: metric.into() }
 }
 
 fn reading(ts_us: i64, seq: u64, value: f64, score: Option<f32>) -> ReadingRow {
     ReadingRow {
         key: key("press", "temp"),
         ts_us,
-        id: EventId {
-            stream: Stream(7),
-            seq,
-        },
+        id: EventId { stream: Stream(7), seq },
         value,
         score,
         unit: Some("°C".into()),
@@ -191,10 +163,7 @@ fn alert(id: &str, fired_us: i64, resolved_us: Option<i64>) -> Alert {
         resolved_us,
         score: 2.5,
         threshold: 1.0,
-        model: Model {
-            name: "ewma".into(),
-            version: "1".into(),
-        },
+        model: Model { name: "ewma".into(), version: "1".into() },
         why: "level".into(),
         baseline: None,
         last_values: Vec::new(),
@@ -243,10 +212,7 @@ fn rows() -> Batch {
             line(2_000_000, 2, 3, "Failed password for root"),
             line(3_000_000, 3, 4, "Invalid user admin"),
         ],
-        alerts: vec![
-            alert("a1", 1_000_000, Some(2_000_000)),
-            alert("a2", 2_000_000, None),
-        ],
+        alerts: vec![alert("a1", 1_000_000, Some(2_000_000)), alert("a2", 2_000_000, None)],
         devices: vec![DeviceChange {
             site: "hall".into(),
             device: "press".into(),

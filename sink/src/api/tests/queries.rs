@@ -11,18 +11,13 @@ fn items(server: &Server, path: &str, field: &str) -> Vec<Value> {
     assert_eq!(answer.status, 200, "{}", answer.text);
     let json = answer.json();
     let items = json["items"].as_array().unwrap();
-    items
-        .iter()
-        .map(|item| item.pointer(field).unwrap_or(&Value::Null).clone())
-        .collect()
+    items.iter().map(|item| item.pointer(field).unwrap_or(&Value::Null).clone()).collect()
 }
 
 #[test]
 fn readings_are_half_open_and_in_order() {
     let server = Server::start(rows());
-    let json = server
-        .get(&format!("/v1/readings?{SERIES}&from=1000000&to=3000000"))
-        .json();
+    let json = server.get(&format!("/v1/readings?{SERIES}&from=1000000&to=3000000")).json();
     assert_eq!(
         json["points"][1],
         json!({"ts_us": 2_000_000, "value": 90.0, "score": 1.8, "stream": "0000000000000007", "seq": 2})
@@ -36,9 +31,7 @@ fn readings_are_half_open_and_in_order() {
 #[test]
 fn a_limit_tells_where_to_go_on() {
     let server = Server::start(rows());
-    let json = server
-        .get(&format!("/v1/readings?{SERIES}&{ALL}&limit=2"))
-        .json();
+    let json = server.get(&format!("/v1/readings?{SERIES}&{ALL}&limit=2")).json();
     assert_eq!(
         (&json["n"], &json["truncated"], &json["next_from_us"]),
         (&json!(2), &json!(true), &json!(3_000_000))
@@ -56,43 +49,25 @@ fn a_plot_has_every_value_while_they_are_few_and_bins_when_many() {
         })
         .collect();
     let server = Server::start(rows);
-    let json = server
-        .get(&format!("/v1/readings?{SERIES}&{ALL}&max_points=100"))
-        .json();
+    let json = server.get(&format!("/v1/readings?{SERIES}&{ALL}&max_points=100")).json();
     let bins = json["bins"].as_array().unwrap();
     let n: u64 = bins.iter().map(|bin| bin["n"].as_u64().unwrap()).sum();
-    assert_eq!(
-        (n, &json["n"], &json["truncated"]),
-        (45_000, &json!(45_000), &json!(false))
-    );
+    assert_eq!((n, &json["n"], &json["truncated"]), (45_000, &json!(45_000), &json!(false)));
     assert!(bins.len() <= 100 && json["points"].as_array().unwrap().is_empty());
     assert_eq!(json["anomalies"][0]["seq"], 30_001);
     assert_eq!(json["anomalies_n"], 1);
-    let few = server
-        .get(&format!(
-            "/v1/readings?{SERIES}&from=1000000&to=1001000&max_points=100"
-        ))
-        .json();
-    assert_eq!(
-        (few["points"].as_array().unwrap().len(), &few["bin_us"]),
-        (30, &Value::Null)
-    );
+    let few =
+        server.get(&format!("/v1/readings?{SERIES}&from=1000000&to=1001000&max_points=100")).json();
+    assert_eq!((few["points"].as_array().unwrap().len(), &few["bin_us"]), (30, &Value::Null));
 }
 
 #[test]
 fn a_plot_stops_at_the_most_rows_and_tells() {
     let mut rows = rows();
-    rows.readings = (0..50_000)
-        .map(|i| reading(i, i.unsigned_abs(), 1.0, None))
-        .collect();
-    let limits = super::super::Limits {
-        scan_rows_max: 20_000,
-        ..Default::default()
-    };
+    rows.readings = (0..50_000).map(|i| reading(i, i.unsigned_abs(), 1.0, None)).collect();
+    let limits = super::super::Limits { scan_rows_max: 20_000, ..Default::default() };
     let server = Server::start_with(rows, |api| api.limits(limits));
-    let json = server
-        .get(&format!("/v1/readings?{SERIES}&{ALL}&max_points=100"))
-        .json();
+    let json = server.get(&format!("/v1/readings?{SERIES}&{ALL}&max_points=100")).json();
     assert_eq!(
         (&json["n"], &json["truncated"], &json["next_from_us"]),
         (&json!(20_000), &json!(true), &json!(19_999))
@@ -102,17 +77,10 @@ fn a_plot_stops_at_the_most_rows_and_tells() {
 #[test]
 fn a_page_full_of_one_time_does_not_hang_a_plot() {
     let mut rows = rows();
-    rows.readings = (0..30_000)
-        .map(|i| reading(1_000_000, i, 1.0, None))
-        .collect();
+    rows.readings = (0..30_000).map(|i| reading(1_000_000, i, 1.0, None)).collect();
     let server = Server::start(rows);
-    let json = server
-        .get(&format!("/v1/readings?{SERIES}&{ALL}&max_points=100"))
-        .json();
-    assert_eq!(
-        (&json["truncated"], &json["next_from_us"]),
-        (&json!(true), &json!(1_000_001))
-    );
+    let json = server.get(&format!("/v1/readings?{SERIES}&{ALL}&max_points=100")).json();
+    assert_eq!((&json["truncated"], &json["next_from_us"]), (&json!(true), &json!(1_000_001)));
 }
 
 #[test]
@@ -124,24 +92,14 @@ fn logs_are_filtered_newest_first() {
     assert_eq!(seqs("&severity=4"), [3, 2]);
     assert_eq!(seqs("&host=other"), [0u8; 0]);
     assert_eq!(seqs("&app=sshd&limit=1"), [3]);
-    assert_eq!(
-        server
-            .get(&format!("/v1/logs?site=hall&{ALL}&limit=1"))
-            .json()["truncated"],
-        true
-    );
+    assert_eq!(server.get(&format!("/v1/logs?site=hall&{ALL}&limit=1")).json()["truncated"], true);
 }
 
 #[test]
 fn alerts_are_filtered_by_state_and_series() {
     let server = Server::start(rows());
-    let ids = |more: &str| {
-        items(
-            &server,
-            &format!("/v1/alerts?site=hall&{ALL}{more}"),
-            "/data/alert_id",
-        )
-    };
+    let ids =
+        |more: &str| items(&server, &format!("/v1/alerts?site=hall&{ALL}{more}"), "/data/alert_id");
     assert_eq!(ids(""), ["a2", "a1"]);
     assert_eq!(ids("&state=firing"), ["a2"]);
     assert_eq!(ids("&device=press&metric=temp"), ["a2", "a1"]);
@@ -152,14 +110,8 @@ fn alerts_are_filtered_by_state_and_series() {
 fn lists_tell_what_there_is() {
     let server = Server::start(rows());
     assert_eq!(items(&server, "/v1/sites", ""), ["hall"]);
-    assert_eq!(
-        items(&server, "/v1/series?site=hall", "/last_us"),
-        [3_000_000]
-    );
-    assert_eq!(
-        items(&server, "/v1/series?site=hall&device=other", "/metric"),
-        [""; 0]
-    );
+    assert_eq!(items(&server, "/v1/series?site=hall", "/last_us"), [3_000_000]);
+    assert_eq!(items(&server, "/v1/series?site=hall&device=other", "/metric"), [""; 0]);
     assert_eq!(items(&server, "/v1/latest?site=hall", "/value"), [21.0]);
     assert_eq!(items(&server, "/v1/devices?site=hall", "/meta/line"), ["4"]);
     assert_eq!(items(&server, "/v1/agents", "/silent"), [false, true]);
@@ -169,37 +121,23 @@ fn lists_tell_what_there_is() {
 #[test]
 fn a_device_is_put_and_deleted_through_kafka() {
     let server = Server::start(rows());
-    assert_eq!(
-        server.get("/v1/devices/hall/press").json()["meta"]["line"],
-        "4"
-    );
+    assert_eq!(server.get("/v1/devices/hall/press").json()["meta"]["line"], "4");
     let body = r#"{"aliases":["10.0.0.7"],"meta":{"hall":"B"},"units":{"temp":"K"}}"#;
     let json = [("content-type", "application/json; charset=utf-8")];
     let before = now_us();
     let answer = server.request("PUT", "/v1/devices/hall/line%2F4", &json, body);
     assert_eq!(answer.status, 202, "{}", answer.text);
-    assert_eq!(
-        server
-            .request("DELETE", "/v1/devices/hall/press", &[], "")
-            .status,
-        202
-    );
+    assert_eq!(server.request("DELETE", "/v1/devices/hall/press", &[], "").status, 202);
     let sent = server.producer.sent.lock().unwrap();
     let (topic, key, value) = &sent[0];
     assert_eq!(
         (*topic, key.as_slice()),
-        (
-            weir_models::topic::Topic::Metadata,
-            b"hall/line/4".as_slice()
-        )
+        (weir_models::topic::Topic::Metadata, b"hall/line/4".as_slice())
     );
     let record: Device = serde_json::from_slice(value.as_ref().unwrap()).unwrap();
     assert_eq!(serde_json::to_value(&record).unwrap(), answer.json());
     assert!(record.updated_us >= before && record.units["temp"] == "K");
-    assert_eq!(
-        (sent[1].1.as_slice(), &sent[1].2),
-        (b"hall/press".as_slice(), &None)
-    );
+    assert_eq!((sent[1].1.as_slice(), &sent[1].2), (b"hall/press".as_slice(), &None));
 }
 
 #[test]

@@ -12,10 +12,7 @@ use super::*;
 fn event(site: &str, device: &str, seq: u64, body: Body) -> Live {
     Live::Event(Arc::new(Event {
         agent: "gw".into(),
-        id: EventId {
-            stream: Stream(1),
-            seq,
-        },
+        id: EventId { stream: Stream(1), seq },
         site: site.into(),
         device: device.into(),
         ts_us: 1,
@@ -34,28 +31,19 @@ fn event(site: &str, device: &str, seq: u64, body: Body) -> Live {
 }
 
 fn log(site: &str, host: &str, seq: u64, message: String) -> Live {
-    let log = Log {
-        host: host.into(),
-        message,
-        ..Log::default()
-    };
+    let log = Log { host: host.into(), message, ..Log::default() };
     event(site, host, seq, Body::Log(log))
 }
 
 /// A client of the stream that is connected: it has read the head and the first comment.
 fn watch(server: &Server, query: &str) -> BufReader<TcpStream> {
     let mut socket = TcpStream::connect(server.address).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     write!(socket, "GET /v1/live?{query} HTTP/1.0\r\nhost: x\r\n\r\n").unwrap();
     let mut reader = BufReader::new(socket);
     let mut head = String::new();
     while !head.contains(": connected\n\n") {
-        assert!(
-            reader.read_line(&mut head).unwrap() > 0,
-            "closed after: {head}"
-        );
+        assert!(reader.read_line(&mut head).unwrap() > 0, "closed after: {head}");
     }
     assert!(head.starts_with("HTTP/1.0 200 OK"), "{head}");
     assert!(head.contains("content-type: text/event-stream"), "{head}");
@@ -92,16 +80,10 @@ fn records_arrive_by_kind_site_device_and_host() {
     let names: Vec<_> = (0..5).map(|_| next(&mut all).unwrap().0).collect();
     assert_eq!(names, ["reading", "log", "log", "log", "alert"]);
     let (name, data) = next(&mut lines).unwrap();
-    assert_eq!(
-        (name.as_str(), &data["seq"], &data["message"]),
-        ("log", &json!(4), &json!("yes"))
-    );
+    assert_eq!((name.as_str(), &data["seq"], &data["message"]), ("log", &json!(4), &json!("yes")));
     assert_eq!(next(&mut press).unwrap().1["seq"], 1);
     let (name, data) = next(&mut press).unwrap();
-    assert_eq!(
-        (name.as_str(), &data["data"]["alert_id"]),
-        ("alert", &json!("a1"))
-    );
+    assert_eq!((name.as_str(), &data["data"]["alert_id"]), ("alert", &json!("a1")));
 }
 
 #[test]
@@ -111,10 +93,7 @@ fn a_slow_client_holds_up_nobody_and_learns_how_many_it_missed() {
     // More than the buffers of both sockets hold, while nothing is read.
     let (total, size) = (400u64, 200_000);
     for seq in 1..=total {
-        server
-            .live
-            .send(log("hall", "a", seq, "x".repeat(size)))
-            .unwrap();
+        server.live.send(log("hall", "a", seq, "x".repeat(size))).unwrap();
     }
     let (mut seen, mut missed) = (0, 0);
     while seen + missed < total {

@@ -91,16 +91,8 @@ impl World {
         let mut state = self.lock();
         let log = state.topics.entry(partition).or_default();
         // Offsets have holes, as after transaction markers.
-        let offset = log
-            .last()
-            .map_or(5, |last| last.offset + 1 + i64::from(ts_ms % 7 == 0));
-        log.push(Record {
-            partition,
-            offset,
-            ts_ms,
-            key: None,
-            value: value.map(Bytes::from),
-        });
+        let offset = log.last().map_or(5, |last| last.offset + 1 + i64::from(ts_ms % 7 == 0));
+        log.push(Record { partition, offset, ts_ms, key: None, value: value.map(Bytes::from) });
     }
 
     pub(super) fn consumer(&self) -> Box<dyn Consumer> {
@@ -135,10 +127,7 @@ impl FakeConsumer {
     fn rebalance(&mut self, out: &mut Vec<Polled>) {
         let mut state = self.world.lock();
         self.leaving.retain_mut(|(_, answered)| {
-            matches!(
-                answered.try_recv(),
-                Err(oneshot::error::TryRecvError::Empty)
-            )
+            matches!(answered.try_recv(), Err(oneshot::error::TryRecvError::Empty))
         });
         let leaving = self.leaving.iter().flat_map(|(partitions, _)| partitions);
         let leaving: BTreeSet<_> = leaving.copied().collect();
@@ -146,8 +135,7 @@ impl FakeConsumer {
         for partition in absent {
             if !self.next.contains_key(&partition) && !leaving.contains(&partition) {
                 let committed = state.committed.get(&partition).cloned();
-                self.next
-                    .insert(partition, committed.as_ref().map_or(0, |c| c.offset));
+                self.next.insert(partition, committed.as_ref().map_or(0, |c| c.offset));
                 out.push(Polled::Assigned(partition, committed));
             }
         }
@@ -160,8 +148,7 @@ impl FakeConsumer {
                 let picked = self.next.keys().nth(pick).copied();
                 // What was assigned in this very answer stays for now.
                 let picked = picked.filter(|p| {
-                    !out.iter()
-                        .any(|change| matches!(change, Polled::Assigned(a, _) if a == p))
+                    !out.iter().any(|change| matches!(change, Polled::Assigned(a, _) if a == p))
                 });
                 revoked.extend(picked.inspect(|p| {
                     self.next.remove(p);
@@ -216,23 +203,13 @@ impl Consumer for FakeConsumer {
         let mut state = self.world.lock();
         assert_eq!(state.member, self.member, "only the living member commits");
         for (partition, committed) in offsets {
-            assert!(
-                self.next.contains_key(partition),
-                "commits only what it owns"
-            );
+            assert!(self.next.contains_key(partition), "commits only what it owns");
             let before = state.committed.insert(*partition, committed.clone());
             let before = before.map_or(0, |before| before.offset);
-            assert!(
-                before <= committed.offset,
-                "a committed offset never goes back"
-            );
+            assert!(before <= committed.offset, "a committed offset never goes back");
         }
         // The answer may be lost on its way back.
-        if fails {
-            Err(ConsumeError::Retry("scripted".into()))
-        } else {
-            Ok(())
-        }
+        if fails { Err(ConsumeError::Retry("scripted".into())) } else { Ok(()) }
     }
 }
 
@@ -269,19 +246,11 @@ impl Store for World {
         tokio::time::sleep(delay).await;
         let mut state = self.lock();
         let ids = batch.readings.iter().map(|row| row.id);
-        let ids = ids.chain(batch.logs.iter().map(|row| EventId {
-            stream: row.stream,
-            seq: row.seq,
-        }));
-        let ids: Vec<_> = ids
-            .chain(batch.alerts.iter().map(Alert::event_id))
-            .collect();
+        let ids =
+            ids.chain(batch.logs.iter().map(|row| EventId { stream: row.stream, seq: row.seq }));
+        let ids: Vec<_> = ids.chain(batch.alerts.iter().map(Alert::event_id)).collect();
         // A write that fails may have been done in part.
-        let part = if fails {
-            ids.len() / 2 * usize::from(late)
-        } else {
-            ids.len()
-        };
+        let part = if fails { ids.len() / 2 * usize::from(late) } else { ids.len() };
         for id in &ids[..part] {
             *state.stored.entry(*id).or_insert(0) += 1;
         }
@@ -352,10 +321,7 @@ impl fmt::Display for Flaky {
 }
 
 fn scripted<T>() -> object_store::Result<T> {
-    Err(object_store::Error::Generic {
-        store: "flaky",
-        source: "scripted".into(),
-    })
+    Err(object_store::Error::Generic { store: "flaky", source: "scripted".into() })
 }
 
 #[async_trait]
@@ -391,11 +357,7 @@ impl ObjectStore for Flaky {
     ) -> object_store::Result<GetResult> {
         let (fails, _, delay) = self.world.roll();
         tokio::time::sleep(delay).await;
-        if fails {
-            scripted()
-        } else {
-            self.objects.get_opts(location, options).await
-        }
+        if fails { scripted() } else { self.objects.get_opts(location, options).await }
     }
 
     fn delete_stream(

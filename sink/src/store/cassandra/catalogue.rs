@@ -63,10 +63,7 @@ impl Known {
     /// What is to be written for a batch, and what is known once that is done.
     pub(super) fn add(&self, seen: Option<Extent>, unit: Option<&str>) -> (Addition, Self) {
         let mut after = self.clone();
-        let mut addition = Addition {
-            record: !self.recorded,
-            ..Addition::default()
-        };
+        let mut addition = Addition { record: !self.recorded, ..Addition::default() };
         after.recorded = true;
         if let Some(unit) = unit.filter(|unit| self.unit.as_deref() != Some(unit)) {
             addition.unit = true;
@@ -122,12 +119,7 @@ mod tests {
     fn a_record_is_written_when_it_is_new_or_its_day_changes() {
         let new = Known::read(None, None, 10);
         let (addition, known) = new.add(extent(5, 9), Some("C"));
-        let all = Addition {
-            record: true,
-            unit: true,
-            first_us: Some(5),
-            last_us: Some(9),
-        };
+        let all = Addition { record: true, unit: true, first_us: Some(5), last_us: Some(9) };
         assert_eq!(addition, all);
         let (addition, same) = known.add(extent(6, DAY_US - 1), Some("C"));
         assert_eq!((addition, &same), (Addition::default(), &known));

@@ -54,10 +54,7 @@ pub(super) async fn connect(config: &CassandraConfig) -> Result<Connected, Store
     if let Some((user, password)) = credentials(config)? {
         builder = builder.user(user, password.expose());
     }
-    let session = builder
-        .build()
-        .await
-        .map_err(|error| explain(&points, &error))?;
+    let session = builder.build().await.map_err(|error| explain(&points, &error))?;
     let datacentre = local_datacentre(config, &datacentres(&session))?;
     let local = DefaultPolicy::builder()
         .prefer_datacenter(datacentre.clone())
@@ -65,10 +62,7 @@ pub(super) async fn connect(config: &CassandraConfig) -> Result<Connected, Store
         .permit_dc_failover(false)
         .build();
     handle.map_to_another_profile(self::profile(config).load_balancing_policy(local).build());
-    Ok(Connected {
-        session,
-        datacentre,
-    })
+    Ok(Connected { session, datacentre })
 }
 
 fn profile(config: &CassandraConfig) -> ExecutionProfileBuilder {
@@ -118,10 +112,7 @@ fn with_port(point: &str) -> String {
 fn credentials(config: &CassandraConfig) -> Result<Option<(&str, Secret)>, StoreError> {
     match (&config.username, &config.password) {
         (Some(user), Some(password)) => password
-            .resolve(
-                |path| std::fs::read_to_string(path),
-                |name| std::env::var(name).ok(),
-            )
+            .resolve(|path| std::fs::read_to_string(path), |name| std::env::var(name).ok())
             .map(|secret| Some((user.as_str(), secret)))
             .map_err(|error| StoreError::Fatal(format!("store.cassandra.password: {error}"))),
         (None, None) => Ok(None),
@@ -142,13 +133,7 @@ fn local_datacentre(
     config: &CassandraConfig,
     found: &BTreeSet<String>,
 ) -> Result<String, StoreError> {
-    let names = || {
-        found
-            .iter()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let names = || found.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     match &config.local_datacenter {
         Some(wanted) if found.contains(wanted) => Ok(wanted.clone()),
         Some(wanted) => Err(StoreError::Fatal(format!(
@@ -170,9 +155,7 @@ fn local_datacentre(
 fn explain(points: &[String], error: &NewSessionError) -> StoreError {
     let tried = points.join(", ");
     let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(
-        ConnectionPoolError::Broken {
-            last_connection_error,
-        },
+        ConnectionPoolError::Broken { last_connection_error },
     )) = error
     else {
         return match error {
@@ -180,9 +163,7 @@ fn explain(points: &[String], error: &NewSessionError) -> StoreError {
                 "no contact point of store.cassandra has an address (tried {tried}): check the \
                  names and the resolver"
             )),
-            _ => StoreError::Retry(format!(
-                "no session with Cassandra (tried {tried}): {error}"
-            )),
+            _ => StoreError::Retry(format!("no session with Cassandra (tried {tried}): {error}")),
         };
     };
     match last_connection_error {
@@ -219,10 +200,8 @@ mod tests {
 
     #[track_caller]
     fn check_keyspace(name: &str, sound: bool) {
-        let config = CassandraConfig {
-            keyspace: name.into(),
-            ..CassandraConfig::at(vec!["h".into()])
-        };
+        let config =
+            CassandraConfig { keyspace: name.into(), ..CassandraConfig::at(vec!["h".into()]) };
         assert_eq!(check(&config).is_ok(), sound, "{name}");
     }
 
@@ -239,14 +218,7 @@ mod tests {
     #[test]
     fn a_contact_point_gets_the_usual_port() {
         let points = ["h", "h:1", "10.0.0.1", "::1", "[::1]", "[::1]:7"];
-        let expected = [
-            "h:9042",
-            "h:1",
-            "10.0.0.1:9042",
-            "[::1]:9042",
-            "[::1]:9042",
-            "[::1]:7",
-        ];
+        let expected = ["h:9042", "h:1", "10.0.0.1:9042", "[::1]:9042", "[::1]:9042", "[::1]:7"];
         assert_eq!(points.map(with_port), expected);
     }
 
@@ -260,10 +232,7 @@ mod tests {
         assert!(asked.contains("east, west"), "{asked}");
         config.local_datacenter = Some("north".into());
         let wrong = local_datacentre(&config, &two).unwrap_err().to_string();
-        assert!(
-            wrong.contains("`north`") && wrong.contains("east, west"),
-            "{wrong}"
-        );
+        assert!(wrong.contains("`north`") && wrong.contains("east, west"), "{wrong}");
     }
 
     #[tokio::test]
@@ -271,10 +240,7 @@ mod tests {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = free.local_addr().unwrap().to_string();
         drop(free);
-        let error = connect(&CassandraConfig::at(vec![address.clone()]))
-            .await
-            .err()
-            .unwrap();
+        let error = connect(&CassandraConfig::at(vec![address.clone()])).await.err().unwrap();
         let where_to_look = matches!(&error, StoreError::Retry(m) if m.contains(&address));
         assert!(where_to_look, "{error:?}");
     }
@@ -311,10 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wrong_or_missing_password_is_for_a_person() {
-        let authenticate = (
-            0x03,
-            text("org.apache.cassandra.auth.PasswordAuthenticator"),
-        );
+        let authenticate = (0x03, text("org.apache.cassandra.auth.PasswordAuthenticator"));
         let mut bad = 0x0100u32.to_be_bytes().to_vec();
         bad.extend(text("Provided username x and/or password are incorrect"));
         let supported = (0x06, vec![0, 0]);

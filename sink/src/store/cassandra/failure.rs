@@ -32,27 +32,17 @@ pub(super) struct Failure {
 
 impl Failure {
     fn passing(error: &impl Display) -> Self {
-        Self {
-            passing: true,
-            message: error.to_string(),
-        }
+        Self { passing: true, message: error.to_string() }
     }
 
     pub(super) fn lasting(error: &impl Display) -> Self {
-        Self {
-            passing: false,
-            message: error.to_string(),
-        }
+        Self { passing: false, message: error.to_string() }
     }
 }
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
-        if failure.passing {
-            Self::Retry(failure.message)
-        } else {
-            Self::Fatal(failure.message)
-        }
+        if failure.passing { Self::Retry(failure.message) } else { Self::Fatal(failure.message) }
     }
 }
 
@@ -104,9 +94,7 @@ impl From<NextRowError> for Failure {
     fn from(error: NextRowError) -> Self {
         match &error {
             NextRowError::NextPageError(page) => page.into(),
-            _ => Self::lasting(&format!(
-                "a stored row is not what this version expects: {error}"
-            )),
+            _ => Self::lasting(&format!("a stored row is not what this version expects: {error}")),
         }
     }
 }
@@ -115,9 +103,7 @@ impl From<&NextPageError> for Failure {
     fn from(error: &NextPageError) -> Self {
         match error {
             NextPageError::RequestFailure(request) => request.clone().into_execution_error().into(),
-            _ => Self::lasting(&format!(
-                "a stored row is not what this version expects: {error}"
-            )),
+            _ => Self::lasting(&format!("a stored row is not what this version expects: {error}")),
         }
     }
 }
@@ -154,14 +140,9 @@ impl From<&RequestAttemptError> for Failure {
 
 fn unknown_schema(message: &str) -> bool {
     let message = message.to_lowercase();
-    [
-        "unconfigured table",
-        "does not exist",
-        "undefined column",
-        "unknown identifier",
-    ]
-    .iter()
-    .any(|part| message.contains(part))
+    ["unconfigured table", "does not exist", "undefined column", "unknown identifier"]
+        .iter()
+        .any(|part| message.contains(part))
 }
 
 /// Tries `operation` until it works, fails for good, or `patience` is over.
@@ -199,10 +180,7 @@ struct Waits {
 
 impl Waits {
     fn within(patience: Duration) -> Self {
-        Self {
-            patience,
-            wait: WAIT_FIRST,
-        }
+        Self { patience, wait: WAIT_FIRST }
     }
 
     fn next(&mut self, elapsed: Duration) -> Option<Duration> {
@@ -252,12 +230,11 @@ mod tests {
     #[tokio::test]
     async fn what_passes_is_tried_again_and_what_lasts_is_not() {
         let tries = AtomicU32::new(0);
-        let result = persist("test", WRITE_PATIENCE, async || {
-            match tries.fetch_add(1, Ordering::Relaxed) {
+        let result =
+            persist("test", WRITE_PATIENCE, async || match tries.fetch_add(1, Ordering::Relaxed) {
                 0..2 => Err(Failure::passing(&"busy")),
                 _ => Ok(7),
-            }
-        });
+            });
         assert!(matches!(result.await, Ok(7)));
         assert_eq!(tries.into_inner(), 3);
         let tries = AtomicU32::new(0);
@@ -267,9 +244,8 @@ mod tests {
         });
         assert!(matches!(wrong.await, Err(StoreError::Fatal(_))));
         assert_eq!(tries.into_inner(), 1);
-        let busy = persist("test", Duration::ZERO, async || {
-            Err::<(), _>(Failure::passing(&"busy"))
-        });
+        let busy =
+            persist("test", Duration::ZERO, async || Err::<(), _>(Failure::passing(&"busy")));
         assert!(matches!(busy.await, Err(StoreError::Retry(_))));
     }
 

@@ -67,12 +67,10 @@ impl CassandraStore {
         let one = &self.statements().await?.one_series;
         let shard = shard(&key.device);
         let values = (&key.site, shard, &key.device, &key.metric);
-        let rows = self.rows::<(
-            Option<String>,
-            Option<i64>,
-            Option<i64>,
-            Option<BTreeMap<i64, i64>>,
-        )>(one, values);
+        let rows = self
+            .rows::<(Option<String>, Option<i64>, Option<i64>, Option<BTreeMap<i64, i64>>)>(
+                one, values,
+            );
         Ok(match rows.await?.pop() {
             None => Known::read(None, None, READINGS_WIDTH_US),
             Some((unit, first_us, last_us, widths)) => {
@@ -89,13 +87,8 @@ impl CassandraStore {
 
     async fn site_record(&self, site: &str) -> Result<Known, StoreError> {
         let one = &self.statements().await?.one_site;
-        let rows = self
-            .rows::<(Option<i64>, Option<i64>)>(one, (shard(site), site))
-            .await?;
-        let row = rows
-            .into_iter()
-            .next()
-            .map(|(first, last)| (first, last, None));
+        let rows = self.rows::<(Option<i64>, Option<i64>)>(one, (shard(site), site)).await?;
+        let row = rows.into_iter().next().map(|(first, last)| (first, last, None));
         Ok(Known::read(row, None, ALERTS_WIDTH_US))
     }
 
@@ -113,11 +106,7 @@ impl CassandraStore {
             Some(known) => Ok(Known::clone(&known)),
             None => self.host_record(site, host).await,
         };
-        let reads: Vec<_> = census
-            .hosts
-            .iter()
-            .map(|seen| one(seen.site, seen.host))
-            .collect();
+        let reads: Vec<_> = census.hosts.iter().map(|seen| one(seen.site, seen.host)).collect();
         self.in_order(reads).await
     }
 
@@ -134,10 +123,7 @@ impl CassandraStore {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        stream::iter(reads)
-            .buffered(self.in_flight)
-            .try_collect()
-            .await
+        stream::iter(reads).buffered(self.in_flight).try_collect().await
     }
 
     pub(super) async fn read_points(
@@ -203,11 +189,7 @@ impl CassandraStore {
         };
         let latest = |(device, metric, last): (String, String, Option<LastValue>)| {
             last.map(|last| Latest {
-                key: SeriesKey {
-                    site: site.into(),
-                    device,
-                    metric,
-                },
+                key: SeriesKey { site: site.into(), device, metric },
                 ts_us: last.ts_us,
                 value: last.value,
                 score: last.score,
@@ -235,27 +217,16 @@ impl CassandraStore {
             }
         };
         let latest = self.read_latest(site, device).await?;
-        let latest: BTreeMap<SeriesKey, i64> = latest
-            .into_iter()
-            .map(|latest| (latest.key, latest.ts_us))
-            .collect();
+        let latest: BTreeMap<SeriesKey, i64> =
+            latest.into_iter().map(|latest| (latest.key, latest.ts_us)).collect();
         let mut all = Vec::with_capacity(rows.len());
         for (device, metric, unit, first_us, last_us) in rows {
-            let key = SeriesKey {
-                site: site.into(),
-                device,
-                metric,
-            };
+            let key = SeriesKey { site: site.into(), device, metric };
             let (Some(first_us), Some(last_us)) = (first_us, last_us) else {
                 continue;
             };
             let last_us = latest.get(&key).map_or(last_us, |&us| us.max(last_us));
-            all.push(Series {
-                key,
-                unit,
-                first_us,
-                last_us,
-            });
+            all.push(Series { key, unit, first_us, last_us });
         }
         all.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(all)
@@ -287,17 +258,8 @@ impl CassandraStore {
             let widths = Widths::constant(SERIES_ALERTS_WIDTH_US);
             let parts = widths.descending(range).map(async |bucket| {
                 let part = part_of(range, bucket);
-                let values = (
-                    site,
-                    device,
-                    metric,
-                    bucket.number,
-                    part.from_us,
-                    part.to_us,
-                );
-                self.rows(&statements.alerts_by_series, values)
-                    .await
-                    .map(present)
+                let values = (site, device, metric, bucket.number, part.from_us, part.to_us);
+                self.rows(&statements.alerts_by_series, values).await.map(present)
             });
             return bounded(parts, query.limit).await;
         }
@@ -312,16 +274,8 @@ impl CassandraStore {
 
     pub(super) async fn read_devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {
         type Text = BTreeMap<String, String>;
-        type Row = (
-            String,
-            Option<Vec<String>>,
-            Option<Text>,
-            Option<Text>,
-            Option<i64>,
-        );
-        let rows: Vec<Row> = self
-            .by_shard(&self.statements().await?.devices, site)
-            .await?;
+        type Row = (String, Option<Vec<String>>, Option<Text>, Option<Text>, Option<i64>);
+        let rows: Vec<Row> = self.by_shard(&self.statements().await?.devices, site).await?;
         let device = |(device, aliases, meta, units, updated_us): Row| Device {
             site: site.into(),
             device,
@@ -369,20 +323,14 @@ impl CassandraStore {
 pub(super) fn recorded(known: &Known, range: TimeRange) -> TimeRange {
     match known.extent {
         Some(extent) => range.intersect(TimeRange::of_extent(extent.first_us, extent.last_us)),
-        None => TimeRange {
-            from_us: 0,
-            to_us: 0,
-        },
+        None => TimeRange { from_us: 0, to_us: 0 },
     }
 }
 
 /// What of a range lies in a bucket. Buckets of one number but of different widths share a
 /// partition, so that the stamps, not the number alone, say which rows are meant.
 pub(super) fn part_of(range: TimeRange, bucket: Bucket) -> TimeRange {
-    range.intersect(TimeRange {
-        from_us: bucket.from_us,
-        to_us: bucket.to_us,
-    })
+    range.intersect(TimeRange { from_us: bucket.from_us, to_us: bucket.to_us })
 }
 
 /// Reads partitions in order, some at once, until `limit` rows are there.
@@ -394,18 +342,12 @@ where
     if limit == 0 {
         return Ok(rows);
     }
-    let mut parts = std::pin::pin!(
-        stream::iter(parts)
-            .buffered(AT_ONCE)
-            .take(PARTITIONS_MAX + 1)
-    );
+    let mut parts = std::pin::pin!(stream::iter(parts).buffered(AT_ONCE).take(PARTITIONS_MAX + 1));
     let mut read = 0;
     while let Some(part) = parts.next().await {
         read += 1;
         if read > PARTITIONS_MAX {
-            return Err(StoreError::TooWide {
-                partitions_max: PARTITIONS_MAX,
-            });
+            return Err(StoreError::TooWide { partitions_max: PARTITIONS_MAX });
         }
         rows.extend(part?);
         if rows.len() >= limit {
@@ -425,10 +367,7 @@ pub(super) async fn page_by_page<T>(
 where
     T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata> + 'static,
 {
-    let pager = store
-        .session
-        .execute_iter(statement.clone(), values)
-        .await?;
+    let pager = store.session.execute_iter(statement.clone(), values).await?;
     let rows = pager.rows_stream::<T>().map_err(|e| Failure::lasting(&e))?;
     Ok(rows.map_err(Failure::from))
 }

@@ -45,20 +45,12 @@ impl Front {
     fn new(host: String, known: &Known, range: TimeRange) -> Option<Self> {
         let range = recorded(known, range);
         let bucket = known.widths.descending(range).next()?;
-        Some(Self {
-            host,
-            widths: known.widths.clone(),
-            range,
-            bucket,
-        })
+        Some(Self { host, widths: known.widths.clone(), range, bucket })
     }
 
     /// Goes on to the bucket before; false when there is none.
     fn step(&mut self) -> bool {
-        let before = TimeRange {
-            to_us: self.bucket.from_us,
-            ..self.range
-        };
+        let before = TimeRange { to_us: self.bucket.from_us, ..self.range };
         match self.widths.descending(before).next() {
             Some(bucket) => {
                 self.bucket = bucket;
@@ -86,9 +78,7 @@ impl CassandraStore {
             let group = || fronts.iter().filter(|front| front.bucket.to_us == top_us);
             read += group().count();
             if read > PARTITIONS_MAX {
-                return Err(StoreError::TooWide {
-                    partitions_max: PARTITIONS_MAX,
-                });
+                return Err(StoreError::TooWide { partitions_max: PARTITIONS_MAX });
             }
             let reads: Vec<_> = group()
                 .map(|front| {
@@ -109,18 +99,12 @@ impl CassandraStore {
     async fn fronts(&self, query: &LogQuery) -> Result<Vec<Front>, StoreError> {
         if let Some(host) = &query.host {
             let known = self.host_record(&query.site, host).await?;
-            return Ok(Front::new(host.clone(), &known, query.range)
-                .into_iter()
-                .collect());
+            return Ok(Front::new(host.clone(), &known, query.range).into_iter().collect());
         }
         let statement = &self.statements().await?.hosts;
         let reads = shards().map(|shard| {
-            type Host = (
-                String,
-                Option<i64>,
-                Option<i64>,
-                Option<std::collections::BTreeMap<i64, i64>>,
-            );
+            type Host =
+                (String, Option<i64>, Option<i64>, Option<std::collections::BTreeMap<i64, i64>>);
             self.rows::<Host>(statement, (&query.site, shard))
         });
         let hosts: Vec<Vec<_>> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;

@@ -21,10 +21,8 @@ use crate::store::StoreError;
 use crate::store::config::{CassandraConfig, Replication};
 
 /// The migrations in their order; the first has version 1. Never change one that was released.
-const MIGRATIONS: &[(&str, &str)] = &[(
-    "0001_first_tables",
-    include_str!("migrations/0001_first_tables.cql"),
-)];
+const MIGRATIONS: &[(&str, &str)] =
+    &[("0001_first_tables", include_str!("migrations/0001_first_tables.cql"))];
 
 /// Copies in the local datacentre where the configuration tells nothing.
 const COPIES: usize = 3;
@@ -36,28 +34,19 @@ fn ttl_s(config: &CassandraConfig) -> i64 {
 
 /// The statements of a migration.
 fn statements(text: &str, config: &CassandraConfig) -> Vec<String> {
-    let lines = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("--"));
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("--"));
     let code: String = lines.flat_map(|line| [line, "\n"]).collect();
-    let code = code
-        .replace("{keyspace}", &config.keyspace)
-        .replace("{ttl_s}", &ttl_s(config).to_string());
+    let code =
+        code.replace("{keyspace}", &config.keyspace).replace("{ttl_s}", &ttl_s(config).to_string());
     let parts = code.split(";\n").map(str::trim);
-    parts
-        .filter(|part| !part.is_empty())
-        .map(Into::into)
-        .collect()
+    parts.filter(|part| !part.is_empty()).map(Into::into).collect()
 }
 
 /// The replication map of a new keyspace.
 fn replication(config: &CassandraConfig, datacentre: &str, nodes: usize) -> Result<String, String> {
     let per_datacentre = |copies: &mut dyn Iterator<Item = (&str, usize)>| {
         let copies: Vec<String> = copies.map(|(name, n)| format!("'{name}': {n}")).collect();
-        format!(
-            "{{'class': 'NetworkTopologyStrategy', {}}}",
-            copies.join(", ")
-        )
+        format!("{{'class': 'NetworkTopologyStrategy', {}}}", copies.join(", "))
     };
     let wrong = |what: String| {
         Err(format!(
@@ -73,9 +62,9 @@ fn replication(config: &CassandraConfig, datacentre: &str, nodes: usize) -> Resu
         Some(Replication::Simple(text)) => {
             let copies = text.strip_prefix("SimpleStrategy ").map(str::parse::<u8>);
             match copies {
-                Some(Ok(n @ 1..)) => Ok(format!(
-                    "{{'class': 'SimpleStrategy', 'replication_factor': {n}}}"
-                )),
+                Some(Ok(n @ 1..)) => {
+                    Ok(format!("{{'class': 'SimpleStrategy', 'replication_factor': {n}}}"))
+                }
                 _ => wrong(format!("is `{text}`")),
             }
         }
@@ -158,10 +147,7 @@ impl Leader {
         statement.set_load_balancing_policy(Some(Arc::clone(&self.0)));
         // A schema change waits for all nodes; the usual time for a row is too short for it.
         statement.set_request_timeout(Some(std::time::Duration::from_secs(60)));
-        session
-            .query_unpaged(statement, ())
-            .await
-            .map_err(Failure::from)?;
+        session.query_unpaged(statement, ()).await.map_err(Failure::from)?;
         let agreed = session.await_schema_agreement().await;
         agreed.map(drop).map_err(|error| {
             StoreError::Retry(format!(
@@ -183,10 +169,7 @@ async fn note(
          ?, ?) IF NOT EXISTS",
         config.keyspace
     );
-    session
-        .query_unpaged(insert, (version, name, now_us()))
-        .await
-        .map_err(Failure::from)?;
+    session.query_unpaged(insert, (version, name, now_us())).await.map_err(Failure::from)?;
     Ok(())
 }
 
@@ -205,9 +188,7 @@ async fn set_ttl(
             .query_unpaged(select, (&config.keyspace, table))
             .await
             .map_err(Failure::from)?;
-        let rows = answer
-            .into_rows_result()
-            .map_err(|e| Failure::lasting(&e))?;
+        let rows = answer.into_rows_result().map_err(|e| Failure::lasting(&e))?;
         let row = rows.maybe_first_row::<(i32,)>();
         let row = row.map_err(|e| Failure::lasting(&e))?;
         if row.is_none_or(|(now,)| i64::from(now) == wanted) {
@@ -232,10 +213,8 @@ async fn keyspace_exists(session: &Session, keyspace: &str) -> Result<bool, Stor
 
 async fn exists(session: &Session, select: &str, names: &[&str]) -> Result<bool, StoreError> {
     let answer = session.query_unpaged(select, names).await;
-    let rows = answer
-        .map_err(Failure::from)?
-        .into_rows_result()
-        .map_err(|e| Failure::lasting(&e))?;
+    let rows =
+        answer.map_err(Failure::from)?.into_rows_result().map_err(|e| Failure::lasting(&e))?;
     Ok(rows.rows_num() > 0)
 }
 
@@ -249,10 +228,8 @@ async fn applied(
         config.keyspace
     );
     let answer = session.query_unpaged(select, ()).await;
-    let rows = answer
-        .map_err(Failure::from)?
-        .into_rows_result()
-        .map_err(|e| Failure::lasting(&e))?;
+    let rows =
+        answer.map_err(Failure::from)?.into_rows_result().map_err(|e| Failure::lasting(&e))?;
     let rows = rows.rows::<(i32, String)>();
     rows.map_err(|e| Failure::lasting(&e))?
         .map(|row| row.map_err(|e| Failure::lasting(&e).into()))
@@ -309,10 +286,7 @@ mod tests {
     use super::*;
 
     fn config(replication: Option<Replication>) -> CassandraConfig {
-        CassandraConfig {
-            replication,
-            ..CassandraConfig::at(vec!["h".into()])
-        }
+        CassandraConfig { replication, ..CassandraConfig::at(vec!["h".into()]) }
     }
 
     #[test]
@@ -334,10 +308,7 @@ mod tests {
     #[test]
     fn the_time_to_live_follows_hot_days() {
         let text = "-- words\nA {keyspace} {ttl_s};\n\nB\n  c;\n";
-        let two_days = CassandraConfig {
-            hot_days: 2,
-            ..config(None)
-        };
+        let two_days = CassandraConfig { hot_days: 2, ..config(None) };
         assert_eq!(statements(text, &two_days), ["A weir 172800", "B\n  c"]);
     }
 
@@ -348,17 +319,8 @@ mod tests {
         assert_eq!(one, "{'class': 'NetworkTopologyStrategy', 'dc1': 1}");
         assert!(of(None, 9).unwrap().contains("'dc1': 3"));
         let simple = Replication::Simple("SimpleStrategy 2".into());
-        assert!(
-            of(Some(simple), 1)
-                .unwrap()
-                .contains("'replication_factor': 2")
-        );
-        for text in [
-            "SimpleStrategy",
-            "SimpleStrategy 0",
-            "3",
-            "SimpleStrategy 2'",
-        ] {
+        assert!(of(Some(simple), 1).unwrap().contains("'replication_factor': 2"));
+        for text in ["SimpleStrategy", "SimpleStrategy 0", "3", "SimpleStrategy 2'"] {
             let error = of(Some(Replication::Simple(text.into())), 1).unwrap_err();
             assert!(error.contains("SimpleStrategy 1"), "{error}");
         }
@@ -371,9 +333,7 @@ mod tests {
         let mut applied = BTreeMap::from([(1, "0001_first_tables".to_owned())]);
         assert!(refuse_newer(&config(None), &applied).is_ok());
         applied.insert(99, "0099_later".into());
-        let error = refuse_newer(&config(None), &applied)
-            .unwrap_err()
-            .to_string();
+        let error = refuse_newer(&config(None), &applied).unwrap_err().to_string();
         assert!(error.contains("newer than this program"), "{error}");
     }
 }

@@ -113,10 +113,7 @@ impl Preparing<'_> {
     async fn insert(&self, table_and_columns: &str) -> Result<Insert, Failure> {
         let columns = table_and_columns.matches(',').count();
         let marks = vec!["?"; columns + 1].join(", ");
-        self.change(&format!(
-            "INSERT INTO {{ks}}.{table_and_columns} VALUES ({marks})"
-        ))
-        .await
+        self.change(&format!("INSERT INTO {{ks}}.{table_and_columns} VALUES ({marks})")).await
     }
 
     /// An insert whose last value is the time stamp of the write.

@@ -118,10 +118,7 @@ pub(super) async fn write(store: &CassandraStore, batch: &Batch) -> Result<(), S
         .collect();
 
     let jobs = {
-        let mut jobs = Jobs {
-            store,
-            jobs: Vec::new(),
-        };
+        let mut jobs = Jobs { store, jobs: Vec::new() };
         readings(&mut jobs, statements, &census, &series);
         latest(&mut jobs, statements, &census, &series, now_us);
         logs(&mut jobs, statements, &census, &hosts);
@@ -130,26 +127,14 @@ pub(super) async fn write(store: &CassandraStore, batch: &Batch) -> Result<(), S
         devices_and_agents(&mut jobs, statements, &census, now_us);
         jobs.jobs
     };
-    stream::iter(jobs)
-        .buffer_unordered(store.in_flight)
-        .try_collect::<()>()
-        .await?;
+    stream::iter(jobs).buffer_unordered(store.in_flight).try_collect::<()>().await?;
 
     let keys = census.series.iter().map(|seen| seen.key.clone());
-    store
-        .series
-        .put(keys.zip(series.into_iter().map(|(_, known)| known)));
-    let keys = census
-        .hosts
-        .iter()
-        .map(|seen| (seen.site.into(), seen.host.into()));
-    store
-        .hosts
-        .put(keys.zip(hosts.into_iter().map(|(_, known)| known)));
+    store.series.put(keys.zip(series.into_iter().map(|(_, known)| known)));
+    let keys = census.hosts.iter().map(|seen| (seen.site.into(), seen.host.into()));
+    store.hosts.put(keys.zip(hosts.into_iter().map(|(_, known)| known)));
     let keys = census.sites.keys().map(|&site| site.into());
-    store
-        .sites
-        .put(keys.zip(sites.into_iter().map(|(_, known)| known)));
+    store.sites.put(keys.zip(sites.into_iter().map(|(_, known)| known)));
     Ok(())
 }
 
@@ -162,20 +147,14 @@ fn readings<'a>(
     known: &'a Added,
 ) {
     for (seen, (_, known)) in census.series.iter().zip(known) {
-        let SeriesKey {
-            site,
-            device,
-            metric,
-        } = seen.key;
+        let SeriesKey { site, device, metric } = seen.key;
         let size = site.len() + device.len() + metric.len() + 64;
         let mut partitions: BTreeMap<i64, Vec<_>> = BTreeMap::new();
         for row in &seen.rows {
             let bucket = known.widths.bucket(row.ts_us).number;
             let (stream, seq) = (row.id.stream.as_i64(), row.id.seq.cast_signed());
             let score = unset_or(row.score);
-            let values = (
-                site, device, metric, bucket, row.ts_us, stream, seq, row.value, score,
-            );
+            let values = (site, device, metric, bucket, row.ts_us, stream, seq, row.value, score);
             partitions.entry(bucket).or_default().push((values, size));
         }
         for rows in partitions.into_values() {
@@ -258,12 +237,8 @@ fn alerts<'a>(jobs: &mut Jobs<'a>, statements: &'a Statements, alerts: &'a [Aler
         let data = &alert.data;
         let kind = alert_kind(alert);
         let json = alert_json(alert);
-        let day = Widths::constant(ALERTS_WIDTH_US)
-            .bucket(data.fired_us)
-            .number;
-        let bucket = Widths::constant(SERIES_ALERTS_WIDTH_US)
-            .bucket(data.fired_us)
-            .number;
+        let day = Widths::constant(ALERTS_WIDTH_US).bucket(data.fired_us).number;
+        let bucket = Widths::constant(SERIES_ALERTS_WIDTH_US).bucket(data.fired_us).number;
         let series = (&data.site, &data.device, &data.metric);
         let (place, id) = (data.fired_us, &data.alert_id);
         // Records are few: each is a request of its own.
@@ -297,11 +272,7 @@ fn alerts<'a>(jobs: &mut Jobs<'a>, statements: &'a Statements, alerts: &'a [Aler
                 resolved_us,
                 json,
             );
-            jobs.push(
-                "alerts_by_series",
-                &statements.put_series_alert_resolved,
-                [(row, 0)],
-            );
+            jobs.push("alerts_by_series", &statements.put_series_alert_resolved, [(row, 0)]);
             continue;
         } else {
             (
@@ -330,11 +301,7 @@ fn alerts<'a>(jobs: &mut Jobs<'a>, statements: &'a Statements, alerts: &'a [Aler
             data.score,
             json,
         );
-        jobs.push(
-            "alerts_by_series",
-            &statements.put_series_alert_firing,
-            [(row, 0)],
-        );
+        jobs.push("alerts_by_series", &statements.put_series_alert_firing, [(row, 0)]);
     }
 }
 

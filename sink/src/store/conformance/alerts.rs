@@ -27,20 +27,10 @@ fn firing(site: &str, id: &str, fired_us: i64) -> Alert {
         resolved_us: None,
         score: 5.5,
         threshold: 4.,
-        model: Model {
-            name: "robust".into(),
-            version: "1".into(),
-        },
+        model: Model { name: "robust".into(), version: "1".into() },
         why: "level".into(),
-        baseline: Some(Baseline {
-            expected: 20.,
-            low: 19.,
-            high: 21.,
-        }),
-        last_values: vec![LastValue {
-            ts_us: fired_us,
-            v: 30.,
-        }],
+        baseline: Some(Baseline { expected: 20., low: 19., high: 21. }),
+        last_values: vec![LastValue { ts_us: fired_us, v: 30. }],
         message: None,
         cause_stream: Stream(3),
         cause_seq: 4,
@@ -59,32 +49,18 @@ fn resolved(firing: &Alert, resolved_us: i64) -> Alert {
 }
 
 fn query(site: &str) -> AlertQuery {
-    AlertQuery {
-        site: site.into(),
-        series: None,
-        range: EVER,
-        state: None,
-        limit: 100,
-    }
+    AlertQuery { site: site.into(), series: None, range: EVER, state: None, limit: 100 }
 }
 
 async fn write(store: &dyn Store, alerts: &[&Alert]) {
-    let batch = Batch {
-        alerts: alerts.iter().map(|&alert| alert.clone()).collect(),
-        ..Batch::default()
-    };
+    let batch =
+        Batch { alerts: alerts.iter().map(|&alert| alert.clone()).collect(), ..Batch::default() };
     store.write(&batch).await.unwrap();
 }
 
 async fn either_order_gives_one_alert(store: &dyn Store) {
-    let orders: [&[usize]; 6] = [
-        &[0, 1],
-        &[1, 0],
-        &[0, 0, 1, 1],
-        &[1, 0, 0, 1],
-        &[0, 1, 0],
-        &[1, 1, 0, 0],
-    ];
+    let orders: [&[usize]; 6] =
+        [&[0, 1], &[1, 0], &[0, 0, 1, 1], &[1, 0, 0, 1], &[0, 1, 0], &[1, 1, 0, 0]];
     for order in orders {
         for together in [true, false] {
             let site = fresh("alert");
@@ -99,20 +75,11 @@ async fn either_order_gives_one_alert(store: &dyn Store) {
                 }
             }
             let mut expected = records[1].clone();
-            expected
-                .data
-                .last_values
-                .clone_from(&fired.data.last_values);
-            let of_series = AlertQuery {
-                series: Some(("pump".into(), "temp".into())),
-                ..query(&site)
-            };
+            expected.data.last_values.clone_from(&fired.data.last_values);
+            let of_series =
+                AlertQuery { series: Some(("pump".into(), "temp".into())), ..query(&site) };
             for query in [query(&site), of_series] {
-                assert_eq!(
-                    store.alerts(&query).await.unwrap(),
-                    [expected.clone()],
-                    "{order:?}"
-                );
+                assert_eq!(store.alerts(&query).await.unwrap(), [expected.clone()], "{order:?}");
             }
         }
     }
@@ -128,72 +95,38 @@ async fn either_order_gives_one_alert(store: &dyn Store) {
 
 async fn ids(store: &dyn Store, query: AlertQuery) -> Vec<String> {
     let alerts = store.alerts(&query).await.unwrap();
-    alerts
-        .into_iter()
-        .map(|alert| alert.data.alert_id)
-        .collect()
+    alerts.into_iter().map(|alert| alert.data.alert_id).collect()
 }
 
 async fn queries(store: &dyn Store) {
     let site = fresh("alerts");
-    let places = [
-        (-400 * DAY_US, "a"),
-        (-DAY_US, "b"),
-        (0, "c"),
-        (0, "d"),
-        (DAY_US, "e"),
-    ];
-    let all: Vec<Alert> = places
-        .iter()
-        .map(|(us, id)| firing(&site, id, NOON_US + us))
-        .collect();
+    let places = [(-400 * DAY_US, "a"), (-DAY_US, "b"), (0, "c"), (0, "d"), (DAY_US, "e")];
+    let all: Vec<Alert> = places.iter().map(|(us, id)| firing(&site, id, NOON_US + us)).collect();
     write(store, &all.iter().collect::<Vec<_>>()).await;
-    write(
-        store,
-        &[&resolved(&all[2], NOON_US + 1), &resolved(&all[0], NOON_US)],
-    )
-    .await;
+    write(store, &[&resolved(&all[2], NOON_US + 1), &resolved(&all[0], NOON_US)]).await;
     let mut log = firing(&site, "log", NOON_US + 2 * DAY_US);
     log.data.kind = AlertKind::Log;
     (log.data.device, log.data.metric) = ("gw".into(), String::new());
     write(store, &[&log]).await;
 
-    assert_eq!(
-        ids(store, query(&site)).await,
-        ["log", "e", "d", "c", "b", "a"]
-    );
-    let limited = |limit| AlertQuery {
-        limit,
-        ..query(&site)
-    };
+    assert_eq!(ids(store, query(&site)).await, ["log", "e", "d", "c", "b", "a"]);
+    let limited = |limit| AlertQuery { limit, ..query(&site) };
     assert_eq!(ids(store, limited(2)).await, ["log", "e"]);
     assert_eq!(ids(store, limited(0)).await, [""; 0]);
-    let state = |state| AlertQuery {
-        state: Some(state),
-        ..query(&site)
-    };
-    assert_eq!(
-        ids(store, state(AlertState::Firing)).await,
-        ["log", "e", "d", "b"]
-    );
+    let state = |state| AlertQuery { state: Some(state), ..query(&site) };
+    assert_eq!(ids(store, state(AlertState::Firing)).await, ["log", "e", "d", "b"]);
     assert_eq!(ids(store, state(AlertState::Resolved)).await, ["c", "a"]);
     let series = |device: &str, metric: &str| AlertQuery {
         series: Some((device.into(), metric.into())),
         ..query(&site)
     };
     assert_eq!(ids(store, series("gw", "")).await, ["log"]);
-    assert_eq!(
-        ids(store, series("pump", "temp")).await,
-        ["e", "d", "c", "b", "a"]
-    );
+    assert_eq!(ids(store, series("pump", "temp")).await, ["e", "d", "c", "b", "a"]);
     assert_eq!(ids(store, series("pump", "flow")).await, [""; 0]);
     for series in [None, Some(("pump".to_owned(), "temp".to_owned()))] {
         let within = AlertQuery {
             series,
-            range: TimeRange {
-                from_us: NOON_US - DAY_US,
-                to_us: NOON_US + DAY_US,
-            },
+            range: TimeRange { from_us: NOON_US - DAY_US, to_us: NOON_US + DAY_US },
             ..query(&site)
         };
         assert_eq!(ids(store, within).await, ["d", "c", "b"]);

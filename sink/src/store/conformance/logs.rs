@@ -45,10 +45,7 @@ fn query(site: &str, limit: usize) -> LogQuery {
 }
 
 async fn write(store: &dyn Store, logs: Vec<LogRow>) {
-    let batch = Batch {
-        logs,
-        ..Batch::default()
-    };
+    let batch = Batch { logs, ..Batch::default() };
     store.write(&batch).await.unwrap();
 }
 
@@ -103,47 +100,29 @@ async fn newest_first_over_buckets_and_hosts(store: &dyn Store) {
     let rows = places.iter().zip(1u64..);
     let rows = rows.map(|(&(host, us), seq)| line(&site, host, NOON_US + us, seq, "x"));
     write(store, rows.collect()).await;
-    assert_eq!(
-        seqs(store, query(&site, 100)).await,
-        [8, 7, 6, 5, 4, 3, 2, 1]
-    );
+    assert_eq!(seqs(store, query(&site, 100)).await, [8, 7, 6, 5, 4, 3, 2, 1]);
     for limit in 0..9 {
         let expected: Vec<u64> = (0..limit as u64).map(|n| 8 - n).collect();
         assert_eq!(seqs(store, query(&site, limit)).await, expected);
     }
     let within = |from_us: i64, to_us: i64| LogQuery {
-        range: TimeRange {
-            from_us: NOON_US + from_us,
-            to_us: NOON_US + to_us,
-        },
+        range: TimeRange { from_us: NOON_US + from_us, to_us: NOON_US + to_us },
         ..query(&site, 100)
     };
     assert_eq!(seqs(store, within(-1, HOUR_US)).await, [6, 5, 4, 3]);
     assert_eq!(seqs(store, within(0, HOUR_US + 1)).await, [7, 6, 5, 4]);
     assert_eq!(seqs(store, within(1, HOUR_US - 1)).await, [0; 0]);
     assert_eq!(seqs(store, within(7, 3)).await, [0; 0]);
-    let of_a = LogQuery {
-        host: Some("a".into()),
-        ..query(&site, 3)
-    };
+    let of_a = LogQuery { host: Some("a".into()), ..query(&site, 3) };
     assert_eq!(seqs(store, of_a).await, [7, 4, 3]);
-    let of_nobody = LogQuery {
-        host: Some("nobody".into()),
-        ..query(&site, 3)
-    };
+    let of_nobody = LogQuery { host: Some("nobody".into()), ..query(&site, 3) };
     assert_eq!(seqs(store, of_nobody).await, [0; 0]);
     write(
         store,
-        vec![
-            line(&site, "old", -1, 9, "before 1970"),
-            line(&site, "old", -HOUR_US, 10, "x"),
-        ],
+        vec![line(&site, "old", -1, 9, "before 1970"), line(&site, "old", -HOUR_US, 10, "x")],
     )
     .await;
-    let of_old = LogQuery {
-        host: Some("old".into()),
-        ..query(&site, 3)
-    };
+    let of_old = LogQuery { host: Some("old".into()), ..query(&site, 3) };
     assert_eq!(seqs(store, of_old).await, [9, 10]);
 }
 
@@ -166,10 +145,7 @@ async fn filters(store: &dyn Store) {
     }
     write(store, rows).await;
     let mut cases: Vec<(LogQuery, &[u64])> = Vec::new();
-    let text = |text: &str| LogQuery {
-        text: Some(text.into()),
-        ..query(&site, 9)
-    };
+    let text = |text: &str| LogQuery { text: Some(text.into()), ..query(&site, 9) };
     cases.push((text("full"), &[1]));
     cases.push((text("LINK"), &[4, 2]));
     cases.push((text("überspannung"), &[3]));
@@ -177,10 +153,7 @@ async fn filters(store: &dyn Store) {
     cases.push((text("%"), &[4]));
     cases.push((text(""), &[4, 3, 2, 1]));
     cases.push((text("absent"), &[]));
-    let severe = |max| LogQuery {
-        severity_max: Some(max),
-        ..query(&site, 9)
-    };
+    let severe = |max| LogQuery { severity_max: Some(max), ..query(&site, 9) };
     cases.push((severe(7), &[3, 2, 1]));
     cases.push((severe(3), &[3, 1]));
     cases.push((severe(0), &[]));
@@ -205,25 +178,13 @@ async fn many_lines_of_many_hosts(store: &dyn Store) {
     let site = fresh("many");
     let row = |n: u64| {
         let host = format!("h{:02}", n % 40);
-        line(
-            &site,
-            &host,
-            NOON_US + n as i64 * 20_000_000,
-            n,
-            &format!("line {n}"),
-        )
+        line(&site, &host, NOON_US + n as i64 * 20_000_000, n, &format!("line {n}"))
     };
     write(store, (0..6_000).map(row).collect()).await;
     let expected: Vec<u64> = (5_700..6_000).rev().collect();
     assert_eq!(seqs(store, query(&site, 300)).await, expected);
-    let rare = LogQuery {
-        text: Some("LINE 17".into()),
-        ..query(&site, 2_000)
-    };
-    let expected: Vec<u64> = (0..6_000)
-        .rev()
-        .filter(|n| n.to_string().starts_with("17"))
-        .collect();
+    let rare = LogQuery { text: Some("LINE 17".into()), ..query(&site, 2_000) };
+    let expected: Vec<u64> = (0..6_000).rev().filter(|n| n.to_string().starts_with("17")).collect();
     assert_eq!(seqs(store, rare).await, expected);
     assert_eq!(seqs(store, query(&site, 100_000)).await.len(), 6_000);
 }

@@ -26,10 +26,7 @@ use super::{Batch, ReadingRow, Store, TimeRange};
 pub async fn all(store: &dyn Store) {
     store.check_schema().await.unwrap();
     let again = store.migrate().await.unwrap();
-    assert!(
-        again.is_empty(),
-        "a second migration does nothing: {again:?}"
-    );
+    assert!(again.is_empty(), "a second migration does nothing: {again:?}");
     store.write(&Batch::default()).await.unwrap();
     readings::all(store).await;
     logs::all(store).await;
@@ -38,10 +35,7 @@ pub async fn all(store: &dyn Store) {
 }
 
 /// All of time.
-const EVER: TimeRange = TimeRange {
-    from_us: i64::MIN,
-    to_us: i64::MAX,
-};
+const EVER: TimeRange = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
 
 /// A day in 2025 that the cases are about, microseconds.
 const NOON_US: i64 = 1_750_000_000_000_000 / 86_400_000_000 * 86_400_000_000 + 43_200_000_000;
@@ -52,35 +46,18 @@ fn fresh(name: &str) -> String {
 }
 
 fn key(site: &str, device: &str, metric: &str) -> SeriesKey {
-    SeriesKey {
-        site: site.into(),
-        device: device.into(),
-        metric: metric.into(),
-    }
+    SeriesKey { site: site.into(), device: device.into(), metric: metric.into() }
 }
 
 fn id(stream: u64, seq: u64) -> EventId {
-    EventId {
-        stream: Stream(stream),
-        seq,
-    }
+    EventId { stream: Stream(stream), seq }
 }
 
 fn reading(key: &SeriesKey, ts_us: i64, id: EventId, value: f64) -> ReadingRow {
-    ReadingRow {
-        key: key.clone(),
-        ts_us,
-        id,
-        value,
-        score: None,
-        unit: None,
-    }
+    ReadingRow { key: key.clone(), ts_us, id, value, score: None, unit: None }
 }
 
 async fn write_readings(store: &dyn Store, readings: Vec<ReadingRow>) {
-    let batch = Batch {
-        readings,
-        ..Batch::default()
-    };
+    let batch = Batch { readings, ..Batch::default() };
     store.write(&batch).await.unwrap();
 }

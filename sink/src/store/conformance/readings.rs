@@ -35,10 +35,8 @@ async fn the_latest(store: &dyn Store, key: &SeriesKey) -> Latest {
 
 async fn twice_is_once(store: &dyn Store) {
     let key = key(&fresh("twice"), "d", "m");
-    let mut rows = vec![
-        reading(&key, NOON_US, id(1, 1), 1.25),
-        reading(&key, NOON_US + 1, id(1, 2), -0.1),
-    ];
+    let mut rows =
+        vec![reading(&key, NOON_US, id(1, 1), 1.25), reading(&key, NOON_US + 1, id(1, 2), -0.1)];
     rows[0].score = Some(3.5);
     for _ in 0..2 {
         write_readings(store, rows.clone()).await;
@@ -55,34 +53,18 @@ async fn equal_stamps_both_stay(store: &dyn Store) {
     let large = u64::MAX - 5;
     let rows = [(7, 1), (7, 2), (large, 1)];
     for (at, (stream, seq)) in rows.into_iter().enumerate() {
-        write_readings(
-            store,
-            vec![reading(&key, NOON_US, id(stream, seq), at as f64)],
-        )
-        .await;
+        write_readings(store, vec![reading(&key, NOON_US, id(stream, seq), at as f64)]).await;
     }
     let points = store.readings(&key, EVER, 10).await.unwrap();
-    assert_eq!(
-        points.len(),
-        3,
-        "two readings of one stamp both stay: {points:?}"
-    );
+    assert_eq!(points.len(), 3, "two readings of one stamp both stay: {points:?}");
     assert!(points.iter().any(|p| p.stream.0 == large && p.value == 2.0));
     let ids = store.event_ids().await.unwrap();
     assert!(ids.is_sorted(), "event ids come in order");
     for (stream, seq) in rows {
-        assert_eq!(
-            ids.iter()
-                .filter(|&&found| found == id(stream, seq))
-                .count(),
-            1
-        );
+        assert_eq!(ids.iter().filter(|&&found| found == id(stream, seq)).count(), 1);
     }
     let latest = the_latest(store, &key).await;
-    assert_eq!(
-        latest.value, 2.0,
-        "of equal stamps the larger event id is the latest"
-    );
+    assert_eq!(latest.value, 2.0, "of equal stamps the larger event id is the latest");
     write_readings(store, vec![reading(&key, NOON_US, id(7, 1), 0.0)]).await;
     assert_eq!(the_latest(store, &key).await.value, 2.0, "in either order");
 }
@@ -98,31 +80,16 @@ async fn ranges_and_limits(store: &dyn Store) {
         from_us: midnight_us.saturating_add(from_us),
         to_us: midnight_us.saturating_add(to_us),
     };
-    assert_eq!(
-        values(store, &key, EVER, 100).await,
-        [1., 2., 3., 4., 5., 6., 7.]
-    );
+    assert_eq!(values(store, &key, EVER, 100).await, [1., 2., 3., 4., 5., 6., 7.]);
     assert_eq!(values(store, &key, range(-1, 1), 100).await, [2., 3.]);
-    assert_eq!(
-        values(store, &key, range(0, DAY_US), 100).await,
-        [3., 4., 5.]
-    );
-    assert_eq!(
-        values(store, &key, range(0, DAY_US + 1), 100).await,
-        [3., 4., 5., 6.]
-    );
-    assert_eq!(
-        values(store, &key, range(2, DAY_US - 1), 100).await,
-        [0.; 0]
-    );
+    assert_eq!(values(store, &key, range(0, DAY_US), 100).await, [3., 4., 5.]);
+    assert_eq!(values(store, &key, range(0, DAY_US + 1), 100).await, [3., 4., 5., 6.]);
+    assert_eq!(values(store, &key, range(2, DAY_US - 1), 100).await, [0.; 0]);
     assert_eq!(values(store, &key, range(5, 5), 100).await, [0.; 0]);
     assert_eq!(values(store, &key, range(9, 5), 100).await, [0.; 0]);
     assert_eq!(values(store, &key, EVER, 0).await, [0.; 0]);
     assert_eq!(values(store, &key, EVER, 3).await, [1., 2., 3.]);
-    assert_eq!(
-        values(store, &key, range(-1, i64::MAX), 4).await,
-        [2., 3., 4., 5.]
-    );
+    assert_eq!(values(store, &key, range(-1, i64::MAX), 4).await, [2., 3., 4., 5.]);
     let other = super::key(&key.site, "d", "other");
     assert_eq!(values(store, &other, EVER, 9).await, [0.; 0]);
 }
@@ -135,24 +102,15 @@ async fn any_stamp(store: &dyn Store) {
     let rows = rows.map(|(&us, seq)| reading(&key, us, id(3, seq), seq as f64));
     write_readings(store, rows.collect()).await;
     for (us, value) in stamps.iter().zip([1., 2., 3., 4.]) {
-        let range = TimeRange {
-            from_us: *us,
-            to_us: us + 1,
-        };
+        let range = TimeRange { from_us: *us, to_us: us + 1 };
         assert_eq!(values(store, &key, range, 9).await, [value], "at {us}");
     }
-    let early = TimeRange {
-        to_us: DAY_US,
-        ..EVER
-    };
+    let early = TimeRange { to_us: DAY_US, ..EVER };
     assert_eq!(values(store, &key, early, 9).await, [1., 2., 3.]);
     let far = super::key(&key.site, "d", "far");
     write_readings(
         store,
-        vec![
-            reading(&far, i64::MAX - 1, id(3, 9), 5.),
-            reading(&far, i64::MAX - 2, id(3, 8), 6.),
-        ],
+        vec![reading(&far, i64::MAX - 1, id(3, 9), 5.), reading(&far, i64::MAX - 2, id(3, 8), 6.)],
     )
     .await;
     assert_eq!(values(store, &far, EVER, 9).await, [6., 5.]);
@@ -164,13 +122,8 @@ async fn any_stamp(store: &dyn Store) {
 
 async fn any_name(store: &dyn Store) {
     let site = fresh("Käserei 東京 '\"; --");
-    for (device, metric) in [
-        ("", ""),
-        ("", "m"),
-        ("d", ""),
-        ("Ω/📈", "Temp °C"),
-        ("a\nb", "\0"),
-    ] {
+    for (device, metric) in [("", ""), ("", "m"), ("d", ""), ("Ω/📈", "Temp °C"), ("a\nb", "\0")]
+    {
         let key = key(&site, device, metric);
         write_readings(store, vec![reading(&key, NOON_US, id(4, 1), 1.)]).await;
         assert_eq!(values(store, &key, EVER, 9).await, [1.], "{key:?}");
@@ -190,13 +143,7 @@ async fn any_name(store: &dyn Store) {
 
 async fn latest_never_goes_back(store: &dyn Store) {
     let key = key(&fresh("latest"), "d", "m");
-    for (us, seq, expected) in [
-        (10, 5, 5.),
-        (9, 6, 5.),
-        (10, 4, 5.),
-        (11, 1, 1.),
-        (-5, 9, 1.),
-    ] {
+    for (us, seq, expected) in [(10, 5, 5.), (9, 6, 5.), (10, 4, 5.), (11, 1, 1.), (-5, 9, 1.)] {
         let rows = vec![reading(&key, NOON_US + us, id(5, seq), seq as f64)];
         write_readings(store, rows).await;
         let latest = the_latest(store, &key).await;
@@ -232,19 +179,11 @@ async fn a_wrong_clock_does_not_pin_the_latest(store: &dyn Store) {
     let latest = the_latest(store, &key).await;
     assert_eq!((latest.value, latest.ts_us), (1., future_us));
     write_readings(store, vec![reading(&key, NOON_US, id(6, 2), 2.)]).await;
-    assert_eq!(
-        the_latest(store, &key).await.value,
-        1.,
-        "an old one changes nothing"
-    );
+    assert_eq!(the_latest(store, &key).await.value, 1., "an old one changes nothing");
     // A little ahead of the clock, so that it is surely after the moment of the wrong one.
     let soon_us = now_us() + 60_000_000;
     write_readings(store, vec![reading(&key, soon_us, id(6, 3), 3.)]).await;
-    assert_eq!(
-        the_latest(store, &key).await.value,
-        3.,
-        "an honest clock takes over"
-    );
+    assert_eq!(the_latest(store, &key).await.value, 3., "an honest clock takes over");
 }
 
 async fn units_stay_known(store: &dyn Store) {
@@ -254,10 +193,7 @@ async fn units_stay_known(store: &dyn Store) {
     row.score = Some(0.5);
     write_readings(store, vec![row]).await;
     let latest = the_latest(store, &key).await;
-    assert_eq!(
-        (latest.unit.as_deref(), latest.score),
-        (Some("°C"), Some(0.5))
-    );
+    assert_eq!((latest.unit.as_deref(), latest.score), (Some("°C"), Some(0.5)));
     write_readings(store, vec![reading(&key, NOON_US + 1, id(7, 2), 2.)]).await;
     let latest = the_latest(store, &key).await;
     assert_eq!((latest.unit.as_deref(), latest.score), (Some("°C"), None));
@@ -270,22 +206,9 @@ async fn units_stay_known(store: &dyn Store) {
 
 async fn series_and_their_extents(store: &dyn Store) {
     let site = fresh("extents");
-    let keys = [
-        key(&site, "b", "m"),
-        key(&site, "a", "n"),
-        key(&site, "a", "m"),
-    ];
-    for (us, seq) in [
-        (10, 1),
-        (20, 2),
-        (5, 3),
-        (15, 4),
-        (3 * DAY_US, 5),
-        (-2 * DAY_US, 6),
-    ] {
-        let rows = keys
-            .iter()
-            .map(|key| reading(key, NOON_US + us, id(8, seq), 0.));
+    let keys = [key(&site, "b", "m"), key(&site, "a", "n"), key(&site, "a", "m")];
+    for (us, seq) in [(10, 1), (20, 2), (5, 3), (15, 4), (3 * DAY_US, 5), (-2 * DAY_US, 6)] {
+        let rows = keys.iter().map(|key| reading(key, NOON_US + us, id(8, seq), 0.));
         write_readings(store, rows.collect()).await;
         let series = store.series(&site, None).await.unwrap();
         let found: Vec<&SeriesKey> = series.iter().map(|series| &series.key).collect();
@@ -306,16 +229,13 @@ async fn series_and_their_extents(store: &dyn Store) {
 
 async fn a_large_batch(store: &dyn Store) {
     let site = fresh("large");
-    let keys: Vec<SeriesKey> = (0..500)
-        .map(|n| key(&site, &format!("d{}", n / 5), &format!("m{}", n % 5)))
-        .collect();
+    let keys: Vec<SeriesKey> =
+        (0..500).map(|n| key(&site, &format!("d{}", n / 5), &format!("m{}", n % 5))).collect();
     let mut batch = Batch::default();
     for step in 0..40u64 {
         for (key, n) in keys.iter().zip(0u64..) {
             let ts_us = NOON_US + step as i64 * 7_200_000_000;
-            batch
-                .readings
-                .push(reading(key, ts_us, id(9, step * 500 + n), step as f64));
+            batch.readings.push(reading(key, ts_us, id(9, step * 500 + n), step as f64));
         }
     }
     assert_eq!(batch.readings.len(), 20_000);

@@ -34,54 +34,28 @@ fn put(device: &Device) -> DeviceChange {
 }
 
 fn delete(device: &Device) -> DeviceChange {
-    DeviceChange {
-        record: None,
-        ..put(device)
-    }
+    DeviceChange { record: None, ..put(device) }
 }
 
 async fn change(store: &dyn Store, devices: Vec<DeviceChange>) {
-    let batch = Batch {
-        devices,
-        ..Batch::default()
-    };
+    let batch = Batch { devices, ..Batch::default() };
     store.write(&batch).await.unwrap();
 }
 
 async fn devices_are_put_and_deleted(store: &dyn Store) {
     let site = fresh("devices");
     let pump = device(&site, "pump", 1);
-    let fan = Device {
-        site: site.clone(),
-        device: "fan".into(),
-        ..Device::default()
-    };
+    let fan = Device { site: site.clone(), device: "fan".into(), ..Device::default() };
     assert_eq!(store.devices(&site).await.unwrap(), []);
     for _ in 0..2 {
         change(store, vec![put(&pump), put(&fan)]).await;
-        assert_eq!(
-            store.devices(&site).await.unwrap(),
-            [fan.clone(), pump.clone()]
-        );
+        assert_eq!(store.devices(&site).await.unwrap(), [fan.clone(), pump.clone()]);
     }
     assert!(store.sites().await.unwrap().contains(&site));
-    let moved = Device {
-        aliases: Vec::new(),
-        ..device(&site, "pump", 2)
-    };
+    let moved = Device { aliases: Vec::new(), ..device(&site, "pump", 2) };
     change(store, vec![put(&moved), delete(&fan)]).await;
     assert_eq!(store.devices(&site).await.unwrap(), [moved.clone()]);
-    change(
-        store,
-        vec![
-            delete(&moved),
-            put(&pump),
-            delete(&fan),
-            put(&fan),
-            delete(&fan),
-        ],
-    )
-    .await;
+    change(store, vec![delete(&moved), put(&pump), delete(&fan), put(&fan), delete(&fan)]).await;
     assert_eq!(
         store.devices(&site).await.unwrap(),
         [pump.clone()],
@@ -126,9 +100,7 @@ async fn the_newest_heartbeat_wins(store: &dyn Store) {
     for (beats, expected) in steps {
         let beats = beats.into_iter();
         let batch = Batch {
-            agents: beats
-                .map(|(us, events)| heartbeat(&agent, us, events))
-                .collect(),
+            agents: beats.map(|(us, events)| heartbeat(&agent, us, events)).collect(),
             ..Batch::default()
         };
         store.write(&batch).await.unwrap();

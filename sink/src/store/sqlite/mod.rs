@@ -36,10 +36,8 @@ use super::{
 };
 
 /// The migrations in their order; the first has version 1. Never change one that was released.
-const MIGRATIONS: &[(&str, &str)] = &[(
-    "0001_first_tables",
-    include_str!("migrations/0001_first_tables.sql"),
-)];
+const MIGRATIONS: &[(&str, &str)] =
+    &[("0001_first_tables", include_str!("migrations/0001_first_tables.sql"))];
 /// How long one process waits for another that writes.
 const BUSY: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection.
@@ -60,15 +58,11 @@ impl SqliteStore {
     pub async fn open(config: &SqliteConfig) -> Result<Self, StoreError> {
         let path = config.path.clone();
         let opened = tokio::task::spawn_blocking(move || Self::open_now(path));
-        opened
-            .await
-            .map_err(|error| StoreError::Fatal(error.to_string()))?
+        opened.await.map_err(|error| StoreError::Fatal(error.to_string()))?
     }
 
     fn open_now(path: PathBuf) -> Result<Self, StoreError> {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder {
             std::fs::create_dir_all(folder).map_err(|error| {
                 StoreError::Fatal(format!(
@@ -81,9 +75,7 @@ impl SqliteStore {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let writer = connection(&path, flags | OpenFlags::SQLITE_OPEN_CREATE).map_err(failed)?;
         let reader = connection(&path, flags).map_err(failed)?;
-        reader
-            .pragma_update(None, "query_only", true)
-            .map_err(failed)?;
+        reader.pragma_update(None, "query_only", true).map_err(failed)?;
         Ok(Self {
             path,
             writer: Arc::new(Mutex::new(writer)),
@@ -231,14 +223,12 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<Point>, StoreError> {
         let key = key.clone();
-        self.read(move |connection| read::points(connection, &key, range, limit))
-            .await
+        self.read(move |connection| read::points(connection, &key, range, limit)).await
     }
 
     async fn latest(&self, site: &str) -> Result<Vec<Latest>, StoreError> {
         let site = site.to_owned();
-        self.read(move |connection| read::latest(connection, &site))
-            .await
+        self.read(move |connection| read::latest(connection, &site)).await
     }
 
     async fn sites(&self) -> Result<Vec<String>, StoreError> {
@@ -247,26 +237,22 @@ impl Store for SqliteStore {
 
     async fn series(&self, site: &str, device: Option<&str>) -> Result<Vec<Series>, StoreError> {
         let (site, device) = (site.to_owned(), device.map(ToOwned::to_owned));
-        self.read(move |connection| read::series(connection, &site, device.as_deref()))
-            .await
+        self.read(move |connection| read::series(connection, &site, device.as_deref())).await
     }
 
     async fn logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
         let query = query.clone();
-        self.read(move |connection| read::logs(connection, &query))
-            .await
+        self.read(move |connection| read::logs(connection, &query)).await
     }
 
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {
         let query = query.clone();
-        self.read(move |connection| read::alerts(connection, &query))
-            .await
+        self.read(move |connection| read::alerts(connection, &query)).await
     }
 
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {
         let site = site.to_owned();
-        self.read(move |connection| read::devices(connection, &site))
-            .await
+        self.read(move |connection| read::devices(connection, &site)).await
     }
 
     async fn agents(&self) -> Result<Agents, StoreError> {

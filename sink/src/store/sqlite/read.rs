@@ -26,14 +26,8 @@ pub(super) fn points(
         "SELECT ts_us, value, score, stream, seq FROM readings WHERE site = ?1 AND device = ?2 AND \
          metric = ?3 AND ts_us >= ?4 AND ts_us < ?5 ORDER BY ts_us, stream, seq LIMIT ?6",
     )?;
-    let values = params![
-        key.site,
-        key.device,
-        key.metric,
-        range.from_us,
-        range.to_us,
-        sql_limit(limit)
-    ];
+    let values =
+        params![key.site, key.device, key.metric, range.from_us, range.to_us, sql_limit(limit)];
     let points = select.query_map(values, |row| {
         Ok(Point {
             ts_us: row.get(0)?,
@@ -53,11 +47,7 @@ pub(super) fn latest(connection: &Connection, site: &str) -> Result<Vec<Latest>,
     )?;
     let rows = select.query_map([site], |row| {
         Ok(Latest {
-            key: SeriesKey {
-                site: site.into(),
-                device: row.get(0)?,
-                metric: row.get(1)?,
-            },
+            key: SeriesKey { site: site.into(), device: row.get(0)?, metric: row.get(1)? },
             ts_us: row.get(2)?,
             value: row.get(3)?,
             score: row.get(4)?,
@@ -83,11 +73,7 @@ pub(super) fn series(
     )?;
     let rows = select.query_map(params![site, device], |row| {
         Ok(Series {
-            key: SeriesKey {
-                site: site.into(),
-                device: row.get(0)?,
-                metric: row.get(1)?,
-            },
+            key: SeriesKey { site: site.into(), device: row.get(0)?, metric: row.get(1)? },
             unit: row.get(2)?,
             first_us: row.get(3)?,
             last_us: row.get(4)?,
@@ -108,10 +94,9 @@ pub(super) fn logs(connection: &Connection, query: &LogQuery) -> Result<Vec<LogR
                 "SELECT host FROM hosts WHERE site = ?1 AND last_us >= ?2 AND first_us < ?3 ORDER \
                  BY last_us DESC",
             )?
-            .query_map(
-                params![query.site, query.range.from_us, query.range.to_us],
-                |row| row.get(0),
-            )?
+            .query_map(params![query.site, query.range.from_us, query.range.to_us], |row| {
+                row.get(0)
+            })?
             .collect::<Result<_, _>>()?,
     };
     let filter = LogFilter::of(query);
@@ -162,23 +147,13 @@ pub(super) fn alerts(connection: &Connection, query: &AlertQuery) -> Result<Vec<
         }
     })?;
     let (device, metric) = query.series.clone().unzip();
-    let values = params![
-        query.site,
-        query.range.from_us,
-        query.range.to_us,
-        device,
-        metric
-    ];
+    let values = params![query.site, query.range.from_us, query.range.to_us, device, metric];
     let rows = select.query_map(values, |row| {
         let (firing, resolved): (Option<String>, Option<String>) = (row.get(0)?, row.get(1)?);
         Ok(fold_alert(firing.as_deref(), resolved.as_deref()))
     })?;
     rows.filter_map(Result::transpose)
-        .filter(|alert| {
-            alert
-                .as_ref()
-                .map_or(true, |alert| alert_matches(query, alert))
-        })
+        .filter(|alert| alert.as_ref().map_or(true, |alert| alert_matches(query, alert)))
         .take(query.limit)
         .collect()
 }
@@ -187,8 +162,7 @@ pub(super) fn devices(connection: &Connection, site: &str) -> Result<Vec<Device>
     let mut select =
         connection.prepare_cached("SELECT record FROM devices WHERE site = ?1 ORDER BY device")?;
     let rows = select.query_map([site], |row| row.get::<_, String>(0))?;
-    rows.filter_map(|row| row.map(|json| from_json(&json)).transpose())
-        .collect()
+    rows.filter_map(|row| row.map(|json| from_json(&json)).transpose()).collect()
 }
 
 pub(super) fn agents(connection: &Connection) -> Result<Agents, Error> {
@@ -203,18 +177,14 @@ pub(super) fn agents(connection: &Connection) -> Result<Agents, Error> {
 
 fn from_json<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {
     let read = serde_json::from_str(json);
-    read.inspect_err(|error| tracing::warn!(%error, "a stored record cannot be read"))
-        .ok()
+    read.inspect_err(|error| tracing::warn!(%error, "a stored record cannot be read")).ok()
 }
 
 pub(super) fn event_ids(connection: &Connection) -> Result<Vec<EventId>, Error> {
     let mut select = connection
         .prepare_cached("SELECT stream, seq FROM readings UNION SELECT stream, seq FROM logs")?;
     let rows = select.query_map([], |row| {
-        Ok(EventId {
-            stream: Stream(unsigned(row, 0)?),
-            seq: unsigned(row, 1)?,
-        })
+        Ok(EventId { stream: Stream(unsigned(row, 0)?), seq: unsigned(row, 1)? })
     })?;
     let mut ids = rows.collect::<Result<Vec<_>, _>>()?;
     ids.sort_unstable();

@@ -30,14 +30,8 @@ async fn the_schema_must_be_the_right_one() {
     assert!(other.migrate().await.unwrap().is_empty());
     let raw = Connection::open(&store.path).unwrap();
     raw.pragma_update(None, "user_version", 99).unwrap();
-    for error in [
-        store.check_schema().await.unwrap_err(),
-        store.migrate().await.unwrap_err(),
-    ] {
-        assert!(
-            error.to_string().contains("newer than this program"),
-            "{error}"
-        );
+    for error in [store.check_schema().await.unwrap_err(), store.migrate().await.unwrap_err()] {
+        assert!(error.to_string().contains("newer than this program"), "{error}");
     }
 }
 
@@ -58,25 +52,12 @@ async fn an_answer_is_on_the_disk() {
 async fn a_file_that_is_no_database_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notes.txt");
-    std::fs::write(
-        &path,
-        "not a database, but long enough to be looked at ".repeat(20),
-    )
-    .unwrap();
+    std::fs::write(&path, "not a database, but long enough to be looked at ".repeat(20)).unwrap();
     let config = SqliteConfig { path: path.clone() };
     let error = SqliteStore::open(&config).await.err().unwrap();
-    assert!(
-        matches!(&error, StoreError::Fatal(m) if m.contains("no SQLite file")),
-        "{error:?}"
-    );
-    assert!(
-        std::fs::read_to_string(&path)
-            .unwrap()
-            .starts_with("not a database")
-    );
-    let folder_itself = SqliteConfig {
-        path: folder.path().into(),
-    };
+    assert!(matches!(&error, StoreError::Fatal(m) if m.contains("no SQLite file")), "{error:?}");
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("not a database"));
+    let folder_itself = SqliteConfig { path: folder.path().into() };
     let error = SqliteStore::open(&folder_itself).await.err().unwrap();
     assert!(error.to_string().contains("store.sqlite.path"), "{error}");
 }

@@ -112,12 +112,7 @@ fn logs(connection: &Connection, census: &Census<'_>) -> Result<(), Error> {
     )?;
     for seen in &census.hosts {
         let extent = seen.extent;
-        put_host.execute(params![
-            seen.site,
-            seen.host,
-            extent.first_us,
-            extent.last_us
-        ])?;
+        put_host.execute(params![seen.site, seen.host, extent.first_us, extent.last_us])?;
         for row in &seen.rows {
             put.execute(params![
                 row.site,
@@ -195,11 +190,7 @@ fn agents(connection: &Connection, census: &Census<'_>, now_us: i64) -> Result<(
     )?;
     for status in &census.agents {
         let json = serde_json::to_string(status).unwrap_or_default();
-        put.execute(params![
-            &*status.agent,
-            order_us(status.ts_us, now_us),
-            json
-        ])?;
+        put.execute(params![&*status.agent, order_us(status.ts_us, now_us), json])?;
     }
     Ok(())
 }
