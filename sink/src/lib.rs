@@ -8,14 +8,15 @@ pub mod decode;
 pub mod store;
 pub mod archive;
 pub mod commit;
-pub mod pipeline;
 
 pub mod api;
 pub mod live;
 pub mod web;
 
-pub mod status;
-pub mod config;
+pub mod pipeline;
 pub mod service;
+pub mod status;
+
+pub mod config;
 pub mod program;
 pub mod cli;

@@ -135,6 +135,13 @@ impl From<StoreError> for Problem {
                 "the store is away or overloaded",
                 "try again; if it stays, look at /readyz and the sink's log",
             ),
+            StoreError::TooWide { .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "too-wide",
+                "The query would read too much",
+                error.to_string(),
+                "ask for a shorter range (`from`, `to`), or name one host",
+            ),
             StoreError::Fatal(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "store-failed",
