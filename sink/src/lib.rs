@@ -1,7 +1,7 @@
 //! The central sink: Kafka to read-optimized time series and a Parquet archive.
 //!
 //! The modules are the stages, in the order in which a record passes them; only `pipeline` knows
-//! several of them.
+//! several of them, `service` puts everything together, and `program` does it as configured.
 
 pub mod consume;
 pub mod decode;
@@ -15,3 +15,7 @@ pub mod web;
 
 pub mod pipeline;
 pub mod status;
+
+pub mod config;
+pub mod program;
+pub mod cli;

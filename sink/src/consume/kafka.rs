@@ -43,7 +43,7 @@ const DEFAULTS: [(&str, &str); 6] = [
 ];
 
 /// What the sink's promises rest on; nothing wins over these.
-const FIXED: [(&str, &str); 5] = [
+pub(crate) const FIXED: [(&str, &str); 5] = [
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "earliest"),

@@ -40,6 +40,33 @@ pub enum TopicsError {
     Refused(String, RDKafkaErrorCode),
 }
 
+fn connect(
+    connection: &BTreeMap<String, String>,
+) -> Result<AdminClient<DefaultClientContext>, TopicsError> {
+    let mut config = ClientConfig::new();
+    config.set("client.id", "weir-sink").set("log_level", "0");
+    config.extend(connection.clone());
+    config.create().map_err(|error| TopicsError::Settings(settings_error(&error)))
+}
+
+/// The topics that are not there.
+///
+/// # Errors
+/// When the cluster does not answer.
+pub async fn missing(
+    connection: &BTreeMap<String, String>,
+    names: &TopicNames,
+) -> Result<Vec<String>, TopicsError> {
+    let admin = connect(connection)?;
+    // librdkafka's call waits, so it waits where that holds up nobody.
+    let asked = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(None, WITHIN));
+    let cluster = asked.await.map_err(|error| TopicsError::Away(error.to_string()))?;
+    let cluster = cluster.map_err(away)?;
+    let wanted = Topic::ALL.map(|topic| names.name(topic).to_string());
+    let is_there = |name: &String| cluster.topics().iter().any(|topic| topic.name() == name);
+    Ok(wanted.into_iter().filter(|name| !is_there(name)).collect())
+}
+
 /// Creates the topics that are missing; says what was done and what ought to be looked at.
 ///
 /// # Errors

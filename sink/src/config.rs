@@ -1,0 +1,236 @@
+//! The sink's configuration: one TOML file, one struct.
+//!
+//! In: the text of the file. Out: [`Config`], checked, or the first error with file, line, key and
+//! what to do. What may be left out has a default that suits a first installation.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use weir_models::config::{ConfigError, Secret, SecretRef, parse};
+use weir_models::kafka::KafkaConfig;
+use weir_models::topic::TopicNames;
+
+use crate::archive::CloseAt;
+use crate::consume::kafka::FIXED;
+use crate::consume::topics::NewTopics;
+use crate::decode::dedupe::Bounds;
+use crate::pipeline::Settings;
+use crate::store::StoreConfig;
+
+/// Room within the ten seconds that service managers commonly allow.
+const STOP_WITHIN: Duration = Duration::from_secs(7);
+const DAY_MS: i64 = 86_400_000;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How to reach Kafka.
+    pub kafka: KafkaConfig,
+    /// How records are taken from Kafka.
+    #[serde(default)]
+    pub consume: ConsumeConfig,
+    /// How `migrate` makes topics that are missing.
+    #[serde(default)]
+    pub topics: TopicsConfig,
+    /// Where the time series go.
+    pub store: StoreConfig,
+    /// Where the raw data goes.
+    pub archive: ArchiveConfig,
+    /// Queries, web page, metrics and health.
+    #[serde(default)]
+    pub http: HttpConfig,
+}
+
+/// How records are taken from Kafka, `[consume]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsumeConfig {
+    /// Consumer group; all instances of one sink have the same.
+    pub group: String,
+    /// Records taken at a time; so many make a write to the store due.
+    pub batch_records: usize,
+    /// Milliseconds for which records are gathered before a write to the store.
+    pub gather_ms: u64,
+    /// Days after which a stream of which nothing came any more is forgotten. What an agent sends
+    /// again later than that is archived twice.
+    pub dedupe_days: u16,
+}
+
+impl Default for ConsumeConfig {
+    fn default() -> Self {
+        Self { group: "weir-sink".into(), batch_records: 5_000, gather_ms: 200, dedupe_days: 90 }
+    }
+}
+
+/// How `migrate` makes topics that are missing, `[topics]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopicsConfig {
+    /// Partitions of a topic; so many instances of the sink can share the work.
+    pub partitions: u16,
+    /// Copies of each partition; default: what the brokers are configured for.
+    pub replication: Option<u16>,
+}
+
+impl Default for TopicsConfig {
+    fn default() -> Self {
+        Self { partitions: 12, replication: None }
+    }
+}
+
+/// Where the raw data goes, `[archive]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveConfig {
+    /// Folder; it is made when it is not there.
+    pub path: PathBuf,
+    /// An object is closed so many seconds after its first row. Offsets are committed when objects
+    /// are closed, so this is also how much comes again after a crash.
+    #[serde(default = "default_close_after_s")]
+    pub close_after_s: u64,
+    /// An object is closed at so many rows.
+    #[serde(default = "default_close_rows")]
+    pub close_rows: u64,
+    /// An object is closed at about so many bytes.
+    #[serde(default = "default_close_bytes")]
+    pub close_bytes: usize,
+    /// Memory for all objects that are open or on their way; the largest are closed early when it is
+    /// used up.
+    #[serde(default = "default_memory_bytes")]
+    pub memory_bytes: usize,
+}
+
+fn default_close_after_s() -> u64 {
+    60
+}
+
+fn default_close_rows() -> u64 {
+    1_000_000
+}
+
+fn default_close_bytes() -> usize {
+    64 * 1024 * 1024
+}
+
+fn default_memory_bytes() -> usize {
+    128 * 1024 * 1024
+}
+
+/// Queries, web page, metrics and health, `[http]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Address to listen on.
+    pub listen: String,
+    /// Where the bearer token is that requests to `/v1` need; without it anybody who reaches the
+    /// address may read and write.
+    pub token: Option<SecretRef>,
+    /// Whether reading needs no token.
+    pub open_reads: bool,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8480".into(), token: None, open_reads: false }
+    }
+}
+
+impl Config {
+    /// Reads and checks `text`, which came from `file`.
+    ///
+    /// # Errors
+    /// Names file, line, key and what to do.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        let config: Self = parse(file, text)?;
+        config.check(file)?;
+        Ok(config)
+    }
+
+    fn check(&self, file: &str) -> Result<(), ConfigError> {
+        let whole = |message: &str, hint: &str| Err(ConfigError::whole(file, message, hint));
+        if self.kafka.brokers.is_empty() {
+            return whole("`kafka.brokers` is empty", "name at least one `HOST:PORT`");
+        }
+        let fixed = FIXED.map(|(key, _)| key);
+        let own = fixed.into_iter().chain(["group.id"]);
+        for key in own.filter(|key| self.kafka.librdkafka.contains_key(*key)) {
+            return whole(
+                &format!("`kafka.librdkafka` sets `{key}`, on which exactly once rests"),
+                "leave it out; the group is `consume.group`",
+            );
+        }
+        if self.store.cassandra.is_some() == self.store.sqlite.is_some() {
+            return whole(
+                "there has to be one store",
+                "give either `[store.cassandra]` with `contact_points` or `[store.sqlite]` with `path`",
+            );
+        }
+        for (key, least, value) in [
+            ("consume.batch_records", 1, self.consume.batch_records as u64),
+            ("consume.dedupe_days", 1, u64::from(self.consume.dedupe_days)),
+            ("topics.partitions", 1, u64::from(self.topics.partitions)),
+            ("archive.close_after_s", 1, self.archive.close_after_s),
+            ("archive.close_rows", 1, self.archive.close_rows),
+            ("archive.close_bytes", 1, self.archive.close_bytes as u64),
+            ("archive.memory_bytes", 8 << 20, self.archive.memory_bytes as u64),
+        ] {
+            if value < least {
+                let message = format!("`{key}` is {value}, the least is {least}");
+                return whole(&message, "leave it out for the default");
+            }
+        }
+        Ok(())
+    }
+
+    /// What of it the pipeline needs.
+    #[must_use]
+    pub fn pipeline(&self) -> Settings {
+        Settings {
+            topics: self.topic_names(),
+            batch_records: self.consume.batch_records,
+            gather: Duration::from_millis(self.consume.gather_ms),
+            close: CloseAt {
+                age: Duration::from_secs(self.archive.close_after_s),
+                rows: self.archive.close_rows,
+                bytes: self.archive.close_bytes,
+            },
+            archive_memory_bytes: self.archive.memory_bytes,
+            dedupe: Bounds {
+                keep_ms: i64::from(self.consume.dedupe_days) * DAY_MS,
+                ..Bounds::default()
+            },
+            stop_within: STOP_WITHIN,
+        }
+    }
+
+    /// The names of the topics.
+    #[must_use]
+    pub fn topic_names(&self) -> TopicNames {
+        TopicNames::new(&self.kafka.topic_prefix)
+    }
+
+    /// How missing topics are made; -1 leaves it to the brokers.
+    #[must_use]
+    pub fn new_topics(&self) -> NewTopics {
+        NewTopics {
+            partitions: i32::from(self.topics.partitions),
+            replication: self.topics.replication.map_or(-1, i32::from),
+        }
+    }
+}
+
+/// Fetches a secret from its file or environment variable.
+///
+/// # Errors
+/// Says which file or variable is missing.
+pub fn fetch(secret: Option<&SecretRef>) -> Result<Option<Secret>, String> {
+    let resolve = |secret: &SecretRef| {
+        secret.resolve(|file| std::fs::read_to_string(file), |name| std::env::var(name).ok())
+    };
+    secret.map(resolve).transpose()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Program: the sink as configured, from the first look at the archive to the end.
+//!
+//! In: a configuration and a signal to stop. Out: a [`Service`] that runs until then. Promises: health
+//! and metrics are served before anything else is reached, so that a service manager sees why it is
+//! not ready; a store or a broker that is away at the start is waited for. What can go wrong: what
+//! only a person can mend ends it, and the message says how.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use weir_models::config::Secret;
+
+use crate::archive::{Archive, ArchiveError};
+use crate::config::{Config, fetch};
+use crate::consume::ConsumeError;
+use crate::consume::kafka::KafkaConsumer;
+use crate::consume::producer::KafkaProducer;
+use crate::pipeline::SinkError;
+use crate::service::{Http, Parts, Service, ServiceError};
+use crate::status::{self, Part, Status};
+use crate::store::{self, Store, StoreConfig, StoreError};
+
+const STORE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// The sink cannot start or go on; the message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// A secret is missing.
+    #[error("{key}: {why}")]
+    Secret {
+        /// Which key of the configuration.
+        key: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The address is not to be had.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The archive cannot be written.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The client for Kafka cannot be made.
+    #[error(transparent)]
+    Kafka(#[from] ConsumeError),
+    /// The pipeline ended.
+    #[error(transparent)]
+    Pipeline(#[from] SinkError),
+}
+
+/// The secrets that a configuration refers to.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// Kafka's password.
+    pub kafka: Option<Secret>,
+    /// The API's bearer token.
+    pub token: Option<Secret>,
+}
+
+impl Secrets {
+    /// Fetches them.
+    ///
+    /// # Errors
+    /// Says which is missing.
+    pub fn fetch(config: &Config) -> Result<Self, ProgramError> {
+        let sasl = config.kafka.sasl.as_ref().map(|sasl| &sasl.password);
+        let of = |key| move |why| ProgramError::Secret { key, why };
+        Ok(Self {
+            kafka: fetch(sasl).map_err(of("kafka.sasl.password"))?,
+            token: fetch(config.http.token.as_ref()).map_err(of("http.token"))?,
+        })
+    }
+}
+
+/// Runs the sink until `stop` becomes true or its sender is gone.
+///
+/// # Errors
+/// When something needs a person.
+pub async fn run(
+    config: Config,
+    mut stop: watch::Receiver<bool>,
+    prometheus: Option<PrometheusHandle>,
+) -> Result<(), ProgramError> {
+    let secrets = Secrets::fetch(&config)?;
+    let archive = Archive::local(&config.archive.path)?;
+    archive.check().await?;
+    let status = Status::new();
+    let opened = tokio::select! {
+        opened = open_store(&config, &status, prometheus.clone()) => opened?,
+        // A sender that is gone means stop, too.
+        () = async { let _ = stop.wait_for(|stop| *stop).await; } => return Ok(()),
+    };
+    let connection = config.kafka.librdkafka_settings(secrets.kafka.as_ref());
+    let names = config.topic_names();
+    let group = &config.consume.group;
+    let parts = Parts {
+        producer: Arc::new(KafkaProducer::start(&connection, &names)?),
+        consumer: Box::new(KafkaConsumer::start(&connection, group, &names, Arc::clone(&status))?),
+        store: opened,
+        archive,
+        status,
+    };
+    let http = Http {
+        listen: config.http.listen.clone(),
+        token: secrets.token,
+        open_reads: config.http.open_reads,
+    };
+    let open = http.token.is_none();
+    let mut service = Service::start(config.pipeline(), http, parts, prometheus).await?;
+    let address = service.address();
+    if open && !address.ip().is_loopback() {
+        tracing::warn!("anybody who reaches {address} may read and write: set `http.token`");
+    }
+    tokio::select! {
+        ended = service.ended() => return Ok(ended?),
+        () = async { let _ = stop.wait_for(|stop| *stop).await; } => {}
+    }
+    Ok(service.stop().await?)
+}
+
+/// Opens the store and checks its schema; waits for a store that is away, and serves health and
+/// metrics meanwhile.
+async fn open_store(
+    config: &Config,
+    status: &Arc<Status>,
+    prometheus: Option<PrometheusHandle>,
+) -> Result<Arc<dyn Store>, ProgramError> {
+    let listen = &config.http.listen;
+    let listener = TcpListener::bind(listen).await;
+    let listener = listener.map_err(|source| ServiceError::new(listen, source))?;
+    let router = status::router(Arc::clone(status), prometheus);
+    tokio::select! {
+        opened = wait_for_store(&config.store, status) => Ok(opened?),
+        ended = axum::serve(listener, router).into_future() => {
+            Err(ServiceError::new(listen, ended.err().unwrap_or_else(ended_by_itself)).into())
+        }
+    }
+}
+
+fn ended_by_itself() -> std::io::Error {
+    std::io::Error::other("it ended by itself")
+}
+
+async fn wait_for_store(
+    config: &StoreConfig,
+    status: &Status,
+) -> Result<Arc<dyn Store>, StoreError> {
+    loop {
+        let opened = async {
+            let store = store::open(config).await?;
+            store.check_schema().await?;
+            Ok(store)
+        };
+        match opened.await {
+            Ok(store) => {
+                status.fine(Part::Store);
+                return Ok(store);
+            }
+            Err(StoreError::Retry(why)) => status.problem(Part::Store, why),
+            Err(fatal) => return Err(fatal),
+        }
+        status.moved();
+        sleep(STORE_AGAIN_AFTER).await;
+    }
+}

@@ -1,0 +1,140 @@
+//! Service: one running sink, that is its pipeline and its HTTP side.
+//!
+//! In: the parts that differ between a sink of its own and the all-in-one (where records come from,
+//! where rows go), and settings. Out: a running [`Service`]. Promises: the HTTP address is bound
+//! before anything is consumed; stopping finishes what was taken, within the pipeline's bound. What
+//! can go wrong: the address is taken ([`ServiceError`] says what to do); the pipeline ends by itself
+//! ([`Service::ended`] says why).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+use weir_models::config::Secret;
+use weir_models::metric;
+
+use crate::api::{self, Api};
+use crate::archive::Archive;
+use crate::consume::{Consumer, Producer};
+use crate::pipeline::{Settings, Sink, SinkError};
+use crate::status::{self, Status};
+use crate::store::Store;
+
+/// Live events that a watcher may be behind before it is told that it missed some.
+const LIVE_MAX: usize = 4_096;
+
+/// Where records come from and go to.
+pub struct Parts {
+    /// Records.
+    pub consumer: Box<dyn Consumer>,
+    /// Dead letters and metadata.
+    pub producer: Arc<dyn Producer>,
+    /// Rows.
+    pub store: Arc<dyn Store>,
+    /// The raw data.
+    pub archive: Archive,
+    /// What is wrong right now; the consumer tells it too.
+    pub status: Arc<Status>,
+}
+
+/// The HTTP side.
+#[derive(Clone, Debug, Default)]
+pub struct Http {
+    /// Address of API, page, metrics and health.
+    pub listen: String,
+    /// Bearer token, when one is asked for.
+    pub token: Option<Secret>,
+    /// Whether reading needs no token.
+    pub open_reads: bool,
+}
+
+/// The service cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen on `{listen}` for the API: {source}; set `http.listen` to a free address (`ss -ltnp` shows who has it)"
+)]
+pub struct ServiceError {
+    listen: String,
+    source: std::io::Error,
+}
+
+impl ServiceError {
+    pub(crate) fn new(listen: &str, source: std::io::Error) -> Self {
+        Self { listen: listen.into(), source }
+    }
+}
+
+/// A running sink.
+pub struct Service {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    pipeline: JoinHandle<Result<(), SinkError>>,
+}
+
+impl Service {
+    /// Binds the HTTP address, then starts the pipeline.
+    ///
+    /// # Errors
+    /// When the address is not to be had; nothing runs then.
+    pub async fn start(
+        settings: Settings,
+        http: Http,
+        parts: Parts,
+        prometheus: Option<PrometheusHandle>,
+    ) -> Result<Self, ServiceError> {
+        let failed = |source| ServiceError::new(&http.listen, source);
+        let listener = tokio::net::TcpListener::bind(&http.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let Parts { consumer, producer, store, archive, status } = parts;
+        let (stop, stopped) = watch::channel(false);
+        let live = broadcast::Sender::new(LIVE_MAX);
+        let api = Api::new(store.clone(), producer.clone(), live.clone(), stopped.clone())
+            .token(http.token, http.open_reads);
+        let router = status::router(status.clone(), prometheus).merge(api::router(api));
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the API is no longer served");
+            }
+        });
+        let sink = Sink::new(settings, consumer, producer, store, archive, live, status);
+        let pipeline = tokio::spawn(sink.run(stopped));
+        tracing::info!(%address, "sink is running");
+        Ok(Self { address, stop, pipeline })
+    }
+
+    /// The bound HTTP address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns when the pipeline ends by itself.
+    ///
+    /// # Errors
+    /// Why it could not go on.
+    pub async fn ended(&mut self) -> Result<(), SinkError> {
+        (&mut self.pipeline).await?
+    }
+
+    /// Stops: what was taken is finished and committed, within the bound of the settings.
+    ///
+    /// # Errors
+    /// Why the pipeline could not go on, if it had ended before.
+    pub async fn stop(self) -> Result<(), SinkError> {
+        let _ = self.stop.send(true);
+        self.pipeline.await?
+    }
+}
+
+/// Tells the recorder what each metric means.
+pub fn describe_metrics() {
+    for metric in metric::ALL {
+        if metric.name.ends_with("_total") {
+            metrics::describe_counter!(metric.name, metric.help.trim());
+        } else {
+            metrics::describe_gauge!(metric.name, metric.help.trim());
+        }
+    }
+}
