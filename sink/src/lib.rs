@@ -14,6 +14,7 @@ pub mod live;
 pub mod web;
 
 pub mod pipeline;
+pub mod service;
 pub mod status;
 
 pub mod config;

@@ -5,24 +5,20 @@
 //! [`Consumer`](weir_sink::consume::Consumer) and [`Store`] differs. Promises: everything is started or
 //! nothing; stopping stops the agent first, so that the sink can take what it still sent.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use weir_agent::config::Config;
 use weir_agent::pipeline::Agent;
 use weir_agent::publish::Transport;
-use weir_models::config::Secret;
 use weir_models::kafka::KafkaConfig;
 use weir_models::topic::TopicNames;
 use weir_sink::archive::{Archive, CloseAt};
 use weir_sink::consume::{Consumer, Producer};
 use weir_sink::pipeline::Settings;
-use weir_sink::service::{Parts, ServiceError, bind, run_parts};
+use weir_sink::service::{Http, Parts, Service};
 use weir_sink::status::Status;
 use weir_sink::store::{self, Store, StoreConfig};
 
@@ -56,24 +52,20 @@ pub struct Settled {
     pub archive: PathBuf,
     /// Age at which an archive object is closed.
     pub close_after: Duration,
-    /// Address of API and page.
-    pub listen: String,
-    /// Bearer token, when one is asked for.
-    pub token: Option<Secret>,
+    /// API and page.
+    pub http: Http,
 }
 
 /// A running site.
 pub struct Site {
     /// The agent.
     pub agent: Agent,
-    /// Address of API and page.
-    pub address: SocketAddr,
+    /// The sink.
+    pub sink: Service,
     /// The store, for whoever asks it directly.
     pub store: Arc<dyn Store>,
     /// The archive.
     pub archive: Archive,
-    stop: watch::Sender<bool>,
-    sink: JoinHandle<Result<(), ServiceError>>,
 }
 
 /// The embedded line in `dir`.
@@ -141,37 +133,22 @@ pub async fn start(settled: Settled, line: Line, status: Arc<Status>) -> anyhow:
         producer: line.producer,
         store: store.clone(),
         archive: archive.clone(),
-        token: (settled.token, false),
-        settings,
         status,
-        metrics: None,
     };
-    let listener = bind(&settled.listen).await?;
-    let address = listener.local_addr()?;
-    let (stop, stopped) = watch::channel(false);
+    let sink = Service::start(settings, settled.http, parts, None).await?;
     let agent = weir_agent::pipeline::start(settled.agent, line.transport, None)
         .await
         .context("the agent cannot start")?;
-    let sink = tokio::spawn(run_parts(parts, listener, stopped));
-    Ok(Site { agent, address, store, archive, stop, sink })
+    Ok(Site { agent, sink, store, archive })
 }
 
 impl Site {
-    /// Returns when the sink ends by itself.
-    ///
-    /// # Errors
-    /// Why it could not go on.
-    pub async fn sink_ended(&mut self) -> anyhow::Result<()> {
-        Ok((&mut self.sink).await??)
-    }
-
     /// Stops the agent, then the sink.
     ///
     /// # Errors
     /// Why the sink could not go on, if it had ended before.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.agent.stop().await;
-        let _ = self.stop.send(true);
-        Ok(self.sink.await??)
+        Ok(self.sink.stop().await?)
     }
 }

@@ -17,8 +17,10 @@ use weir_agent::spool::SpoolConfig;
 use weir_models::config::{ConfigError, Secret, SecretRef, parse};
 use weir_models::kafka::KafkaConfig;
 use weir_models::topic::{DEFAULT_PREFIX, TopicNames};
+use weir_sink::service::Http;
 use weir_sink::status::Status;
-use weir_sink::store::{SqliteConfig, StoreConfig};
+use weir_sink::store::StoreConfig;
+use weir_sink::store::config::SqliteConfig;
 
 use crate::site::{self, Settled};
 
@@ -122,9 +124,7 @@ impl Config {
         let resolve = |secret: &SecretRef| {
             secret.resolve(|file| std::fs::read_to_string(file), |name| std::env::var(name).ok())
         };
-        let token =
-            self.http.token.as_ref().map(resolve).transpose().map_err(anyhow::Error::msg)?;
-        Ok(Http { listen: self.http.listen.clone(), token, open_reads: false })
+        self.http.token.as_ref().map(resolve).transpose().map_err(anyhow::Error::msg)
     }
 }
 
@@ -144,17 +144,20 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         },
         archive: dir.join("archive"),
         close_after: Duration::from_secs(config.site.archive_close_after_s),
-        listen: config.http.listen.clone(),
-        token: config.token()?,
+        http: Http {
+            listen: config.http.listen.clone(),
+            token: config.token()?,
+            open_reads: false,
+        },
     };
     let mut site = site::start(settled, line, Status::new()).await?;
-    tracing::info!(page = %format!("http://{}/", site.address), "site is up");
+    tracing::info!(page = %format!("http://{}/", site.sink.address()), "site is up");
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        ended = site.sink_ended() => {
+        ended = site.sink.ended() => {
             ended?;
             anyhow::bail!("the sink has ended by itself; the log says why");
         }

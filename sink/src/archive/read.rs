@@ -4,9 +4,9 @@
 //! names, each as often as it is there. Reads object by object, two columns only. What can go wrong:
 //! the target does not answer, or an object is no Parquet of ours; both name the object.
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::RecordBatch;
 use futures_util::TryStreamExt;
 use object_store::ObjectStoreExt;
 use parquet::arrow::ProjectionMask;

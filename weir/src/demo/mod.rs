@@ -18,8 +18,10 @@ use weir_models::device::Device;
 use weir_models::kafka::KafkaConfig;
 use weir_models::topic::{Topic, TopicNames};
 use weir_sink::consume::Producer;
+use weir_sink::service::Http;
 use weir_sink::status::Status;
-use weir_sink::store::{CassandraConfig, SqliteConfig, StoreConfig};
+use weir_sink::store::StoreConfig;
+use weir_sink::store::config::{CassandraConfig, SqliteConfig};
 
 use crate::site::{self, Line, Settled, Site};
 use feed::Addresses;
@@ -64,7 +66,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let dir = options.data.clone().unwrap_or_else(|| temporary.path().into());
     let started = Instant::now();
     let (site, producer) = start(&options, &dir).await?;
-    let page = format!("http://{}/", site.address);
+    let page = format!("http://{}/", site.sink.address());
     let report = measure(&options, &site, &*producer, started).await?;
     if options.json {
         say(&serde_json::to_string(&report)?);
@@ -119,8 +121,7 @@ async fn start(options: &Options, dir: &Path) -> anyhow::Result<(Site, Arc<dyn P
         store,
         archive: dir.join("archive"),
         close_after: Duration::from_secs(1),
-        listen: options.listen.clone(),
-        token: None,
+        http: Http { listen: options.listen.clone(), ..Http::default() },
     };
     let Line { transport, consumer, producer } = line;
     let line = Line { transport, consumer, producer: producer.clone() };
