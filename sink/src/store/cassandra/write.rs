@@ -113,10 +113,7 @@ pub(super) async fn write(store: &CassandraStore, batch: &Batch) -> Result<(), S
         .collect();
 
     let jobs = {
-        let mut jobs = Jobs {
-            store,
-            jobs: Vec::new(),
-        };
+        let mut jobs = Jobs { store, jobs: Vec::new() };
         readings(&mut jobs, statements, &census, &series);
         latest(&mut jobs, statements, &census, &series, now_us);
         logs(&mut jobs, statements, &census, &hosts);
@@ -125,26 +122,14 @@ pub(super) async fn write(store: &CassandraStore, batch: &Batch) -> Result<(), S
         devices_and_agents(&mut jobs, statements, &census, now_us);
         jobs.jobs
     };
-    stream::iter(jobs)
-        .buffer_unordered(store.in_flight)
-        .try_collect::<()>()
-        .await?;
+    stream::iter(jobs).buffer_unordered(store.in_flight).try_collect::<()>().await?;
 
     let keys = census.series.iter().map(|seen| seen.key.clone());
-    store
-        .series
-        .put(keys.zip(series.into_iter().map(|(_, known)| known)));
-    let keys = census
-        .hosts
-        .iter()
-        .map(|seen| (seen.site.into(), seen.host.into()));
-    store
-        .hosts
-        .put(keys.zip(hosts.into_iter().map(|(_, known)| known)));
+    store.series.put(keys.zip(series.into_iter().map(|(_, known)| known)));
+    let keys = census.hosts.iter().map(|seen| (seen.site.into(), seen.host.into()));
+    store.hosts.put(keys.zip(hosts.into_iter().map(|(_, known)| known)));
     let keys = census.sites.keys().map(|&site| site.into());
-    store
-        .sites
-        .put(keys.zip(sites.into_iter().map(|(_, known)| known)));
+    store.sites.put(keys.zip(sites.into_iter().map(|(_, known)| known)));
     Ok(())
 }
 
@@ -158,20 +143,14 @@ fn readings<'a>(
     known: &'a Added,
 ) {
     for (seen, (_, known)) in census.series.iter().zip(known) {
-        let SeriesKey {
-            site,
-            device,
-            metric,
-        } = seen.key;
+        let SeriesKey { site, device, metric } = seen.key;
         let size = site.len() + device.len() + metric.len() + 64;
         let mut partitions: BTreeMap<i64, Vec<_>> = BTreeMap::new();
         for row in &seen.rows {
             let bucket = known.widths.bucket(row.ts_us).number;
             let (stream, seq) = (row.id.stream.as_i64(), row.id.seq.cast_signed());
             let score = unset_or(row.score);
-            let values = (
-                site, device, metric, bucket, row.ts_us, stream, seq, row.value, score,
-            );
+            let values = (site, device, metric, bucket, row.ts_us, stream, seq, row.value, score);
             partitions.entry(bucket).or_default().push((values, size));
         }
         for rows in partitions.into_values() {

@@ -38,46 +38,21 @@ fn places(fired_us: i64) -> (i64, i64) {
 fn firing<'a>(jobs: &mut Jobs<'a>, statements: &'a Statements, alert: &'a Alert) {
     let data = &alert.data;
     let (site, device, metric) = (&data.site, &data.device, &data.metric);
-    let (id, at_us, kind, json) = (
-        &data.alert_id,
-        data.fired_us,
-        alert_kind(alert),
-        alert_json(alert),
-    );
+    let (id, at_us, kind, json) =
+        (&data.alert_id, data.fired_us, alert_kind(alert), alert_json(alert));
     let (day, bucket) = places(at_us);
     let (threshold, score) = (data.threshold, data.score);
-    let row = (
-        site,
-        day,
-        at_us,
-        id,
-        device,
-        metric,
-        kind,
-        threshold,
-        score,
-        json.clone(),
-    );
+    let row = (site, day, at_us, id, device, metric, kind, threshold, score, json.clone());
     jobs.push("alerts", &statements.put_alert_firing, [(row, 0)]);
-    let row = (
-        site, device, metric, bucket, at_us, id, kind, threshold, score, json,
-    );
-    jobs.push(
-        "alerts_by_series",
-        &statements.put_series_alert_firing,
-        [(row, 0)],
-    );
+    let row = (site, device, metric, bucket, at_us, id, kind, threshold, score, json);
+    jobs.push("alerts_by_series", &statements.put_series_alert_firing, [(row, 0)]);
 }
 
 fn resolved<'a>(jobs: &mut Jobs<'a>, statements: &'a Statements, alert: &'a Alert) {
     let data = &alert.data;
     let (site, device, metric) = (&data.site, &data.device, &data.metric);
-    let (id, at_us, kind, json) = (
-        &data.alert_id,
-        data.fired_us,
-        alert_kind(alert),
-        alert_json(alert),
-    );
+    let (id, at_us, kind, json) =
+        (&data.alert_id, data.fired_us, alert_kind(alert), alert_json(alert));
     let (day, bucket) = places(at_us);
     let (threshold, peak, over_us) = (data.threshold, data.score, data.resolved_us);
     let row = (
@@ -94,24 +69,9 @@ fn resolved<'a>(jobs: &mut Jobs<'a>, statements: &'a Statements, alert: &'a Aler
         json.clone(),
     );
     jobs.push("alerts", &statements.put_alert_resolved, [(row, 0)]);
-    let row = (
-        site,
-        device,
-        metric,
-        bucket,
-        at_us,
-        id,
-        kind,
-        threshold,
-        peak,
-        unset_or(over_us),
-        json,
-    );
-    jobs.push(
-        "alerts_by_series",
-        &statements.put_series_alert_resolved,
-        [(row, 0)],
-    );
+    let row =
+        (site, device, metric, bucket, at_us, id, kind, threshold, peak, unset_or(over_us), json);
+    jobs.push("alerts_by_series", &statements.put_series_alert_resolved, [(row, 0)]);
 }
 
 /// Rows by partition, each with about how many bytes it has.
