@@ -23,7 +23,7 @@ const ALERTS_MAX: usize = 10_000;
 
 /// What store and archive hold of this run.
 #[derive(Debug, Default)]
-pub struct Arrived {
+pub(super) struct Arrived {
     stored: BTreeSet<EventId>,
     archived: Vec<EventId>,
     objects: u64,
@@ -39,7 +39,7 @@ impl Arrived {
 ///
 /// # Errors
 /// When that does not happen in time; says how far it came.
-pub async fn wait_until_arrived(
+pub(super) async fn wait_until_arrived(
     site: &Site,
     total: u64,
     within: Duration,
@@ -99,7 +99,7 @@ async fn read(site: &Site) -> anyhow::Result<Arrived> {
 ///
 /// # Errors
 /// When the store cannot be asked.
-pub async fn report(
+pub(super) async fn report(
     site: &Site,
     total: u64,
     arrived: Arrived,
