@@ -52,7 +52,9 @@ pub struct Http {
 
 /// The service cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on `{listen}` for the API: {source}; set `http.listen` to a free address (`ss -ltnp` shows who has it)")]
+#[error(
+    "cannot listen on `{listen}` for the API: {source}; set `http.listen` to a free address (`ss -ltnp` shows who has it)"
+)]
 pub struct ServiceError {
     listen: String,
     source: std::io::Error,
