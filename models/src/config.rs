@@ -98,15 +98,48 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// A secret in a file or an environment variable; never in the configuration itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretRef {
     /// File that holds the secret; white space at its end is not part of it.
-    #[serde(default)]
     pub file: Option<String>,
     /// Environment variable that holds the secret.
-    #[serde(default)]
     pub env: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretPlace {
+    #[serde(default)]
+    file: Option<String>,
+    #[serde(default)]
+    env: Option<String>,
+}
+
+// By hand, because the derived error would show a secret that somebody wrote down in place of a table.
+impl<'de> Deserialize<'de> for SecretRef {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Place;
+        impl<'de> serde::de::Visitor<'de> for Place {
+            type Value = SecretRef;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a table with either `file` or `env`")
+            }
+            fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<SecretRef, E> {
+                Err(E::custom(
+                    "a secret does not stand here: write { file = \"PATH\" } or { env = \"NAME\" }",
+                ))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                map: A,
+            ) -> Result<SecretRef, A::Error> {
+                let map = serde::de::value::MapAccessDeserializer::new(map);
+                let SecretPlace { file, env } = SecretPlace::deserialize(map)?;
+                Ok(SecretRef { file, env })
+            }
+        }
+        deserializer.deserialize_any(Place)
+    }
 }
 
 /// A secret that does not show itself in `Debug`.
