@@ -155,7 +155,7 @@ impl Config {
         }
         let fixed = FIXED.map(|(key, _)| key);
         let own = fixed.into_iter().chain(["group.id"]);
-        for key in own.filter(|key| self.kafka.librdkafka.contains_key(*key)) {
+        if let Some(key) = own.into_iter().find(|key| self.kafka.librdkafka.contains_key(*key)) {
             return whole(
                 &format!("`kafka.librdkafka` sets `{key}`, on which exactly once rests"),
                 "leave it out; the group is `consume.group`",

@@ -95,7 +95,7 @@ impl KafkaConsumer {
         let topics = TOPICS.map(|topic| &**names.name(topic));
         consumer.subscribe(&topics).map_err(|error| ConsumeError::Fatal(error.to_string()))?;
         let consumer = Arc::new(consumer);
-        let (end, ended) = mpsc::channel();
+        let (end, ended) = mpsc::sync_channel(1);
         let poller = Poller {
             consumer: Arc::clone(&consumer),
             shared: Arc::clone(&shared),
