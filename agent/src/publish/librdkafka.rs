@@ -78,7 +78,7 @@ impl ClientContext for Context {
             Some(
                 RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::ClusterAuthorizationFailed,
-            ) => "the user may not write here: grant it, see docs/operate.md",
+            ) => "the user may not write here: grant it, see docs/agent.md",
             Some(
                 RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::BrokerTransportFailure
