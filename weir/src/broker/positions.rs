@@ -52,6 +52,12 @@ impl Positions {
         self.by_partition.get(&name(topic, partition))
     }
 
+    /// The committed offset, 0 when there is none.
+    pub(super) fn next(&self, topic: Topic, partition: u32) -> u64 {
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        self.get(topic, partition).map_or(0, |p| u64::try_from(p.offset).unwrap_or(0))
+    }
+
     pub(super) fn commit(
         &mut self,
         positions: impl Iterator<Item = (Topic, i32, Position)>,
