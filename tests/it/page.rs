@@ -1,1 +1,156 @@
-//! Placeholder.
+//! The page in a real browser: every view shows real data, and the console stays empty.
+
+use std::io::Write;
+use std::net::{TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weir_tests::browser::Browser;
+use weir_tests::{Launch, Program, free_port, wait_until};
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn test_id(id: &str) -> String {
+    format!("[data-testid=\"{id}\"]")
+}
+
+/// Waits until the number in an attribute is as wanted.
+#[track_caller]
+fn wait_number(browser: &Browser, css: &str, name: &str, wanted: impl Fn(u64) -> bool) -> u64 {
+    let script = "return document.querySelector(arguments[0])?.getAttribute(arguments[1]) ?? null";
+    wait_until(&format!("`{name}` of `{css}`"), SOON, || {
+        let seen = browser.script(script, &[css.into(), name.into()]);
+        match seen.as_str().and_then(|text| text.parse().ok()) {
+            Some(number) if wanted(number) => Ok(number),
+            _ => Err(seen),
+        }
+    })
+}
+
+/// Where pictures are kept for a person: the folder that `WEIR_TEST_PICTURES` names, or none.
+fn picture(browser: &Browser, name: &str) {
+    if let Some(folder) = std::env::var_os("WEIR_TEST_PICTURES") {
+        browser.screenshot(&PathBuf::from(folder).join(format!("{name}.png")));
+    }
+}
+
+#[track_caller]
+fn check_console(browser: &Browser) {
+    let said = browser.console();
+    assert!(said.is_empty(), "the console says {said:#?}");
+}
+
+/// A demo that has shown its report, and stays up.
+fn demo() -> (Program, String) {
+    let page = format!("127.0.0.1:{}", free_port());
+    let launch = Launch::ours("weir").args(["demo", "--listen", &page, "--data", "data"]);
+    let mut program = launch.start();
+    program.wait_line("page and API", Duration::from_secs(120));
+    (program, format!("http://{page}/"))
+}
+
+#[test]
+fn every_view_shows_the_demo() {
+    let (_demo, page) = demo();
+    let browser = Browser::start();
+
+    browser.open(&page);
+    let agents = test_id("agents");
+    wait_number(&browser, &agents, "data-count", |count| count == 1);
+    browser.wait_text(&agents, |text| text.contains("demo-gateway"));
+    wait_number(&browser, &test_id("devices"), "data-count", |count| count >= 5);
+    let devices = browser.wait_text(&test_id("devices"), |text| text.contains("press-7"));
+    assert!(devices.contains("iot-device-03") && devices.contains("hall=2"), "{devices}");
+    picture(&browser, "fleet");
+    check_console(&browser);
+
+    // As a person comes there: from a value of a device to its series.
+    browser.click("[data-device=\"demo/press-7\"] a.chip");
+    let plot = test_id("series-plot");
+    assert_eq!(wait_number(&browser, &plot, "data-count", |count| count > 0), 22_695);
+    wait_number(&browser, &plot, "data-anomalies", |count| count > 0);
+    wait_number(&browser, &plot, "data-alerts", |count| count > 0);
+    browser.wait_text(&test_id("series-stats"), |text| text.contains("22,695"));
+    let drawn = "const canvas = document.querySelector('.plot-main canvas'); \
+         const all = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data; \
+         const colours = new Set(); \
+         for (let i = 0; i < all.length; i += 4) if (all[i + 3] > 200) \
+             colours.add((all[i] << 16) | (all[i + 1] << 8) | all[i + 2]); \
+         return colours.size";
+    wait_until("colours on the plot", SOON, || match browser.script(drawn, &[]).as_u64() {
+        Some(colours) if colours >= 3 => Ok(()),
+        seen => Err(format!("{seen:?}")),
+    });
+    picture(&browser, "series");
+    browser.click("[data-range=\"24h\"]");
+    wait_number(&browser, &plot, "data-count", |count| count > 0 && count <= 289);
+    check_console(&browser);
+
+    browser.click("#nav [data-view=alerts]");
+    wait_number(&browser, &test_id("alert-list"), "data-count", |count| count >= 4);
+    let alerts = browser.texts(&test_id("alert"));
+    assert!(alerts.iter().any(|text| text.contains("press-7 / temperature")), "{alerts:#?}");
+    picture(&browser, "alerts");
+    check_console(&browser);
+
+    // The word is in the `auth.log` of the fixtures, and not in most of its lines.
+    browser.click("#nav [data-view=logs]");
+    let lines = test_id("log-lines");
+    wait_number(&browser, &lines, "data-count", |count| count > 0);
+    browser.open(&format!("{page}#/logs?site=demo&q=Invalid%20USER&from=0&to=4102444800000000"));
+    wait_number(&browser, &lines, "data-count", |count| count > 0);
+    browser.wait_text(&test_id("log-status"), |text| text.contains("lines in"));
+    let found = browser.texts(".line .msg");
+    assert!(!found.is_empty());
+    let other = found.iter().find(|text| !text.to_lowercase().contains("invalid user"));
+    assert_eq!(other, None, "the search for a text finds others");
+    picture(&browser, "logs");
+    check_console(&browser);
+}
+
+/// What is sent while somebody looks shows without a reload.
+#[test]
+fn the_log_tail_is_live() {
+    let (page, syslog) = (free_port(), free_port());
+    let config = format!(
+        "[site]\nname = \"mill\"\ndata_dir = \"data\"\n\
+         [[source.syslog]]\nname = \"udp\"\nlisten = \"udp://127.0.0.1:{syslog}\"\nzone = \"UTC\"\n\
+         [[source.syslog]]\nname = \"tcp\"\nlisten = \"tcp://127.0.0.1:{syslog}\"\nzone = \"UTC\"\n\
+         [http]\nlisten = \"127.0.0.1:{page}\"\n"
+    );
+    let launch = Launch::ours("weir").file("weir.toml", config).args(["up", "-c", "weir.toml"]);
+    let mut site = launch.start();
+    site.wait_line("site is up", SOON);
+    let over_tcp = |text: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", syslog)).unwrap();
+        writeln!(stream, "<11>Nov 21 10:00:00 saw mill: {text}").unwrap();
+    };
+    over_tcp("the first line");
+    let page = format!("http://127.0.0.1:{page}/");
+    site.wait("the site to be known", SOON, |_| {
+        let sites = weir_tests::http::get_json(&format!("{page}v1/sites")).to_string();
+        if sites.contains("mill") { Ok(()) } else { Err(sites) }
+    });
+
+    let browser = Browser::start();
+    browser.open(&format!("{page}#/logs"));
+    browser.wait_text(&test_id("log-tail"), |text| text == "Live");
+    browser.wait_text(&test_id("log-status"), |text| text.contains("lines in"));
+    let lines = test_id("log-lines");
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    udp.send_to(b"<14>Nov 21 10:00:01 saw mill: over UDP", ("127.0.0.1", syslog)).unwrap();
+    browser.wait_text(&lines, |text| text.contains("over UDP"));
+    over_tcp("over <b>TCP</b>");
+    let text = browser.wait_text(&lines, |text| text.contains("over <b>TCP</b>"));
+    assert_eq!(text.matches("over UDP").count(), 1, "{text}");
+    picture(&browser, "tail");
+
+    // Paused, it counts; going on shows what came.
+    browser.click(&test_id("log-tail"));
+    over_tcp("while paused");
+    browser.wait_text(&test_id("log-tail"), |text| text == "Paused, 1 new");
+    assert!(!browser.text(&lines).unwrap().contains("while paused"));
+    browser.click(&test_id("log-tail"));
+    browser.wait_text(&lines, |text| text.contains("while paused"));
+    check_console(&browser);
+}
