@@ -3,6 +3,8 @@
 //! In: its error callbacks and its log. Out: the Kafka part of the shared status, and log lines.
 //! Promises: a refused password is not hidden by "no broker answers", which follows from it.
 
+use std::collections::BTreeMap;
+
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -45,6 +47,11 @@ pub(super) fn tell(status: &Status, error: &KafkaError, reason: &str) {
         }
     };
     status.problem(Part::Kafka, message);
+}
+
+/// How much librdkafka tells: all of it when `[kafka.librdkafka] debug` asks for something.
+pub(super) fn log_level(connection: &BTreeMap<String, String>) -> RDKafkaLogLevel {
+    if connection.contains_key("debug") { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Warning }
 }
 
 /// Passes librdkafka's own log on. Its repeated connection errors are in the status already.
