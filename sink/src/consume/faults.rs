@@ -16,6 +16,8 @@ pub(super) fn tell(status: &Status, error: &KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "Kafka client");
         return;
     };
+    // What follows are times and counts, which would make the same problem a new one each time.
+    let reason = reason.split(" (after ").next().unwrap_or(reason);
     let message = match code {
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
             format!("Kafka refuses the user or the password, check `[kafka.sasl]`: {reason}")
@@ -26,9 +28,10 @@ pub(super) fn tell(status: &Status, error: &KafkaError, reason: &str) {
         RDKafkaErrorCode::AllBrokersDown
         | RDKafkaErrorCode::BrokerTransportFailure
         | RDKafkaErrorCode::Resolve => {
+            // The first word on it is enough, and a more telling one stays.
             let known = status.problems();
-            let cause = known.iter().find(|problem| problem.part == Part::Kafka);
-            if cause.is_some_and(|problem| problem.message.contains("check `[kafka.")) {
+            let mut known = known.iter().filter(|problem| problem.part == Part::Kafka);
+            if known.any(|problem| problem.message.contains("check `[kafka")) {
                 return;
             }
             format!("no broker answers, check `[kafka] brokers` and the network: {reason}")

@@ -97,7 +97,7 @@ impl KafkaConsumer {
         let topics = TOPICS.map(|topic| &**names.name(topic));
         consumer.subscribe(&topics).map_err(|error| ConsumeError::Fatal(error.to_string()))?;
         let consumer = Arc::new(consumer);
-        let (end, ended) = mpsc::channel();
+        let (end, ended) = mpsc::sync_channel(1);
         let poller = Poller {
             consumer: Arc::clone(&consumer),
             shared: Arc::clone(&shared),
@@ -254,7 +254,8 @@ impl Poller {
     fn failed(&self, error: &KafkaError) {
         if let KafkaError::MessageConsumptionFatal(code) = error {
             self.shared.handover.fail(code.to_string());
-        } else {
+        } else if !self.shared.status.has_problem(Part::Kafka) {
+            // The error callback tells of the same with more words.
             faults::tell(&self.shared.status, error, &error.to_string());
         }
     }
