@@ -102,7 +102,11 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self, file: &str) -> Result<(), ConfigError> {
+    /// What only the sum of the keys shows.
+    ///
+    /// # Errors
+    /// Names the key and what to do.
+    pub fn check(&self, file: &str) -> Result<(), ConfigError> {
         let whole = |message: String, hint: &str| Err(ConfigError::whole(file, message, hint));
         for (key, name) in [("agent.site", &self.agent.site), ("agent.id", &self.id().to_owned())] {
             if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('/') {

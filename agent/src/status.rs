@@ -6,7 +6,7 @@
 //! the next one tells more.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -31,10 +31,6 @@ pub struct Counters {
     pub lost_at_source: AtomicU64,
     /// Series being scored.
     pub series: AtomicU64,
-    /// Alerts that fired.
-    pub alerts_fired: AtomicU64,
-    /// Event time of the newest event, microseconds since the Unix epoch.
-    pub newest_us: AtomicI64,
     /// Why the spool takes nothing now.
     spool_problem: Mutex<Option<String>>,
 }
@@ -132,6 +128,9 @@ async fn render(State(status): State<Status>) -> String {
         metrics::gauge!(metric::AGENT_SPOOL_BYTES.name).set(report.disk_bytes as f64);
         metrics::gauge!(metric::AGENT_SPOOL_WAITING.name).set(report.waiting() as f64);
         metrics::counter!(metric::AGENT_SPOOL_WRITTEN.name).absolute(report.written_bytes);
+        for (rule, dropped) in report.filtered {
+            metrics::counter!(metric::AGENT_FILTERED.name, "rule" => rule).absolute(dropped);
+        }
     }
     status.prometheus.map(|prometheus| prometheus.render()).unwrap_or_default()
 }

@@ -30,7 +30,8 @@ cargo dev COMMAND
                              (--check: compares) the generated references
   tools                      makes sure that everything the tests need is there
   services start|stop|env    a Kafka and a Cassandra that stay between test runs
-  bench [FILTER]             the benchmarks
+  bench agent                the agent as a whole: CPU and memory for a million events
+  bench [FILTER]             the benchmarks of parts
 ";
 
 fn main() -> ExitCode {
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         ["services", "stop"] => run(|| steps.step("services", services::stop)),
         // Its output is read by a shell: no line of ours in between.
         ["services", "env"] => return services::print_env(),
+        ["bench", "agent"] => run(|| bench_agent(&mut steps)),
         ["bench"] => run(|| steps.cargo("bench", &["bench", "--workspace"], &[])),
         ["bench", filter] => run(|| steps.cargo("bench", &["bench", "--workspace", filter], &[])),
         ["help" | "--help" | "-h"] => {
@@ -93,6 +95,18 @@ fn test(steps: &mut Steps, args: &[&str]) -> bool {
     }
     steps.step("test", || tally::cargo_test(filter.first().copied(), long));
     true
+}
+
+/// The agent's release build against a real Kafka.
+fn bench_agent(steps: &mut Steps) {
+    steps.cargo("build", &["build", "--release", "-p", "weir-agent"], &[]);
+    if steps.failed("build") {
+        steps.skip("bench", "it needs the agent");
+        return;
+    }
+    let agent = workspace::target().join("release/weir-agent").display().to_string();
+    let bench = ["run", "--quiet", "-p", "weir-tests", "--bin", "weir-bench", "--", &agent];
+    steps.cargo("bench", &bench, &[]);
 }
 
 /// What to do with the files that are generated from the code.

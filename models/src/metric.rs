@@ -42,7 +42,7 @@ metrics! {
     AGENT_SPOOL_WAITING = "weir_agent_spool_waiting_events";
     /// Events that Kafka acknowledged.
     AGENT_PUBLISHED = "weir_agent_published_events_total";
-    /// Failed tries to publish, by `reason`.
+    /// Failed tries to publish; each lane then begins again at its checkpoint.
     AGENT_PUBLISH_ERRORS = "weir_agent_publish_errors_total";
     /// Events lost, by `reason`; 0 unless a loss marker tells of it.
     AGENT_LOST = "weir_agent_lost_events_total";

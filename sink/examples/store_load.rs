@@ -68,7 +68,7 @@ fn batch(stream: Stream, start_us: i64, number: u64) -> Batch {
             ts_us: start_us + (seq / SERIES) as i64 * 1_000,
             id: EventId { stream, seq },
             value: 20.0 + ((seq * 7_919) % 100) as f64 / 10.0,
-            score: (seq % 4 == 0).then_some((seq % 16) as f32 / 16.0),
+            score: seq.is_multiple_of(4).then_some((seq % 16) as f32 / 16.0),
             unit: Some("°C".into()),
         }
     };

@@ -5,3 +5,20 @@
 
 /// The harness itself: every service, tool and program it hands out does real work.
 mod harness;
+
+/// The whole line on real services: fixtures in, everything out once; kills and outages.
+mod line;
+/// Both transports keep one contract.
+mod transport;
+/// Both stores keep one contract; the CQL of the documents runs.
+mod store;
+/// Senders that nobody here wrote: logger, rsyslog, syslog-ng, mosquitto.
+mod senders;
+/// What is wrong is said, with what to do.
+mod errors;
+/// Who reads alerts: the consumers of the documents.
+mod alerts;
+/// The all-in-one: demo and small site.
+mod site;
+/// The page in a real browser.
+mod page;

@@ -1,2 +1,5 @@
-//! placeholder
-fn main() {}
+//! The program `weir`; see the library.
+
+fn main() -> std::process::ExitCode {
+    weir::cli::main()
+}

@@ -71,8 +71,8 @@ pub enum Verdict {
     Keep,
     /// It goes on in the lane of lowest priority.
     Lower,
-    /// It ends here, by the rule with this index.
-    Drop(usize),
+    /// It ends here.
+    Drop,
 }
 
 /// All rules with their counts.
@@ -117,7 +117,7 @@ impl Filter {
                     continue;
                 }
             }
-            return Verdict::Drop(i);
+            return Verdict::Drop;
         }
         Verdict::Keep
     }
@@ -125,12 +125,6 @@ impl Filter {
     /// Name of each rule and how often it took something away.
     pub fn counts(&self) -> impl Iterator<Item = (&str, u64)> {
         self.rules.iter().map(|rule| rule.name.as_str()).zip(self.dropped.iter().copied())
-    }
-
-    /// Name of a rule.
-    #[must_use]
-    pub fn name(&self, index: usize) -> &str {
-        self.rules.get(index).map_or("", |rule| &rule.name)
     }
 }
 

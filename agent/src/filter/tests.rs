@@ -58,7 +58,7 @@ fn check(toml: &str, mut event: Event, expected: Verdict) {
 
 #[test]
 fn each_field_is_matched() {
-    let hit = Verdict::Drop(0);
+    let hit = Verdict::Drop;
     for (rule, expected) in [
         ("severity_at_least = 6", hit),
         ("severity_at_least = 7", Verdict::Keep),
@@ -86,7 +86,7 @@ fn the_first_rule_that_matches_decides() {
                  [[filter]]\nname='rest'\naction='drop'\n";
     check(rules, log(6, "sshd", ""), Verdict::Keep);
     check(rules, log(6, "cron", ""), Verdict::Lower);
-    check(rules, log(5, "cron", ""), Verdict::Drop(2));
+    check(rules, log(5, "cron", ""), Verdict::Drop);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_rule_on_a_metric_takes_just_that_metric() {
     let mut both = reading(&["co2", "temp"]);
     assert_eq!(filter.apply(&mut both), Verdict::Keep);
     assert_eq!(both, reading(&["temp"]));
-    assert_eq!(filter.apply(&mut reading(&["co2"])), Verdict::Drop(0));
+    assert_eq!(filter.apply(&mut reading(&["co2"])), Verdict::Drop);
     assert_eq!(filter.apply(&mut log(6, "x", "")), Verdict::Keep);
 }
 

@@ -55,13 +55,11 @@ impl Heartbeat {
             let Some(beat) = self.beat().await else { continue };
             let json = serde_json::to_vec(&beat).unwrap_or_default();
             let send = self.status.transport.send(&self.topic, self.agent.as_bytes(), &json);
+            // One at a time: while Kafka is away the next ones are left out, not queued.
             tokio::select! {
                 () = stopping(&mut stop) => return,
-                // Not while the next one is due: Kafka may be away for days.
-                sent = tokio::time::timeout(Duration::from_secs(self.every_s), send) => match sent {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::debug!(%error, "heartbeat not sent"),
-                    Err(_) => tracing::debug!("heartbeat not sent in time"),
+                sent = send => if let Err(error) = sent {
+                    tracing::debug!(%error, "heartbeat not sent");
                 },
             }
         }

@@ -12,6 +12,7 @@
 //! is a [`StartError`] that says what to do; nothing that comes in can stop it later.
 
 mod heartbeat;
+mod tally;
 mod worker;
 
 use std::collections::BTreeMap;

@@ -17,6 +17,7 @@ use weir_models::metric;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
+use super::tally::Tally;
 use crate::clock;
 use crate::config::Config;
 use crate::enrich::{Enricher, Table};
@@ -84,6 +85,7 @@ pub(super) struct Worker {
     /// Sources to tell after the next flush.
     waiting: Vec<oneshot::Sender<()>>,
     drafts: Vec<Draft>,
+    tally: Tally,
     last_seq: [u64; 4],
 }
 
@@ -117,6 +119,7 @@ impl Worker {
             flushed,
             waiting: Vec::new(),
             drafts: Vec::new(),
+            tally: Tally::default(),
             last_seq: [0; 4],
         }
     }
@@ -188,28 +191,23 @@ impl Worker {
             let parsed = self.parser.parse(&input.source, input.peer, input.labels.as_deref(), raw);
             self.take_event(parsed);
         }
+        self.tally.tell(&input.source.name);
         self.waiting.extend(input.done);
     }
 
     fn take_event(&mut self, parsed: Parsed) {
         let mut event = parsed.enrich(&mut self.enricher).into_event();
+        self.tally.event(&event);
         let verdict = self.filter.apply(&mut event);
-        if let Verdict::Drop(rule) = verdict {
-            let rule = self.filter.name(rule).to_owned();
-            metrics::counter!(metric::AGENT_FILTERED.name, "rule" => rule).increment(1);
+        if verdict == Verdict::Drop {
             return;
         }
         self.scorer.score(&mut event, &mut self.drafts);
         let lane = lane_of(&event, verdict);
-        let (ts_us, received_us) = (event.ts_us, event.received_us);
+        let received_us = event.received_us;
         let cause = self.append(lane, event);
-        self.shared.counters.newest_us.fetch_max(ts_us, Ordering::Relaxed);
         for draft in std::mem::take(&mut self.drafts) {
-            let (name, state) =
-                (metric::AGENT_ALERTS.name, if draft.fires() { "firing" } else { "resolved" });
-            metrics::counter!(name, "state" => state).increment(1);
-            let fired = u64::from(draft.fires());
-            self.shared.counters.alerts_fired.fetch_add(fired, Ordering::Relaxed);
+            self.tally.alert(draft.fires());
             let topic = self.shared.names.name(Topic::Alerts).clone();
             let partitions = self.partitions(&topic);
             let (key, now) = (draft.key(), now_us());

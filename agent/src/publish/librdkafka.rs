@@ -29,6 +29,8 @@ use crate::spool::Group;
 const ASK: Duration = Duration::from_secs(5);
 /// How long to wait for room in the producer's queue.
 const QUEUE_FULL: Duration = Duration::from_millis(5);
+/// How often a follower that has nothing to tell asks whether it is still in step.
+const FOLLOW_WAIT: Duration = Duration::from_secs(2);
 /// Records that a follower may have told before they are taken.
 const FOLLOWED_MAX: usize = 1_000;
 
@@ -76,7 +78,7 @@ impl ClientContext for Context {
             Some(
                 RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::ClusterAuthorizationFailed,
-            ) => "the user may not write here: grant it, see docs/operate.md",
+            ) => "the user may not write here: grant it, see docs/agent.md",
             Some(
                 RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::BrokerTransportFailure
@@ -397,7 +399,7 @@ fn follow(consumer: &BaseConsumer<Context>, topic: &str, told: &mpsc::Sender<Fol
         std::thread::sleep(Duration::from_secs(1));
     };
     while !told.is_closed() {
-        let change = match consumer.poll(Duration::from_millis(500)) {
+        let change = match consumer.poll(FOLLOW_WAIT) {
             None => {
                 // Nothing new on partitions that were read to their end: still in step, as long as
                 // the broker answers.

@@ -26,9 +26,11 @@ use crate::decode::dedupe::Snapshot;
 
 mod columns;
 mod object;
+mod read;
 
 pub use columns::{Row, RowBody};
 pub use object::{CloseAt, Manifest, Open, Sealed, StreamRange, manifest_path, object_path};
+pub use read::{Contents, ReadError};
 
 /// The archive target does not do as asked.
 #[derive(Debug, thiserror::Error)]

@@ -14,10 +14,10 @@ use weir_sink::consume::{
     Committed, ConsumeError, Consumer, Partition, Polled, ProduceError, Producer, Record,
 };
 
+use super::Broker;
+use super::Embedded;
 use super::follow::next_records;
 use super::positions::Position;
-use super::publish::Embedded;
-use super::Broker;
 
 /// The one member of the consumer group.
 #[derive(Debug)]
@@ -47,12 +47,11 @@ impl Member {
                 continue;
             }
             for (number, partition) in (0..).zip(partitions) {
-                let committed = broker.positions().get(*topic, number).map_or(0, |p| p.offset);
-                let next = u64::try_from(committed).unwrap_or(0);
+                let next = broker.positions().next(*topic, number);
                 let mut reader = partition.reader();
                 reader.seek(next);
                 places.push(Place {
-                    partition: Partition { topic: *topic, number },
+                    partition: Partition { topic: *topic, number: number as i32 },
                     reader,
                     next,
                     end: partition.end.subscribe(),

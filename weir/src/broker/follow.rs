@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use weir_agent::publish::Followed;
 use weir_agent::spool::log::{LogError, LogReader};
 use weir_models::topic::Topic;
-use weir_models::wire::{BatchView, MAX_RAW_BYTES};
+use weir_models::wire::{BatchView, MAX_RAW_BYTES, Records, WireError};
 
 use super::{Broker, COMPACT_ABOVE_BYTES};
 
@@ -36,29 +36,36 @@ pub(super) fn next_records(
     let Some(group) = reader.next_group()? else { return Ok(None) };
     let mut out = Vec::new();
     for frame in group.frames {
-        let records = BatchView::parse(&frame.batch)
-            .and_then(|(batch, _)| batch.records(MAX_RAW_BYTES));
-        let records = match records {
-            Ok(records) => records,
-            Err(error) => {
-                tracing::error!(%error, topic = %frame.head.topic, offset = frame.head.first,
-                    "an unreadable batch is passed over");
-                continue;
-            }
-        };
-        for (i, record) in records.iter().enumerate() {
-            let offset = frame.head.first + i as u64;
-            if offset >= from {
-                out.push(Stored {
-                    offset,
-                    ts_ms: record.ts_ms,
-                    key: record.key.map(Bytes::copy_from_slice),
-                    value: record.value.map(Bytes::copy_from_slice),
-                });
-            }
+        let read = BatchView::parse(&frame.batch)
+            .and_then(|(batch, _)| batch.records(MAX_RAW_BYTES))
+            .and_then(|records| unpack(&records, frame.head.first, from, &mut out));
+        if let Err(error) = read {
+            tracing::error!(%error, topic = %frame.head.topic, offset = frame.head.first,
+                "an unreadable batch is passed over");
         }
     }
     Ok(Some(out))
+}
+
+/// Appends the records from offset `from` on; the first one has the offset `first`.
+fn unpack(
+    records: &Records<'_>,
+    first: u64,
+    from: u64,
+    out: &mut Vec<Stored>,
+) -> Result<(), WireError> {
+    for (offset, record) in (first..).zip(records.iter()) {
+        let record = record?;
+        if offset >= from {
+            out.push(Stored {
+                offset,
+                ts_ms: record.ts_ms,
+                key: record.key.map(Bytes::copy_from_slice),
+                value: record.value.map(Bytes::copy_from_slice),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Tells all records of a topic and then each change.

@@ -12,6 +12,8 @@ mod consume;
 mod follow;
 mod positions;
 mod publish;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use weir_models::topic::{Topic, TopicNames};
 use positions::{Positions, PositionsError};
 
 pub use consume::Member;
+pub use publish::Embedded;
 
 /// Segment size; space is given back in such pieces.
 const SEGMENT_BYTES: u64 = 8 << 20;
@@ -81,6 +84,7 @@ impl Broker {
     /// # Errors
     /// Folders or files that cannot be read or written; never because of what is in them.
     pub fn open(dir: &Path, names: TopicNames) -> Result<Arc<Self>, OpenError> {
+        let positions = Positions::open(&dir.join("positions.json"))?;
         let mut topics = BTreeMap::new();
         for topic in Topic::ALL {
             let count = if topic.is_data() { PARTITIONS } else { 1 };
@@ -88,11 +92,14 @@ impl Broker {
                 let path = dir.join("topics").join(format!("{}-{number}", topic.suffix()));
                 std::fs::create_dir_all(&path)
                     .map_err(|error| OpenError::Folder(path.clone(), error))?;
-                Ok(Partition::new(Log::open(&path, SEGMENT_BYTES)?))
+                let mut log = Log::open(&path, SEGMENT_BYTES)?;
+                // Records are read before they are synced: a power cut may take what was committed
+                // already, and what comes in its place must not lie below the committed offset.
+                log.raise_next(positions.next(topic, number));
+                Ok(Partition::new(log))
             });
             topics.insert(topic, partitions.collect::<Result<_, OpenError>>()?);
         }
-        let positions = Positions::open(&dir.join("positions.json"))?;
         let broker = Arc::new(Self { names, topics, positions: Mutex::new(positions) });
         for topic in Topic::ALL.into_iter().filter(|topic| topic.compacted()) {
             broker.compact(topic)?;
@@ -220,6 +227,3 @@ impl Partition {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,7 +13,9 @@ use weir_models::topic::Topic;
 
 /// The positions cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use `{path}`: {reason}; restore the file, or delete it: everything still in the topics is then consumed again, and recognised as known")]
+#[error(
+    "cannot use `{path}`: {reason}; restore the file, or delete it: everything still in the topics is then consumed again, and recognised as known"
+)]
 pub struct PositionsError {
     path: PathBuf,
     reason: String,
@@ -50,6 +52,12 @@ impl Positions {
         self.by_partition.get(&name(topic, partition))
     }
 
+    /// The committed offset, 0 when there is none.
+    pub(super) fn next(&self, topic: Topic, partition: u32) -> u64 {
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        self.get(topic, partition).map_or(0, |p| u64::try_from(p.offset).unwrap_or(0))
+    }
+
     pub(super) fn commit(
         &mut self,
         positions: impl Iterator<Item = (Topic, i32, Position)>,
@@ -57,10 +65,8 @@ impl Positions {
         for (topic, partition, position) in positions {
             self.by_partition.insert(name(topic, partition), position);
         }
-        self.save().map_err(|error| PositionsError {
-            path: self.path.clone(),
-            reason: error.to_string(),
-        })
+        self.save()
+            .map_err(|error| PositionsError { path: self.path.clone(), reason: error.to_string() })
     }
 
     fn save(&self) -> std::io::Result<()> {

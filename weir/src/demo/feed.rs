@@ -22,20 +22,20 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// Where the agent listens.
 #[derive(Clone, Copy, Debug)]
-pub struct Addresses {
+pub(super) struct Addresses {
     /// Syslog over UDP.
-    pub udp: SocketAddr,
+    pub(super) udp: SocketAddr,
     /// Syslog over TCP.
-    pub tcp: SocketAddr,
+    pub(super) tcp: SocketAddr,
     /// Line protocol and JSON.
-    pub http: SocketAddr,
+    pub(super) http: SocketAddr,
 }
 
 /// How many events there will be.
 ///
 /// # Errors
 /// When the fixtures cannot be read.
-pub fn total() -> anyhow::Result<u64> {
+pub(super) fn total() -> anyhow::Result<u64> {
     let readings = fixture::labelled_lines()?.len() + fixture::iot_messages().count();
     let logs = fixture::auth_lines().count() + fixture::mixed_lines().count();
     Ok(u64::try_from(readings + logs)?)
@@ -45,7 +45,7 @@ pub fn total() -> anyhow::Result<u64> {
 ///
 /// # Errors
 /// When a socket fails or the agent refuses a request.
-pub async fn feed(to: Addresses, bar: &ProgressBar) -> anyhow::Result<()> {
+pub(super) async fn feed(to: Addresses, bar: &ProgressBar) -> anyhow::Result<()> {
     let lines = fixture::labelled_lines()?;
     let messages: Vec<_> = fixture::iot_messages().collect();
     let logs = async { tokio::try_join!(tcp(to.tcp, bar), udp(to.udp, bar)) };
@@ -74,9 +74,13 @@ async fn udp(to: SocketAddr, bar: &ProgressBar) -> anyhow::Result<()> {
 async fn tcp(to: SocketAddr, bar: &ProgressBar) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(to).await.context("cannot connect for syslog")?;
     for (i, line) in fixture::auth_lines().enumerate() {
-        // Both framings of RFC 6587, as senders mix them.
-        let framed =
-            if i % 2 == 0 { format!("{} {line}", line.len()) } else { format!("{line}\n") };
+        // Both framings of RFC 6587, as senders mix them. A counted message begins with its priority
+        // (here authpriv.info), a line of a file has none.
+        let framed = if i % 2 == 0 {
+            format!("{} <86>{line}", line.len() + "<86>".len())
+        } else {
+            format!("{line}\n")
+        };
         stream.write_all(framed.as_bytes()).await.context("cannot send syslog")?;
         bar.inc(1);
     }
@@ -97,10 +101,8 @@ async fn http(
             body.push_str(line.as_ref());
             body.push('\n');
         }
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: demo\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: demo\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(body.as_bytes()).await?;
         let status = status_line(&mut stream).await?;

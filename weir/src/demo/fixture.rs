@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use weir_models::time::parse_rfc3339;
 
 /// The site of all demo devices.
-pub const SITE: &str = "demo";
+pub(super) const SITE: &str = "demo";
 /// Device and metric of the labelled series, by fixture.
-pub const LABELLED: [(&str, &str, &str); 2] = [
+pub(super) const LABELLED: [(&str, &str, &str); 2] = [
     ("machine_temperature_system_failure.csv", "press-7", "temperature"),
     ("ec2_cpu_utilization_5f5533.csv", "server-5f5533", "cpu"),
 ];
@@ -37,17 +37,17 @@ const MIXED: [&str; 12] = [
 ];
 
 /// The lines of one host's `auth.log`.
-pub fn auth_lines() -> impl Iterator<Item = &'static str> {
+pub(super) fn auth_lines() -> impl Iterator<Item = &'static str> {
     AUTH.lines()
 }
 
 /// Lines of many senders.
-pub fn mixed_lines() -> impl Iterator<Item = &'static str> {
+pub(super) fn mixed_lines() -> impl Iterator<Item = &'static str> {
     MIXED.iter().flat_map(|file| file.lines()).filter(|line| !line.trim().is_empty())
 }
 
 /// JSON messages of three sensor boards.
-pub fn iot_messages() -> impl Iterator<Item = &'static str> {
+pub(super) fn iot_messages() -> impl Iterator<Item = &'static str> {
     IOT.lines().filter(|line| !line.is_empty())
 }
 
@@ -55,7 +55,7 @@ pub fn iot_messages() -> impl Iterator<Item = &'static str> {
 ///
 /// # Errors
 /// When a row is not `stamp,value`.
-pub fn labelled_lines() -> anyhow::Result<Vec<String>> {
+pub(super) fn labelled_lines() -> anyhow::Result<Vec<String>> {
     let mut out = Vec::new();
     for ((_, device, metric), csv) in LABELLED.iter().zip([MACHINE, EC2]) {
         for row in csv.lines().skip(1) {
@@ -70,20 +70,20 @@ pub fn labelled_lines() -> anyhow::Result<Vec<String>> {
 
 /// A labelled anomaly.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Window {
+pub(super) struct Window {
     /// Device of the series.
-    pub device: String,
+    pub(super) device: String,
     /// Metric of the series.
-    pub metric: String,
+    pub(super) metric: String,
     /// First and last microsecond.
-    pub range_us: (i64, i64),
+    pub(super) range_us: (i64, i64),
 }
 
 /// The labelled anomalies of both series.
 ///
 /// # Errors
 /// When the labels cannot be read.
-pub fn windows() -> anyhow::Result<Vec<Window>> {
+pub(super) fn windows() -> anyhow::Result<Vec<Window>> {
     #[derive(Deserialize)]
     #[serde(transparent)]
     struct Labels(BTreeMap<String, Vec<(String, String)>>);
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn the_files_are_all_there() {
         assert_eq!(auth_lines().count(), 4_500);
-        assert_eq!(mixed_lines().count(), 222);
+        assert_eq!(mixed_lines().count(), 223);
         assert_eq!(iot_messages().count(), 4_000);
         let lines = labelled_lines().unwrap();
         assert_eq!(lines.len(), 22_695 + 4_032);

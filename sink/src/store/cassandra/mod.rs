@@ -5,7 +5,7 @@
 //! | `connect` | a session, or an error that helps |
 //! | `schema` | migrations |
 //! | `statements` | all CQL of rows, prepared once |
-//! | `write` | batches of one partition, bounded, tried again |
+//! | `write`, `write_records` | batches of one partition, bounded, tried again |
 //! | `read`, `read_logs` | answers, bounded in partitions |
 //! | `catalogue` | what is recorded of series and hosts, remembered |
 //! | `failure` | what an error means; trying again |
@@ -20,6 +20,7 @@ mod read_logs;
 mod schema;
 mod statements;
 mod write;
+mod write_records;
 
 use async_trait::async_trait;
 use scylla::client::session::Session;

@@ -1,0 +1,9 @@
+//! Agent and sink in one process on an embedded broker and store: a demo, a small site, tests on a
+//! laptop. The stages are those of `weir-agent` and `weir-sink`.
+
+pub mod broker;
+pub mod site;
+
+pub mod cli;
+pub mod demo;
+pub mod up;
