@@ -60,7 +60,7 @@ pub struct ConsumeConfig {
 
 impl Default for ConsumeConfig {
     fn default() -> Self {
-        Self { group: "weir-sink".into(), batch_records: 5_000, gather_ms: 200, dedupe_days: 90 }
+        Self { group: "weir.sink".into(), batch_records: 5_000, gather_ms: 200, dedupe_days: 90 }
     }
 }
 
@@ -154,8 +154,8 @@ impl Config {
             return whole("`kafka.brokers` is empty", "name at least one `HOST:PORT`");
         }
         let fixed = FIXED.map(|(key, _)| key);
-        let own = fixed.into_iter().chain(["group.id"]);
-        if let Some(key) = own.into_iter().find(|key| self.kafka.librdkafka.contains_key(*key)) {
+        let mut own = fixed.into_iter().chain(["group.id"]);
+        if let Some(key) = own.find(|key| self.kafka.librdkafka.contains_key(*key)) {
             return whole(
                 &format!("`kafka.librdkafka` sets `{key}`, on which exactly once rests"),
                 "leave it out; the group is `consume.group`",

@@ -1,19 +1,17 @@
-//! Context: what librdkafka calls back: rebalances, commits, errors.
+//! Context: what librdkafka calls back: rebalances and errors.
 //!
-//! In: its events, on the polling thread. Out: changes in the hand-over, answers to commits, faults
-//! in the status. Promises: a partition is assigned at an offset whose note we have read, so that
+//! In: its events, on the polling thread. Out: changes in the hand-over, faults in the status. Promises: a partition is assigned at an offset whose note we have read, so that
 //! reading begins exactly where the duplicate memory stands; a partition is given back only after the
 //! pipeline has let go of it, or after [`LET_GO_WITHIN`].
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::oneshot;
@@ -21,7 +19,7 @@ use weir_models::topic::TopicNames;
 
 use super::faults;
 use super::handover::Handover;
-use super::{Committed, ConsumeError, Partition};
+use super::{Committed, Partition};
 use crate::status::{Part, Status};
 
 /// How long a partition is kept back for the pipeline to let go of it.
@@ -29,12 +27,6 @@ const LET_GO_WITHIN: Duration = Duration::from_secs(30);
 const FETCH_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 const FETCH_AGAIN_AFTER: Duration = Duration::from_millis(500);
-
-/// A commit that waits for its answer: offsets by partition.
-struct Commit {
-    offsets: BTreeMap<Partition, i64>,
-    answer: oneshot::Sender<Result<(), ConsumeError>>,
-}
 
 /// What the polling thread, the callbacks and the pipeline's side share.
 pub(super) struct Shared {
@@ -45,9 +37,6 @@ pub(super) struct Shared {
     pub(super) stopping: AtomicBool,
     /// Partitions were added, so those that are paused are not all.
     pub(super) grown: AtomicBool,
-    /// A revocation is waiting for its answer; a commit would wait for the thread that waits for it.
-    revoking: AtomicBool,
-    commit: Mutex<Option<Commit>>,
 }
 
 impl Shared {
@@ -58,23 +47,7 @@ impl Shared {
             handover: Handover::default(),
             stopping: AtomicBool::new(false),
             grown: AtomicBool::new(false),
-            revoking: AtomicBool::new(false),
-            commit: Mutex::new(None),
         }
-    }
-
-    /// The answer to a commit that is about to be sent; none while a revocation is under way.
-    pub(super) fn expect_commit(
-        &self,
-        offsets: BTreeMap<Partition, i64>,
-    ) -> Option<oneshot::Receiver<Result<(), ConsumeError>>> {
-        let (answer, answered) = oneshot::channel();
-        let mut commit = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.revoking.load(Ordering::SeqCst) {
-            return None;
-        }
-        *commit = Some(Commit { offsets, answer });
-        Some(answered)
     }
 
     fn partitions(&self, list: &TopicPartitionList) -> Vec<Partition> {
@@ -117,35 +90,6 @@ impl ConsumerContext for Context {
         if let Err(error) = done {
             tracing::error!(%error, "the change of the assignment was refused");
         }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, list: &TopicPartitionList) {
-        let elements = list.elements();
-        let offsets: BTreeMap<Partition, i64> = self
-            .0
-            .partitions(list)
-            .into_iter()
-            .zip(elements.iter().filter_map(|e| e.offset().to_raw()))
-            .collect();
-        let each =
-            elements.iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::error);
-        let result = each.fold(result, |all, one| all.and(one));
-        let mut commit = self.0.commit.lock().unwrap_or_else(PoisonError::into_inner);
-        // The answer to a commit that was given up earlier is not the answer to this one.
-        if let Some(Commit { answer, .. }) = commit.take_if(|commit| commit.offsets == offsets) {
-            let _ = answer.send(result.map_err(commit_error));
-        }
-    }
-}
-
-fn commit_error(error: KafkaError) -> ConsumeError {
-    match error.rdkafka_error_code() {
-        Some(
-            RDKafkaErrorCode::IllegalGeneration
-            | RDKafkaErrorCode::UnknownMemberId
-            | RDKafkaErrorCode::FencedInstanceId,
-        ) => ConsumeError::Lost(error.to_string()),
-        _ => ConsumeError::Retry(error.to_string()),
     }
 }
 
@@ -203,12 +147,6 @@ impl Context {
     }
 
     fn revoke(&self, list: &TopicPartitionList) {
-        let mut commit = self.0.commit.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.revoking.store(true, Ordering::SeqCst);
-        if let Some(Commit { answer, .. }) = commit.take() {
-            let _ = answer.send(Err(ConsumeError::Retry("a rebalance is under way".into())));
-        }
-        drop(commit);
         let mut answer = self.0.handover.revoked(self.0.partitions(list));
         let until = Instant::now() + LET_GO_WITHIN;
         while let Err(oneshot::error::TryRecvError::Empty) = answer.try_recv() {
@@ -221,6 +159,5 @@ impl Context {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        self.0.revoking.store(false, Ordering::SeqCst);
     }
 }

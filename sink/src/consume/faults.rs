@@ -3,6 +3,8 @@
 //! In: its error callbacks and its log. Out: the Kafka part of the shared status, and log lines.
 //! Promises: a refused password is not hidden by "no broker answers", which follows from it.
 
+use std::collections::BTreeMap;
+
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -14,6 +16,8 @@ pub(super) fn tell(status: &Status, error: &KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "Kafka client");
         return;
     };
+    // What follows are times and counts, which would make the same problem a new one each time.
+    let reason = reason.split(" (after ").next().unwrap_or(reason);
     let message = match code {
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
             format!("Kafka refuses the user or the password, check `[kafka.sasl]`: {reason}")
@@ -24,9 +28,10 @@ pub(super) fn tell(status: &Status, error: &KafkaError, reason: &str) {
         RDKafkaErrorCode::AllBrokersDown
         | RDKafkaErrorCode::BrokerTransportFailure
         | RDKafkaErrorCode::Resolve => {
+            // The first word on it is enough, and a more telling one stays.
             let known = status.problems();
-            let cause = known.iter().find(|problem| problem.part == Part::Kafka);
-            if cause.is_some_and(|problem| problem.message.contains("check `[kafka.")) {
+            let mut known = known.iter().filter(|problem| problem.part == Part::Kafka);
+            if known.any(|problem| problem.message.contains("check `[kafka")) {
                 return;
             }
             format!("no broker answers, check `[kafka] brokers` and the network: {reason}")
@@ -45,6 +50,11 @@ pub(super) fn tell(status: &Status, error: &KafkaError, reason: &str) {
         }
     };
     status.problem(Part::Kafka, message);
+}
+
+/// How much librdkafka tells: all of it when `[kafka.librdkafka] debug` asks for something.
+pub(super) fn log_level(connection: &BTreeMap<String, String>) -> RDKafkaLogLevel {
+    if connection.contains_key("debug") { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Warning }
 }
 
 /// Passes librdkafka's own log on. Its repeated connection errors are in the status already.

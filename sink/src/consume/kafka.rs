@@ -37,9 +37,10 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("queued.max.messages.kbytes", "32768"),
     ("fetch.message.max.bytes", "1048576"),
     ("max.poll.interval.ms", "300000"),
+    // After a crash the partitions move on within 10 s, not within librdkafka's 45.
+    ("session.timeout.ms", "10000"),
     // Several wakes a second while brokers are away are enough.
     ("reconnect.backoff.max.ms", "5000"),
-    ("log_level", "4"),
 ];
 
 /// What the sink's promises rest on; nothing wins over these.
@@ -86,6 +87,7 @@ impl KafkaConsumer {
             config.set(key, value);
         }
         config.set("group.id", group);
+        config.set_log_level(faults::log_level(connection));
         let shared = Arc::new(Shared::new(names.clone(), Arc::clone(&status)));
         let context = Context(Arc::clone(&shared));
         let consumer: BaseConsumer<Context> = config
@@ -138,28 +140,58 @@ impl Consumer for KafkaConsumer {
         if !self.shared.handover.owns(offsets.iter().map(|(p, _)| *p)) {
             return Err(ConsumeError::Lost("it was revoked".into()));
         }
-        let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for (partition, committed) in offsets {
-            let topic = self.shared.names.name(partition.topic);
-            let mut element = list.add_partition(topic, partition.number);
-            let set = element.set_offset(Offset::Offset(committed.offset));
-            set.map_err(|error| ConsumeError::Retry(error.to_string()))?;
-            if !committed.note.is_empty() {
-                element.set_metadata(&committed.note);
-            }
-        }
-        let expected = offsets.iter().map(|(p, c)| (*p, c.offset)).collect();
-        let under_way = || ConsumeError::Retry("a rebalance is under way".into());
-        let answer = self.shared.expect_commit(expected).ok_or_else(under_way)?;
-        // Not the synchronous call: it hides the error of one partition among several.
-        consumer
-            .commit(&list, CommitMode::Async)
-            .map_err(|error| ConsumeError::Retry(error.to_string()))?;
-        match tokio::time::timeout(COMMIT_WITHIN, answer).await {
+        let named = offsets.iter().map(|(partition, committed)| {
+            let topic = Arc::clone(self.shared.names.name(partition.topic));
+            (topic, partition.number, committed.clone())
+        });
+        let (named, consumer) = (named.collect(), Arc::clone(consumer));
+        let committed = tokio::task::spawn_blocking(move || commit_now(&consumer, named));
+        match tokio::time::timeout(COMMIT_WITHIN, committed).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(ConsumeError::Retry("the consumer has ended".into())),
+            Ok(Err(error)) => Err(ConsumeError::Retry(error.to_string())),
             Err(_) => Err(ConsumeError::Retry("no answer to the commit".into())),
         }
+    }
+}
+
+/// Commits and reads back what is committed: librdkafka hides the error of one partition among
+/// several from the synchronous call, and tells nothing at all of an asynchronous one when events
+/// are polled.
+fn commit_now(
+    consumer: &BaseConsumer<Context>,
+    offsets: Vec<(Arc<str>, i32, Committed)>,
+) -> Result<(), ConsumeError> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    let mut asked = TopicPartitionList::with_capacity(offsets.len());
+    for (topic, number, committed) in &offsets {
+        let mut element = list.add_partition(topic, *number);
+        element.set_offset(Offset::Offset(committed.offset)).map_err(|e| commit_error(&e))?;
+        if !committed.note.is_empty() {
+            element.set_metadata(&committed.note);
+        }
+        asked.add_partition(topic, *number);
+    }
+    consumer.commit(&list, CommitMode::Sync).map_err(|e| commit_error(&e))?;
+    let found = consumer.committed_offsets(asked, COMMIT_WITHIN).map_err(|e| commit_error(&e))?;
+    for (topic, number, committed) in &offsets {
+        let element = found.find_partition(topic, *number);
+        if element.is_none_or(|element| element.offset() != Offset::Offset(committed.offset)) {
+            let why =
+                format!("the broker did not take offset {} of {topic} {number}", committed.offset);
+            return Err(ConsumeError::Retry(why));
+        }
+    }
+    Ok(())
+}
+
+fn commit_error(error: &KafkaError) -> ConsumeError {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::IllegalGeneration
+            | RDKafkaErrorCode::UnknownMemberId
+            | RDKafkaErrorCode::FencedInstanceId,
+        ) => ConsumeError::Lost(error.to_string()),
+        _ => ConsumeError::Retry(error.to_string()),
     }
 }
 
@@ -222,7 +254,8 @@ impl Poller {
     fn failed(&self, error: &KafkaError) {
         if let KafkaError::MessageConsumptionFatal(code) = error {
             self.shared.handover.fail(code.to_string());
-        } else {
+        } else if !self.shared.status.has_problem(Part::Kafka) {
+            // The error callback tells of the same with more words.
             faults::tell(&self.shared.status, error, &error.to_string());
         }
     }
