@@ -112,6 +112,11 @@ impl Consumer for Member {
             });
             return Ok(assigned.collect());
         }
+        if max == 0 {
+            // Only assignments are asked for, and they do not change.
+            tokio::time::sleep(wait).await;
+            return Ok(Vec::new());
+        }
         let mut records = self.read(max)?;
         if records.is_empty() {
             let _ = tokio::time::timeout(wait, self.changed()).await;
