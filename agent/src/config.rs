@@ -162,7 +162,7 @@ impl Config {
 }
 
 /// The kernel's host name; `/` in it, which no host name has, would break keys.
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().replace('/', "-")
 }
 

@@ -3,7 +3,7 @@
 //! In: a raw payload and the settings of its source. Out: an event without identity ([`Parsed`]),
 //! complete but for metadata and scores. Promises: every payload gives one event; what the payload
 //! does not say is filled by what the source knows (labels, the sender's address) and last by the
-//! agent's own site and the receive time; the raw bytes go along unless the source says otherwise.
+//! agent's own site, the name of this machine (lines only) and the receive time; the raw bytes go along unless the source says otherwise.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use super::line::{self, LineFields, Precision};
 use super::syslog::{self, Syslog};
 use super::{Limits, Reading, Zone, text};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, host_name};
 use crate::enrich::Enricher;
 use crate::source::{Format, Labels, Raw, Source, TimeUnit};
 
@@ -43,6 +43,9 @@ pub struct Enriched(Event);
 pub struct Parser {
     agent: Arc<str>,
     site: String,
+    /// Name of this machine: lines of its own programs, through a unix socket, a file or a pipe,
+    /// often name no host.
+    host: String,
     sources: Vec<Settings>,
     limits: Limits,
 }
@@ -80,6 +83,7 @@ impl Parser {
         Ok(Self {
             agent: agent.clone(),
             site: config.agent.site.clone(),
+            host: host_name(),
             sources,
             limits: Limits::default(),
         })
@@ -173,6 +177,9 @@ impl Parser {
             event.device = match (&labels.device, peer) {
                 (Some(device), _) => device.clone(),
                 (None, Some(peer)) => peer.to_canonical().to_string(),
+                (None, None) if matches!(source.format, Format::Syslog | Format::Text) => {
+                    self.host.clone()
+                }
                 (None, None) => NO_DEVICE.into(),
             };
         }

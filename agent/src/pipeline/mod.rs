@@ -201,8 +201,7 @@ impl Agent {
     /// Returns when all sources have ended by themselves (standard input was read to its end) and
     /// Kafka has everything.
     pub async fn finished(&mut self) {
-        // An error means that the sender is gone: ended as well.
-        let _ = (&mut self.worker).await;
+        ended(&mut self.worker).await;
         drained(&self.ask).await;
     }
 
@@ -213,11 +212,11 @@ impl Agent {
 
     /// Stops: sources first, then what they brought is flushed, then the lanes have a few seconds.
     /// What Kafka does not have by then stays in the spool.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         let _ = self.stop_sources.send(true);
         self.sources.stopped().await;
         let end = async {
-            let _ = self.worker.await;
+            ended(&mut self.worker).await;
             drained(&self.ask).await;
         };
         let _ = tokio::time::timeout(DRAIN, end).await;
@@ -227,6 +226,15 @@ impl Agent {
             let _ = task.await;
         }
         tracing::info!("agent has stopped");
+    }
+}
+
+/// Returns when the sources have ended and what they brought is flushed; may be called again.
+async fn ended(worker: &mut oneshot::Receiver<()>) {
+    // A receiver that has answered must not be asked again.
+    if !worker.is_terminated() {
+        // An error means that the sender is gone: ended as well.
+        let _ = worker.await;
     }
 }
 

@@ -135,3 +135,17 @@ fn metadata_names_the_device_and_gives_units() {
     let Body::Reading(values) = event.body else { unreachable!() };
     assert_eq!(values["temp"].unit.as_deref(), Some("C"));
 }
+
+#[test]
+fn a_line_from_this_machine_that_names_no_host_is_of_this_machine() {
+    let of = |format, payload: &[u8]| {
+        let source = Source { name: "src".into(), index: 0, format };
+        let bytes = Bytes::copy_from_slice(payload);
+        let raw = Raw { bytes, received_us: RECEIVED_US, cut: false };
+        parser().parse(&source, None, None, &raw).0.device
+    };
+    assert_eq!(of(Format::Syslog, b"<34>Jun 14 22:14:15 su[7]: failed"), host_name());
+    assert_eq!(of(Format::Text, b"failed"), host_name());
+    assert_eq!(of(Format::Syslog, b"<34>Jun 14 22:14:15 web su[7]: failed"), "web");
+    assert_eq!(of(Format::Json, b"{\"temperature\":1}"), "unknown");
+}
