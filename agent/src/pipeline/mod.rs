@@ -80,6 +80,7 @@ pub struct Agent {
     stop_sources: watch::Sender<bool>,
     stop_rest: watch::Sender<bool>,
     worker: oneshot::Receiver<()>,
+    closed: oneshot::Receiver<()>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -123,7 +124,7 @@ pub async fn start(
         counters: counters.clone(),
     };
     let worker = Worker::new(&agent, &config, parser, spool, flushed_tx, shared);
-    let worker = spawn_worker(worker, received, asked, rest_stopped.clone())?;
+    let (worker, closed) = spawn_worker(worker, received, asked, rest_stopped.clone())?;
 
     let lanes = Lanes {
         transport: transport.clone(),
@@ -143,26 +144,30 @@ pub async fn start(
     let beat = heartbeat::Heartbeat::new(&agent, &config, &names, status_of);
     tasks.push(tokio::spawn(beat.run(rest_stopped)));
     tracing::info!(%agent, sources = ?sources.addresses(), ?status, "agent is running");
-    Ok(Agent { counters, sources, status, ask, stop_sources, stop_rest, worker, tasks })
+    Ok(Agent { counters, sources, status, ask, stop_sources, stop_rest, worker, closed, tasks })
 }
 
-/// The stages from parse to spool block on the disk, so they have a thread of their own.
+/// The stages from parse to spool block on the disk, so they have a thread of their own. Answers what
+/// tells that the sources have ended, and that the spool is closed.
 fn spawn_worker(
     mut worker: Worker,
     received: mpsc::Receiver<source::Input>,
     asked: mpsc::Receiver<oneshot::Sender<Report>>,
     stop: watch::Receiver<bool>,
-) -> Result<oneshot::Receiver<()>, StartError> {
+) -> Result<(oneshot::Receiver<()>, oneshot::Receiver<()>), StartError> {
     let (ended_tx, ended) = oneshot::channel();
+    let (closed_tx, closed) = oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new()
         .name("pipeline".into())
         .spawn(move || {
             runtime.block_on(worker.run(received, asked, ended_tx, stop));
             worker.close();
+            // Nobody waits when the agent was dropped and not stopped.
+            let _ = closed_tx.send(());
         })
         .map_err(StartError::Thread)?;
-    Ok(ended)
+    Ok((ended, closed))
 }
 
 fn spawn_lanes(
@@ -221,6 +226,7 @@ impl Agent {
         };
         let _ = tokio::time::timeout(DRAIN, end).await;
         let _ = self.stop_rest.send(true);
+        let _ = self.closed.await;
         for task in self.tasks {
             // A task that panicked has told so already.
             let _ = task.await;
