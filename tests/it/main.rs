@@ -18,6 +18,8 @@ mod senders;
 mod errors;
 /// Who reads alerts: the consumers of the documents.
 mod alerts;
+/// The configurations in the documents are taken by the programs.
+mod docs;
 /// The all-in-one: demo and small site.
 mod site;
 /// The page in a real browser.
