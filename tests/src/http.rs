@@ -76,10 +76,15 @@ pub fn get_json(url: &str) -> Value {
     answer.json()
 }
 
+/// POST; the error is that there was no answer.
+pub fn try_post(url: &str, content_type: &str, body: &[u8]) -> Result<Answer, ureq::Error> {
+    answer(agent().post(url).content_type(content_type).send(body))
+}
+
 /// POST.
 #[track_caller]
 pub fn post(url: &str, content_type: &str, body: &[u8]) -> Answer {
-    check("POST", url, answer(agent().post(url).content_type(content_type).send(body)))
+    check("POST", url, try_post(url, content_type, body))
 }
 
 /// PUT of a JSON body.

@@ -129,6 +129,25 @@ impl Kafka {
         partitions.iter().map(span).sum()
     }
 
+    /// How many offsets of these topics a consumer group has not committed yet.
+    #[track_caller]
+    pub fn uncommitted(&self, group: &str, topics: &[String]) -> i64 {
+        let consumer: BaseConsumer = self.config().set("group.id", group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        let known = self.topics("");
+        for (topic, partitions) in known.iter().filter(|(topic, _)| topics.contains(topic)) {
+            partitions.iter().for_each(|p| drop(list.add_partition(topic, *p)));
+        }
+        let committed = consumer.committed_offsets(list, TIMEOUT).unwrap();
+        let elements = committed.elements();
+        let left = elements.iter().map(|element| {
+            let (topic, partition) = (element.topic(), element.partition());
+            let (low, high) = consumer.fetch_watermarks(topic, partition, TIMEOUT).unwrap();
+            high - element.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(low)
+        });
+        left.sum()
+    }
+
     /// Everything that the topics with this prefix hold now, in the order of topic, partition and
     /// offset. It belongs to no consumer group.
     #[track_caller]

@@ -14,6 +14,7 @@ pub mod browser;
 pub mod cassandra;
 pub mod http;
 pub mod kafka;
+pub mod line;
 pub mod mosquitto;
 pub mod paths;
 pub mod program;

@@ -57,6 +57,12 @@ impl Facts {
             *now = problem;
         }
     }
+
+    /// Whether it is known what to change; that brokers are down then only follows from it.
+    fn knows_cause(&self) -> bool {
+        let now = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        now.as_ref().is_some_and(|problem| problem.contains("check `kafka."))
+    }
 }
 
 #[derive(Clone)]
@@ -79,6 +85,11 @@ impl ClientContext for Context {
                 RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::ClusterAuthorizationFailed,
             ) => "the user may not write here: grant it, see docs/agent.md",
+            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure)
+                if self.0.knows_cause() =>
+            {
+                return;
+            }
             Some(
                 RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::BrokerTransportFailure
@@ -450,4 +461,26 @@ fn assign_all(consumer: &BaseConsumer<Context>, topic: &str) -> Result<usize, Rd
         consumer.assign(&list)?;
     }
     Ok(count)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_not_hidden_by_what_follows_from_it() {
+        let facts = Arc::new(Facts::default());
+        let context = Context(facts.clone());
+        let told = || facts.problem.lock().unwrap().clone().unwrap_or_default();
+        let down = || RdError::Global(RDKafkaErrorCode::AllBrokersDown);
+        context.error(down(), "1/1 brokers are down");
+        assert!(told().contains("is the broker up"), "{}", told());
+        context.error(RdError::Global(RDKafkaErrorCode::Authentication), "refused");
+        context.error(down(), "1/1 brokers are down");
+        assert!(told().contains("check `kafka.sasl`"), "{}", told());
+        facts.tell(None);
+        context.error(down(), "1/1 brokers are down");
+        assert!(told().contains("is the broker up"), "{}", told());
+    }
 }
