@@ -1,1 +1,455 @@
-//! Placeholder.
+//! One suite for every line between agent and sink: the embedded broker, and librdkafka with a real
+//! Kafka. Groups come out of a real spool; what arrived is read by the sink's consumer of the same
+//! line, up to a mark that is sent after it, so that what is too much shows as well.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, timeout};
+use weir::site::{self, Line};
+use weir_agent::publish::{Followed, Refused};
+use weir_agent::spool::{Group, Lane, LaneReader, Spool, SpoolConfig};
+use weir_models::kafka::KafkaConfig;
+use weir_models::topic::{Topic, TopicNames};
+use weir_models::wire::partition_for;
+use weir_sink::consume::{Committed, ConsumeError, Partition, Polled, Record};
+use weir_sink::status::Status;
+use weir_tests::{services, temp_dir, unique};
+
+const SOON: Duration = Duration::from_secs(30);
+/// How the value of a mark begins.
+const MARK: &str = "mark ";
+/// Partitions of the data topics, on either line.
+const PARTITIONS: u32 = 4;
+
+/// What carries records, with all that outlives a line over it.
+enum Carrier {
+    Embedded(TempDir),
+    Kafka { config: KafkaConfig, group: String },
+}
+
+impl Carrier {
+    fn embedded() -> Self {
+        Self::Embedded(temp_dir("broker"))
+    }
+
+    /// A Kafka with more settings for librdkafka.
+    fn kafka(settings: &[(&str, &str)]) -> Self {
+        let prefix = format!("{}.", unique("transport"));
+        let mut config = KafkaConfig::plain(&services::kafka().bootstrap, &prefix);
+        config.librdkafka.extend(settings.iter().map(|(k, v)| ((*k).into(), (*v).into())));
+        Self::Kafka { config, group: prefix }
+    }
+
+    fn names(&self) -> TopicNames {
+        match self {
+            Self::Embedded(_) => TopicNames::default(),
+            Self::Kafka { config, .. } => TopicNames::new(&config.topic_prefix),
+        }
+    }
+
+    /// Both programs start: nothing is left of an earlier line but what lies in the broker.
+    async fn open(&self) -> Ends {
+        let line = match self {
+            Self::Embedded(folder) => site::embedded(folder.path(), &self.names()),
+            Self::Kafka { config, group } => {
+                site::kafka(config, group, PARTITIONS as i32, &Status::new()).await
+            }
+        };
+        let names = self.names();
+        Ends { line: line.unwrap(), names, assigned: BTreeMap::new() }
+    }
+}
+
+/// Both ends of an open line.
+struct Ends {
+    line: Line,
+    names: TopicNames,
+    /// What the consumer was told of its partitions.
+    assigned: BTreeMap<Partition, Option<Committed>>,
+}
+
+impl Ends {
+    /// Publishes groups as a lane does, several under way at once; what was refused of each.
+    async fn publish(&self, groups: &[Group]) -> Vec<Vec<Refused>> {
+        let epoch = self.line.transport.epoch();
+        let mut under_way = Vec::new();
+        for group in groups {
+            let group = Arc::new(group.clone());
+            under_way.push(self.line.transport.publish(epoch, group).await.unwrap());
+        }
+        let mut refused = Vec::new();
+        for delivery in under_way {
+            refused.push(timeout(SOON, delivery).await.expect("an end of the group").unwrap());
+        }
+        refused
+    }
+
+    /// What the topic holds and was not read yet, by partition: everything up to a mark in each
+    /// partition that is sent now.
+    async fn arrived(&mut self, topic: Topic) -> BTreeMap<i32, Vec<Record>> {
+        let mark = format!("{MARK}{}", unique("mark"));
+        let name = self.names.name(topic);
+        for partition in 0..PARTITIONS {
+            let key = key_of(partition);
+            self.line.transport.send(name, key.as_bytes(), mark.as_bytes()).await.unwrap();
+        }
+        let mut open: BTreeSet<i32> = (0..PARTITIONS as i32).collect();
+        let mut arrived: BTreeMap<i32, Vec<Record>> = BTreeMap::new();
+        let deadline = Instant::now() + SOON;
+        while !open.is_empty() {
+            assert!(Instant::now() < deadline, "no mark in {open:?}, only {arrived:?}");
+            let polled = self.line.consumer.poll(1_000, Duration::from_secs(1)).await.unwrap();
+            for polled in polled {
+                match polled {
+                    Polled::Assigned(partition, committed) => {
+                        self.assigned.insert(partition, committed);
+                    }
+                    Polled::Revoked(..) => panic!("a partition was revoked"),
+                    Polled::Records(records) => {
+                        for record in records.into_iter().filter(|r| r.partition.topic == topic) {
+                            let number = record.partition.number;
+                            assert!(open.contains(&number), "after the mark: {record:?}");
+                            if record.value.as_deref() == Some(mark.as_bytes()) {
+                                open.remove(&number);
+                            } else if !record.value.as_deref().is_some_and(is_mark) {
+                                arrived.entry(number).or_default().push(record);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        arrived
+    }
+
+    /// Commits, again where that may help, as the pipeline does.
+    async fn commit(&mut self, commit: &(Partition, Committed)) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            match self.line.consumer.commit(std::slice::from_ref(commit)).await {
+                Ok(()) => return,
+                Err(ConsumeError::Retry(_)) if Instant::now() < deadline => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+fn is_mark(value: &[u8]) -> bool {
+    value.starts_with(MARK.as_bytes())
+}
+
+/// Some key that belongs to this partition.
+fn key_of(partition: u32) -> String {
+    let keys = (0..).map(|n| format!("mark/{n}"));
+    keys.into_iter().find(|key| partition_for(key.as_bytes(), PARTITIONS) == partition).unwrap()
+}
+
+/// Stamp, key and value of a record.
+type Sent = (i64, String, Vec<u8>);
+
+/// A spool with the records that went into it, in order.
+struct Filled {
+    folder: TempDir,
+    sent: Vec<Sent>,
+}
+
+impl Filled {
+    /// One group for each `Vec` of values. Keys repeat, so that there is an order to keep.
+    fn new(topic: &Arc<str>, groups: &[Vec<Vec<u8>>]) -> Self {
+        let folder = temp_dir("spool");
+        let mut sent = Vec::new();
+        // Kafka deletes what is older than it is to keep.
+        let now_ms = weir_models::time::now_us() / 1_000;
+        let (mut spool, _) = open_spool(folder.path().into());
+        for values in groups {
+            for value in values {
+                let n = sent.len() as i64;
+                let (ts_ms, key) = (now_ms + n * 17, format!("plant/pump-{}", n % 23));
+                spool.append(Lane::Readings, topic, PARTITIONS, key.as_bytes(), ts_ms, |_, out| {
+                    out.extend_from_slice(value);
+                });
+                sent.push((ts_ms, key, value.clone()));
+            }
+            spool.flush().unwrap();
+        }
+        spool.close().unwrap();
+        Self { folder, sent }
+    }
+
+    /// All groups, read by a spool that was opened anew.
+    fn groups(&self) -> Vec<Group> {
+        let (_spool, mut reader) = open_spool(self.folder.path().into());
+        std::iter::from_fn(|| reader.next_group().unwrap()).collect()
+    }
+
+    /// The records that belong into a partition, in order.
+    fn of_partition(&self, partition: i32) -> Vec<Sent> {
+        let belongs =
+            |(_, key, _): &&Sent| partition_for(key.as_bytes(), PARTITIONS) == partition as u32;
+        self.sent.iter().filter(belongs).cloned().collect()
+    }
+}
+
+fn open_spool(folder: PathBuf) -> (Spool, LaneReader) {
+    let (spool, readers) = Spool::open(&folder, &SpoolConfig::default()).unwrap();
+    let reader = readers.into_iter().find(|reader| reader.lane() == Lane::Readings).unwrap();
+    (spool, reader)
+}
+
+/// Groups of so many small records.
+fn small(groups: &[usize]) -> Vec<Vec<Vec<u8>>> {
+    let value = |group: usize, n: usize| json!({"group": group, "n": n, "v": "µ"}).to_string();
+    let values = |(group, count): (usize, &usize)| {
+        (0..*count).map(|n| value(group, n).into_bytes()).collect()
+    };
+    groups.iter().enumerate().map(values).collect()
+}
+
+fn plain(records: &[Record]) -> Vec<Sent> {
+    let text = |record: &Record| String::from_utf8(record.key.clone().unwrap().to_vec()).unwrap();
+    let value = |record: &Record| record.value.clone().unwrap().to_vec();
+    records.iter().map(|record| (record.ts_ms, text(record), value(record))).collect()
+}
+
+/// What was published arrives whole, in order, where every Kafka client looks for it; what is sent
+/// again after a restart comes again, in order, and nothing else does.
+async fn groups_arrive_in_order(carrier: Carrier) {
+    let topic = carrier.names().name(Topic::Readings).clone();
+    let filled = Filled::new(&topic, &small(&[1, 700, 2_500]));
+    let mut ends = carrier.open().await;
+    let groups = filled.groups();
+    assert_eq!(groups.len(), 3);
+    assert!(ends.publish(&groups).await.iter().all(Vec::is_empty));
+    let arrived = ends.arrived(Topic::Readings).await;
+    assert_eq!(arrived.len(), PARTITIONS as usize);
+    for (number, records) in &arrived {
+        assert_eq!(plain(records), filled.of_partition(*number), "partition {number}");
+        let offsets: Vec<i64> = records.iter().map(|record| record.offset).collect();
+        assert_eq!(offsets, (0..offsets.len() as i64).collect::<Vec<_>>());
+    }
+    assert!(ends.assigned.values().all(Option::is_none), "nobody has committed");
+    let known = async {
+        while ends.line.transport.partitions(&topic) != Some(PARTITIONS) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, known).await.expect("the number of partitions");
+    drop(ends);
+
+    let mut ends = carrier.open().await;
+    assert!(ends.publish(&filled.groups()[1..]).await.iter().all(Vec::is_empty));
+    for (number, records) in ends.arrived(Topic::Readings).await {
+        let once = filled.of_partition(number);
+        let again = once.iter().filter(|sent| **sent != filled.sent[0]);
+        let expected: Vec<Sent> = once.iter().chain(again).cloned().collect();
+        assert_eq!(plain(&records), expected, "partition {number}");
+    }
+}
+
+/// A commit with its note outlives the line: reading goes on exactly there. What was never committed
+/// is read from its beginning.
+async fn reading_goes_on_at_the_commit(carrier: Carrier) {
+    let filled = Filled::new(carrier.names().name(Topic::Readings), &small(&[600, 600]));
+    let mut ends = carrier.open().await;
+    ends.publish(&filled.groups()).await;
+    let arrived = ends.arrived(Topic::Readings).await;
+    // In the middle of a batch, one after its end, and two not at all.
+    let at = |number: u32| Partition { topic: Topic::Readings, number: number as i32 };
+    let end = arrived[&1].len() as i64;
+    let note = json!({"stream": "00ff", "seq": 17, "text": "µ \"quoted\""}).to_string();
+    let commits = [
+        (at(0), Committed { offset: 5, note: "an older one".into() }),
+        (at(0), Committed { offset: 7, note: note.clone() }),
+        (at(1), Committed { offset: end, note: String::new() }),
+    ];
+    for commit in &commits {
+        ends.commit(commit).await;
+    }
+    drop(ends);
+
+    let mut ends = carrier.open().await;
+    let arrived_again = ends.arrived(Topic::Readings).await;
+    assert_eq!(ends.assigned[&at(0)], Some(commits[1].1.clone()));
+    assert_eq!(ends.assigned[&at(1)], Some(commits[2].1.clone()));
+    assert_eq!((&ends.assigned[&at(2)], &ends.assigned[&at(3)]), (&None, &None));
+    assert_eq!(arrived_again[&0], arrived[&0][7..]);
+    assert_eq!(arrived_again.get(&1), None, "all of it was committed");
+    assert_eq!((&arrived_again[&2], &arrived_again[&3]), (&arrived[&2], &arrived[&3]));
+}
+
+/// Changes by key, in order, until the follower is in step.
+async fn told(followed: &mut Receiver<Followed>, told: &mut BTreeMap<String, Vec<Option<String>>>) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    loop {
+        match timeout(SOON, followed.recv()).await.expect("a change or in step").unwrap() {
+            Followed::InStep => return,
+            Followed::Record { key, value } => {
+                told.entry(text(&key)).or_default().push(value.map(|value| text(&value)));
+            }
+        }
+    }
+}
+
+/// Who follows a compacted topic is told what is there, that this is all, and then each change and
+/// each deletion, by whichever side they are made.
+async fn a_compacted_topic_is_followed(carrier: Carrier) {
+    let ends = carrier.open().await;
+    let (transport, producer) = (&ends.line.transport, &ends.line.producer);
+    let name = ends.names.name(Topic::Metadata);
+    let mut followed = transport.follow(name);
+    let mut seen = BTreeMap::new();
+    told(&mut followed, &mut seen).await;
+    assert!(seen.is_empty(), "{seen:?}");
+
+    for (key, value) in [("plant/a", "1"), ("plant/b", "2"), ("plant/a", "3"), ("plant/ä", "4")] {
+        transport.send(name, key.as_bytes(), value.as_bytes()).await.unwrap();
+    }
+    let some = |values: &[&str]| values.iter().map(|v| Some((*v).into())).collect::<Vec<_>>();
+    let mut expected = BTreeMap::from([
+        ("plant/a".into(), some(&["1", "3"])),
+        ("plant/b".into(), some(&["2"])),
+        ("plant/ä".into(), some(&["4"])),
+    ]);
+    let until = async |followed: &mut _, seen: &mut BTreeMap<_, _>, expected: &BTreeMap<_, _>| {
+        // In step is told again and again: the changes come before one of the next.
+        for _ in 0..20 {
+            told(followed, seen).await;
+            if seen == expected {
+                return;
+            }
+        }
+        assert_eq!(seen, expected);
+    };
+    until(&mut followed, &mut seen, &expected).await;
+
+    // Who comes later is told all of it before the first "in step".
+    let mut later = transport.follow(name);
+    let mut seen_later = BTreeMap::new();
+    told(&mut later, &mut seen_later).await;
+    assert_eq!(seen_later, expected);
+
+    producer.send(Topic::Metadata, b"plant/b", None, &[]).await.unwrap();
+    producer.send(Topic::Metadata, b"plant/a", Some(b"5"), &[("h", b"x")]).await.unwrap();
+    expected.get_mut("plant/b").unwrap().push(None);
+    expected.get_mut("plant/a").unwrap().push(Some("5".into()));
+    until(&mut followed, &mut seen, &expected).await;
+    until(&mut later, &mut seen_later, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_groups_arrive_in_order() {
+    groups_arrive_in_order(Carrier::embedded()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kafka_groups_arrive_in_order() {
+    groups_arrive_in_order(Carrier::kafka(&[])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_reading_goes_on_at_the_commit() {
+    reading_goes_on_at_the_commit(Carrier::embedded()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kafka_reading_goes_on_at_the_commit() {
+    reading_goes_on_at_the_commit(Carrier::kafka(&[])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_embedded_compacted_topic_is_followed() {
+    a_compacted_topic_is_followed(Carrier::embedded()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kafka_compacted_topic_is_followed() {
+    a_compacted_topic_is_followed(Carrier::kafka(&[])).await;
+}
+
+/// Two megabytes that do not compress below the limit of a broker, which is one.
+fn large() -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut next = || {
+        // xorshift64 (Marsaglia 2003)
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b' ' + (state % 90) as u8
+    };
+    (0..2_000_000).map(|_| next()).collect()
+}
+
+/// A record that will never be taken is told, and holds up nothing: the others of its group and the
+/// groups behind it arrive, and none of them for the first time after a later one of its partition.
+async fn too_large_is_refused(carrier: Carrier) {
+    let topic = carrier.names().name(Topic::Readings).clone();
+    let mut values = small(&[40, 40, 40]);
+    values[1][17] = large();
+    let filled = Filled::new(&topic, &values);
+    let bad = filled.sent[40 + 17].clone();
+    let mut ends = carrier.open().await;
+    let before = ends.line.transport.epoch();
+    let groups = filled.groups();
+    let lead = ends.publish(&groups[..1]).await;
+    assert_eq!(lead, [vec![]]);
+
+    // As a lane does: in one epoch until something fails, then from the first that is not done.
+    let mut done = 1;
+    let mut refused = Vec::new();
+    let deadline = Instant::now() + SOON;
+    while done < groups.len() {
+        assert!(Instant::now() < deadline, "group {done} does not end");
+        let epoch = ends.line.transport.epoch();
+        let mut under_way = Vec::new();
+        for group in &groups[done..] {
+            match ends.line.transport.publish(epoch, Arc::new(group.clone())).await {
+                Ok(delivery) => under_way.push(delivery),
+                Err(_) => break,
+            }
+        }
+        for delivery in under_way {
+            let Ok(some) = timeout(SOON, delivery).await.expect("an end of the group") else {
+                break;
+            };
+            refused.extend(some);
+            done += 1;
+        }
+    }
+    let [refused] = &refused[..] else { panic!("{} were refused", refused.len()) };
+    assert_eq!(refused.topic, topic);
+    assert_eq!((&refused.key[..], &refused.value[..]), (bad.1.as_bytes(), &bad.2[..]));
+    assert!(!refused.reason.is_empty());
+    assert_ne!(ends.line.transport.epoch(), before, "something has failed");
+    let stale = ends.line.transport.publish(before, Arc::new(groups[0].clone())).await;
+    assert!(stale.is_err(), "a group of an old epoch is taken");
+
+    for (number, records) in ends.arrived(Topic::Readings).await {
+        // The sink drops what repeats: what is left has to be everything, in order.
+        let mut first_seen = Vec::new();
+        for sent in plain(&records) {
+            if !first_seen.contains(&sent) {
+                first_seen.push(sent);
+            }
+        }
+        let mut expected = filled.of_partition(number);
+        expected.retain(|sent| *sent != bad);
+        assert_eq!(first_seen, expected, "partition {number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_large_for_our_own_side() {
+    too_large_is_refused(Carrier::kafka(&[])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_large_for_the_broker() {
+    too_large_is_refused(Carrier::kafka(&[("message.max.bytes", "10000000")])).await;
+}

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer, PurgeConfig};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use weir_models::wire::{BatchView, MAX_RAW_BYTES};
@@ -95,6 +96,8 @@ impl ClientContext for Context {
                 | RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::Resolve,
             ) => "is the broker up, and are `kafka.brokers` and the network right?",
+            // The follower's sign that it is in step.
+            Some(RDKafkaErrorCode::PartitionEOF) => return,
             // Passing noise of a healthy client.
             _ => return tracing::warn!(%error, reason, "librdkafka"),
         };
@@ -170,25 +173,35 @@ impl Shared {
             return;
         }
         match make(&self.settings, &self.facts) {
-            Ok(producer) => *current = Arc::new(Generation { number: failed + 1, producer }),
+            Ok(producer) => {
+                let new = Arc::new(Generation { number: failed + 1, producer });
+                let old = std::mem::replace(&mut *current, new);
+                // What the old one still holds ends now: after a fatal error some of it might
+                // never be told of, and a lane would wait for it for ever.
+                old.producer.purge(PurgeConfig::default().queue().inflight());
+            }
             Err(error) => tracing::error!(%error, "cannot make a new producer"),
         }
     }
 
-    /// What the broker said of each record, once it has.
-    async fn outcomes(sent: Vec<Sent>) -> Vec<Result<(), RdError>> {
-        let mut results = Vec::with_capacity(sent.len());
-        for sent in sent {
-            results.push(match sent {
+    /// What the broker said of each record, once it has. The first failure ends the generation, and
+    /// with it the wait for the others.
+    async fn outcomes(&self, generation: &Generation, sent: Vec<Sent>) -> Vec<Result<(), RdError>> {
+        let one = |sent: Sent| async move {
+            let result = match sent {
                 Err(error) => Err(error),
                 Ok(delivery) => match delivery.await {
                     Ok(Ok(_)) => Ok(()),
                     Ok(Err((error, _))) => Err(error),
                     Err(_) => Err(RdError::Canceled),
                 },
-            });
-        }
-        results
+            };
+            if result.is_err() {
+                self.renew(generation.number);
+            }
+            result
+        };
+        join_all(sent.into_iter().map(one)).await
     }
 
     /// Waits for the end of a group, and finds the bad records of one that was refused.
@@ -199,7 +212,7 @@ impl Shared {
         sent: Vec<Sent>,
         group: &Group,
     ) -> Result<Vec<Refused>, PublishError> {
-        let results = Self::outcomes(sent).await;
+        let results = self.outcomes(generation, sent).await;
         let failures = || results.iter().filter_map(|result| result.as_ref().err());
         let Some(first) = failures().next() else {
             self.facts.tell(None);
@@ -208,7 +221,6 @@ impl Shared {
             }
             return Ok(Vec::new());
         };
-        self.renew(generation.number);
         if failures().any(is_refusal) {
             return self.deliver_singly(records).await;
         }
@@ -221,8 +233,7 @@ impl Shared {
         for record in records {
             let generation = self.generation();
             let sent = hand_over(&generation, std::slice::from_ref(record)).await;
-            let Some(Err(error)) = Self::outcomes(sent).await.pop() else { continue };
-            self.renew(generation.number);
+            let Some(Err(error)) = self.outcomes(&generation, sent).await.pop() else { continue };
             if !is_refusal(&error) {
                 return Err(PublishError(error.to_string()));
             }
@@ -323,7 +334,27 @@ fn unpack(group: &Group) -> Result<Vec<Sending>, PublishError> {
             });
         }
     }
+    // A topic may have another number of partitions than the spool reckoned with: then frames meet
+    // in one partition, where numbers that do not rise are taken for duplicates.
+    if group.frames.len() > 1 {
+        out.sort_by_cached_key(|record| seq(&record.value));
+    }
     Ok(out)
+}
+
+/// The number of a record in its stream; alerts have it in `data`.
+fn seq(value: &[u8]) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        seq: Option<u64>,
+        data: Option<Data>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Data {
+        seq: Option<u64>,
+    }
+    let record: Numbered = serde_json::from_slice(value).ok()?;
+    record.seq.or(record.data.and_then(|data| data.seq))
 }
 
 #[async_trait]

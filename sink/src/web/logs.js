@@ -122,7 +122,7 @@ export async function show({ root, route, sites, site, signal }) {
     list.replaceChildren(...(items.length ? items.map(line) : [empty("No line matches", ranged ? "Try a longer range or fewer filters." : "New lines show here as they arrive.")]));
     list.dataset.count = items.length;
     list.scrollTop = 0;
-    say(`${truncated ? `newest ${count(items.length)}` : count(items.length)} lines in ${duration((performance.now() - began) * 1000)}, ${zone()}`);
+    say(`${truncated ? `newest ${count(items.length)}` : count(items.length)} line${items.length === 1 ? "" : "s"} in ${duration((performance.now() - began) * 1000)}, ${zone()}`);
     const there = new Set(items.map(identity));
     held = held.filter((row) => !there.has(identity(row)));
     ready = true;
