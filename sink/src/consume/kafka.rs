@@ -20,6 +20,8 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use weir_models::topic::{Topic, TopicNames};
 
 use super::context::{Context, Shared};
@@ -65,6 +67,8 @@ pub struct KafkaConsumer {
     shared: Arc<Shared>,
     consumer: Option<Arc<BaseConsumer<Context>>>,
     ended: mpsc::Receiver<()>,
+    /// A commit of which no answer is known yet.
+    committing: Option<JoinHandle<Result<(), ConsumeError>>>,
 }
 
 impl KafkaConsumer {
@@ -112,7 +116,7 @@ impl KafkaConsumer {
                 let _ = end.send(());
             })
             .map_err(|error| ConsumeError::Fatal(format!("cannot start a thread: {error}")))?;
-        Ok(Self { shared, consumer: Some(consumer), ended })
+        Ok(Self { shared, consumer: Some(consumer), ended, committing: None })
     }
 }
 
@@ -136,6 +140,12 @@ impl Consumer for KafkaConsumer {
         let Some(consumer) = &self.consumer else {
             return Ok(());
         };
+        let unanswered = |_| ConsumeError::Retry("no answer to the commit".into());
+        // One at a time: an older one that comes late would set the offsets back.
+        if let Some(late) = &mut self.committing {
+            let _ = timeout(COMMIT_WITHIN, late).await.map_err(unanswered)?;
+            self.committing = None;
+        }
         // The broker takes a commit from any member for any partition, so this is ours to check.
         if !self.shared.handover.owns(offsets.iter().map(|(p, _)| *p)) {
             return Err(ConsumeError::Lost("it was revoked".into()));
@@ -145,12 +155,11 @@ impl Consumer for KafkaConsumer {
             (topic, partition.number, committed.clone())
         });
         let (named, consumer) = (named.collect(), Arc::clone(consumer));
-        let committed = tokio::task::spawn_blocking(move || commit_now(&consumer, named));
-        match tokio::time::timeout(COMMIT_WITHIN, committed).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => Err(ConsumeError::Retry(error.to_string())),
-            Err(_) => Err(ConsumeError::Retry("no answer to the commit".into())),
-        }
+        let commit = tokio::task::spawn_blocking(move || commit_now(&consumer, named));
+        let answer = timeout(COMMIT_WITHIN, self.committing.insert(commit)).await;
+        let result = answer.map_err(unanswered)?;
+        self.committing = None;
+        result.unwrap_or_else(|error| Err(ConsumeError::Retry(error.to_string())))
     }
 }
 

@@ -53,7 +53,10 @@ impl From<ExecutionError> for Failure {
             ExecutionError::PrepareError(prepare) => prepare.into(),
             ExecutionError::BadQuery(bad) => bad.into(),
             // No node can be asked just now, or none answered in time.
-            _ => Self::passing(&error),
+            _ => Self::passing(&format!(
+                "no node of Cassandra answers, check that it runs, `[store.cassandra]` and the \
+                 network: {error}"
+            )),
         }
     }
 }
