@@ -8,6 +8,7 @@ use std::fmt::Debug;
 
 use serde_json::{Value, json};
 use weir_tests::cassandra::Row;
+use weir_tests::kafka::Message;
 use weir_tests::line::Line;
 use weir_tests::parquet_rows;
 
@@ -39,6 +40,9 @@ impl Arrived {
                 published.insert((stream, event["seq"].as_i64().unwrap()));
             }
         }
+        let dead = line.kafka.read(&line.topic("dlq"));
+        let some: Vec<_> = dead.iter().take(3).map(readable).collect();
+        assert!(dead.is_empty(), "{} dead letters, e.g. {some:#?}", dead.len());
         let mut archived: BTreeMap<String, Vec<Row>> = BTreeMap::new();
         for row in parquet_rows(&line.archive()) {
             let topic = row.object.iter().next().unwrap().to_str().unwrap().to_string();
@@ -94,6 +98,14 @@ impl Arrived {
         let stored = once("the store's alerts", stored).into_keys().collect();
         same("the alerts in archive and store", &fired, &stored);
     }
+}
+
+/// A message with its headers, for a person.
+fn readable(message: &Message) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = message.headers.iter().map(|(key, value)| format!("{key}: {}", text(value)));
+    let payload = text(message.payload.as_deref().unwrap_or_default());
+    format!("{} {payload}", headers.collect::<Vec<_>>().join(", "))
 }
 
 /// A stream is a signed number in Cassandra, 16 hexadecimal digits elsewhere.
