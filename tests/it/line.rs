@@ -1,5 +1,6 @@
 //! The whole line on a real Kafka and a real Cassandra: what goes in comes out once, whatever is
 //! killed or stopped on the way.
+#![allow(clippy::print_stderr, reason = "figures and seed are for the reader of the output")]
 
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

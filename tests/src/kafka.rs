@@ -136,7 +136,9 @@ impl Kafka {
         let mut list = TopicPartitionList::new();
         let known = self.topics("");
         for (topic, partitions) in known.iter().filter(|(topic, _)| topics.contains(topic)) {
-            partitions.iter().for_each(|p| drop(list.add_partition(topic, *p)));
+            for partition in partitions {
+                list.add_partition(topic, *partition);
+            }
         }
         let committed = consumer.committed_offsets(list, TIMEOUT).unwrap();
         let elements = committed.elements();

@@ -108,7 +108,7 @@ fn content(kind: u64, sender: u64, n: u64) -> String {
         0 => format!("load,device={device} value={n} {ts_s}"),
         1 => format!(
             r#"{{"device":"{device}","ts":{ts_s},"data":{{"n":{n},"even":{}}}}}"#,
-            n % 2 == 0
+            n.is_multiple_of(2)
         ),
         _ => format!(r#"{{"device":"{device}","note":"line {n}"}}"#),
     }
