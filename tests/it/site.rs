@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
-use weir_tests::{Launch, Program, free_port, http, parquet_rows, wait_for};
+use weir_tests::{Launch, Program, free_port, http, parquet_rows, services, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
 /// The demo's input: both labelled series, the sensor boards, `auth.log`, the lines of many senders.
@@ -35,6 +35,16 @@ fn check_demo(more: &[&str]) {
 #[test]
 fn the_demo_loses_nothing() {
     check_demo(&[]);
+}
+
+/// Twice, because the second one finds topics and tables full of the first one.
+#[test]
+fn the_demo_loses_nothing_on_real_services() {
+    let contact_points = services::cassandra().contact_points.join(",");
+    let kafka = &services::kafka().bootstrap;
+    for _ in 0..2 {
+        check_demo(&["--kafka", kafka, "--cassandra", &contact_points]);
+    }
 }
 
 /// A small site with syslog over TCP and readings over HTTP.

@@ -30,7 +30,7 @@ const PARTITIONS: u32 = 4;
 /// What carries records, with all that outlives a line over it.
 enum Carrier {
     Embedded(TempDir),
-    Kafka { config: KafkaConfig, group: String },
+    Kafka { config: Box<KafkaConfig>, group: String },
 }
 
 impl Carrier {
@@ -43,7 +43,7 @@ impl Carrier {
         let prefix = format!("{}.", unique("transport"));
         let mut config = KafkaConfig::plain(&services::kafka().bootstrap, &prefix);
         config.librdkafka.extend(settings.iter().map(|(k, v)| ((*k).into(), (*v).into())));
-        Self::Kafka { config, group: prefix }
+        Self::Kafka { config: Box::new(config), group: prefix }
     }
 
     fn names(&self) -> TopicNames {

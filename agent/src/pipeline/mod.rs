@@ -59,6 +59,11 @@ pub enum StartError {
     /// A source cannot start.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// There is nothing to take events from.
+    #[error(
+        "no source is configured: add one, for example `[[source.syslog]]` with `listen = \"udp://0.0.0.0:514\"`"
+    )]
+    NoSource,
     /// A setting of a source that only the parser knows.
     #[error("{0}")]
     Parse(String),
@@ -93,6 +98,9 @@ pub async fn start(
     transport: Arc<dyn Transport>,
     prometheus: Option<PrometheusHandle>,
 ) -> Result<Agent, StartError> {
+    if config.source.settings().is_empty() {
+        return Err(StartError::NoSource);
+    }
     let data_dir = PathBuf::from(&config.agent.data_dir);
     std::fs::create_dir_all(&data_dir)
         .map_err(|error| StartError::Folder(data_dir.clone(), error))?;

@@ -6,6 +6,9 @@
 //! checkpoint. Costs more than it should (each batch is unpacked and packed again); it is here for
 //! what only librdkafka can, for example Kerberos.
 
+mod context;
+mod follow;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,15 +16,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
-use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer, PurgeConfig};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use weir_models::wire::{BatchView, MAX_RAW_BYTES};
+
+use context::{Context, Facts};
+use follow::follow;
 
 use super::{Delivery, Followed, PublishError, Refused, Transport, TransportStatus};
 use crate::spool::Group;
@@ -30,8 +33,6 @@ use crate::spool::Group;
 const ASK: Duration = Duration::from_secs(5);
 /// How long to wait for room in the producer's queue.
 const QUEUE_FULL: Duration = Duration::from_millis(5);
-/// How often a follower that has nothing to tell asks whether it is still in step.
-const FOLLOW_WAIT: Duration = Duration::from_secs(2);
 /// Records that a follower may have told before they are taken.
 const FOLLOWED_MAX: usize = 1_000;
 
@@ -39,73 +40,6 @@ const FOLLOWED_MAX: usize = 1_000;
 #[derive(Debug, thiserror::Error)]
 #[error("librdkafka does not take the settings of `[kafka]`: {0}")]
 pub struct KafkaError(String);
-
-/// What the callbacks of librdkafka told last. It tells of a wrong password, an untrusted certificate
-/// or an unreachable broker nowhere else.
-#[derive(Debug, Default)]
-struct Facts {
-    problem: Mutex<Option<String>>,
-}
-
-impl Facts {
-    fn tell(&self, problem: Option<String>) {
-        let mut now = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        if *now != problem {
-            match &problem {
-                Some(problem) => tracing::error!(problem, "Kafka does not take our records"),
-                None => tracing::info!("Kafka takes our records again"),
-            }
-            *now = problem;
-        }
-    }
-
-    /// Whether it is known what to change; that brokers are down then only follows from it.
-    fn knows_cause(&self) -> bool {
-        let now = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        now.as_ref().is_some_and(|problem| problem.contains("check `kafka."))
-    }
-}
-
-#[derive(Clone)]
-struct Context(Arc<Facts>);
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, message, "librdkafka");
-    }
-
-    fn error(&self, error: RdError, reason: &str) {
-        let advice = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
-                "check `kafka.sasl`: user, password, mechanism"
-            }
-            Some(RDKafkaErrorCode::SSL) => {
-                "check `kafka.tls`: the authority in `ca_file`, the names in the broker's certificate"
-            }
-            Some(
-                RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed,
-            ) => "the user may not write here: grant it, see docs/agent.md",
-            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure)
-                if self.0.knows_cause() =>
-            {
-                return;
-            }
-            Some(
-                RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::Resolve,
-            ) => "is the broker up, and are `kafka.brokers` and the network right?",
-            // The follower's sign that it is in step.
-            Some(RDKafkaErrorCode::PartitionEOF) => return,
-            // Passing noise of a healthy client.
-            _ => return tracing::warn!(%error, reason, "librdkafka"),
-        };
-        self.0.tell(Some(format!("{reason}; {advice}")));
-    }
-}
-
-impl ConsumerContext for Context {}
 
 type Inner = FutureProducer<Context>;
 
@@ -334,12 +268,14 @@ fn unpack(group: &Group) -> Result<Vec<Sending>, PublishError> {
             });
         }
     }
-    // A topic may have another number of partitions than the spool reckoned with: then frames meet
-    // in one partition, where numbers that do not rise are taken for duplicates.
-    if group.frames.len() > 1 {
-        out.sort_by_cached_key(|record| seq(&record.value));
-    }
+    in_order(&mut out);
     Ok(out)
+}
+
+/// A topic may have another number of partitions than the spool reckoned with: then frames, which
+/// interleave, meet in one partition, where numbers that do not rise are taken for duplicates.
+fn in_order(records: &mut [Sending]) {
+    records.sort_by_cached_key(|record| seq(&record.value));
 }
 
 /// The number of a record in its stream; alerts have it in `data`.
@@ -422,96 +358,9 @@ impl Transport for Librdkafka {
     }
 
     fn status(&self) -> TransportStatus {
-        let problem = self.0.facts.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        TransportStatus { problem: problem.clone() }
+        TransportStatus { problem: self.0.facts.problem() }
     }
-}
-
-/// Reads a compacted topic from its beginning for as long as somebody listens.
-fn follow(consumer: &BaseConsumer<Context>, topic: &str, told: &mpsc::Sender<Followed>) {
-    let mut behind = loop {
-        if told.is_closed() {
-            return;
-        }
-        match assign_all(consumer, topic) {
-            Ok(0) => {}
-            Ok(count) => break vec![true; count],
-            Err(error) => tracing::debug!(%error, topic, "cannot follow the topic yet"),
-        }
-        std::thread::sleep(Duration::from_secs(1));
-    };
-    while !told.is_closed() {
-        let change = match consumer.poll(FOLLOW_WAIT) {
-            None => {
-                // Nothing new on partitions that were read to their end: still in step, as long as
-                // the broker answers.
-                if behind.contains(&true) || consumer.client().fatal_error().is_some() {
-                    continue;
-                }
-                match consumer.fetch_watermarks(topic, 0, ASK) {
-                    Ok(_) => Followed::InStep,
-                    Err(_) => continue,
-                }
-            }
-            Some(Err(RdError::PartitionEOF(partition))) => {
-                if let Some(behind) =
-                    usize::try_from(partition).ok().and_then(|partition| behind.get_mut(partition))
-                {
-                    *behind = false;
-                }
-                if behind.contains(&true) {
-                    continue;
-                }
-                Followed::InStep
-            }
-            Some(Err(error)) => {
-                tracing::debug!(%error, topic, "cannot read the topic now");
-                continue;
-            }
-            Some(Ok(message)) => Followed::Record {
-                key: Bytes::copy_from_slice(message.key().unwrap_or_default()),
-                value: message.payload().map(Bytes::copy_from_slice),
-            },
-        };
-        if told.blocking_send(change).is_err() {
-            return;
-        }
-    }
-}
-
-/// Takes all partitions from their beginning; 0 when the topic is not there yet.
-fn assign_all(consumer: &BaseConsumer<Context>, topic: &str) -> Result<usize, RdError> {
-    let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
-    let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-    let mut list = TopicPartitionList::new();
-    for partition in 0..count {
-        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-        list.add_partition_offset(topic, partition, Offset::Beginning)?;
-    }
-    if count > 0 {
-        consumer.assign(&list)?;
-    }
-    Ok(count)
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cause_is_not_hidden_by_what_follows_from_it() {
-        let facts = Arc::new(Facts::default());
-        let context = Context(facts.clone());
-        let told = || facts.problem.lock().unwrap().clone().unwrap_or_default();
-        let down = || RdError::Global(RDKafkaErrorCode::AllBrokersDown);
-        context.error(down(), "1/1 brokers are down");
-        assert!(told().contains("is the broker up"), "{}", told());
-        context.error(RdError::Global(RDKafkaErrorCode::Authentication), "refused");
-        context.error(down(), "1/1 brokers are down");
-        assert!(told().contains("check `kafka.sasl`"), "{}", told());
-        facts.tell(None);
-        context.error(down(), "1/1 brokers are down");
-        assert!(told().contains("is the broker up"), "{}", told());
-    }
-}
+mod tests;

@@ -58,7 +58,10 @@ fn main() {
     let seconds = started.elapsed().as_secs_f64();
     let millions = events as f64 / 1e6;
     println!("events                      {events}");
-    println!("wall                        {seconds:.1} s ({:.0} events a second)", events as f64 / seconds);
+    println!(
+        "wall                        {seconds:.1} s ({:.0} events a second)",
+        events as f64 / seconds
+    );
     println!("CPU per million events      {:.2} s", (program.cpu_seconds() - idle_cpu) / millions);
     println!("memory idle                 {:.1} MiB", mib(idle_bytes));
     println!("memory peak                 {:.1} MiB", mib(program.rss_peak_bytes()));

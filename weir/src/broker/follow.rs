@@ -104,8 +104,16 @@ pub(super) async fn follow(broker: Weak<Broker>, topic: Topic, told: mpsc::Sende
 }
 
 impl Broker {
-    /// Rewrites a compacted topic that has grown.
-    pub(super) fn compact(&self, topic: Topic) -> Result<(), LogError> {
+    /// Rewrites the compacted topics that have grown. One that cannot be rewritten stays as it is.
+    pub(super) fn compact_grown(&self) {
+        for topic in Topic::ALL.into_iter().filter(|topic| topic.compacted()) {
+            if let Err(error) = self.compact(topic) {
+                tracing::error!(%error, ?topic, "cannot rewrite the topic");
+            }
+        }
+    }
+
+    fn compact(&self, topic: Topic) -> Result<(), LogError> {
         let Some(partition) = self.partition(topic, 0) else { return Ok(()) };
         if partition.lock().bytes() <= COMPACT_ABOVE_BYTES {
             return Ok(());

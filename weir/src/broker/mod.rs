@@ -35,8 +35,8 @@ const SEGMENT_BYTES: u64 = 8 << 20;
 const SYNC_EVERY: Duration = Duration::from_millis(50);
 /// Partitions of each data topic: enough for the order of keys to matter as it does on a cluster.
 const PARTITIONS: u32 = 4;
-/// A compacted topic above this size is rewritten when the broker opens.
-const COMPACT_ABOVE_BYTES: u64 = 1 << 20;
+/// A compacted topic above this size is rewritten: then there are whole segments to give back.
+const COMPACT_ABOVE_BYTES: u64 = 2 * SEGMENT_BYTES;
 
 /// The broker cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -101,9 +101,7 @@ impl Broker {
             topics.insert(topic, partitions.collect::<Result<_, OpenError>>()?);
         }
         let broker = Arc::new(Self { names, topics, positions: Mutex::new(positions) });
-        for topic in Topic::ALL.into_iter().filter(|topic| topic.compacted()) {
-            broker.compact(topic)?;
-        }
+        broker.compact_grown();
         let syncing = Arc::downgrade(&broker);
         tokio::spawn(async move {
             let mut tick = tokio::time::interval(SYNC_EVERY);
@@ -112,7 +110,11 @@ impl Broker {
                 tick.tick().await;
                 let Some(broker) = syncing.upgrade() else { return };
                 // A sync may take long on a slow disk.
-                let _ = tokio::task::spawn_blocking(move || broker.sync()).await;
+                let _ = tokio::task::spawn_blocking(move || {
+                    broker.sync();
+                    broker.compact_grown();
+                })
+                .await;
             }
         });
         Ok(broker)

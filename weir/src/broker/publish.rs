@@ -61,9 +61,16 @@ impl Transport for Embedded {
                     frame.topic
                 )));
             };
-            // A spool that was filled for another cluster may know of more partitions.
-            let partition = frame.partition % self.0.count(topic);
-            let appended = self.0.append(topic, partition, frame.records, &frame.batch);
+            // Two batches in one partition could overtake each other, so they are not squeezed in.
+            if frame.partition >= self.0.count(topic) {
+                return Err(PublishError(format!(
+                    "the spool was filled for {} or more partitions of `{}`, here are {}: publish it to the Kafka it was made for",
+                    frame.partition + 1,
+                    frame.topic,
+                    self.0.count(topic)
+                )));
+            }
+            let appended = self.0.append(topic, frame.partition, frame.records, &frame.batch);
             tickets.push(appended.map_err(|error| PublishError(error.to_string()))?);
         }
         let broker = self.0.clone();

@@ -101,7 +101,10 @@ async fn start(options: &Options, dir: &Path) -> anyhow::Result<(Site, Arc<dyn P
         None => site::embedded(dir, &names)?,
         Some(brokers) => {
             let config = KafkaConfig::plain(brokers, prefix);
-            site::kafka(&config, "weir-demo", PARTITIONS, &status).await?
+            // A group of its own: the committed offsets of an earlier run belong to an archive that
+            // may be gone.
+            let group = format!("weir-demo-{}", weir_models::time::now_us());
+            site::kafka(&config, &group, PARTITIONS, &status).await?
         }
     };
     let store = match &options.cassandra {
