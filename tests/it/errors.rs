@@ -97,6 +97,12 @@ fn migrated(config: &str) -> (Launch, Finished) {
 }
 
 #[test]
+fn an_agent_without_a_source_says_how_to_add_one() {
+    let agent = agent_config(&nowhere(), "x.", 0);
+    check_end(&run("weir-agent", &["run"], &agent), 1, &["no source", "[[source.syslog]]"]);
+}
+
+#[test]
 fn a_busy_port_is_named_with_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -106,7 +112,8 @@ fn a_busy_port_is_named_with_what_to_do() {
     let source = format!("{agent}[[source.syslog]]\nlisten = \"tcp://{address}\"\n");
     let advice = format!("ss -tlpn 'sport = :{port}'");
     check_end(&run("weir-agent", &["run"], &source), 1, &[&address, &advice]);
-    let status = agent_config(&nowhere(), "x.", port);
+    let any = "[[source.syslog]]\nlisten = \"udp://127.0.0.1:0\"\n";
+    let status = agent_config(&nowhere(), "x.", port) + any;
     check_end(&run("weir-agent", &["run"], &status), 1, &[&address, "set `status.listen`"]);
 
     let (sink, _) = migrated(&sink_config(&nowhere(), &unique("busy"), port));
