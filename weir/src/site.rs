@@ -2,7 +2,7 @@
 //!
 //! In: a checked agent configuration and the sink's settings. Out: both running on one transport.
 //! The stages are those of `weir-agent` and `weir-sink`; only what lies under [`Transport`],
-//! [`Consumer`](weir_sink::consume::Consumer) and [`Store`] differs. Promises: everything is started or
+//! [`Consumer`] and [`Store`] differs. Promises: everything is started or
 //! nothing; stopping stops the agent first, so that the sink can take what it still sent.
 
 use std::path::{Path, PathBuf};
