@@ -2,7 +2,7 @@
 
 import { everywhere, get } from "./api.js";
 import { empty, every, failure, h, svg } from "./dom.js";
-import { ago, brief, count, duration, number, time, zone } from "./format.js";
+import { ago, brief, count, duration, number, reason, time, zone } from "./format.js";
 import { seriesLink } from "./series.js";
 
 const LIMIT = 300;
@@ -64,7 +64,7 @@ export function alertRow(alert, named = true) {
     h("div", { class: "alert-main" },
       h("div", { class: "alert-head" }, h("span", { class: `pill ${firing ? "bad" : "ok"}` }, firing ? "Firing" : "Resolved"),
         h("a", { class: "alert-name", href, title: label }, named ? [h("span", { class: "muted" }, `${data.site} / ${data.device} / `), data.metric] : time(data.fired_us))),
-      h("p", { class: "why" }, data.why, data.message ? h("code", {}, data.message) : null),
+      h("p", { class: "why" }, reason(data.why), data.message ? h("code", {}, data.message) : null),
       h("p", { class: "muted when" }, h("time", { datetime: new Date(data.fired_us / 1000).toISOString(), title: time(data.fired_us, true) }, `${time(data.fired_us)} (${ago(data.fired_us)})`),
         firing ? ", still firing" : `, for ${duration(data.resolved_us - data.fired_us)}`)),
     sparkline(data),

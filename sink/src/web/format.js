@@ -78,3 +78,14 @@ export const SEVERITIES = ["emerg", "alert", "crit", "error", "warning", "notice
 /** How loud a severity is: `bad`, `warn`, `calm` or `quiet`. */
 export const loudness = (severity) =>
   severity === null || severity === undefined ? "quiet" : severity <= 3 ? "bad" : severity === 4 ? "warn" : severity <= 6 ? "calm" : "quiet";
+
+// What the members of the default model look at; a rule is shown by the name it was given.
+const REASONS = {
+  kmeans_diff: "unusual change",
+  kmeans_diff_smooth: "unusual change over some readings",
+  season: "unusual for the time of day",
+  kmeans_level: "unusual course of the level",
+};
+
+/** Why an alert fired, in words. */
+export const reason = (why) => REASONS[why] ?? why;
