@@ -27,8 +27,13 @@ fn record(value: &str) -> Sending {
 
 #[test]
 fn records_of_a_group_go_in_the_order_of_their_numbers_whatever_their_batches() {
-    let mut records =
-        ["{\"seq\":1}", "{\"seq\":4}", "{\"data\":{\"seq\":2}}", "{\"seq\":3}"].map(record);
+    let mut records = [
+        "{\"a\":\"\\\"seq\\\":9\",\"seq\":1}",
+        "{\"seq\":4}",
+        "{\"data\":{\"seq\":2}}",
+        "{\"seq\":3}",
+    ]
+    .map(record);
     in_order(&mut records);
     let order: Vec<_> = records.iter().map(|record| seq(&record.value).unwrap()).collect();
     assert_eq!(order, [1, 2, 3, 4]);
