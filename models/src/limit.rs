@@ -4,9 +4,6 @@
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Largest HTTP body taken, in bytes, before and after decompression.
 pub const HTTP_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Largest record sent to Kafka, in bytes; below the broker's default of 1 MiB with room for the
-/// batch around it.
-pub const RECORD_BYTES_MAX: usize = 900 * 1024;
 /// Most metrics in one reading.
 pub const METRICS_MAX: usize = 512;
 /// Longest name of a site, device or metric, in bytes.

@@ -215,12 +215,6 @@ impl Parsed {
         }
         Enriched(event)
     }
-
-    /// The event as parsed.
-    #[must_use]
-    pub fn event(&self) -> &Event {
-        &self.0
-    }
 }
 
 impl Enriched {

@@ -17,7 +17,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -218,11 +218,6 @@ impl Agent {
         drained(&self.ask).await;
     }
 
-    /// Returns when Kafka has everything that the sources were told is safe.
-    pub async fn drained(&self) {
-        drained(&self.ask).await;
-    }
-
     /// Stops: sources first, then what they brought is flushed, then the lanes have a few seconds.
     /// What Kafka does not have by then stays in the spool.
     pub async fn stop(mut self) {
@@ -263,10 +258,4 @@ async fn drained(ask: &mpsc::Sender<oneshot::Sender<Report>>) {
     while report(ask).await.is_some_and(|report| report.waiting() > 0) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// The folder of the spool, for the commands that look into it.
-#[must_use]
-pub fn spool_dir(data_dir: &str) -> PathBuf {
-    Path::new(data_dir).join("spool")
 }
