@@ -19,8 +19,8 @@ use steady::Steady;
 mod api;
 mod arrived;
 mod input;
-mod random;
-mod steady;
+pub(crate) mod random;
+pub(crate) mod steady;
 
 const SOON: Duration = Duration::from_secs(30);
 /// For everything to arrive.

@@ -8,6 +8,8 @@ mod harness;
 
 /// The whole line on real services: fixtures in, everything out once; kills and outages.
 mod line;
+/// The agent killed again and again, with Kafka coming and going.
+mod kills;
 /// Both transports keep one contract.
 mod transport;
 /// Both stores keep one contract; the CQL of the documents runs.

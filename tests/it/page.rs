@@ -149,7 +149,11 @@ fn the_log_tail_is_live() {
     browser.click(&test_id("log-tail"));
     over_tcp("while paused");
     browser.wait_text(&test_id("log-tail"), |text| text == "Paused, 1 new");
+    // The page shows new lines by a timer of 150 ms; one of 500 ms that begins later ends later.
+    let later = "return new Promise((done) => setTimeout(() => done(true), 500))";
+    assert_eq!(browser.script(later, &[]), true);
     assert!(!browser.text(&lines).unwrap().contains("while paused"));
+    assert_eq!(browser.text(&test_id("log-tail")).as_deref(), Some("Paused, 1 new"));
     browser.click(&test_id("log-tail"));
     browser.wait_text(&lines, |text| text.contains("while paused"));
     check_console(&browser);

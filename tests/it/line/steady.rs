@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// Senders at work.
-pub(super) struct Steady {
+pub(crate) struct Steady {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
     senders: Vec<JoinHandle<Sent>>,
@@ -30,18 +30,22 @@ pub(super) struct Steady {
 
 /// What was acknowledged.
 #[derive(Default)]
-pub(super) struct Sent {
-    pub(super) lines: Vec<String>,
+pub(crate) struct Sent {
+    pub(crate) lines: Vec<String>,
     /// Requests that had to be sent again.
-    pub(super) repeated: u64,
+    pub(crate) repeated: u64,
 }
 
 impl Steady {
     /// Starts `senders` of them: each turns between line protocol, JSON readings and JSON without
     /// a number, which becomes a log line.
     pub(super) fn start(line: &Line, senders: u64) -> Self {
+        Self::to(&[line.input("/v1/write?precision=s"), line.input("/v1/events")], senders)
+    }
+
+    /// The same to an agent's addresses for line protocol and for JSON.
+    pub(crate) fn to(urls: &[String; 2], senders: u64) -> Self {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::default());
-        let urls = [line.input("/v1/write?precision=s"), line.input("/v1/events")];
         let spawn = |sender| {
             let (stop, acknowledged, urls) =
                 (Arc::clone(&stop), Arc::clone(&acknowledged), urls.clone());
@@ -52,13 +56,13 @@ impl Steady {
     }
 
     /// Lines acknowledged so far.
-    pub(super) fn acknowledged(&self) -> u64 {
+    pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Waits until `more` lines are acknowledged.
     #[track_caller]
-    pub(super) fn wait_more(&self, more: u64) {
+    pub(crate) fn wait_more(&self, more: u64) {
         let until = self.acknowledged() + more;
         wait_until("lines to be acknowledged", GIVE_UP, || {
             let now = self.acknowledged();
@@ -68,7 +72,7 @@ impl Steady {
 
     /// Ends them: every line that was begun is acknowledged.
     #[track_caller]
-    pub(super) fn stop(self) -> Sent {
+    pub(crate) fn stop(self) -> Sent {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Sent::default();
         for sender in self.senders {
@@ -130,7 +134,7 @@ impl Sent {
     /// Fails unless every line is among the events at least once, and no event is of another line.
     /// Gives the number of events that a repeated request made.
     #[track_caller]
-    pub(super) fn check<'a>(&self, events: impl Iterator<Item = &'a Row>) -> usize {
+    pub(crate) fn check<'a>(&self, events: impl Iterator<Item = &'a Row>) -> usize {
         let mut times: BTreeMap<&str, usize> =
             self.lines.iter().map(|line| (line.as_str(), 0)).collect();
         assert_eq!(times.len(), self.lines.len(), "a line was made twice");

@@ -1,0 +1,151 @@
+//! The agent under load, killed with SIGKILL again and again at random moments, also while it starts,
+//! with Kafka coming and going: what was acknowledged is in Kafka, numbered without a gap, and after
+//! the sink's rule nothing is there twice. Ten kills; a hundred with `cargo dev test --long`.
+#![allow(clippy::print_stderr, reason = "figures and seed are for the reader of the output")]
+
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use weir_tests::cassandra::Row;
+use weir_tests::kafka::{Kafka, Message};
+use weir_tests::line::metric;
+use weir_tests::services::Private;
+use weir_tests::{Program, free_port, unique};
+
+use crate::line::random::Random;
+use crate::line::steady::Steady;
+
+const SOON: Duration = Duration::from_secs(60);
+
+#[test]
+fn killed_again_and_again() {
+    let long = std::env::var_os("WEIR_TEST_LONG").is_some();
+    let kills: u64 = if long { 100 } else { 10 };
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    eprintln!("killed_again_and_again: seed {seed}, {kills} kills");
+    let mut random = Random::new(seed);
+    let service = Private::kafka(&[]);
+    let kafka = service.as_kafka();
+    let prefix = unique("kills");
+    for topic in ["readings", "logs", "alerts"] {
+        kafka.create_topic(&format!("{prefix}.{topic}"), 3);
+    }
+    let (http, status) = (free_port(), free_port());
+    let mut agent = Program::agent(&config(&kafka, &prefix, http, status));
+    let ready = format!("http://127.0.0.1:{status}/readyz");
+    agent.wait_http(&ready, SOON);
+    let input = |path: &str| format!("http://127.0.0.1:{http}{path}");
+    let begun = Instant::now();
+    let load = Steady::to(&[input("/v1/write?precision=s"), input("/v1/events")], 4);
+
+    let mut kafka_is_there = true;
+    for kill in 1..=kills {
+        // Kafka comes and goes at moments of its own.
+        if random.below(4) == 0 {
+            service.node(1, if kafka_is_there { "kill" } else { "start" });
+            kafka_is_there = !kafka_is_there;
+        }
+        // From in the middle of the start to well at work.
+        sleep(Duration::from_millis(random.below(if kill.is_multiple_of(3) {
+            200
+        } else {
+            2_000
+        })));
+        agent.kill9();
+        agent.restart();
+    }
+    if !kafka_is_there {
+        service.node(1, "start");
+    }
+    agent.wait_http(&ready, SOON);
+    load.wait_more(1_000);
+    let sent = load.stop();
+    let metrics = format!("http://127.0.0.1:{status}/metrics");
+    agent.wait("an empty spool", SOON, |_| {
+        match metric(&metrics, "weir_agent_spool_waiting_events") {
+            Ok(0.0) => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        }
+    });
+
+    let messages = kafka.read(&format!("{prefix}."));
+    let (kept, dropped) = after_the_rule(&messages);
+    check_numbers(&kept);
+    let events = kept.iter().filter(|event| event.contains_key("raw"));
+    let repeated = sent.check(events);
+    assert!(repeated as u64 <= sent.repeated * 50, "events there twice that were sent once");
+    eprintln!(
+        "killed_again_and_again: {} lines acknowledged, {} requests repeated, {repeated} events of \
+         repeated lines, {dropped} records that the sink drops, {:.1} s",
+        sent.lines.len(),
+        sent.repeated,
+        begun.elapsed().as_secs_f64()
+    );
+}
+
+/// What the sink keeps: per partition and stream, only numbers above the highest one seen.
+fn after_the_rule(messages: &[Message]) -> (Vec<Row>, usize) {
+    let mut highest: BTreeMap<(&str, i32, String), u64> = BTreeMap::new();
+    let (mut kept, mut dropped) = (Vec::new(), 0);
+    for message in messages.iter().filter(|message| !message.topic.ends_with(".agents")) {
+        let row = message.json().as_object().unwrap().clone();
+        // Alerts carry their identity in `data`.
+        let id =
+            row.get("data").and_then(|data| data.as_object()).filter(|d| d.contains_key("seq"));
+        let id = id.unwrap_or(&row);
+        let stream = id["stream"].as_str().unwrap().to_string();
+        let seq = id["seq"].as_u64().unwrap();
+        let seen = highest.entry((&message.topic, message.partition, stream)).or_default();
+        if seq > *seen {
+            *seen = seq;
+            kept.push(row.into_iter().collect());
+        } else {
+            dropped += 1;
+        }
+    }
+    (kept, dropped)
+}
+
+/// Each stream is numbered from 1 on, each number once.
+#[track_caller]
+fn check_numbers(kept: &[Row]) {
+    let mut streams: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for row in kept {
+        let id = row.get("data").filter(|data| data.get("seq").is_some());
+        let (stream, seq) = match id {
+            Some(data) => (&data["stream"], &data["seq"]),
+            None => (&row["stream"], &row["seq"]),
+        };
+        streams.entry(stream.as_str().unwrap()).or_default().push(seq.as_u64().unwrap());
+    }
+    for (stream, mut numbers) in streams {
+        numbers.sort_unstable();
+        for (expected, number) in (1..).zip(&numbers) {
+            assert_eq!(*number, expected, "stream {stream} has a gap or a number twice");
+        }
+    }
+}
+
+fn config(kafka: &Kafka, prefix: &str, http: u16, status: u16) -> String {
+    format!(
+        r#"
+        [agent]
+        id = "gateway"
+        site = "plant"
+        data_dir = "data"
+        [kafka]
+        brokers = ["{}"]
+        topic_prefix = "{prefix}."
+        [[source.http]]
+        listen = "127.0.0.1:{http}"
+        [source.http.fields]
+        device = "device"
+        time = "ts"
+        values = "data"
+        [status]
+        listen = "127.0.0.1:{status}"
+        "#,
+        kafka.bootstrap
+    )
+}
