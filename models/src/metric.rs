@@ -46,8 +46,10 @@ metrics! {
     AGENT_PUBLISH_ERRORS = "weir_agent_publish_errors_total";
     /// Events lost, by `reason`; 0 unless a loss marker tells of it.
     AGENT_LOST = "weir_agent_lost_events_total";
-    /// Connections refused or cut by a limit, by `source`.
+    /// Connections refused or cut, by a limit, a failed handshake or a broken protocol, by `source`.
     AGENT_REFUSED = "weir_agent_refused_connections_total";
+    /// When the certificate of a source with TLS expires, in seconds since the Unix epoch, by `source`.
+    AGENT_CERTIFICATE_EXPIRES = "weir_agent_certificate_expires_seconds";
     /// Records consumed from Kafka, by `topic`.
     SINK_CONSUMED = "weir_sink_consumed_records_total";
     /// Records recognised as duplicates and dropped, by `topic`.

@@ -29,6 +29,8 @@ pub enum Listen {
     Udp(SocketAddr),
     /// `tcp://ADDRESS:PORT`
     Tcp(SocketAddr),
+    /// `tls://ADDRESS:PORT`, TCP with TLS.
+    Tls(SocketAddr),
     /// `unix:///PATH`, a datagram socket.
     Unix(PathBuf),
 }
@@ -45,9 +47,10 @@ impl TryFrom<String> for Listen {
         match text.split_once("://") {
             Some(("udp", rest)) => Ok(Self::Udp(address(rest)?)),
             Some(("tcp", rest)) => Ok(Self::Tcp(address(rest)?)),
+            Some(("tls", rest)) => Ok(Self::Tls(address(rest)?)),
             Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             _ => Err(format!(
-                "`{text}` is no address to listen on; write `udp://0.0.0.0:5514`, `tcp://0.0.0.0:5514` or `unix:///run/weir/syslog.sock`"
+                "`{text}` is no address to listen on; write `udp://0.0.0.0:5514`, `tcp://0.0.0.0:5514`, `tls://0.0.0.0:6514` or `unix:///run/weir/syslog.sock`"
             )),
         }
     }
@@ -58,6 +61,7 @@ impl fmt::Display for Listen {
         match self {
             Self::Udp(address) => write!(f, "udp://{address}"),
             Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Tls(address) => write!(f, "tls://{address}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
@@ -166,6 +170,7 @@ mod tests {
         let v4: SocketAddr = "0.0.0.0:5514".parse().unwrap();
         check("udp://0.0.0.0:5514", Some(Listen::Udp(v4)));
         check("tcp://0.0.0.0:5514", Some(Listen::Tcp(v4)));
+        check("tls://0.0.0.0:6514", Some(Listen::Tls("0.0.0.0:6514".parse().unwrap())));
         check("tcp://[::]:601", Some(Listen::Tcp("[::]:601".parse().unwrap())));
         check("unix:///run/weir.sock", Some(Listen::Unix("/run/weir.sock".into())));
         for bad in ["0.0.0.0:5514", "udp://5514", "udp://host", "unix://run", "http://[::]:1", ""] {

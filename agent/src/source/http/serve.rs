@@ -13,13 +13,14 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::super::listen::watch_peer;
 use super::super::stopping;
-use super::routes::{self, Door, Peer};
+use super::super::tls::{Door, Stream};
+use super::routes::{self, Peer};
 
 /// How long a connection may take for the head of a request, and wait between two of them.
 const HEAD_WAIT: Duration = Duration::from_secs(75);
@@ -34,11 +35,12 @@ type Routes = TowerToHyperService<axum::Router>;
 pub(super) async fn run(
     listener: TcpListener,
     connections_max: usize,
-    door: Arc<Door>,
+    door: Door,
+    shared: Arc<routes::Door>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let outlet = door.lines.clone();
-    let routes = TowerToHyperService::new(routes::router(door));
+    let (door, outlet) = (Arc::new(door), shared.lines.clone());
+    let routes = TowerToHyperService::new(routes::router(shared));
     let free = Arc::new(Semaphore::new(connections_max));
     let mut connections = JoinSet::new();
     loop {
@@ -61,9 +63,18 @@ pub(super) async fn run(
             tracing::warn!(source = %outlet.name(), %peer, max = connections_max, "refused a connection: raise `connections_max`, or find out who opens so many");
             continue;
         };
-        let (routes, stop) = (routes.clone(), stop.clone());
+        if let Err(error) = watch_peer(&stream).and_then(|()| stream.set_nodelay(true)) {
+            tracing::debug!(source = %outlet.name(), %peer, %error, "cannot set the options of a connection");
+        }
+        let refused = outlet.clone();
+        let (door, routes, mut stop) = (Arc::clone(&door), routes.clone(), stop.clone());
         connections.spawn(async move {
-            connection(stream, peer.ip().to_canonical(), routes, stop).await;
+            match door.open(stream, peer, &mut stop).await {
+                Some(stream) => {
+                    connection(stream, peer.ip().to_canonical(), routes, stop).await;
+                }
+                None => refused.refused(),
+            }
             drop(permit);
         });
     }
@@ -71,16 +82,7 @@ pub(super) async fn run(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: IpAddr,
-    routes: Routes,
-    mut stop: watch::Receiver<bool>,
-) {
-    let prepared = watch_peer(&stream).and_then(|()| stream.set_nodelay(true));
-    if let Err(error) = prepared {
-        tracing::debug!(%peer, %error, "cannot set the options of a connection");
-    }
+async fn connection(stream: Stream, peer: IpAddr, routes: Routes, mut stop: watch::Receiver<bool>) {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         routes.call(request)

@@ -8,10 +8,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttc::{QoS, v5};
+use rumqttc::{QoS, Transport, v5};
 use tokio::sync::{mpsc, watch};
 
-use super::super::stopping;
+use super::super::{stopping, tls};
 use super::{Protocol, Settings};
 
 /// First wait after a lost connection; it doubles up to [`WAIT_MAX`].
@@ -146,14 +146,37 @@ impl Client {
 }
 
 impl Connection {
+    /// Reads the certificates for the next try to connect, because they may have been renewed.
+    fn trust(&mut self, config: Option<&tls::ClientConfig>, source: &str) {
+        let Some(config) = config else { return };
+        match tls::client(config) {
+            Ok(settings) => {
+                let transport = Transport::tls_with_config(settings.into());
+                match self {
+                    Self::V4(polled) => {
+                        polled.mqtt_options.set_transport(transport);
+                    }
+                    Self::V5(polled) => {
+                        polled.options.set_transport(transport);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%source, %error, "the certificates cannot be used; those from before stay in force");
+            }
+        }
+    }
+
     /// Polls until the agent stops and the connection has ended, or nobody listens any more.
     pub(super) async fn run(
         mut self,
+        tls: Option<tls::ClientConfig>,
         source: std::sync::Arc<str>,
         heard: mpsc::Sender<Heard>,
         mut stop: watch::Receiver<bool>,
     ) {
         let mut waits = Waits::default();
+        self.trust(tls.as_ref(), &source);
         loop {
             let polled = match &mut self {
                 Self::V4(polled) => {
@@ -184,6 +207,7 @@ impl Connection {
                         () = stopping(&mut stop) => return,
                         () = tokio::time::sleep(wait) => {}
                     }
+                    self.trust(tls.as_ref(), &source);
                 }
             }
         }
@@ -245,6 +269,12 @@ fn advice(error: &str) -> &'static str {
         "the broker does not take this `client_id`; set another one"
     } else if has("ProtocolVersion") {
         "the broker speaks another version; set `protocol` to \"3.1.1\" or \"5\""
+    } else if has("UnknownIssuer") || has("NotValidForName") || has("Expired") {
+        "check `tls.ca_file`, and whether the broker's certificate is current and has the name in `url`"
+    } else if has("CertificateRequired") || has("UnknownCA") || has("BadCertificate") {
+        "the broker wants a certificate that it trusts: check `tls.cert_file` and `tls.key_file`"
+    } else if has("InvalidContentType") {
+        "the broker does not speak TLS on this port; check `url`"
     } else if has("size") && has("limit") {
         "a message is larger than `packet_bytes_max`; raise it, or the broker will send that message for ever"
     } else {

@@ -1,4 +1,4 @@
-//! Syslog sockets: UDP (RFC 5426), TCP (RFC 6587) and unix datagrams.
+//! Syslog sockets: UDP (RFC 5426), TCP (RFC 6587), TLS (RFC 5425) and unix datagrams.
 //!
 //! In: datagrams and connections. Out: one [`Input`](super::Input) for all messages that were there
 //! at once. Promises: a TCP sender is slowed down while the channel is full; at a stop what the
@@ -16,6 +16,7 @@ use weir_models::limit;
 use super::listen::{self, Listen};
 use super::outlet::Outlet;
 use super::start::StartError;
+use super::tls::{self, Door};
 use super::{Format, Inputs, Source};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
@@ -34,8 +35,12 @@ pub struct Config {
     /// `syslog-udp-5514`.
     #[serde(default)]
     pub name: Option<String>,
-    /// Where to listen: `udp://ADDRESS:PORT`, `tcp://ADDRESS:PORT` or `unix:///PATH`.
+    /// Where to listen: `udp://ADDRESS:PORT`, `tcp://ADDRESS:PORT`, `tls://ADDRESS:PORT` or
+    /// `unix:///PATH`.
     pub listen: Listen,
+    /// Certificate and key for `tls://`, and who may connect.
+    #[serde(default)]
+    pub tls: Option<tls::Config>,
     /// How messages are parsed: `syslog`, `line`, `json` or `text`.
     #[serde(default = "default_format")]
     pub format: Format,
@@ -94,6 +99,7 @@ impl Config {
         self.name.clone().unwrap_or_else(|| match &self.listen {
             Listen::Udp(address) => format!("syslog-udp-{}", address.port()),
             Listen::Tcp(address) => format!("syslog-tcp-{}", address.port()),
+            Listen::Tls(address) => format!("syslog-tls-{}", address.port()),
             Listen::Unix(path) => {
                 format!("syslog-unix-{}", path.file_stem().unwrap_or_default().to_string_lossy())
             }
@@ -106,8 +112,8 @@ impl Config {
 pub enum Bound {
     /// UDP.
     Udp(UdpSocket),
-    /// TCP.
-    Tcp(TcpListener),
+    /// TCP, plain or TLS.
+    Tcp(TcpListener, Door),
     /// A unix datagram socket and its file.
     Unix(UnixDatagram, PathBuf),
 }
@@ -118,7 +124,7 @@ impl Bound {
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Udp(socket) => socket.local_addr().ok(),
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener, _) => listener.local_addr().ok(),
             Self::Unix(..) => None,
         }
     }
@@ -139,9 +145,12 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         Listen::Udp(address) => listen::udp(*address, config.receive_buffer_bytes)
             .map(Bound::Udp)
             .map_err(|error| refused(listen::advice("udp", *address, &error), error)),
-        Listen::Tcp(address) => listen::tcp(*address)
-            .map(Bound::Tcp)
-            .map_err(|error| refused(listen::advice("tcp", *address, &error), error)),
+        Listen::Tcp(address) | Listen::Tls(address) => {
+            let door = Door::new(&config.name(), config.tls.as_ref())?;
+            listen::tcp(*address)
+                .map(|listener| Bound::Tcp(listener, door))
+                .map_err(|error| refused(listen::advice("tcp", *address, &error), error))
+        }
         Listen::Unix(path) => datagram::bind_unix(path, config.mode)
             .map(|socket| Bound::Unix(socket, path.clone()))
             .map_err(|error| refused(listen::unix_advice(path, &error), error)),
@@ -159,7 +168,7 @@ pub async fn run(
     let outlet = Outlet::new(source, inputs);
     match bound {
         Bound::Udp(socket) => datagram::udp(socket, outlet, stop).await,
-        Bound::Tcp(listener) => tcp::run(&config, listener, outlet, stop).await,
+        Bound::Tcp(listener, door) => tcp::run(&config, listener, door, outlet, stop).await,
         Bound::Unix(socket, path) => datagram::unix(socket, &path, outlet, stop).await,
     }
 }

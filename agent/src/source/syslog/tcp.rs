@@ -1,17 +1,16 @@
-//! Syslog over TCP (RFC 6587).
+//! Syslog over TCP (RFC 6587), plain or TLS (RFC 5425).
 //!
 //! In: connections. Out: one input a read, of all frames it completed. While the channel is full
 //! nothing is read, the window of the connection closes and the sender waits. Connections beyond the
 //! limit are closed at once and counted. At a stop what the kernel already acknowledged is read out,
 //! and an unfinished last frame is passed on, marked.
 
-use std::io::Read;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use weir_models::time::now_us;
@@ -20,6 +19,7 @@ use super::super::framing::{Frame, Framer, Framing, READ_BYTES};
 use super::super::listen::watch_peer;
 use super::super::outlet::{Closed, Outlet, raws};
 use super::super::stopping;
+use super::super::tls::{Door, Stream};
 use super::Config;
 
 /// How long to wait when no connection can be accepted, usually for want of file descriptors.
@@ -31,9 +31,11 @@ const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) async fn run(
     config: &Config,
     listener: TcpListener,
+    door: Door,
     outlet: Outlet,
     mut stop: watch::Receiver<bool>,
 ) {
+    let door = Arc::new(door);
     let free = Arc::new(Semaphore::new(config.connections_max));
     let idle = config.idle_s.map(Duration::from_secs);
     let mut connections = JoinSet::new();
@@ -65,10 +67,13 @@ pub(super) async fn run(
             framer: Framer::new(Framing::Syslog),
             outlet: outlet.clone(),
         };
-        let stop = stop.clone();
+        let (door, mut stop) = (Arc::clone(&door), stop.clone());
         connections.spawn(async move {
-            // `Closed` ends the connection like any other end: there is nobody to tell.
-            let _ = connection.run(stream, idle, stop).await;
+            match door.open(stream, peer, &mut stop).await {
+                // `Closed` ends the connection like any other end: there is nobody to tell.
+                Some(stream) => drop(connection.run(stream, idle, stop).await),
+                None => connection.outlet.refused(),
+            }
             drop(permit);
         });
     }
@@ -85,7 +90,7 @@ struct Connection {
 impl Connection {
     async fn run(
         mut self,
-        mut stream: TcpStream,
+        mut stream: Stream,
         idle: Option<Duration>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Closed> {
@@ -126,9 +131,8 @@ impl Connection {
         self.pass_on(frames).await
     }
 
-    /// Reads what is there without waiting for more. Asks the kernel itself: tokio answers from
-    /// what it knew when it last looked.
-    async fn drain(&mut self, stream: TcpStream) -> Result<(), Closed> {
+    /// Reads what is there without waiting for more.
+    async fn drain(&mut self, stream: Stream) -> Result<(), Closed> {
         let Ok(mut stream) = stream.into_std() else {
             return Ok(());
         };
