@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
+use weir_models::limit::UDP_SOCKETS_MAX;
 
 use super::{Format, file, http, mqtt, stdin, syslog};
 use crate::parse::json::Fields;
@@ -123,6 +124,13 @@ impl Config {
         }
         for config in &self.syslog {
             positive(&config.name(), "connections_max", config.connections_max)?;
+            positive(&config.name(), "sockets", config.sockets)?;
+            if config.sockets > UDP_SOCKETS_MAX {
+                return Err(Invalid::new(
+                    format!("`sockets` of source `{}` is {}", config.name(), config.sockets),
+                    "a socket for each processor is enough, 64 are the most",
+                ));
+            }
         }
         for config in &self.file {
             positive(&config.name(), "paths", config.paths.len())?;
@@ -265,7 +273,7 @@ mod tests {
         check(
             "[[syslog]]\nlisten = 'udp://0.0.0.0:5514'\nzoen = 'UTC'\n",
             expect![[r#"
-                agent.toml:3:1: unknown field `zoen`, expected one of `name`, `listen`, `format`, `zone`, `keep_raw`, `fields`, `line`, `receive_buffer_bytes`, `connections_max`, `idle_s`, `mode`
+                agent.toml:3:1: unknown field `zoen`, expected one of `name`, `listen`, `format`, `zone`, `keep_raw`, `fields`, `line`, `receive_buffer_bytes`, `sockets`, `connections_max`, `peer_connections_max`, `peer_events_per_s_max`, `idle_s`, `mode`
                   hint: did you mean `zone`?"#]],
         );
     }

@@ -16,6 +16,8 @@
 //! | [`http`] | line protocol and JSON over HTTP |
 //! | [`mqtt`] | a client of an MQTT broker |
 //! | `framing` | a stream of bytes into frames |
+//! | `pace` | reading by the clock |
+//! | `peers` | limits on connections and their peers |
 //! | `outlet` | one source's way into the channel, with its counters |
 //! | [`listen`] | listening addresses, and what to do when one cannot be had |
 
@@ -33,6 +35,8 @@ pub mod http;
 pub mod listen;
 pub mod mqtt;
 mod outlet;
+mod pace;
+mod peers;
 pub mod start;
 pub mod stdin;
 pub mod syslog;
