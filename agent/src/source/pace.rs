@@ -14,10 +14,13 @@ use tokio::time::Instant;
 
 /// Time between two looks.
 pub(super) const PERIOD: Duration = Duration::from_millis(8);
-/// Reads closer than this are a steady flow: of two in a period, one wake-up is spared.
-const CLOSE: Duration = Duration::from_millis(4);
+/// Reads closer than this are a steady flow. That is more than a period, because the wake-up is shared
+/// with all other sources that go by the clock.
+const CLOSE: Duration = Duration::from_millis(12);
 /// So many close reads in a row make it worth while.
 const STEADY_READS: u32 = 8;
+/// After so many looks in a row that found nothing the flow has ended.
+const EMPTY_LOOKS: u32 = 3;
 
 /// From here the moments are counted, so that all sources have the same ones.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -27,6 +30,7 @@ static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 pub(super) struct Pace {
     last: Option<Instant>,
     close: u32,
+    empty: u32,
 }
 
 impl Pace {
@@ -39,9 +43,15 @@ impl Pace {
         self.close >= STEADY_READS
     }
 
-    /// The flow has ended or become a flood: start over.
-    pub(super) fn reset(&mut self) {
-        *self = Self::default();
+    /// A look by the clock found something or not, and whether it was little. Tells whether to go on
+    /// so; if not, it takes another steady flow.
+    pub(super) fn look(&mut self, is_empty: bool, is_little: bool) -> bool {
+        self.empty = if is_empty { self.empty + 1 } else { 0 };
+        let goes_on = is_little && self.empty < EMPTY_LOOKS;
+        if !goes_on {
+            *self = Self::default();
+        }
+        goes_on
     }
 }
 
@@ -74,12 +84,12 @@ mod tests {
     #[test]
     fn a_steady_flow_of_little_goes_by_the_clock() {
         check((0..100).map(|n| (n * 200, true)), Some(8));
-        check((0..100).map(|n| (n * 3_900, true)), Some(8));
+        check((0..100).map(|n| (n * 11_900, true)), Some(8));
     }
 
     #[test]
     fn what_comes_now_and_then_is_read_at_once() {
-        check((0..100).map(|n| (n * 4_000, true)), None);
+        check((0..100).map(|n| (n * 12_000, true)), None);
         // Bursts of a few lines every 50 ms.
         check((0..100).map(|n| (n / 6 * 50_000 + n % 6 * 100, true)), None);
     }
@@ -90,15 +100,22 @@ mod tests {
         check((0..100).map(|n| (n * 100, n % 5 != 0)), None);
     }
 
+    #[track_caller]
+    fn check_looks(looks: &[(bool, bool)], expected: Option<usize>) {
+        let mut pace = Pace { last: Some(Instant::now()), close: STEADY_READS, empty: 0 };
+        let found =
+            looks.iter().position(|(is_empty, is_little)| !pace.look(*is_empty, *is_little));
+        assert_eq!(found, expected);
+        // From there on it takes as many close reads as ever.
+        assert_eq!(pace.close == 0, expected.is_some());
+    }
+
     #[test]
-    fn after_a_reset_it_takes_a_steady_flow_again() {
-        let (start, mut pace) = (Instant::now(), Pace::default());
-        let mut read = |n: u64| pace.read(start + Duration::from_micros(n * 200), true);
-        assert_eq!((0..9).map(&mut read).filter(|by_clock| *by_clock).count(), 1);
-        pace.reset();
-        let start = start + Duration::from_micros(9 * 200);
-        let mut read = |n: u64| pace.read(start + Duration::from_micros(n * 200), true);
-        assert_eq!((0..8).map(&mut read).filter(|by_clock| *by_clock).count(), 0);
+    fn the_clock_is_left_when_the_flow_ends_or_becomes_a_flood() {
+        let (empty, little, much) = ((true, true), (false, true), (false, false));
+        check_looks(&[little, empty, empty, little, empty, empty, little], None);
+        check_looks(&[little, empty, empty, empty], Some(3));
+        check_looks(&[little, much], Some(1));
     }
 
     #[test]

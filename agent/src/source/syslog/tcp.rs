@@ -199,8 +199,7 @@ impl Connection {
                 end.unwrap_or_else(|error| self.broke(&error));
                 return Ok(Until::End);
             }
-            if bytes == 0 || bytes >= LITTLE_BYTES {
-                self.pace.reset();
+            if !self.pace.look(bytes == 0, bytes < LITTLE_BYTES) {
                 return Ok(Until::Other);
             }
         }

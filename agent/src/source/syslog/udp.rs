@@ -252,8 +252,7 @@ impl Reader {
                     break;
                 }
             }
-            if count == 0 || !is_little(count, bytes, self.buffer_bytes) {
-                self.pace.reset();
+            if !self.pace.look(count == 0, is_little(count, bytes, self.buffer_bytes)) {
                 return Ok(Until::Other);
             }
         }
