@@ -31,6 +31,8 @@ cargo dev COMMAND
   tools                      makes sure that everything the tests need is there
   services start|stop|env    a Kafka and a Cassandra that stay between test runs
   bench agent                the agent as a whole: CPU and memory for a million events
+  bench udp                  the agent with 50,000 datagrams a second: what the kernel drops
+  bench peers                the same beside rsyslog and syslog-ng, in turn
   bench [FILTER]             the benchmarks of parts
 ";
 
@@ -50,7 +52,9 @@ fn main() -> ExitCode {
         ["services", "stop"] => run(|| steps.step("services", services::stop)),
         // Its output is read by a shell: no line of ours in between.
         ["services", "env"] => return services::print_env(),
-        ["bench", "agent"] => run(|| bench_agent(&mut steps)),
+        ["bench", what @ ("agent" | "udp" | "peers"), more @ ..] => {
+            run(|| bench_agent(&mut steps, what, more))
+        }
         ["bench"] => run(|| steps.cargo("bench", &["bench", "--workspace"], &[])),
         ["bench", filter] => run(|| steps.cargo("bench", &["bench", "--workspace", filter], &[])),
         ["help" | "--help" | "-h"] => {
@@ -98,14 +102,16 @@ fn test(steps: &mut Steps, args: &[&str]) -> bool {
 }
 
 /// The agent's release build against a real Kafka.
-fn bench_agent(steps: &mut Steps) {
+fn bench_agent(steps: &mut Steps, what: &str, more: &[&str]) {
     steps.cargo("build", &["build", "--release", "-p", "weir-agent"], &[]);
     if steps.failed("build") {
         steps.skip("bench", "it needs the agent");
         return;
     }
     let agent = workspace::target().join("release/weir-agent").display().to_string();
-    let bench = ["run", "--quiet", "-p", "weir-tests", "--bin", "weir-bench", "--", &agent];
+    let mut bench = vec!["run", "--quiet", "-p", "weir-tests", "--bin", "weir-bench", "--"];
+    bench.extend([what, &agent]);
+    bench.extend(more);
     steps.cargo("bench", &bench, &[]);
 }
 

@@ -254,7 +254,7 @@ impl Worker {
         tracing::warn!(
             source,
             lost = input.lost,
-            "the kernel dropped datagrams before we read them"
+            "the kernel dropped datagrams before we read them: raise `receive_buffer_bytes` of the source, or send less"
         );
         self.shared.counters.lost_at_source.fetch_add(input.lost, Ordering::Relaxed);
         metrics::counter!(metric::AGENT_LOST.name, "reason" => "receive_buffer")

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
+use weir_models::limit::UDP_SOCKETS_MAX;
 
 use super::listen::Listen;
 use super::{Format, file, http, mqtt, relp, stdin, syslog, tls};
@@ -130,6 +131,13 @@ impl Config {
         for config in &self.syslog {
             positive(&config.name(), "connections_max", config.connections_max)?;
             check_tls(&config.name(), &config.listen, config.tls.as_ref())?;
+            positive(&config.name(), "sockets", config.sockets)?;
+            if config.sockets > UDP_SOCKETS_MAX {
+                return Err(Invalid::new(
+                    format!("`sockets` of source `{}` is {}", config.name(), config.sockets),
+                    "a socket for each processor is enough, 64 are the most",
+                ));
+            }
         }
         for config in &self.relp {
             positive(&config.name(), "connections_max", config.connections_max)?;
@@ -310,23 +318,52 @@ mod tests {
                 "agent.toml:3:10: `a/{sight}`: `{sight}` names nothing; known are `{site}`, `{device}` and `{metric}`"
             ],
         );
-        check("[[mqtt]]\nurl = 'mqtts://[::1]'\ntopics = ['a']\n", expect!["agent.toml:2:7: `mqtts://[::1]`: with `mqtts` the broker needs a name or an IPv4 address"]);
-        check("[[mqtt]]\nurl = 'mqtt://b'\ntopics = ['a']\ntls = {}\n", expect!["source `mqtt-b` has `tls` and a plain connection: write `mqtts://` in `url`, or leave `tls` out"]);
+        check(
+            "[[mqtt]]\nurl = 'mqtts://[::1]'\ntopics = ['a']\n",
+            expect![
+                "agent.toml:2:7: `mqtts://[::1]`: with `mqtts` the broker needs a name or an IPv4 address"
+            ],
+        );
+        check(
+            "[[mqtt]]\nurl = 'mqtt://b'\ntopics = ['a']\ntls = {}\n",
+            expect![
+                "source `mqtt-b` has `tls` and a plain connection: write `mqtts://` in `url`, or leave `tls` out"
+            ],
+        );
         check(
             "[[mqtt]]\nurl = 'mqtts://b'\ntopics = ['a']\ntls = { cert_file = 'x' }\n",
-            expect!["`tls` of source `mqtt-b` has only one of `cert_file` and `key_file`: set both, or none"],
+            expect![
+                "`tls` of source `mqtt-b` has only one of `cert_file` and `key_file`: set both, or none"
+            ],
         );
-        check("[[syslog]]\nlisten = 'tls://[::]:1'\n", expect![[r#"source `syslog-tls-1` listens on tls://[::]:1 and has no certificate: set `tls = { cert_file = "PATH", key_file = "PATH" }`"#]]);
+        check(
+            "[[syslog]]\nlisten = 'tls://[::]:1'\n",
+            expect![[
+                r#"source `syslog-tls-1` listens on tls://[::]:1 and has no certificate: set `tls = { cert_file = "PATH", key_file = "PATH" }`"#
+            ]],
+        );
         check(
             "[[relp]]\nlisten = 'tcp://[::]:1'\ntls = { cert_file = 'c', key_file = 'k' }\n",
-            expect!["source `relp-1` has a certificate and listens on tcp://[::]:1: write `tls://` in place of what stands there, or leave `tls` out"],
+            expect![
+                "source `relp-1` has a certificate and listens on tcp://[::]:1: write `tls://` in place of what stands there, or leave `tls` out"
+            ],
         );
-        check("[[relp]]\nlisten = 'udp://[::]:1'\n", expect!["source `relp-0` cannot speak RELP on udp://[::]:1: write `tcp://0.0.0.0:2514` or, with `tls`, `tls://0.0.0.0:2514`"]);
-        check("[[http]]\nlisten = '[::]:1'\ntls = { cert_file = 'c', key = 'k' }\n", expect!["agent.toml:3:26: unknown field `key`, expected one of `cert_file`, `key_file`, `client_ca_file`"]);
+        check(
+            "[[relp]]\nlisten = 'udp://[::]:1'\n",
+            expect![
+                "source `relp-0` cannot speak RELP on udp://[::]:1: write `tcp://0.0.0.0:2514` or, with `tls`, `tls://0.0.0.0:2514`"
+            ],
+        );
+        check(
+            "[[http]]\nlisten = '[::]:1'\ntls = { cert_file = 'c', key = 'k' }\n",
+            expect![
+                "agent.toml:3:26: unknown field `key`, expected one of `cert_file`, `key_file`, `client_ca_file`"
+            ],
+        );
         check(
             "[[syslog]]\nlisten = 'udp://0.0.0.0:5514'\nzoen = 'UTC'\n",
             expect![[r#"
-                agent.toml:3:1: unknown field `zoen`, expected one of `name`, `listen`, `tls`, `format`, `zone`, `keep_raw`, `fields`, `line`, `receive_buffer_bytes`, `connections_max`, `idle_s`, `mode`
+                agent.toml:3:1: unknown field `zoen`, expected one of `name`, `listen`, `tls`, `format`, `zone`, `keep_raw`, `fields`, `line`, `receive_buffer_bytes`, `sockets`, `connections_max`, `peer_connections_max`, `peer_events_per_s_max`, `idle_s`, `mode`
                   hint: did you mean `zone`?"#]],
         );
     }

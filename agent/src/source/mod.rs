@@ -18,6 +18,8 @@
 //! | [`relp`] | RELP, each message acknowledged |
 //! | [`tls`] | certificates and handshakes of all of them |
 //! | `framing` | a stream of bytes into frames |
+//! | `pace` | reading by the clock |
+//! | `peers` | limits on connections and their peers |
 //! | `outlet` | one source's way into the channel, with its counters |
 //! | [`listen`] | listening addresses, and what to do when one cannot be had |
 
@@ -35,6 +37,8 @@ pub mod http;
 pub mod listen;
 pub mod mqtt;
 mod outlet;
+mod pace;
+mod peers;
 pub mod relp;
 pub mod start;
 pub mod stdin;

@@ -12,13 +12,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use metrics::Counter;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use weir_models::metric;
 
+use super::peers::Seldom;
 use super::start::StartError;
 use super::stopping;
 use renewed::Renewed;
@@ -41,8 +45,6 @@ const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 const HANDSHAKES_MAX: usize = 64;
 /// How long a connection waits for its turn at most.
 const TURN_WAIT: Duration = Duration::from_secs(60);
-/// A failed handshake is told so often at most; the others are counted only.
-const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What a listening source shows its peers, and asks of them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -80,7 +82,8 @@ pub struct Door {
 struct Tls {
     renewed: Renewed,
     turns: Semaphore,
-    told: Mutex<Option<Instant>>,
+    failed: Counter,
+    told: Mutex<Seldom>,
 }
 
 /// Why a connection did not become a TLS one.
@@ -102,13 +105,14 @@ impl Door {
         let tls = tls.map(|renewed| Tls {
             renewed,
             turns: Semaphore::new(HANDSHAKES_MAX),
-            told: Mutex::new(None),
+            failed: metrics::counter!(metric::AGENT_MISUNDERSTOOD.name, "source" => name.to_owned(), "reason" => "tls"),
+            told: Mutex::default(),
         });
         Ok(Self { name: name.into(), tls })
     }
 
-    /// Opens to `peer`. `None` when it did not get in, or the agent stops before: the log has the
-    /// reason, and the caller counts it.
+    /// Opens to `peer`. `None` when it did not get in, which is counted and logged, or when the agent
+    /// stops before.
     pub(super) async fn open(
         &self,
         stream: TcpStream,
@@ -152,13 +156,16 @@ impl Tls {
     }
 
     fn tell(&self, name: &str, peer: SocketAddr, failure: &Failure) {
+        self.failed.increment(1);
         let (reason, advice) = failure.words();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
-            tracing::debug!(source = name, %peer, reason, "a TLS handshake failed: {advice}");
-        } else {
-            *told = Some(Instant::now());
-            tracing::warn!(source = name, %peer, reason, "a TLS handshake failed: {advice}");
+        match told.due(Instant::now()) {
+            Some(more) => {
+                tracing::warn!(source = name, %peer, reason, more, "a TLS handshake failed: {advice}");
+            }
+            None => {
+                tracing::debug!(source = name, %peer, reason, "a TLS handshake failed: {advice}");
+            }
         }
     }
 }

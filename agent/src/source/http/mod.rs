@@ -57,6 +57,17 @@ pub struct Config {
     /// Most simultaneous connections; further ones are refused.
     #[serde(default = "default_connections_max")]
     pub connections_max: usize,
+    /// Most simultaneous connections of one peer address; 0 for no limit.
+    #[serde(default = "default_peer_connections_max")]
+    pub peer_connections_max: usize,
+    /// A peer address that sends more events a second is answered more slowly; 0, the default, for no
+    /// limit.
+    #[serde(default)]
+    pub peer_events_per_s_max: u32,
+    /// A connection may take so many seconds for the head of a request, and wait as long between two;
+    /// then it is closed. 0 for no limit.
+    #[serde(default = "default_idle_s")]
+    pub idle_s: u64,
     /// Time zone of stamps without one, for example `Europe/Berlin`; default: the machine's.
     #[serde(default)]
     pub zone: Option<String>,
@@ -77,6 +88,14 @@ fn default_body_bytes_max() -> usize {
 
 fn default_connections_max() -> usize {
     limit::CONNECTIONS_MAX
+}
+
+fn default_peer_connections_max() -> usize {
+    limit::PEER_CONNECTIONS_MAX
+}
+
+fn default_idle_s() -> u64 {
+    75
 }
 
 fn default_keep_raw() -> bool {
@@ -133,7 +152,7 @@ pub async fn run(bound: Bound, source: Arc<Source>, inputs: Inputs, stop: watch:
         Outlet::new(Arc::new(source), inputs.clone())
     };
     let body_bytes_max = bound.config.body_bytes_max;
-    let shared = routes::Door {
+    let shared = routes::Shared {
         lines: outlet(Format::Line),
         events: outlet(Format::Json),
         token: bound.token,
@@ -143,6 +162,5 @@ pub async fn run(bound: Bound, source: Arc<Source>, inputs: Inputs, stop: watch:
     };
     // Nothing but the routes may hold the channel open.
     drop(inputs);
-    let connections_max = bound.config.connections_max;
-    serve::run(bound.listener, connections_max, bound.door, Arc::new(shared), stop).await;
+    serve::run(&bound.config, bound.listener, bound.door, Arc::new(shared), stop).await;
 }

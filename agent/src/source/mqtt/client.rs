@@ -269,9 +269,9 @@ fn advice(error: &str) -> &'static str {
         "the broker does not take this `client_id`; set another one"
     } else if has("ProtocolVersion") {
         "the broker speaks another version; set `protocol` to \"3.1.1\" or \"5\""
-    } else if has("UnknownIssuer") || has("NotValidForName") || has("Expired") {
+    } else if has("invalid peer certificate") {
         "check `tls.ca_file`, and whether the broker's certificate is current and has the name in `url`"
-    } else if has("CertificateRequired") || has("UnknownCA") || has("BadCertificate") {
+    } else if has("received fatal alert") {
         "the broker wants a certificate that it trusts: check `tls.cert_file` and `tls.key_file`"
     } else if has("InvalidContentType") {
         "the broker does not speak TLS on this port; check `url`"

@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use weir_models::limit;
+use weir_models::{limit, metric};
 
 use super::listen::{self, Listen, watch_peer};
 use super::outlet::Outlet;
+use super::peers::{Limits, Peers};
 use super::start::StartError;
 use super::tls::{self, Door};
 use super::{Format, Inputs, Source, stopping};
@@ -66,6 +67,13 @@ pub struct Config {
     /// Most simultaneous connections; further ones are refused.
     #[serde(default = "default_connections_max")]
     pub connections_max: usize,
+    /// Most simultaneous connections of one peer address; 0 for no limit.
+    #[serde(default = "default_peer_connections_max")]
+    pub peer_connections_max: usize,
+    /// A peer address that sends more events a second is read more slowly; 0, the default, for no
+    /// limit.
+    #[serde(default)]
+    pub peer_events_per_s_max: u32,
 }
 
 fn default_format() -> Format {
@@ -78,6 +86,10 @@ fn default_keep_raw() -> bool {
 
 fn default_connections_max() -> usize {
     limit::CONNECTIONS_MAX
+}
+
+fn default_peer_connections_max() -> usize {
+    limit::PEER_CONNECTIONS_MAX
 }
 
 impl Config {
@@ -105,7 +117,7 @@ impl Config {
 /// A bound listener.
 #[derive(Debug)]
 pub struct Bound {
-    connections_max: usize,
+    limits: Limits,
     listener: TcpListener,
     door: Door,
 }
@@ -136,7 +148,12 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
     let door = Door::new(&config.name(), config.tls.as_ref())?;
     let listener = listen::tcp(address)
         .map_err(|error| refused(listen::advice("tcp", address, &error), error))?;
-    Ok(Bound { connections_max: config.connections_max, listener, door })
+    let limits = Limits {
+        connections_max: config.connections_max,
+        peer_connections_max: config.peer_connections_max,
+        peer_events_per_s_max: config.peer_events_per_s_max,
+    };
+    Ok(Bound { limits, listener, door })
 }
 
 /// Takes messages until the agent stops or the pipeline ends.
@@ -146,9 +163,10 @@ pub async fn run(
     inputs: Inputs,
     mut stop: watch::Receiver<bool>,
 ) {
-    let Bound { connections_max, listener, door } = bound;
+    let Bound { limits, listener, door } = bound;
     let (outlet, door) = (Outlet::new(source, inputs), Arc::new(door));
-    let free = Arc::new(Semaphore::new(connections_max));
+    let peers = Peers::new(outlet.name(), limits);
+    let misunderstood = metrics::counter!(metric::AGENT_MISUNDERSTOOD.name, "source" => outlet.name().to_string(), "reason" => "protocol");
     let mut sessions = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -165,23 +183,18 @@ pub async fn run(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
-            outlet.refused();
-            tracing::warn!(source = %outlet.name(), %peer, max = connections_max, "refused a connection: raise `connections_max`, or find out who opens so many");
+        let Some(guest) = peers.admit(peer.ip().to_canonical()) else {
             continue;
         };
         if let Err(error) = watch_peer(&stream).and_then(|()| stream.set_nodelay(true)) {
             tracing::debug!(source = %outlet.name(), %peer, %error, "cannot set the options of a connection");
         }
-        let (outlet, door, mut stop) = (outlet.clone(), Arc::clone(&door), stop.clone());
+        let session = Session::new(guest, outlet.clone(), misunderstood.clone());
+        let (door, mut stop) = (Arc::clone(&door), stop.clone());
         sessions.spawn(async move {
-            match door.open(stream, peer, &mut stop).await {
-                Some(stream) => {
-                    Session::new(peer.ip().to_canonical(), outlet).run(stream, stop).await;
-                }
-                None => outlet.refused(),
+            if let Some(stream) = door.open(stream, peer, &mut stop).await {
+                session.run(stream, stop).await;
             }
-            drop(permit);
         });
     }
     drop((listener, outlet));

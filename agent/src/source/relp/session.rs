@@ -10,16 +10,17 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
+use metrics::Counter;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 use weir_models::time::now_us;
 
 use super::super::outlet::Outlet;
+use super::super::peers::Guest;
 use super::super::tls::Stream;
 use super::super::{Raw, stopping};
 use super::frame::{Command, Framer};
@@ -59,8 +60,9 @@ enum End {
 
 /// One session.
 pub(super) struct Session {
-    peer: IpAddr,
+    guest: Guest,
     outlet: Outlet,
+    misunderstood: Counter,
     framer: Framer,
     is_open: bool,
     /// The number of the peer's `close`.
@@ -73,10 +75,11 @@ pub(super) struct Session {
 
 impl Session {
     /// A session before its first byte.
-    pub(super) fn new(peer: IpAddr, outlet: Outlet) -> Self {
+    pub(super) fn new(guest: Guest, outlet: Outlet, misunderstood: Counter) -> Self {
         Self {
-            peer,
+            guest,
             outlet,
+            misunderstood,
             framer: Framer::new(),
             is_open: false,
             close: None,
@@ -110,7 +113,7 @@ impl Session {
                     }
                     self.acknowledge();
                 }
-                read = reading.read_buf(self.framer.buffer()), if reads => match read {
+                read = read(&self.guest, &mut reading, &mut self.framer), if reads => match read {
                     Ok(0) | Err(_) => break End::Gone,
                     Ok(_) => if let Err(end) = self.take().await {
                         break end;
@@ -163,7 +166,7 @@ impl Session {
                     break;
                 }
                 Command::Unknown { txnr, name } => {
-                    tracing::debug!(source = %self.outlet.name(), peer = %self.peer, name, "a RELP command that is not known");
+                    tracing::debug!(source = %self.outlet.name(), peer = %self.guest.peer(), name, "a RELP command that is not known");
                     self.answer(txnr, "500 this command is not known here");
                 }
             }
@@ -182,8 +185,9 @@ impl Session {
             }
             return Ok(());
         }
+        self.guest.brought(items.len());
         let mut input = self.outlet.input(items);
-        input.peer = Some(self.peer);
+        input.peer = Some(self.guest.peer());
         match timeout(TAKE_WAIT, self.outlet.send_tracked(input)).await {
             Ok(Ok(safe)) => self.waiting.push_back(Waiting { txnrs, safe }),
             Ok(Err(_closed)) => return Err(End::Stopping),
@@ -220,13 +224,13 @@ impl Session {
 
     /// Answers what becomes safe in a moment, and says goodbye.
     async fn finish(mut self, end: End, writing: &mut WriteHalf<Stream>) {
-        tracing::debug!(source = %self.outlet.name(), peer = %self.peer, ?end, "a RELP session ends");
+        tracing::debug!(source = %self.outlet.name(), peer = %self.guest.peer(), ?end, "a RELP session ends");
         if end == End::Gone {
             return;
         }
         if let End::Refused(reason) = &end {
-            self.outlet.refused();
-            tracing::warn!(source = %self.outlet.name(), peer = %self.peer, reason, "ended a RELP session");
+            self.misunderstood.increment(1);
+            tracing::warn!(source = %self.outlet.name(), peer = %self.guest.peer(), reason, "ended a RELP session");
         }
         let last = async {
             while !self.waiting.is_empty() && first(&mut self.waiting).await {
@@ -254,6 +258,16 @@ async fn first(waiting: &mut VecDeque<Waiting>) -> bool {
         Some(first) => (&mut first.safe).await.is_ok(),
         None => std::future::pending().await,
     }
+}
+
+/// Reads, once the peer may be read.
+async fn read(
+    guest: &Guest,
+    from: &mut (impl AsyncRead + Unpin),
+    framer: &mut Framer,
+) -> io::Result<usize> {
+    guest.may_read().await;
+    from.read_buf(framer.buffer()).await
 }
 
 /// Writes all of `answers`. May be dropped and begun again: what was written is gone from `answers`.

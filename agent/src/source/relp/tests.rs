@@ -48,7 +48,8 @@ impl Rig {
     async fn open(&self) -> Peer {
         let mut peer = self.connect().await;
         say(&mut peer, OPEN).await;
-        assert!(answer(&mut peer).await.starts_with("1 rsp 7"));
+        let first = answer(&mut peer).await;
+        assert!(first.starts_with("1 rsp ") && first.ends_with(" 200 OK"), "{first}");
         for part in ["relp_version=0", "relp_software=weir-agent,", "commands=syslog"] {
             assert!(answer(&mut peer).await.starts_with(part), "{part}");
         }

@@ -26,6 +26,8 @@ mod drops;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod udp;
+mod unix;
 
 /// A syslog listener: one table `[[source.syslog]]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -59,14 +61,25 @@ pub struct Config {
     /// UDP: receive buffer asked of the kernel, in bytes; it holds bursts.
     #[serde(default = "default_receive_buffer_bytes")]
     pub receive_buffer_bytes: usize,
+    /// UDP: sockets that share the address, each with a receive buffer of its own; the datagrams of
+    /// one sender all go to the same one.
+    #[serde(default = "default_sockets")]
+    pub sockets: usize,
     /// TCP: most simultaneous connections; further ones are refused.
     #[serde(default = "default_connections_max")]
     pub connections_max: usize,
-    /// TCP: a connection that says nothing for so many seconds is closed. Not set by default: most
-    /// senders notice a closed connection only by losing a message, and dead peers are found by
+    /// TCP: most simultaneous connections of one peer address; 0 for no limit.
+    #[serde(default = "default_peer_connections_max")]
+    pub peer_connections_max: usize,
+    /// TCP: a peer address that sends more events a second is read more slowly, so that it waits;
+    /// 0, the default, for no limit.
+    #[serde(default)]
+    pub peer_events_per_s_max: u32,
+    /// TCP: a connection that says nothing for so many seconds is closed; 0, the default, for never:
+    /// most senders notice a closed connection only by losing a message, and dead peers are found by
     /// TCP keep-alive anyway.
     #[serde(default)]
-    pub idle_s: Option<u64>,
+    pub idle_s: u64,
     /// Unix: permissions of the socket file.
     #[serde(default = "default_mode")]
     pub mode: u32,
@@ -84,8 +97,16 @@ fn default_receive_buffer_bytes() -> usize {
     8 * 1024 * 1024
 }
 
+fn default_sockets() -> usize {
+    1
+}
+
 fn default_connections_max() -> usize {
     limit::CONNECTIONS_MAX
+}
+
+fn default_peer_connections_max() -> usize {
+    limit::PEER_CONNECTIONS_MAX
 }
 
 fn default_mode() -> u32 {
@@ -110,8 +131,8 @@ impl Config {
 /// A bound socket.
 #[derive(Debug)]
 pub enum Bound {
-    /// UDP.
-    Udp(UdpSocket),
+    /// UDP: at least one, all on the same address.
+    Udp(Vec<UdpSocket>),
     /// TCP, plain or TLS.
     Tcp(TcpListener, Door),
     /// A unix datagram socket and its file.
@@ -123,7 +144,7 @@ impl Bound {
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Udp(socket) => socket.local_addr().ok(),
+            Self::Udp(sockets) => sockets.first()?.local_addr().ok(),
             Self::Tcp(listener, _) => listener.local_addr().ok(),
             Self::Unix(..) => None,
         }
@@ -142,7 +163,7 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         error,
     };
     match &config.listen {
-        Listen::Udp(address) => listen::udp(*address, config.receive_buffer_bytes)
+        Listen::Udp(address) => listen::udp(*address, config.sockets, config.receive_buffer_bytes)
             .map(Bound::Udp)
             .map_err(|error| refused(listen::advice("udp", *address, &error), error)),
         Listen::Tcp(address) | Listen::Tls(address) => {
@@ -151,7 +172,7 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
                 .map(|listener| Bound::Tcp(listener, door))
                 .map_err(|error| refused(listen::advice("tcp", *address, &error), error))
         }
-        Listen::Unix(path) => datagram::bind_unix(path, config.mode)
+        Listen::Unix(path) => unix::bind(path, config.mode)
             .map(|socket| Bound::Unix(socket, path.clone()))
             .map_err(|error| refused(listen::unix_advice(path, &error), error)),
     }
@@ -167,8 +188,8 @@ pub async fn run(
 ) {
     let outlet = Outlet::new(source, inputs);
     match bound {
-        Bound::Udp(socket) => datagram::udp(socket, outlet, stop).await,
+        Bound::Udp(sockets) => udp::run(&config, sockets, &outlet, &stop).await,
         Bound::Tcp(listener, door) => tcp::run(&config, listener, door, outlet, stop).await,
-        Bound::Unix(socket, path) => datagram::unix(socket, &path, outlet, stop).await,
+        Bound::Unix(socket, path) => unix::run(socket, &path, outlet, stop).await,
     }
 }

@@ -1,0 +1,118 @@
+//! Measures whole agents: CPU seconds per million syslog events, wall rate, idle and peak memory.
+//!
+//! In: what to measure, and the path of a release build of `weir-agent`. Out: a table on standard output,
+//! a row for each run, and the ratio of our smallest figure to the smallest of each peer. Every run sends
+//! the same messages, ends when Kafka has all, and reads the topic back: a message that is missing or
+//! there twice is told. Run by `cargo dev bench agent`,
+//! `cargo dev bench udp` and `cargo dev bench peers`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench fails so")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the table is the output of this command"
+)]
+
+mod contender;
+mod load;
+mod measure;
+
+use std::path::PathBuf;
+
+use contender::Input;
+use load::Load;
+use measure::{Figures, Task, measure};
+
+const USAGE: &str = "weir-bench agent|udp|peers PATH-OF-WEIR-AGENT [--work full|paced|file] \
+                     [--events N] [--rate EVENTS_PER_SECOND] [--rounds N] [--only NAME,NAME]";
+
+struct Options {
+    agent: PathBuf,
+    names: Vec<String>,
+    tasks: Vec<(&'static str, Task, usize)>,
+    rounds: usize,
+}
+
+fn main() {
+    let options = options(std::env::args().skip(1));
+    for (title, task, events) in &options.tasks {
+        println!("\n{title}, {events} events");
+        println!("{}", Figures::HEAD);
+        let load = Load::new(*events);
+        let mut all: Vec<Figures> = Vec::new();
+        // In turn and not one after the other: what else the machine does disturbs all alike.
+        for _ in 0..options.rounds {
+            for name in &options.names {
+                let figures = measure(name, *task, &load, &options.agent);
+                println!("{figures}");
+                all.push(figures);
+            }
+        }
+        ratios(&all, &options.names);
+    }
+}
+
+/// Our least CPU time as a part of each peer's.
+fn ratios(all: &[Figures], names: &[String]) {
+    let least = |name: &str| {
+        let of_name = all.iter().filter(|figures| figures.name == name);
+        of_name.map(|figures| figures.cpu_s_per_million).min_by(f64::total_cmp)
+    };
+    let Some(ours) = least("weir") else { return };
+    for name in names.iter().filter(|name| *name != "weir") {
+        if let Some(theirs) = least(name) {
+            println!("CPU of weir / {name}: {:.2} ({ours:.2} / {theirs:.2})", ours / theirs);
+        }
+    }
+}
+
+fn options(mut args: impl Iterator<Item = String>) -> Options {
+    let what = args.next().expect(USAGE);
+    let agent = std::fs::canonicalize(PathBuf::from(args.next().expect(USAGE))).expect(USAGE);
+    let (mut events, mut rate, mut rounds, mut work, mut only) = (None, None, None, None, None);
+    while let Some(option) = args.next() {
+        let value = args.next().expect(USAGE);
+        match option.as_str() {
+            "--events" => events = Some(value.parse().expect(USAGE)),
+            "--rate" => rate = Some(value.parse().expect(USAGE)),
+            "--rounds" => rounds = Some(value.parse().expect(USAGE)),
+            "--work" => work = Some(value),
+            "--only" => only = Some(value),
+            _ => panic!("{USAGE}"),
+        }
+    }
+    let full = Task { input: Input::Tcp, rate: None };
+    let paced = Task { input: Input::Tcp, rate: Some(rate.unwrap_or(5_000.0)) };
+    let udp = Task { input: Input::Udp, rate: Some(rate.unwrap_or(50_000.0)) };
+    let file = Task { input: Input::File, rate: None };
+    let mut tasks = vec![
+        ("full", "TCP, as fast as it is taken", full, 1_000_000),
+        ("paced", "TCP, at a gateway's pace", paced, 100_000),
+        ("file", "from a file", file, 1_000_000),
+        ("udp", "UDP, at a steady pace", udp, 500_000),
+    ];
+    let peers = match what.as_str() {
+        "agent" | "udp" => false,
+        "peers" => true,
+        _ => panic!("{USAGE}"),
+    };
+    let wanted = match what.as_str() {
+        "udp" => "udp".into(),
+        _ => work.unwrap_or(if peers { "full,paced,file" } else { "full,paced" }.into()),
+    };
+    tasks.retain(|(key, ..)| wanted.split(',').any(|work| work == *key));
+    let names = match only {
+        Some(names) => names.split(',').map(Into::into).collect(),
+        None if peers => contender::NAMES.map(String::from).to_vec(),
+        None => vec!["weir".into()],
+    };
+    Options {
+        agent,
+        names,
+        tasks: tasks
+            .into_iter()
+            .map(|(_, title, task, n)| (title, task, events.unwrap_or(n)))
+            .collect(),
+        rounds: rounds.unwrap_or(if peers { 3 } else { 1 }),
+    }
+}

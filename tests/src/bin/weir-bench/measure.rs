@@ -1,0 +1,163 @@
+//! One run of one contender.
+//!
+//! In: who, the task, the load. Out: its figures. CPU time is user and system time of its process from the
+//! first byte sent until Kafka has everything, so that other load on the machine disturbs little.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use weir_tests::line::metric;
+use weir_tests::services::{self, unique};
+use weir_tests::wait_until;
+
+use crate::contender::{Contender, Input, Place, contender};
+use crate::load::{Load, count};
+
+/// Between the start and the first message: what is read then is the idle memory.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long nothing may arrive before a run counts as ended.
+const STALLED: Duration = Duration::from_secs(30);
+const PARTITIONS: i32 = 4;
+
+/// How messages come.
+#[derive(Clone, Copy)]
+pub struct Task {
+    /// From where.
+    pub input: Input,
+    /// Messages a second; none: as fast as they are taken.
+    pub rate: Option<f64>,
+}
+
+/// What one run gave.
+pub struct Figures {
+    /// Who ran.
+    pub name: &'static str,
+    /// Seconds of CPU for a million of the messages that arrived.
+    pub cpu_s_per_million: f64,
+    events_a_second: f64,
+    idle_mib: f64,
+    peak_mib: f64,
+    /// How often its threads have waited for something while the messages came.
+    wake_ups_per_1000: f64,
+    missing: usize,
+    double: usize,
+    /// Of the missing ones, those that the kernel dropped.
+    dropped: f64,
+    load_average: f64,
+}
+
+impl Figures {
+    /// The head of the table of rows.
+    pub const HEAD: &str =
+        "              CPU s per M   events/s   idle MiB   peak MiB   wakes/1000   missing   double   dropped   load";
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            cpu_s_per_million,
+            events_a_second,
+            idle_mib,
+            peak_mib,
+            wake_ups_per_1000,
+            missing,
+            double,
+            dropped,
+            load_average,
+        } = self;
+        write!(
+            f,
+            "{name:<14}{cpu_s_per_million:>11.2}{events_a_second:>11.0}{idle_mib:>11.1}{peak_mib:>11.1}\
+             {wake_ups_per_1000:>13.0}{missing:>10}{double:>9}{dropped:>10.0}{load_average:>7.1}"
+        )
+    }
+}
+
+/// Runs it once.
+pub fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figures {
+    let kafka = services::kafka();
+    let prefix = format!("{}.", unique("bench"));
+    let place = Place { agent, bootstrap: &kafka.bootstrap, prefix: &prefix };
+    let Contender { name, launch, port, file, topic, metrics } = contender(name, task.input, &place);
+    for other in ["readings", "logs", "alerts"] {
+        kafka.create_topic(&format!("{prefix}{other}"), PARTITIONS);
+    }
+    if !topic.ends_with(".logs") {
+        kafka.create_topic(&topic, PARTITIONS);
+    }
+    let mut program = launch.start();
+    if task.input == Input::Udp {
+        program.wait_line("agent is running", Duration::from_secs(30));
+    }
+    if task.input == Input::Tcp {
+        wait_until("the port", Duration::from_secs(30), || {
+            std::net::TcpStream::connect(("127.0.0.1", port))
+        });
+    }
+    std::thread::sleep(IDLE);
+    let (idle_bytes, cpu_before) = (program.rss_bytes(), program.cpu_seconds());
+    let wakes_before = wake_ups(program.pid());
+
+    let began = Instant::now();
+    match task.input {
+        Input::Tcp => load.send(port, task.rate),
+        // Datagrams cannot be held back: without a rate they would measure the kernel's buffer.
+        Input::Udp => load.send_datagrams(port, task.rate.expect("a rate for datagrams")),
+        Input::File => load.append(&mut OpenOptions::new().append(true).open(&file).unwrap()),
+    }
+    let wakes = wake_ups(program.pid()) - wakes_before;
+    let events = i64::try_from(load.events).unwrap();
+    let dropped = || {
+        let dropped = metrics.as_ref().map(|url| metric(url, "weir_agent_dropped_datagrams_total"));
+        dropped.map_or(0.0, |dropped| dropped.unwrap_or(0.0))
+    };
+    let (mut there, mut changed) = (0, Instant::now());
+    while there < events && changed.elapsed() < STALLED {
+        let now = kafka.count(&topic);
+        if now > there {
+            (there, changed) = (now, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let seconds = changed.duration_since(began).as_secs_f64();
+    let cpu_s = program.cpu_seconds() - cpu_before;
+    let peak_bytes = program.rss_peak_bytes();
+    let (dropped, load_average) = (dropped(), load_average());
+    program.term(Duration::from_secs(60));
+    let messages = kafka.read(&topic).into_iter().filter(|message| message.topic == topic);
+    let (distinct, double) = count(messages.filter_map(|message| message.payload), load.events);
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    Figures {
+        name,
+        cpu_s_per_million: cpu_s / (distinct.max(1) as f64 / 1e6),
+        events_a_second: distinct as f64 / seconds,
+        idle_mib: mib(idle_bytes),
+        peak_mib: mib(peak_bytes),
+        wake_ups_per_1000: wakes as f64 / (load.events as f64 / 1e3),
+        missing: load.events - distinct,
+        double,
+        dropped,
+        load_average,
+    }
+}
+
+/// How often the threads of a program have waited for something so far.
+fn wake_ups(pid: u32) -> u64 {
+    let of_thread = |status: String| {
+        let line = status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    };
+    std::fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("status")).ok())
+        .filter_map(of_thread)
+        .sum()
+}
+
+fn load_average() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}
