@@ -15,9 +15,10 @@ use weir_tests::{Launch, Program, fixtures, free_port, senders, services, unique
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// An agent between real senders and the shared Kafka.
-struct Gateway {
-    agent: Program,
+/// An agent between senders and the shared Kafka.
+pub(crate) struct Gateway {
+    /// The program.
+    pub(crate) agent: Program,
     prefix: String,
 }
 
@@ -42,12 +43,20 @@ fn prefix(name: &str) -> String {
 }
 
 impl Gateway {
+    /// Starts it with these tables `[[source.…]]`.
     #[track_caller]
-    fn start(name: &str, sources: &str) -> Self {
+    pub(crate) fn start(name: &str, sources: &str) -> Self {
         let prefix = prefix(name);
         let mut agent = Program::agent(&format!("{}{sources}", head(&prefix)));
         agent.wait_line("agent is running", SOON);
         Self { agent, prefix }
+    }
+
+    /// The address of metrics and health.
+    pub(crate) fn status(&mut self) -> String {
+        let line = self.agent.wait_line("agent is running", SOON);
+        let at = line.find("status=Some(").unwrap() + "status=Some(".len();
+        line[at..].split(')').next().unwrap().to_owned()
     }
 
     /// How many events Kafka has.
@@ -58,7 +67,7 @@ impl Gateway {
 
     /// Waits until Kafka has so many events, or more.
     #[track_caller]
-    fn wait_count(&mut self, count: usize) {
+    pub(crate) fn wait_count(&mut self, count: usize) {
         let (prefix, wanted) = (self.prefix.clone(), count as i64);
         self.agent.wait(&format!("{count} events in {prefix}"), SOON, |_| {
             let topic = |name| services::kafka().count(&format!("{prefix}{name}"));
@@ -69,7 +78,7 @@ impl Gateway {
 
     /// All events, when Kafka has at least so many and the agent has stopped with nothing left.
     #[track_caller]
-    fn finish(mut self, count: usize) -> Vec<Value> {
+    pub(crate) fn finish(mut self, count: usize) -> Vec<Value> {
         self.wait_count(count);
         assert!(self.agent.term(SOON).success());
         events(&self.prefix)
