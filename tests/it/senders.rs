@@ -19,7 +19,8 @@ const SOON: Duration = Duration::from_secs(30);
 pub(crate) struct Gateway {
     /// The program.
     pub(crate) agent: Program,
-    prefix: String,
+    /// Before the names of its topics.
+    pub(crate) prefix: String,
 }
 
 /// The head of every configuration here; `[source…]` follows. No scores: a test counts events.
@@ -60,7 +61,7 @@ impl Gateway {
     }
 
     /// How many events Kafka has.
-    fn count(&self) -> i64 {
+    pub(crate) fn count(&self) -> i64 {
         let topic = |name| services::kafka().count(&format!("{}{name}", self.prefix));
         topic("logs") + topic("readings")
     }
@@ -86,14 +87,14 @@ impl Gateway {
 }
 
 /// All events under a prefix.
-fn events(prefix: &str) -> Vec<Value> {
+pub(crate) fn events(prefix: &str) -> Vec<Value> {
     let topics = ["logs", "readings"].map(|name| format!("{prefix}{name}"));
     let messages = topics.iter().flat_map(|topic| services::kafka().read(topic));
     messages.map(|message| message.json()).collect()
 }
 
 /// Lines of one host's `auth.log` that name a process, each once.
-fn auth_lines(count: usize) -> Vec<String> {
+pub(crate) fn auth_lines(count: usize) -> Vec<String> {
     let text = fs::read_to_string(fixtures().join("syslog/auth.rfc3164.log")).unwrap();
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines().filter(|line| line.contains("]: ")) {
@@ -109,7 +110,7 @@ fn auth_lines(count: usize) -> Vec<String> {
 }
 
 /// `Mar 27 13:06:56 HOST APP[PROCID]: MESSAGE`, cut by hand.
-fn cut(line: &str) -> [String; 4] {
+pub(crate) fn cut(line: &str) -> [String; 4] {
     let rest = &line["Mar 27 13:06:56 ".len()..];
     let (host, rest) = rest.split_once(' ').unwrap();
     let (tag, message) = rest.split_once("]: ").unwrap();
@@ -123,7 +124,7 @@ fn text(event: &Value, key: &str) -> String {
 
 /// Everything that was sent through `source` is there once, in order, with every part right.
 #[track_caller]
-fn check_lines(events: &[Value], source: &str, expected: &[[String; 4]]) {
+pub(crate) fn check_lines(events: &[Value], source: &str, expected: &[[String; 4]]) {
     let ours = events.iter().filter(|event| event["source"] == source);
     let mut ours: Vec<&Value> = ours.collect();
     ours.sort_by_key(|event| event["seq"].as_u64());
@@ -191,7 +192,7 @@ fn logger_over_udp_tcp_and_a_unix_socket() {
 }
 
 /// Sends the lines with a priority to a syslog daemon.
-fn feed(port: u16, lines: &[String], daemon: &mut Program) {
+pub(crate) fn feed(port: u16, lines: &[String], daemon: &mut Program) {
     let mut stream = daemon.wait("the daemon to listen", SOON, |_| {
         TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())
     });
