@@ -83,7 +83,8 @@ const TOOLS: &[Tool] = &[
     },
     Tool {
         name: "rsyslogd, with RELP and TLS",
-        here: || ["omrelp", "lmnsd_gtls"].iter().all(|module| rsyslog_has(module)),
+        // Both packages come together; the driver for TLS cannot be tried by itself.
+        here: || rsyslog_has("omrelp"),
         debian: Unpack {
             package: "rsyslog",
             modules: &["rsyslog-relp", "rsyslog-gnutls"],

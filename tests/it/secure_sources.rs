@@ -96,6 +96,24 @@ fn relp_loses_nothing_through_kill_and_absence() {
     assert!(found.values().all(|n| *n <= 3), "sent again more often than anything went wrong");
 }
 
+#[test]
+fn what_the_filter_takes_away_is_acknowledged_too() {
+    let (port, input) = (free_port(), free_port());
+    let source = format!(
+        "[[source.relp]]\nlisten = \"tcp://127.0.0.1:{port}\"\n\
+         [[filter]]\nname = \"most\"\naction = \"drop\"\napp = \"app\"\n"
+    );
+    let gateway = Gateway::start("relpfilter", &source);
+    let window = "windowSize=\"50\"";
+    let mut daemon = rsyslog(input, "", &omrelp(port, "").replace("windowSize=\"2000\"", window));
+    // More than a window of what nobody keeps, and one line that somebody does.
+    let mut lines = numbered(0..500);
+    lines.push("Mar 27 13:06:56 gw other[1]: last".to_owned());
+    feed(input, &lines, &mut daemon);
+    let events = gateway.finish(1);
+    assert_eq!((events.len(), &events[0]["message"]), (1, &Value::from("last")));
+}
+
 /// `tls = { … }` of a listening source.
 fn table(pair: &Pair, client_ca: Option<&Path>) -> String {
     let client_ca = client_ca.map(|path| format!(", client_ca_file = \"{}\"", path.display()));
@@ -199,7 +217,8 @@ fn syslog_ng_forwards_over_tls() {
 
 /// curl with these arguments; its output is the status of the answer.
 fn curl(args: &[&str]) -> Finished {
-    let launch = Launch::tool("curl").args(["-sS", "--noproxy", "*", "-m", "20", "-w", "%{http_code}"]);
+    let launch =
+        Launch::tool("curl").args(["-sS", "--noproxy", "*", "-m", "20", "-w", "%{http_code}"]);
     launch.args(args).run(SOON)
 }
 
@@ -300,9 +319,7 @@ fn check_mqtts(protocol: &str) {
         Some(ours["values"]["temp"]["v"].clone())
     };
     let prefix = gateway.prefix.clone();
-    wait_until("the message", SOON, || {
-        sent(&crate::senders::events(&prefix)).ok_or("not there")
-    });
+    wait_until("the message", SOON, || sent(&crate::senders::events(&prefix)).ok_or("not there"));
     assert_eq!(sent(&gateway.finish(2)), Some(Value::from(2.5)));
 }
 
