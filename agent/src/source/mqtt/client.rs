@@ -66,11 +66,16 @@ impl Client {
     pub(super) fn new(settings: &Settings) -> (Self, Connection) {
         let (id, host, port) = (&settings.client_id, &settings.host, settings.port);
         let config = &settings.config;
+        let transport = match &settings.trust {
+            Some(trust) => Transport::tls_with_config(trust.clone().into()),
+            None => Transport::tcp(),
+        };
         let keep_alive = Duration::from_secs(u64::from(config.keep_alive_s));
         match config.protocol {
             Protocol::V3_1_1 => {
                 let mut options = rumqttc::MqttOptions::new(id, host, port);
                 options
+                    .set_transport(transport)
                     .set_keep_alive(keep_alive)
                     .set_clean_session(false)
                     .set_manual_acks(true)
@@ -84,6 +89,7 @@ impl Client {
             Protocol::V5 => {
                 let mut options = v5::MqttOptions::new(id, host, port);
                 options
+                    .set_transport(transport)
                     .set_keep_alive(keep_alive)
                     .set_clean_start(false)
                     .set_manual_acks(true)
@@ -176,7 +182,6 @@ impl Connection {
         mut stop: watch::Receiver<bool>,
     ) {
         let mut waits = Waits::default();
-        self.trust(tls.as_ref(), &source);
         loop {
             let polled = match &mut self {
                 Self::V4(polled) => {

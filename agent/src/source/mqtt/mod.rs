@@ -220,6 +220,8 @@ pub struct Settings {
     port: u16,
     login: Option<(String, Secret)>,
     tls: Option<tls::ClientConfig>,
+    /// What `tls` gave at the start: a connection that is to be TLS is never made without.
+    trust: Option<rustls::ClientConfig>,
 }
 
 /// Fetches secret, certificates and client id of `config`; nothing connects yet.
@@ -243,12 +245,12 @@ pub fn prepare(config: &Config, data_dir: &Path) -> Result<Settings, StartError>
         }
     };
     let tls = config.url.is_tls.then(|| config.tls.clone().unwrap_or_default());
-    if let Some(tls) = &tls {
-        tls::client(tls).map_err(|error| StartError::Tls { name: name.clone(), error })?;
-    }
+    let trust = tls.as_ref().map(tls::client).transpose();
+    let trust = trust.map_err(|error| StartError::Tls { name: name.clone(), error })?;
     Ok(Settings {
         client_id,
         tls,
+        trust,
         host: config.url.host.clone(),
         port: config.url.port,
         login: config.username.clone().map(|username| (username, password)),
