@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use metrics::Counter;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 use weir_models::time::now_us;
@@ -109,9 +110,12 @@ impl Session {
                 },
                 is_safe = first(&mut self.waiting), if !self.waiting.is_empty() => {
                     if !is_safe {
+                        self.forget();
                         break End::Stopping;
                     }
-                    self.acknowledge();
+                    if let Err(end) = self.acknowledge() {
+                        break end;
+                    }
                 }
                 read = read(&self.guest, &mut reading, &mut self.framer), if reads => match read {
                     Ok(0) | Err(_) => break End::Gone,
@@ -199,16 +203,26 @@ impl Session {
     }
 
     /// Answers what is at the front, and all behind it that is safe, too.
-    fn acknowledge(&mut self) {
+    fn acknowledge(&mut self) -> Result<(), End> {
         loop {
             if let Some(safe) = self.waiting.pop_front() {
                 safe.txnrs.into_iter().for_each(|txnr| self.answer(txnr, OK));
             }
             match self.waiting.front_mut().map(|next| next.safe.try_recv()) {
                 Some(Ok(())) => {}
-                _ => return,
+                Some(Err(TryRecvError::Closed)) => {
+                    self.forget();
+                    return Err(End::Stopping);
+                }
+                Some(Err(TryRecvError::Empty)) | None => return Ok(()),
             }
         }
+    }
+
+    /// What is left will never be safe: the agent is stopping. Nothing of it is answered.
+    fn forget(&mut self) {
+        self.waiting.clear();
+        self.close = None;
     }
 
     fn answer(&mut self, txnr: u32, text: &str) {
@@ -233,8 +247,10 @@ impl Session {
             tracing::warn!(source = %self.outlet.name(), peer = %self.guest.peer(), reason, "ended a RELP session");
         }
         let last = async {
-            while !self.waiting.is_empty() && first(&mut self.waiting).await {
-                self.acknowledge();
+            while !self.waiting.is_empty() {
+                if !first(&mut self.waiting).await || self.acknowledge().is_err() {
+                    self.forget();
+                }
             }
         };
         // What is not safe by then is not answered, and will be sent again.
