@@ -49,8 +49,8 @@ pub(crate) fn get(tools: &[&Tool]) -> Result<(), String> {
         status(&mut root.command(&words))?;
     }
     for tool in tools {
-        if let Package::Unpack { package, program } = &tool.debian {
-            unpack(package, program)?;
+        if let Package::Unpack { package, modules, program } = &tool.debian {
+            unpack(package, modules, program)?;
         }
     }
     Ok(())
@@ -92,8 +92,9 @@ fn first_available(choice: &[&'static str]) -> Result<&'static str, String> {
     Err(format!("this release has no package {}", choice.join(" or ")))
 }
 
-/// Unpacks a package and its missing libraries, and writes the wrapper for its program.
-fn unpack(package: &str, program: &str) -> Result<(), String> {
+/// Unpacks a package, packages of its modules and their missing libraries, and writes the wrapper for
+/// its program.
+fn unpack(package: &str, modules: &[&str], program: &str) -> Result<(), String> {
     let target = cache().join("debian").join(package);
     let part = cache().join("debian").join(format!(".part-{package}-{}", std::process::id()));
     let downloads = part.join("downloads");
@@ -101,10 +102,13 @@ fn unpack(package: &str, program: &str) -> Result<(), String> {
 
     let mut simulate = Command::new("apt-get");
     simulate.env("LC_ALL", "C").args(["install", "--simulate", "--no-install-recommends", package]);
-    let plan = output(&mut simulate)?;
-    let packages = to_be_installed(&plan);
-    if packages.is_empty() {
-        return Err(format!("{package} is installed, but has no {program} in /usr/sbin or PATH"));
+    let plan = output(simulate.args(modules))?;
+    let mut packages = to_be_installed(&plan);
+    // What is installed is unpacked all the same: a program finds its modules in its own folder.
+    for wanted in std::iter::once(&package).chain(modules) {
+        if !packages.contains(wanted) {
+            packages.push(wanted);
+        }
     }
     let mut download = Command::new("apt-get");
     // As root apt would download as the user `_apt`, who may not write into the cache.

@@ -31,6 +31,7 @@ cargo dev COMMAND
   tools                      makes sure that everything the tests need is there
   services start|stop|env    a Kafka and a Cassandra that stay between test runs
   bench agent                the agent as a whole: CPU and memory for a million events
+  bench udp                  the agent with 50,000 datagrams a second: what the kernel drops
   bench peers                the same beside rsyslog and syslog-ng, in turn
   bench [FILTER]             the benchmarks of parts
 ";
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
         ["services", "stop"] => run(|| steps.step("services", services::stop)),
         // Its output is read by a shell: no line of ours in between.
         ["services", "env"] => return services::print_env(),
-        ["bench", what @ ("agent" | "peers"), more @ ..] => {
+        ["bench", what @ ("agent" | "udp" | "peers"), more @ ..] => {
             run(|| bench_agent(&mut steps, what, more))
         }
         ["bench"] => run(|| steps.cargo("bench", &["bench", "--workspace"], &[])),

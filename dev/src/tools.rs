@@ -28,6 +28,8 @@ pub(crate) enum Package {
     Unpack {
         /// The package.
         package: &'static str,
+        /// Packages with modules of it that are wanted, too.
+        modules: &'static [&'static str],
         /// The program in it.
         program: &'static str,
     },
@@ -77,17 +79,22 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "mosquitto (the broker)",
         here: || has("mosquitto"),
-        debian: Unpack { package: "mosquitto", program: "mosquitto" },
+        debian: Unpack { package: "mosquitto", modules: &[], program: "mosquitto" },
     },
     Tool {
-        name: "rsyslogd",
-        here: || has("rsyslogd"),
-        debian: Unpack { package: "rsyslog", program: "rsyslogd" },
+        name: "rsyslogd, with RELP and TLS",
+        // Both packages come together; the driver for TLS cannot be tried by itself.
+        here: || rsyslog_has("omrelp"),
+        debian: Unpack {
+            package: "rsyslog",
+            modules: &["rsyslog-relp", "rsyslog-gnutls"],
+            program: "rsyslogd",
+        },
     },
     Tool {
         name: "syslog-ng",
         here: || has("syslog-ng"),
-        debian: Unpack { package: "syslog-ng-core", program: "syslog-ng" },
+        debian: Unpack { package: "syslog-ng-core", modules: &[], program: "syslog-ng" },
     },
 ];
 
@@ -128,6 +135,19 @@ fn has(program: &str) -> bool {
 
 fn ok(program: &str, args: &[&str]) -> bool {
     Command::new(program).args(args).output().is_ok_and(|o| o.status.success())
+}
+
+/// Whether rsyslog is here and can load this module.
+fn rsyslog_has(module: &str) -> bool {
+    let Some(program) = find("rsyslogd") else { return false };
+    let config = std::env::temp_dir().join(format!("weir-{module}-{}.conf", std::process::id()));
+    let text = format!("module(load=\"{module}\")\naction(type=\"omfile\" file=\"/dev/null\")\n");
+    let checked = std::fs::write(&config, text).and_then(|()| {
+        Command::new(program).arg("-N1").arg("-f").arg(&config).env("LC_ALL", "C").output()
+    });
+    // What stays behind is of no consequence.
+    let _ = std::fs::remove_file(&config);
+    checked.is_ok_and(|output| output.status.success())
 }
 
 /// The major version of the `java` in `PATH`, 0 without one.

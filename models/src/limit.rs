@@ -12,3 +12,7 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const META_ENTRIES_MAX: usize = 64;
 /// Most simultaneous connections of one listening source.
 pub const CONNECTIONS_MAX: usize = 1_000;
+/// Most simultaneous connections of one peer address to one listening source.
+pub const PEER_CONNECTIONS_MAX: usize = 250;
+/// Most sockets of one UDP source.
+pub const UDP_SOCKETS_MAX: usize = 64;

@@ -46,8 +46,16 @@ metrics! {
     AGENT_PUBLISH_ERRORS = "weir_agent_publish_errors_total";
     /// Events lost, by `reason`; 0 unless a loss marker tells of it.
     AGENT_LOST = "weir_agent_lost_events_total";
-    /// Connections refused or cut by a limit, by `source`.
+    /// Datagrams the kernel dropped because a receive buffer was full, by `source` and `socket`.
+    AGENT_DROPPED = "weir_agent_dropped_datagrams_total";
+    /// Connections refused or cut by a limit, by `source` and `limit`.
     AGENT_REFUSED = "weir_agent_refused_connections_total";
+    /// Waits of a peer that sent more than `peer_events_per_s_max`, by `source`.
+    AGENT_HELD = "weir_agent_held_reads_total";
+    /// Connections that ended for want of a common language, by `source` and `reason` (`tls`, `protocol`).
+    AGENT_MISUNDERSTOOD = "weir_agent_misunderstood_connections_total";
+    /// When the certificate of a source with TLS expires, in seconds since the Unix epoch, by `source`.
+    AGENT_CERTIFICATE_EXPIRES = "weir_agent_certificate_expires_seconds";
     /// Records consumed from Kafka, by `topic`.
     SINK_CONSUMED = "weir_sink_consumed_records_total";
     /// Records recognised as duplicates and dropped, by `topic`.

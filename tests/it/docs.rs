@@ -2,6 +2,8 @@
 //!
 //! A block that shows only a part is completed with what every file of its program needs.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use weir_tests::python::code_blocks;
@@ -66,4 +68,42 @@ fn every_block_of_the_sink_page_is_taken_by_sink_or_site() {
     let mut up = launch.args(["up", "-c", "site.toml"]).start();
     up.wait_http(&format!("http://127.0.0.1:{http}/readyz"), SOON);
     assert!(up.term(SOON).success());
+}
+
+/// Everything that looks like Rust below a folder.
+fn sources(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_test_named_in_the_comparison_is_there() {
+    let mut text = String::new();
+    for folder in ["agent/src", "sink/src", "tests/it"] {
+        sources(&root().join(folder), &mut text);
+    }
+    let page = fs::read_to_string(root().join("docs/compared.md")).unwrap();
+    let last_column = |row: &str| row.trim_end_matches('|').rsplit('|').next().map(str::to_owned);
+    let rows = page.lines().filter(|line| line.starts_with('|')).filter_map(last_column);
+    let names: Vec<String> = rows
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert!(names.len() > 40, "{} names", names.len());
+    for name in names {
+        assert!(text.contains(&format!("fn {name}(")), "there is no test `{name}`");
+    }
+}
+
+#[test]
+fn no_allocator_is_built_for_a_page_size() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    for allocator in ["jemalloc", "mimalloc", "snmalloc", "tcmalloc"] {
+        assert!(!lock.contains(allocator), "{allocator} may die on pages of 16 or 64 KiB");
+    }
 }

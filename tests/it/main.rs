@@ -16,6 +16,10 @@ mod transport;
 mod store;
 /// Senders that nobody here wrote: logger, rsyslog, syslog-ng, mosquitto.
 mod senders;
+/// What does not fit is told as lost, and who is too much is held back: UDP, and limits of peers.
+mod udp;
+/// RELP and TLS: sources that lose nothing, or say nothing in the clear.
+mod secure_sources;
 /// What is wrong is said, with what to do.
 mod errors;
 /// Who reads alerts: the consumers of the documents.

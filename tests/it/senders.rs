@@ -15,10 +15,12 @@ use weir_tests::{Launch, Program, fixtures, free_port, senders, services, unique
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// An agent between real senders and the shared Kafka.
-struct Gateway {
-    agent: Program,
-    prefix: String,
+/// An agent between senders and the shared Kafka.
+pub(crate) struct Gateway {
+    /// The program.
+    pub(crate) agent: Program,
+    /// Before the names of its topics.
+    pub(crate) prefix: String,
 }
 
 /// The head of every configuration here; `[source…]` follows. No scores: a test counts events.
@@ -42,23 +44,31 @@ fn prefix(name: &str) -> String {
 }
 
 impl Gateway {
+    /// Starts it with these tables `[[source.…]]`.
     #[track_caller]
-    fn start(name: &str, sources: &str) -> Self {
+    pub(crate) fn start(name: &str, sources: &str) -> Self {
         let prefix = prefix(name);
         let mut agent = Program::agent(&format!("{}{sources}", head(&prefix)));
         agent.wait_line("agent is running", SOON);
         Self { agent, prefix }
     }
 
+    /// The address of metrics and health.
+    pub(crate) fn status(&mut self) -> String {
+        let line = self.agent.wait_line("agent is running", SOON);
+        let at = line.find("status=Some(").unwrap() + "status=Some(".len();
+        line[at..].split(')').next().unwrap().to_owned()
+    }
+
     /// How many events Kafka has.
-    fn count(&self) -> i64 {
+    pub(crate) fn count(&self) -> i64 {
         let topic = |name| services::kafka().count(&format!("{}{name}", self.prefix));
         topic("logs") + topic("readings")
     }
 
     /// Waits until Kafka has so many events, or more.
     #[track_caller]
-    fn wait_count(&mut self, count: usize) {
+    pub(crate) fn wait_count(&mut self, count: usize) {
         let (prefix, wanted) = (self.prefix.clone(), count as i64);
         self.agent.wait(&format!("{count} events in {prefix}"), SOON, |_| {
             let topic = |name| services::kafka().count(&format!("{prefix}{name}"));
@@ -69,7 +79,7 @@ impl Gateway {
 
     /// All events, when Kafka has at least so many and the agent has stopped with nothing left.
     #[track_caller]
-    fn finish(mut self, count: usize) -> Vec<Value> {
+    pub(crate) fn finish(mut self, count: usize) -> Vec<Value> {
         self.wait_count(count);
         assert!(self.agent.term(SOON).success());
         events(&self.prefix)
@@ -77,14 +87,14 @@ impl Gateway {
 }
 
 /// All events under a prefix.
-fn events(prefix: &str) -> Vec<Value> {
+pub(crate) fn events(prefix: &str) -> Vec<Value> {
     let topics = ["logs", "readings"].map(|name| format!("{prefix}{name}"));
     let messages = topics.iter().flat_map(|topic| services::kafka().read(topic));
     messages.map(|message| message.json()).collect()
 }
 
 /// Lines of one host's `auth.log` that name a process, each once.
-fn auth_lines(count: usize) -> Vec<String> {
+pub(crate) fn auth_lines(count: usize) -> Vec<String> {
     let text = fs::read_to_string(fixtures().join("syslog/auth.rfc3164.log")).unwrap();
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines().filter(|line| line.contains("]: ")) {
@@ -100,7 +110,7 @@ fn auth_lines(count: usize) -> Vec<String> {
 }
 
 /// `Mar 27 13:06:56 HOST APP[PROCID]: MESSAGE`, cut by hand.
-fn cut(line: &str) -> [String; 4] {
+pub(crate) fn cut(line: &str) -> [String; 4] {
     let rest = &line["Mar 27 13:06:56 ".len()..];
     let (host, rest) = rest.split_once(' ').unwrap();
     let (tag, message) = rest.split_once("]: ").unwrap();
@@ -114,7 +124,7 @@ fn text(event: &Value, key: &str) -> String {
 
 /// Everything that was sent through `source` is there once, in order, with every part right.
 #[track_caller]
-fn check_lines(events: &[Value], source: &str, expected: &[[String; 4]]) {
+pub(crate) fn check_lines(events: &[Value], source: &str, expected: &[[String; 4]]) {
     let ours = events.iter().filter(|event| event["source"] == source);
     let mut ours: Vec<&Value> = ours.collect();
     ours.sort_by_key(|event| event["seq"].as_u64());
@@ -182,7 +192,7 @@ fn logger_over_udp_tcp_and_a_unix_socket() {
 }
 
 /// Sends the lines with a priority to a syslog daemon.
-fn feed(port: u16, lines: &[String], daemon: &mut Program) {
+pub(crate) fn feed(port: u16, lines: &[String], daemon: &mut Program) {
     let mut stream = daemon.wait("the daemon to listen", SOON, |_| {
         TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())
     });

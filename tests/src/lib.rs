@@ -10,6 +10,7 @@
 #![allow(clippy::print_stderr, reason = "what a failed test's programs said is for its reader")]
 
 pub mod archive;
+pub mod authority;
 pub mod browser;
 pub mod cassandra;
 pub mod http;

@@ -19,12 +19,18 @@ impl Mosquitto {
     /// Starts one.
     #[track_caller]
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Starts one with more in its configuration, for example another listener.
+    #[track_caller]
+    pub fn start_with(more: &str) -> Self {
         let port = free_port();
         let launch = Launch::tool("mosquitto");
         // As root it would become a user that may not exist, nor write into our folder.
         let config = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\nautosave_interval 1\n\
-             persistence true\npersistence_location {}/\n",
+             persistence true\npersistence_location {}/\n{more}",
             launch.dir().display()
         );
         let program = launch.file("mosquitto.conf", config).args(["-c", "mosquitto.conf"]).start();

@@ -149,7 +149,7 @@ impl Worker {
             }
             if self.spool.flush_due() && !timers.blocked {
                 self.flush(&mut timers);
-            } else if timers.flush_at.is_none() && self.spool.pending().events > 0 {
+            } else if timers.flush_at.is_none() && self.has_to_flush() {
                 timers.flush_at = Some(Instant::now() + self.flush_every);
             }
         }
@@ -163,6 +163,12 @@ impl Worker {
                 () = stopping(&mut stop) => return,
             }
         }
+    }
+
+    /// Whether events are in memory, or sources wait: what the filter takes away has to be
+    /// acknowledged, too.
+    fn has_to_flush(&self) -> bool {
+        self.spool.pending().events > 0 || !self.waiting.is_empty()
     }
 
     /// The last flush and sync.
@@ -254,7 +260,7 @@ impl Worker {
         tracing::warn!(
             source,
             lost = input.lost,
-            "the kernel dropped datagrams before we read them"
+            "the kernel dropped datagrams before we read them: raise `receive_buffer_bytes` of the source, or send less"
         );
         self.shared.counters.lost_at_source.fetch_add(input.lost, Ordering::Relaxed);
         metrics::counter!(metric::AGENT_LOST.name, "reason" => "receive_buffer")

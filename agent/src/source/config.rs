@@ -1,14 +1,16 @@
 //! The table `[source]` of the configuration.
 //!
 //! In: TOML. Out: one struct a source, and what the parser needs to know of each, in the order of
-//! [`Source::index`](super::Source::index): syslog, file, stdin, http, mqtt. What serde cannot see,
+//! [`Source::index`](super::Source::index): syslog, file, stdin, http, mqtt, relp. What serde cannot see,
 //! such as two sources of one name, [`Config::check`] finds.
 
 use std::collections::HashSet;
 
 use serde::Deserialize;
+use weir_models::limit::UDP_SOCKETS_MAX;
 
-use super::{Format, file, http, mqtt, stdin, syslog};
+use super::listen::Listen;
+use super::{Format, file, http, mqtt, relp, stdin, syslog, tls};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
 
@@ -29,6 +31,8 @@ pub struct Config {
     pub http: Vec<http::Config>,
     /// MQTT brokers.
     pub mqtt: Vec<mqtt::Config>,
+    /// RELP listeners.
+    pub relp: Vec<relp::Config>,
 }
 
 /// How the payloads of one source are parsed.
@@ -96,6 +100,9 @@ impl Config {
         for config in &self.mqtt {
             add!(config, config.name(), config.format);
         }
+        for config in &self.relp {
+            add!(config, config.name(), config.format);
+        }
         all
     }
 
@@ -123,6 +130,24 @@ impl Config {
         }
         for config in &self.syslog {
             positive(&config.name(), "connections_max", config.connections_max)?;
+            check_tls(&config.name(), &config.listen, config.tls.as_ref())?;
+            positive(&config.name(), "sockets", config.sockets)?;
+            if config.sockets > UDP_SOCKETS_MAX {
+                return Err(Invalid::new(
+                    format!("`sockets` of source `{}` is {}", config.name(), config.sockets),
+                    "a socket for each processor is enough, 64 are the most",
+                ));
+            }
+        }
+        for config in &self.relp {
+            positive(&config.name(), "connections_max", config.connections_max)?;
+            if !config.is_stream() {
+                return Err(Invalid::new(
+                    format!("source `{}` cannot speak RELP on {}", config.name(), config.listen),
+                    "write `tcp://0.0.0.0:2514` or, with `tls`, `tls://0.0.0.0:2514`",
+                ));
+            }
+            check_tls(&config.name(), &config.listen, config.tls.as_ref())?;
         }
         for config in &self.file {
             positive(&config.name(), "paths", config.paths.len())?;
@@ -149,9 +174,43 @@ impl Config {
                     "set `username` too",
                 ));
             }
+            check_mqtts(config)?;
         }
         Ok(())
     }
+}
+
+/// A certificate is there where it is needed, and only there.
+fn check_tls(name: &str, listen: &Listen, tls: Option<&tls::Config>) -> Result<(), Invalid> {
+    match (listen, tls) {
+        (Listen::Tls(_), None) => Err(Invalid::new(
+            format!("source `{name}` listens on {listen} and has no certificate"),
+            "set `tls = { cert_file = \"PATH\", key_file = \"PATH\" }`",
+        )),
+        (Listen::Udp(_) | Listen::Tcp(_) | Listen::Unix(_), Some(_)) => Err(Invalid::new(
+            format!("source `{name}` has a certificate and listens on {listen}"),
+            "write `tls://` in place of what stands there, or leave `tls` out",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_mqtts(config: &mqtt::Config) -> Result<(), Invalid> {
+    let name = config.name();
+    let Some(tls) = &config.tls else { return Ok(()) };
+    if !config.url.is_tls {
+        return Err(Invalid::new(
+            format!("source `{name}` has `tls` and a plain connection"),
+            "write `mqtts://` in `url`, or leave `tls` out",
+        ));
+    }
+    if tls.cert_file.is_some() != tls.key_file.is_some() {
+        return Err(Invalid::new(
+            format!("`tls` of source `{name}` has only one of `cert_file` and `key_file`"),
+            "set both, or none",
+        ));
+    }
+    Ok(())
 }
 
 fn positive<N: Default + PartialEq>(name: &str, key: &str, value: N) -> Result<(), Invalid> {
@@ -186,6 +245,8 @@ mod tests {
         [[http]]
         listen = "127.0.0.1:8086"
         token = { env = "TOKEN" }
+        [[relp]]
+        listen = "tcp://0.0.0.0:2514"
         [[mqtt]]
         url = "mqtt://broker"
         protocol = "5"
@@ -208,6 +269,7 @@ mod tests {
             ("stdin", Format::Syslog, false, true),
             ("http-8086", Format::Json, false, true),
             ("mqtt-broker", Format::Json, false, true),
+            ("relp-2514", Format::Syslog, false, true),
         ];
         assert_eq!(names, expected.map(|(n, f, z, k)| (n.to_owned(), f, z, k)));
         assert_eq!(config.syslog[1].mode, 0o600);
@@ -247,7 +309,7 @@ mod tests {
         check(
             "[[syslog]]\nlisten = 'udp:5514'\n",
             expect![
-                "agent.toml:2:10: `udp:5514` is no address to listen on; write `udp://0.0.0.0:5514`, `tcp://0.0.0.0:5514` or `unix:///run/weir/syslog.sock`"
+                "agent.toml:2:10: `udp:5514` is no address to listen on; write `udp://0.0.0.0:5514`, `tcp://0.0.0.0:5514`, `tls://0.0.0.0:6514` or `unix:///run/weir/syslog.sock`"
             ],
         );
         check(
@@ -257,15 +319,51 @@ mod tests {
             ],
         );
         check(
-            "[[mqtt]]\nurl = 'mqtts://b'\ntopics = ['a']\n",
+            "[[mqtt]]\nurl = 'mqtts://[::1]'\ntopics = ['a']\n",
             expect![
-                "agent.toml:2:7: `mqtts://b` is no address of an MQTT broker; write `mqtt://HOST:PORT`"
+                "agent.toml:2:7: `mqtts://[::1]`: with `mqtts` the broker needs a name or an IPv4 address"
+            ],
+        );
+        check(
+            "[[mqtt]]\nurl = 'mqtt://b'\ntopics = ['a']\ntls = {}\n",
+            expect![
+                "source `mqtt-b` has `tls` and a plain connection: write `mqtts://` in `url`, or leave `tls` out"
+            ],
+        );
+        check(
+            "[[mqtt]]\nurl = 'mqtts://b'\ntopics = ['a']\ntls = { cert_file = 'x' }\n",
+            expect![
+                "`tls` of source `mqtt-b` has only one of `cert_file` and `key_file`: set both, or none"
+            ],
+        );
+        check(
+            "[[syslog]]\nlisten = 'tls://[::]:1'\n",
+            expect![[
+                r#"source `syslog-tls-1` listens on tls://[::]:1 and has no certificate: set `tls = { cert_file = "PATH", key_file = "PATH" }`"#
+            ]],
+        );
+        check(
+            "[[relp]]\nlisten = 'tcp://[::]:1'\ntls = { cert_file = 'c', key_file = 'k' }\n",
+            expect![
+                "source `relp-1` has a certificate and listens on tcp://[::]:1: write `tls://` in place of what stands there, or leave `tls` out"
+            ],
+        );
+        check(
+            "[[relp]]\nlisten = 'udp://[::]:1'\n",
+            expect![
+                "source `relp-0` cannot speak RELP on udp://[::]:1: write `tcp://0.0.0.0:2514` or, with `tls`, `tls://0.0.0.0:2514`"
+            ],
+        );
+        check(
+            "[[http]]\nlisten = '[::]:1'\ntls = { cert_file = 'c', key = 'k' }\n",
+            expect![
+                "agent.toml:3:26: unknown field `key`, expected one of `cert_file`, `key_file`, `client_ca_file`"
             ],
         );
         check(
             "[[syslog]]\nlisten = 'udp://0.0.0.0:5514'\nzoen = 'UTC'\n",
             expect![[r#"
-                agent.toml:3:1: unknown field `zoen`, expected one of `name`, `listen`, `format`, `zone`, `keep_raw`, `fields`, `line`, `receive_buffer_bytes`, `connections_max`, `idle_s`, `mode`
+                agent.toml:3:1: unknown field `zoen`, expected one of `name`, `listen`, `tls`, `format`, `zone`, `keep_raw`, `fields`, `line`, `receive_buffer_bytes`, `sockets`, `connections_max`, `peer_connections_max`, `peer_events_per_s_max`, `idle_s`, `mode`
                   hint: did you mean `zone`?"#]],
         );
     }

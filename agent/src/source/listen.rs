@@ -1,7 +1,8 @@
 //! Listening addresses, and what to do when one cannot be had.
 //!
 //! In: text like `udp://0.0.0.0:5514`. Out: bound sockets, or an `io::Error` that `advice` turns
-//! into words for the one who configured it. Buffers are made as large as the kernel allows.
+//! into words for the one who configured it. Buffers are made as large as the kernel allows, and the
+//! kernel is told to count the datagrams it drops.
 
 use std::fmt;
 use std::io;
@@ -9,8 +10,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use serde::Deserialize;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// Connections that may wait to be accepted.
@@ -29,6 +31,8 @@ pub enum Listen {
     Udp(SocketAddr),
     /// `tcp://ADDRESS:PORT`
     Tcp(SocketAddr),
+    /// `tls://ADDRESS:PORT`, TCP with TLS.
+    Tls(SocketAddr),
     /// `unix:///PATH`, a datagram socket.
     Unix(PathBuf),
 }
@@ -45,9 +49,10 @@ impl TryFrom<String> for Listen {
         match text.split_once("://") {
             Some(("udp", rest)) => Ok(Self::Udp(address(rest)?)),
             Some(("tcp", rest)) => Ok(Self::Tcp(address(rest)?)),
+            Some(("tls", rest)) => Ok(Self::Tls(address(rest)?)),
             Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             _ => Err(format!(
-                "`{text}` is no address to listen on; write `udp://0.0.0.0:5514`, `tcp://0.0.0.0:5514` or `unix:///run/weir/syslog.sock`"
+                "`{text}` is no address to listen on; write `udp://0.0.0.0:5514`, `tcp://0.0.0.0:5514`, `tls://0.0.0.0:6514` or `unix:///run/weir/syslog.sock`"
             )),
         }
     }
@@ -58,31 +63,64 @@ impl fmt::Display for Listen {
         match self {
             Self::Udp(address) => write!(f, "udp://{address}"),
             Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Tls(address) => write!(f, "tls://{address}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
 }
 
-/// A UDP socket on `address` with a receive buffer of `buffer_bytes`, or of what the kernel allows.
-pub(super) fn udp(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_recv_buffer_size(buffer_bytes)?;
-    // The kernel doubles what it grants, for its own accounts.
-    let granted_bytes = socket.recv_buffer_size()? / 2;
-    if granted_bytes < buffer_bytes {
-        tracing::info!(
-            %address,
-            granted_bytes,
-            wanted_bytes = buffer_bytes,
-            "the kernel limits the receive buffer; bursts may be lost: raise it with `sysctl net.core.rmem_max={buffer_bytes}`"
-        );
+/// `count` UDP sockets on `address`, each with a receive buffer of `buffer_bytes`, or of what the
+/// kernel allows. Of several the kernel chooses one by the sender's address and port.
+pub(super) fn udp(
+    address: SocketAddr,
+    count: usize,
+    buffer_bytes: usize,
+) -> io::Result<Vec<UdpSocket>> {
+    let first = udp_socket(address, buffer_bytes, false)?;
+    if count <= 1 {
+        return Ok(vec![UdpSocket::from_std(first.into())?]);
     }
+    // Sockets that share an address let strangers in as well: the first one, which does not share,
+    // has shown that nobody else is there, and found a port where none was given.
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    drop(first);
+    (0..count)
+        .map(|_| UdpSocket::from_std(udp_socket(address, buffer_bytes, true)?.into()))
+        .collect()
+}
+
+fn udp_socket(address: SocketAddr, buffer_bytes: usize, is_shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // Beyond the system's limit only with CAP_NET_ADMIN.
+    if setsockopt(&socket, sockopt::RcvBufForce, &buffer_bytes).is_err() {
+        socket.set_recv_buffer_size(buffer_bytes)?;
+    }
+    setsockopt(&socket, sockopt::RxqOvfl, &1)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
+    socket.set_reuse_port(is_shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    UdpSocket::from_std(socket.into())
+    Ok(socket)
+}
+
+/// The receive buffer of a socket that asked for `wanted_bytes`, in bytes; says in the log what it
+/// got.
+pub(super) fn granted_bytes(source: &str, socket: &UdpSocket, wanted_bytes: usize) -> usize {
+    // The kernel doubles what it grants, for its own accounts.
+    let granted_bytes = SockRef::from(socket).recv_buffer_size().unwrap_or(0) / 2;
+    if granted_bytes < wanted_bytes {
+        tracing::warn!(
+            source,
+            granted_bytes,
+            wanted_bytes,
+            "the kernel limits the receive buffer; bursts may be lost: raise it with `sysctl net.core.rmem_max={wanted_bytes}`, or give this program CAP_NET_ADMIN"
+        );
+    } else {
+        tracing::info!(source, granted_bytes, "receive buffer");
+    }
+    granted_bytes
 }
 
 /// A listening TCP socket on `address`.
@@ -105,7 +143,7 @@ pub(super) fn watch_peer(stream: &TcpStream) -> io::Result<()> {
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_RETRIES);
-    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 /// What to do about `error`, met when binding `address` (`network` is `udp` or `tcp`).
@@ -166,6 +204,7 @@ mod tests {
         let v4: SocketAddr = "0.0.0.0:5514".parse().unwrap();
         check("udp://0.0.0.0:5514", Some(Listen::Udp(v4)));
         check("tcp://0.0.0.0:5514", Some(Listen::Tcp(v4)));
+        check("tls://0.0.0.0:6514", Some(Listen::Tls("0.0.0.0:6514".parse().unwrap())));
         check("tcp://[::]:601", Some(Listen::Tcp("[::]:601".parse().unwrap())));
         check("unix:///run/weir.sock", Some(Listen::Unix("/run/weir.sock".into())));
         for bad in ["0.0.0.0:5514", "udp://5514", "udp://host", "unix://run", "http://[::]:1", ""] {

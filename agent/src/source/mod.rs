@@ -3,7 +3,7 @@
 //! In: sockets, files, HTTP requests, MQTT messages. Out: [`Input`]s on one bounded channel, each
 //! a handful of raw payloads of one source. Promises: a source acknowledges its peer only after
 //! [`Input::done`] said that the spool holds the payloads; when the channel is full it waits, so
-//! that TCP, HTTP and MQTT peers are slowed down and never lose anything. Only UDP and unix
+//! that TCP, RELP, HTTP and MQTT peers are slowed down and never lose anything. Only UDP and unix
 //! datagrams can be lost, by the kernel; that is counted and told as a loss.
 //!
 //! | module | what it holds |
@@ -15,7 +15,11 @@
 //! | [`stdin`] | standard input |
 //! | [`http`] | line protocol and JSON over HTTP |
 //! | [`mqtt`] | a client of an MQTT broker |
+//! | [`relp`] | RELP, each message acknowledged |
+//! | [`tls`] | certificates and handshakes of all of them |
 //! | `framing` | a stream of bytes into frames |
+//! | `pace` | reading by the clock |
+//! | `peers` | limits on connections and their peers |
 //! | `outlet` | one source's way into the channel, with its counters |
 //! | [`listen`] | listening addresses, and what to do when one cannot be had |
 
@@ -33,9 +37,13 @@ pub mod http;
 pub mod listen;
 pub mod mqtt;
 mod outlet;
+mod pace;
+mod peers;
+pub mod relp;
 pub mod start;
 pub mod stdin;
 pub mod syslog;
+pub mod tls;
 
 pub use config::{Config, SourceSettings};
 pub use start::{Running, StartError, start};

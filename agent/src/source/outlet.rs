@@ -24,7 +24,6 @@ pub(super) struct Outlet {
     inputs: Inputs,
     events: Counter,
     bytes: Counter,
-    refused: Counter,
 }
 
 impl Outlet {
@@ -34,7 +33,6 @@ impl Outlet {
         Self {
             events: counter(metric::AGENT_RECEIVED),
             bytes: counter(metric::AGENT_RECEIVED_BYTES),
-            refused: counter(metric::AGENT_REFUSED),
             source,
             inputs,
         }
@@ -76,11 +74,6 @@ impl Outlet {
         input.done = Some(done);
         self.send(input).await?;
         Ok(safe)
-    }
-
-    /// Counts a connection that a limit refused or cut.
-    pub(super) fn refused(&self) {
-        self.refused.increment(1);
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use weir_models::config::{Secret, SecretRef};
 
 use super::config::{Config, Invalid};
-use super::{Inputs, Source, SourceSettings, file, http, mqtt, stdin, syslog};
+use super::{Inputs, Source, SourceSettings, file, http, mqtt, relp, stdin, syslog, tls};
 
 /// A source that cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,14 @@ pub enum StartError {
         key: &'static str,
         /// What is missing.
         reason: String,
+    },
+    /// Certificates cannot be had.
+    #[error("`tls` of source `{name}`: {error}")]
+    Tls {
+        /// Name of the source.
+        name: String,
+        /// What is wrong with which file.
+        error: tls::FileError,
     },
     /// What a source remembers cannot be kept.
     #[error("source `{name}` cannot use {}: {error}; give this user the right to write there, or set another data folder", path.display())]
@@ -187,6 +195,13 @@ pub fn start(
         let (source, inputs, stop) =
             (starting.source(), starting.inputs.clone(), starting.stop.clone());
         starting.add(None, mqtt::run(client, source, inputs, stop));
+    }
+    for config in &config.relp {
+        let bound = relp::bind(config)?;
+        let (source, inputs, stop) =
+            (starting.source(), starting.inputs.clone(), starting.stop.clone());
+        let address = bound.address();
+        starting.add(address, relp::run(bound, source, inputs, stop));
     }
     let mut tasks = JoinSet::new();
     for task in starting.tasks {

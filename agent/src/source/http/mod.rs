@@ -1,4 +1,4 @@
-//! HTTP: InfluxDB line protocol and JSON.
+//! HTTP and HTTPS: InfluxDB line protocol and JSON.
 //!
 //! | request | body | answer |
 //! | --- | --- | --- |
@@ -24,6 +24,7 @@ use weir_models::limit;
 use super::listen;
 use super::outlet::Outlet;
 use super::start::StartError;
+use super::tls::{self, Door};
 use super::{Format, Inputs, Source};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
@@ -43,6 +44,9 @@ pub struct Config {
     pub name: Option<String>,
     /// Address and port to listen on.
     pub listen: SocketAddr,
+    /// Certificate and key, and who may connect; with it the source speaks HTTPS only.
+    #[serde(default)]
+    pub tls: Option<tls::Config>,
     /// Token that senders have to show, as `Authorization: Bearer TOKEN` (or `Token TOKEN`, as
     /// InfluxDB's clients do); default: everybody may send.
     #[serde(default)]
@@ -53,6 +57,17 @@ pub struct Config {
     /// Most simultaneous connections; further ones are refused.
     #[serde(default = "default_connections_max")]
     pub connections_max: usize,
+    /// Most simultaneous connections of one peer address; 0 for no limit.
+    #[serde(default = "default_peer_connections_max")]
+    pub peer_connections_max: usize,
+    /// A peer address that sends more events a second is answered more slowly; 0, the default, for no
+    /// limit.
+    #[serde(default)]
+    pub peer_events_per_s_max: u32,
+    /// A connection may take so many seconds for the head of a request, and wait as long between two;
+    /// then it is closed. 0 for no limit.
+    #[serde(default = "default_idle_s")]
+    pub idle_s: u64,
     /// Time zone of stamps without one, for example `Europe/Berlin`; default: the machine's.
     #[serde(default)]
     pub zone: Option<String>,
@@ -75,6 +90,14 @@ fn default_connections_max() -> usize {
     limit::CONNECTIONS_MAX
 }
 
+fn default_peer_connections_max() -> usize {
+    limit::PEER_CONNECTIONS_MAX
+}
+
+fn default_idle_s() -> u64 {
+    75
+}
+
 fn default_keep_raw() -> bool {
     true
 }
@@ -92,6 +115,7 @@ impl Config {
 pub struct Bound {
     config: Config,
     listener: TcpListener,
+    door: Door,
     token: Option<Secret>,
 }
 
@@ -108,15 +132,17 @@ impl Bound {
 /// # Errors
 /// Says which source, which address or key, and what to do.
 pub fn bind(config: &Config) -> Result<Bound, StartError> {
+    let door = Door::new(&config.name(), config.tls.as_ref())?;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     let listener = listen::tcp(config.listen).map_err(|error| StartError::Listen {
         name: config.name(),
-        address: format!("http://{}", config.listen),
+        address: format!("{scheme}://{}", config.listen),
         advice: listen::advice("tcp", config.listen, &error),
         error,
     })?;
     let token =
         config.token.as_ref().map(|token| StartError::secret(&config.name(), "token", token));
-    Ok(Bound { config: config.clone(), listener, token: token.transpose()? })
+    Ok(Bound { config: config.clone(), listener, door, token: token.transpose()? })
 }
 
 /// Answers requests until the agent stops or the pipeline ends.
@@ -126,7 +152,7 @@ pub async fn run(bound: Bound, source: Arc<Source>, inputs: Inputs, stop: watch:
         Outlet::new(Arc::new(source), inputs.clone())
     };
     let body_bytes_max = bound.config.body_bytes_max;
-    let door = routes::Door {
+    let shared = routes::Shared {
         lines: outlet(Format::Line),
         events: outlet(Format::Json),
         token: bound.token,
@@ -134,7 +160,7 @@ pub async fn run(bound: Bound, source: Arc<Source>, inputs: Inputs, stop: watch:
         memory: Arc::new(Semaphore::new(routes::memory_units(body_bytes_max))),
         stop: stop.clone(),
     };
-    // Nothing but the door may hold the channel open.
+    // Nothing but the routes may hold the channel open.
     drop(inputs);
-    serve::run(bound.listener, bound.config.connections_max, Arc::new(door), stop).await;
+    serve::run(&bound.config, bound.listener, bound.door, Arc::new(shared), stop).await;
 }

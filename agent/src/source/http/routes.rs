@@ -4,7 +4,6 @@
 //! the key `error`, and leaves nothing in the spool of what it refuses, or tells the sender to send
 //! all of it again.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +24,8 @@ use weir_models::limit::LINE_BYTES_MAX;
 use weir_models::time::now_us;
 
 use super::super::outlet::Outlet;
+use super::super::peers::Guest;
+use super::super::stopping;
 use super::super::{Labels, Raw, TimeUnit};
 use super::body::{self, Refusal};
 
@@ -37,12 +38,12 @@ const RETRY_AFTER_S: &str = "5";
 /// Memory for bodies is counted in units of so many bytes.
 const UNIT_BYTES: usize = 1024;
 
-/// The address of the sender, put into each request by the server.
-#[derive(Clone, Copy)]
-pub(super) struct Peer(pub(super) IpAddr);
+/// The sender's connection, put into each request by the server.
+#[derive(Clone)]
+pub(super) struct Peer(pub(super) Arc<Guest>);
 
 /// What all requests share.
-pub(super) struct Door {
+pub(super) struct Shared {
     pub(super) lines: Outlet,
     pub(super) events: Outlet,
     pub(super) token: Option<Secret>,
@@ -62,12 +63,12 @@ fn units(bytes: usize) -> usize {
 }
 
 /// All routes.
-pub(super) fn router(door: Arc<Door>) -> Router {
+pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/v1/write", post(write))
         .route("/v1/events", post(events))
         .route("/v1/ping", get(async || StatusCode::NO_CONTENT))
-        .with_state(door)
+        .with_state(shared)
 }
 
 #[derive(Deserialize)]
@@ -76,31 +77,31 @@ struct WriteQuery {
 }
 
 async fn write(
-    State(door): State<Arc<Door>>,
+    State(shared): State<Arc<Shared>>,
     Extension(peer): Extension<Peer>,
     query: Result<Query<WriteQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Answer> {
-    door.admit(&headers)?;
+    shared.admit(&peer, &headers).await?;
     let Query(query) = query.map_err(|error| Answer::bad(error.body_text()))?;
     let labels =
         Labels { time_unit: Some(time_unit(query.precision.as_deref())?), ..Labels::default() };
-    let (body, _memory) = door.read(&headers, body).await?;
+    let (body, _memory) = shared.read(&headers, body).await?;
     let payloads = body::lines(&body);
-    door.deliver(&door.lines, peer, Some(Arc::new(labels)), payloads).await
+    shared.deliver(&shared.lines, &peer, Some(Arc::new(labels)), payloads).await
 }
 
 async fn events(
-    State(door): State<Arc<Door>>,
+    State(shared): State<Arc<Shared>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Answer> {
-    door.admit(&headers)?;
-    let (body, _memory) = door.read(&headers, body).await?;
+    shared.admit(&peer, &headers).await?;
+    let (body, _memory) = shared.read(&headers, body).await?;
     let payloads = body::elements(&body)?;
-    door.deliver(&door.events, peer, None, payloads).await
+    shared.deliver(&shared.events, &peer, None, payloads).await
 }
 
 /// The unit that the query parameter `precision` names.
@@ -116,9 +117,20 @@ fn time_unit(precision: Option<&str>) -> Result<TimeUnit, Answer> {
     }
 }
 
-impl Door {
-    /// Whether this request may be read at all.
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Answer> {
+impl Shared {
+    /// Whether this request may be read at all; waits until it may be.
+    async fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Answer> {
+        self.is_known(headers)?;
+        // Before the body takes any memory: who waits here must not keep others from theirs.
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = stopping(&mut stop) => Err(Answer::Stopping),
+            () = peer.0.may_read() => Ok(()),
+        }
+    }
+
+    /// Whether the sender shows the right token, if it has to show one.
+    fn is_known(&self, headers: &HeaderMap) -> Result<(), Answer> {
         if *self.stop.borrow() {
             return Err(Answer::Stopping);
         }
@@ -205,7 +217,7 @@ impl Door {
     async fn deliver(
         &self,
         outlet: &Outlet,
-        peer: Peer,
+        peer: &Peer,
         labels: Option<Arc<Labels>>,
         payloads: Vec<Bytes>,
     ) -> Result<StatusCode, Answer> {
@@ -219,12 +231,13 @@ impl Door {
                 ),
             ));
         }
+        peer.0.brought(payloads.len());
         let received_us = now_us();
         let raw = |bytes: &Bytes| Raw { bytes: bytes.clone(), received_us, cut: false };
         let mut waiting = Vec::new();
         for some in payloads.chunks(INPUT_ITEMS_MAX) {
             let mut input = outlet.input(some.iter().map(raw).collect());
-            input.peer = Some(peer.0);
+            input.peer = Some(peer.0.peer());
             input.labels.clone_from(&labels);
             let safe = outlet.send_tracked(input).await;
             waiting.push(safe.map_err(|_| Answer::Stopping)?);

@@ -3,7 +3,6 @@
 //! In: connections. Out: requests to the routes. At a stop no connection is accepted any more, and
 //! requests that are being answered get a few seconds; then the rest is cut.
 
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +12,17 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::super::listen::watch_peer;
+use super::super::peers::{Guest, Limits, Peers};
 use super::super::stopping;
-use super::routes::{self, Door, Peer};
+use super::super::tls::{Door, Stream};
+use super::Config;
+use super::routes::{self, Peer, Shared};
 
-/// How long a connection may take for the head of a request, and wait between two of them.
-const HEAD_WAIT: Duration = Duration::from_secs(75);
 /// How long requests may take at a stop.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 /// How long to wait when no connection can be accepted, usually for want of file descriptors.
@@ -32,14 +32,21 @@ type Routes = TowerToHyperService<axum::Router>;
 
 /// Serves until the agent stops.
 pub(super) async fn run(
+    config: &Config,
     listener: TcpListener,
-    connections_max: usize,
-    door: Arc<Door>,
+    door: Door,
+    shared: Arc<Shared>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let outlet = door.lines.clone();
-    let routes = TowerToHyperService::new(routes::router(door));
-    let free = Arc::new(Semaphore::new(connections_max));
+    let (door, outlet) = (Arc::new(door), shared.lines.clone());
+    let routes = TowerToHyperService::new(routes::router(shared));
+    let limits = Limits {
+        connections_max: config.connections_max,
+        peer_connections_max: config.peer_connections_max,
+        peer_events_per_s_max: config.peer_events_per_s_max,
+    };
+    let peers = Peers::new(outlet.name(), limits);
+    let idle = (config.idle_s > 0).then(|| Duration::from_secs(config.idle_s));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -56,15 +63,17 @@ pub(super) async fn run(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
-            outlet.refused();
-            tracing::warn!(source = %outlet.name(), %peer, max = connections_max, "refused a connection: raise `connections_max`, or find out who opens so many");
+        let Some(guest) = peers.admit(peer.ip().to_canonical()) else {
             continue;
         };
-        let (routes, stop) = (routes.clone(), stop.clone());
+        if let Err(error) = watch_peer(&stream).and_then(|()| stream.set_nodelay(true)) {
+            tracing::debug!(%peer, %error, "cannot set the options of a connection");
+        }
+        let (door, routes, mut stop) = (Arc::clone(&door), routes.clone(), stop.clone());
         connections.spawn(async move {
-            connection(stream, peer.ip().to_canonical(), routes, stop).await;
-            drop(permit);
+            if let Some(stream) = door.open(stream, peer, &mut stop).await {
+                connection(stream, guest, idle, routes, stop).await;
+            }
         });
     }
     drop((listener, outlet, routes));
@@ -72,23 +81,23 @@ pub(super) async fn run(
 }
 
 async fn connection(
-    stream: TcpStream,
-    peer: IpAddr,
+    stream: Stream,
+    guest: Guest,
+    idle: Option<Duration>,
     routes: Routes,
     mut stop: watch::Receiver<bool>,
 ) {
-    let prepared = watch_peer(&stream).and_then(|()| stream.set_nodelay(true));
-    if let Err(error) = prepared {
-        tracing::debug!(%peer, %error, "cannot set the options of a connection");
-    }
+    let peer = guest.peer();
+    let guest = Arc::new(guest);
+    let shown = Arc::clone(&guest);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(Peer(Arc::clone(&shown)));
         routes.call(request)
     });
     let mut serving = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WAIT)
+            .header_read_timeout(idle)
             .serve_connection(TokioIo::new(stream), service)
     );
     let served = tokio::select! {
@@ -100,6 +109,9 @@ async fn connection(
         }
     };
     if let Err(error) = served {
+        if error.is_timeout() {
+            guest.is_idle();
+        }
         tracing::debug!(%peer, %error, "a connection broke");
     }
 }

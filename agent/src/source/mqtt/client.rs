@@ -8,10 +8,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttc::{QoS, v5};
+use rumqttc::{QoS, Transport, v5};
 use tokio::sync::{mpsc, watch};
 
-use super::super::stopping;
+use super::super::{stopping, tls};
 use super::{Protocol, Settings};
 
 /// First wait after a lost connection; it doubles up to [`WAIT_MAX`].
@@ -66,11 +66,16 @@ impl Client {
     pub(super) fn new(settings: &Settings) -> (Self, Connection) {
         let (id, host, port) = (&settings.client_id, &settings.host, settings.port);
         let config = &settings.config;
+        let transport = match &settings.trust {
+            Some(trust) => Transport::tls_with_config(trust.clone().into()),
+            None => Transport::tcp(),
+        };
         let keep_alive = Duration::from_secs(u64::from(config.keep_alive_s));
         match config.protocol {
             Protocol::V3_1_1 => {
                 let mut options = rumqttc::MqttOptions::new(id, host, port);
                 options
+                    .set_transport(transport)
                     .set_keep_alive(keep_alive)
                     .set_clean_session(false)
                     .set_manual_acks(true)
@@ -84,6 +89,7 @@ impl Client {
             Protocol::V5 => {
                 let mut options = v5::MqttOptions::new(id, host, port);
                 options
+                    .set_transport(transport)
                     .set_keep_alive(keep_alive)
                     .set_clean_start(false)
                     .set_manual_acks(true)
@@ -146,9 +152,31 @@ impl Client {
 }
 
 impl Connection {
+    /// Reads the certificates for the next try to connect, because they may have been renewed.
+    fn trust(&mut self, config: Option<&tls::ClientConfig>, source: &str) {
+        let Some(config) = config else { return };
+        match tls::client(config) {
+            Ok(settings) => {
+                let transport = Transport::tls_with_config(settings.into());
+                match self {
+                    Self::V4(polled) => {
+                        polled.mqtt_options.set_transport(transport);
+                    }
+                    Self::V5(polled) => {
+                        polled.options.set_transport(transport);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%source, %error, "the certificates cannot be used; those from before stay in force");
+            }
+        }
+    }
+
     /// Polls until the agent stops and the connection has ended, or nobody listens any more.
     pub(super) async fn run(
         mut self,
+        tls: Option<tls::ClientConfig>,
         source: std::sync::Arc<str>,
         heard: mpsc::Sender<Heard>,
         mut stop: watch::Receiver<bool>,
@@ -184,6 +212,7 @@ impl Connection {
                         () = stopping(&mut stop) => return,
                         () = tokio::time::sleep(wait) => {}
                     }
+                    self.trust(tls.as_ref(), &source);
                 }
             }
         }
@@ -245,6 +274,12 @@ fn advice(error: &str) -> &'static str {
         "the broker does not take this `client_id`; set another one"
     } else if has("ProtocolVersion") {
         "the broker speaks another version; set `protocol` to \"3.1.1\" or \"5\""
+    } else if has("invalid peer certificate") {
+        "check `tls.ca_file`, and whether the broker's certificate is current and has the name in `url`"
+    } else if has("received fatal alert") {
+        "the broker wants a certificate that it trusts: check `tls.cert_file` and `tls.key_file`"
+    } else if has("InvalidContentType") {
+        "the broker does not speak TLS on this port; check `url`"
     } else if has("size") && has("limit") {
         "a message is larger than `packet_bytes_max`; raise it, or the broker will send that message for ever"
     } else {

@@ -27,6 +27,7 @@ use weir_models::time::now_us;
 
 use super::outlet::{Closed, Outlet, bounded};
 use super::start::StartError;
+use super::tls;
 use super::{Format, Inputs, Labels, Source, stopping};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
@@ -53,8 +54,12 @@ pub struct Config {
     /// `mqtt-broker.local`.
     #[serde(default)]
     pub name: Option<String>,
-    /// The broker: `mqtt://HOST:PORT`; the port is 1883 by default.
+    /// The broker: `mqtt://HOST:PORT`, or `mqtts://HOST:PORT` for TLS; the port is 1883 or 8883 by
+    /// default.
     pub url: Broker,
+    /// With `mqtts://`: whom to trust, and a certificate to show; default: the system's authorities.
+    #[serde(default)]
+    pub tls: Option<tls::ClientConfig>,
     /// Version of the protocol: `3.1.1` or `5`.
     #[serde(default = "default_protocol")]
     pub protocol: Protocol,
@@ -124,27 +129,42 @@ pub struct Broker {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// Whether the connection is TLS.
+    pub is_tls: bool,
 }
 
 impl TryFrom<String> for Broker {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let wrong =
-            || format!("`{text}` is no address of an MQTT broker; write `mqtt://HOST:PORT`");
-        let rest = text.strip_prefix("mqtt://").ok_or_else(wrong)?;
+        let wrong = || {
+            format!(
+                "`{text}` is no address of an MQTT broker; write `mqtt://HOST:PORT` or `mqtts://HOST:PORT`"
+            )
+        };
+        let (rest, is_tls) = match text.split_once("://") {
+            Some(("mqtt", rest)) => (rest, false),
+            Some(("mqtts", rest)) => (rest, true),
+            _ => return Err(wrong()),
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => {
                 (host, port.parse().map_err(|_| wrong())?)
             }
-            _ => (rest, 1883),
+            _ => (rest, if is_tls { 8883 } else { 1883 }),
         };
         let is_v6 = host.starts_with('[') && host.ends_with(']');
         if host.is_empty() || host.contains(['/', '@']) || (host.contains(':') && !is_v6) {
             return Err(wrong());
         }
-        Ok(Self { host: host.into(), port })
+        // The library writes the brackets into the name that the certificate has to have.
+        if is_tls && is_v6 {
+            return Err(format!(
+                "`{text}`: with `mqtts` the broker needs a name or an IPv4 address"
+            ));
+        }
+        Ok(Self { host: host.into(), port, is_tls })
     }
 }
 
@@ -199,12 +219,15 @@ pub struct Settings {
     host: String,
     port: u16,
     login: Option<(String, Secret)>,
+    tls: Option<tls::ClientConfig>,
+    /// What `tls` gave at the start: a connection that is to be TLS is never made without.
+    trust: Option<rustls::ClientConfig>,
 }
 
-/// Fetches secret and client id of `config`; nothing connects yet.
+/// Fetches secret, certificates and client id of `config`; nothing connects yet.
 ///
 /// # Errors
-/// When the secret or the data folder cannot be had.
+/// When the secret, a certificate or the data folder cannot be had.
 pub fn prepare(config: &Config, data_dir: &Path) -> Result<Settings, StartError> {
     let name = config.name();
     let password = config.password.as_ref();
@@ -221,8 +244,13 @@ pub fn prepare(config: &Config, data_dir: &Path) -> Result<Settings, StartError>
             })?
         }
     };
+    let tls = config.url.is_tls.then(|| config.tls.clone().unwrap_or_default());
+    let trust = tls.as_ref().map(tls::client).transpose();
+    let trust = trust.map_err(|error| StartError::Tls { name: name.clone(), error })?;
     Ok(Settings {
         client_id,
+        tls,
+        trust,
         host: config.url.host.clone(),
         port: config.url.port,
         login: config.username.clone().map(|username| (username, password)),
@@ -255,9 +283,10 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let (client, connection) = Client::new(&settings);
+    let tls = settings.tls.clone();
     let (heard_in, mut heard) = mpsc::channel(HEARD_MAX);
     let name = Arc::clone(&source.name);
-    let polling = tokio::spawn(Connection::run(connection, name, heard_in, stop.clone()));
+    let polling = tokio::spawn(Connection::run(connection, tls, name, heard_in, stop.clone()));
     let mut listener = Listener {
         filters: settings.config.topics.iter().map(Pattern::filter).collect(),
         config: settings.config,

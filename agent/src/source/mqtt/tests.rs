@@ -4,8 +4,9 @@ use super::*;
 
 #[track_caller]
 fn check_broker(text: &str, expected: Option<(&str, u16)>) {
+    let is_tls = text.starts_with("mqtts");
     let found = Broker::try_from(text.to_owned()).ok();
-    let expected = expected.map(|(host, port)| Broker { host: host.into(), port });
+    let expected = expected.map(|(host, port)| Broker { host: host.into(), port, is_tls });
     assert_eq!(found, expected, "{text}");
 }
 
@@ -15,9 +16,17 @@ fn brokers_are_read() {
     check_broker("mqtt://10.0.0.1:1884/", Some(("10.0.0.1", 1884)));
     check_broker("mqtt://[::1]:1884", Some(("[::1]", 1884)));
     check_broker("mqtt://[::1]", Some(("[::1]", 1883)));
-    for bad in
-        ["broker", "mqtts://broker", "mqtt://", "mqtt://a:b", "mqtt://u@h", "mqtt://::1:1883"]
-    {
+    check_broker("mqtts://broker", Some(("broker", 8883)));
+    check_broker("mqtts://10.0.0.1:1884/", Some(("10.0.0.1", 1884)));
+    for bad in [
+        "broker",
+        "mqtts://[::1]",
+        "tls://broker",
+        "mqtt://",
+        "mqtt://a:b",
+        "mqtt://u@h",
+        "mqtt://::1:1883",
+    ] {
         check_broker(bad, None);
     }
 }

@@ -1,4 +1,4 @@
-//! Syslog sockets: UDP (RFC 5426), TCP (RFC 6587) and unix datagrams.
+//! Syslog sockets: UDP (RFC 5426), TCP (RFC 6587), TLS (RFC 5425) and unix datagrams.
 //!
 //! In: datagrams and connections. Out: one [`Input`](super::Input) for all messages that were there
 //! at once. Promises: a TCP sender is slowed down while the channel is full; at a stop what the
@@ -16,6 +16,7 @@ use weir_models::limit;
 use super::listen::{self, Listen};
 use super::outlet::Outlet;
 use super::start::StartError;
+use super::tls::{self, Door};
 use super::{Format, Inputs, Source};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
@@ -25,6 +26,8 @@ mod drops;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod udp;
+mod unix;
 
 /// A syslog listener: one table `[[source.syslog]]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,8 +37,12 @@ pub struct Config {
     /// `syslog-udp-5514`.
     #[serde(default)]
     pub name: Option<String>,
-    /// Where to listen: `udp://ADDRESS:PORT`, `tcp://ADDRESS:PORT` or `unix:///PATH`.
+    /// Where to listen: `udp://ADDRESS:PORT`, `tcp://ADDRESS:PORT`, `tls://ADDRESS:PORT` or
+    /// `unix:///PATH`.
     pub listen: Listen,
+    /// Certificate and key for `tls://`, and who may connect.
+    #[serde(default)]
+    pub tls: Option<tls::Config>,
     /// How messages are parsed: `syslog`, `line`, `json` or `text`.
     #[serde(default = "default_format")]
     pub format: Format,
@@ -54,14 +61,25 @@ pub struct Config {
     /// UDP: receive buffer asked of the kernel, in bytes; it holds bursts.
     #[serde(default = "default_receive_buffer_bytes")]
     pub receive_buffer_bytes: usize,
+    /// UDP: sockets that share the address, each with a receive buffer of its own; the datagrams of
+    /// one sender all go to the same one.
+    #[serde(default = "default_sockets")]
+    pub sockets: usize,
     /// TCP: most simultaneous connections; further ones are refused.
     #[serde(default = "default_connections_max")]
     pub connections_max: usize,
-    /// TCP: a connection that says nothing for so many seconds is closed. Not set by default: most
-    /// senders notice a closed connection only by losing a message, and dead peers are found by
+    /// TCP: most simultaneous connections of one peer address; 0 for no limit.
+    #[serde(default = "default_peer_connections_max")]
+    pub peer_connections_max: usize,
+    /// TCP: a peer address that sends more events a second is read more slowly, so that it waits;
+    /// 0, the default, for no limit.
+    #[serde(default)]
+    pub peer_events_per_s_max: u32,
+    /// TCP: a connection that says nothing for so many seconds is closed; 0, the default, for never:
+    /// most senders notice a closed connection only by losing a message, and dead peers are found by
     /// TCP keep-alive anyway.
     #[serde(default)]
-    pub idle_s: Option<u64>,
+    pub idle_s: u64,
     /// Unix: permissions of the socket file.
     #[serde(default = "default_mode")]
     pub mode: u32,
@@ -79,8 +97,16 @@ fn default_receive_buffer_bytes() -> usize {
     8 * 1024 * 1024
 }
 
+fn default_sockets() -> usize {
+    1
+}
+
 fn default_connections_max() -> usize {
     limit::CONNECTIONS_MAX
+}
+
+fn default_peer_connections_max() -> usize {
+    limit::PEER_CONNECTIONS_MAX
 }
 
 fn default_mode() -> u32 {
@@ -94,6 +120,7 @@ impl Config {
         self.name.clone().unwrap_or_else(|| match &self.listen {
             Listen::Udp(address) => format!("syslog-udp-{}", address.port()),
             Listen::Tcp(address) => format!("syslog-tcp-{}", address.port()),
+            Listen::Tls(address) => format!("syslog-tls-{}", address.port()),
             Listen::Unix(path) => {
                 format!("syslog-unix-{}", path.file_stem().unwrap_or_default().to_string_lossy())
             }
@@ -104,10 +131,10 @@ impl Config {
 /// A bound socket.
 #[derive(Debug)]
 pub enum Bound {
-    /// UDP.
-    Udp(UdpSocket),
-    /// TCP.
-    Tcp(TcpListener),
+    /// UDP: at least one, all on the same address.
+    Udp(Vec<UdpSocket>),
+    /// TCP, plain or TLS.
+    Tcp(TcpListener, Door),
     /// A unix datagram socket and its file.
     Unix(UnixDatagram, PathBuf),
 }
@@ -117,8 +144,8 @@ impl Bound {
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Udp(socket) => socket.local_addr().ok(),
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Udp(sockets) => sockets.first()?.local_addr().ok(),
+            Self::Tcp(listener, _) => listener.local_addr().ok(),
             Self::Unix(..) => None,
         }
     }
@@ -136,13 +163,16 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         error,
     };
     match &config.listen {
-        Listen::Udp(address) => listen::udp(*address, config.receive_buffer_bytes)
+        Listen::Udp(address) => listen::udp(*address, config.sockets, config.receive_buffer_bytes)
             .map(Bound::Udp)
             .map_err(|error| refused(listen::advice("udp", *address, &error), error)),
-        Listen::Tcp(address) => listen::tcp(*address)
-            .map(Bound::Tcp)
-            .map_err(|error| refused(listen::advice("tcp", *address, &error), error)),
-        Listen::Unix(path) => datagram::bind_unix(path, config.mode)
+        Listen::Tcp(address) | Listen::Tls(address) => {
+            let door = Door::new(&config.name(), config.tls.as_ref())?;
+            listen::tcp(*address)
+                .map(|listener| Bound::Tcp(listener, door))
+                .map_err(|error| refused(listen::advice("tcp", *address, &error), error))
+        }
+        Listen::Unix(path) => unix::bind(path, config.mode)
             .map(|socket| Bound::Unix(socket, path.clone()))
             .map_err(|error| refused(listen::unix_advice(path, &error), error)),
     }
@@ -158,8 +188,8 @@ pub async fn run(
 ) {
     let outlet = Outlet::new(source, inputs);
     match bound {
-        Bound::Udp(socket) => datagram::udp(socket, outlet, stop).await,
-        Bound::Tcp(listener) => tcp::run(&config, listener, outlet, stop).await,
-        Bound::Unix(socket, path) => datagram::unix(socket, &path, outlet, stop).await,
+        Bound::Udp(sockets) => udp::run(&config, sockets, &outlet, &stop).await,
+        Bound::Tcp(listener, door) => tcp::run(&config, listener, door, outlet, stop).await,
+        Bound::Unix(socket, path) => unix::run(socket, &path, outlet, stop).await,
     }
 }

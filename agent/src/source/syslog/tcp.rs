@@ -1,41 +1,58 @@
-//! Syslog over TCP (RFC 6587).
+//! Syslog over TCP (RFC 6587), plain or TLS (RFC 5425).
 //!
 //! In: connections. Out: one input a read, of all frames it completed. While the channel is full
-//! nothing is read, the window of the connection closes and the sender waits. Connections beyond the
-//! limit are closed at once and counted. At a stop what the kernel already acknowledged is read out,
-//! and an unfinished last frame is passed on, marked.
+//! nothing is read, the window of the connection closes and the sender waits; so it does when it is
+//! faster than its limit. Connections beyond a limit are closed at once and counted. While a
+//! plain connection brings little but steadily it is read by the clock (see
+//! [`pace`](super::super::pace)).
+//! At a stop what the kernel already acknowledged is read out, and an unfinished last frame is passed
+//! on, marked.
 
-use std::io::Read;
-use std::net::IpAddr;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use weir_models::time::now_us;
 
 use super::super::framing::{Frame, Framer, Framing, READ_BYTES};
 use super::super::listen::watch_peer;
 use super::super::outlet::{Closed, Outlet, raws};
+use super::super::pace::{Pace, next_look};
+use super::super::peers::{Guest, Limits, Peers};
 use super::super::stopping;
+use super::super::tls::{Door, Stream};
 use super::Config;
 
 /// How long to wait when no connection can be accepted, usually for want of file descriptors.
 const ACCEPT_WAIT: Duration = Duration::from_millis(200);
 /// So much is read from a connection at a stop at most, in bytes.
 const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A read of less, in bytes, found most of the connection's buffers empty.
+const LITTLE_BYTES: usize = READ_BYTES / 2;
+/// How much is asked for at once when reading by the clock, in bytes.
+const CLOCK_READ_BYTES: usize = 8 * 1024;
 
 /// Accepts connections until the agent stops, then waits for those there are.
 pub(super) async fn run(
     config: &Config,
     listener: TcpListener,
+    door: Door,
     outlet: Outlet,
     mut stop: watch::Receiver<bool>,
 ) {
-    let free = Arc::new(Semaphore::new(config.connections_max));
-    let idle = config.idle_s.map(Duration::from_secs);
+    let limits = Limits {
+        connections_max: config.connections_max,
+        peer_connections_max: config.peer_connections_max,
+        peer_events_per_s_max: config.peer_events_per_s_max,
+    };
+    let door = Arc::new(door);
+    let peers = Peers::new(outlet.name(), limits);
+    let idle = (config.idle_s > 0).then(|| Duration::from_secs(config.idle_s));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -52,46 +69,118 @@ pub(super) async fn run(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
-            outlet.refused();
-            tracing::warn!(source = %outlet.name(), %peer, max = config.connections_max, "refused a connection: raise `connections_max`, or find out who opens so many");
+        let Some(guest) = peers.admit(peer.ip().to_canonical()) else {
             continue;
         };
         if let Err(error) = watch_peer(&stream) {
             tracing::debug!(source = %outlet.name(), %peer, %error, "no keep-alive for a connection");
         }
         let connection = Connection {
-            peer: peer.ip().to_canonical(),
+            guest,
             framer: Framer::new(Framing::Syslog),
             outlet: outlet.clone(),
+            pace: Pace::default(),
+            idle,
+            stop: stop.clone(),
         };
-        let stop = stop.clone();
+        let (door, mut stop) = (Arc::clone(&door), stop.clone());
         connections.spawn(async move {
             // `Closed` ends the connection like any other end: there is nobody to tell.
-            let _ = connection.run(stream, idle, stop).await;
-            drop(permit);
+            match door.open(stream, peer, &mut stop).await {
+                Some(Stream::Plain(stream)) => drop(connection.run(stream).await),
+                Some(stream) => drop(connection.run_tls(stream).await),
+                None => {}
+            }
         });
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
+/// Why a way of reading ends.
+enum Until {
+    /// The agent stops.
+    Stop,
+    /// The connection has ended.
+    End,
+    /// The other way suits better.
+    Other,
+}
+
 struct Connection {
-    peer: IpAddr,
+    guest: Guest,
     framer: Framer,
     outlet: Outlet,
+    pace: Pace,
+    idle: Option<Duration>,
+    stop: watch::Receiver<bool>,
 }
 
 impl Connection {
-    async fn run(
-        mut self,
-        mut stream: TcpStream,
-        idle: Option<Duration>,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<(), Closed> {
+    async fn run(mut self, mut stream: TcpStream) -> Result<(), Closed> {
         loop {
+            let until = self.at_once(&mut stream).await?;
+            // Out of the runtime's sight, so that no segment wakes it.
+            let mut hidden = match stream.into_std() {
+                Ok(hidden) => hidden,
+                Err(error) => {
+                    self.broke(&error);
+                    break;
+                }
+            };
+            let until = match until {
+                Until::Other => self.by_clock(&mut hidden).await?,
+                until => until,
+            };
+            match until {
+                Until::Stop => self.drain(&mut hidden).await?,
+                Until::End => {}
+                Until::Other => match TcpStream::from_std(hidden) {
+                    Ok(visible) => {
+                        stream = visible;
+                        continue;
+                    }
+                    Err(error) => self.broke(&error),
+                },
+            }
+            break;
+        }
+        let frames = self.framer.finish();
+        self.pass_on(frames).await
+    }
+
+    /// TLS: what is inside is not to be seen from outside, so there is nothing to read by the clock.
+    async fn run_tls(mut self, mut stream: Stream) -> Result<(), Closed> {
+        let until = loop {
+            match self.at_once(&mut stream).await? {
+                Until::Other => {}
+                until => break until,
+            }
+        };
+        if let (Until::Stop, Ok(mut stream)) = (until, stream.into_std()) {
+            for _ in 0..DRAIN_BYTES_MAX / CLOCK_READ_BYTES {
+                let mut chunk = [0; CLOCK_READ_BYTES];
+                let Ok(length @ 1..) = stream.read(&mut chunk) else { break };
+                self.framer.buffer().extend_from_slice(&chunk[..length]);
+                let frames = self.framer.take();
+                self.pass_on(frames).await?;
+            }
+        }
+        let frames = self.framer.finish();
+        self.pass_on(frames).await
+    }
+
+    fn broke(&self, error: &io::Error) {
+        tracing::debug!(source = %self.outlet.name(), peer = %self.guest.peer(), %error, "a connection broke");
+    }
+
+    /// Reads whenever something is there, until little comes steadily.
+    async fn at_once(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Until, Closed> {
+        loop {
+            let (guest, framer, idle) = (&self.guest, &mut self.framer, self.idle);
             let read = async {
-                let read = stream.read_buf(self.framer.buffer());
+                guest.may_read().await;
+                let read = stream.read_buf(framer.buffer());
                 match idle {
                     Some(idle) => tokio::time::timeout(idle, read).await.ok(),
                     None => Some(read.await),
@@ -99,48 +188,94 @@ impl Connection {
             };
             let read = tokio::select! {
                 biased;
-                () = stopping(&mut stop) => {
-                    self.drain(stream).await?;
-                    break;
-                }
+                () = stopping(&mut self.stop) => return Ok(Until::Stop),
                 read = read => read,
             };
             match read {
-                Some(Ok(0)) => break,
-                Some(Ok(_)) => {
+                Some(Ok(0)) => return Ok(Until::End),
+                Some(Ok(bytes)) => {
                     let frames = self.framer.take();
                     self.pass_on(frames).await?;
+                    if self.pace.read(Instant::now(), bytes < LITTLE_BYTES) {
+                        return Ok(Until::Other);
+                    }
                 }
                 Some(Err(error)) => {
-                    tracing::debug!(source = %self.outlet.name(), peer = %self.peer, %error, "a connection broke");
-                    break;
+                    self.broke(&error);
+                    return Ok(Until::End);
                 }
                 None => {
-                    self.outlet.refused();
-                    tracing::info!(source = %self.outlet.name(), peer = %self.peer, "closed an idle connection");
-                    break;
+                    self.guest.is_idle();
+                    return Ok(Until::End);
                 }
             }
         }
-        let frames = self.framer.finish();
-        self.pass_on(frames).await
+    }
+
+    /// Reads by the clock, until nothing or much comes.
+    async fn by_clock(&mut self, stream: &mut std::net::TcpStream) -> Result<Until, Closed> {
+        loop {
+            let guest = &self.guest;
+            let look = async {
+                next_look().await;
+                guest.may_read().await;
+            };
+            tokio::select! {
+                biased;
+                () = stopping(&mut self.stop) => return Ok(Until::Stop),
+                () = look => {}
+            }
+            let (bytes, end) = self.read_what_is_there(stream);
+            let frames = self.framer.take();
+            self.pass_on(frames).await?;
+            if let Some(end) = end {
+                end.unwrap_or_else(|error| self.broke(&error));
+                return Ok(Until::End);
+            }
+            if !self.pace.look(bytes == 0, bytes < LITTLE_BYTES) {
+                return Ok(Until::Other);
+            }
+        }
+    }
+
+    /// Reads without waiting up to [`READ_BYTES`]: how much there was, and the end of the connection
+    /// if it was reached.
+    fn read_what_is_there(
+        &mut self,
+        stream: &mut std::net::TcpStream,
+    ) -> (usize, Option<io::Result<()>>) {
+        let mut bytes = 0;
+        while bytes < READ_BYTES {
+            let buffer = self.framer.buffer();
+            let filled = buffer.len();
+            buffer.resize(filled + CLOCK_READ_BYTES, 0);
+            let read = stream.read(&mut buffer[filled..]);
+            buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => return (bytes, Some(Ok(()))),
+                Ok(length) => {
+                    bytes += length;
+                    if length < CLOCK_READ_BYTES {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return (bytes, Some(Err(error))),
+            }
+        }
+        (bytes, None)
     }
 
     /// Reads what is there without waiting for more. Asks the kernel itself: tokio answers from
     /// what it knew when it last looked.
-    async fn drain(&mut self, stream: TcpStream) -> Result<(), Closed> {
-        let Ok(mut stream) = stream.into_std() else {
-            return Ok(());
-        };
-        let mut chunk = vec![0; READ_BYTES];
+    async fn drain(&mut self, stream: &mut std::net::TcpStream) -> Result<(), Closed> {
         for _ in 0..DRAIN_BYTES_MAX / READ_BYTES {
-            match stream.read(&mut chunk) {
-                Ok(0) | Err(_) => break,
-                Ok(length) => {
-                    self.framer.buffer().extend_from_slice(&chunk[..length]);
-                    let frames = self.framer.take();
-                    self.pass_on(frames).await?;
-                }
+            let (bytes, end) = self.read_what_is_there(stream);
+            let frames = self.framer.take();
+            self.pass_on(frames).await?;
+            if bytes < READ_BYTES || end.is_some() {
+                break;
             }
         }
         Ok(())
@@ -150,8 +285,9 @@ impl Connection {
         if frames.is_empty() {
             return Ok(());
         }
+        self.guest.brought(frames.len());
         let mut input = self.outlet.input(raws(frames, now_us()));
-        input.peer = Some(self.peer);
+        input.peer = Some(self.guest.peer());
         self.outlet.send(input).await
     }
 }

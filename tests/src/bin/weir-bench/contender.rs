@@ -17,6 +17,8 @@ use crate::load::KNOWN_HOSTS;
 pub enum Input {
     /// Four connections.
     Tcp,
+    /// Datagrams of one sender; our agent only.
+    Udp,
     /// A file that grows.
     File,
 }
@@ -33,6 +35,8 @@ pub struct Contender {
     pub file: PathBuf,
     /// The topic that holds what it has read.
     pub topic: String,
+    /// Where our agent tells its metrics.
+    pub metrics: Option<String>,
 }
 
 /// Who is known here.
@@ -61,17 +65,20 @@ pub fn contender(name: &str, input: Input, place: &Place<'_>) -> Contender {
 
 fn weir(input: Input, place: &Place<'_>, port: u16) -> Contender {
     let source = match input {
-        Input::Tcp => {
-            format!("[[source.syslog]]\nlisten = \"tcp://127.0.0.1:{port}\"\nzone = \"UTC\"\n")
+        Input::Tcp | Input::Udp => {
+            let network = if input == Input::Tcp { "tcp" } else { "udp" };
+            format!("[[source.syslog]]\nlisten = \"{network}://127.0.0.1:{port}\"\nzone = \"UTC\"\n")
         }
         Input::File => {
             "[[source.file]]\npaths = [\"input.log\"]\nformat = \"syslog\"\nzone = \"UTC\"\n".into()
         }
     };
+    let status = free_port();
     let config = format!(
         "agent = {{ site = \"bench\", id = \"bench\", data_dir = \"data\" }}\n\
          kafka = {{ brokers = [\"{}\"], topic_prefix = \"{}\" }}\n\
-         metadata = {{ files = [\"devices.csv\"] }}\nstatus = {{ listen = \"\" }}\n{source}",
+         metadata = {{ files = [\"devices.csv\"] }}\n\
+         status = {{ listen = \"127.0.0.1:{status}\" }}\n{source}",
         place.bootstrap, place.prefix
     );
     let launch = Launch::at("weir-agent", place.agent.into())
@@ -81,7 +88,8 @@ fn weir(input: Input, place: &Place<'_>, port: u16) -> Contender {
             table("site,device,class,critical", |host, row| format!("bench,{host},{row}")),
         )
         .args(["run", "-c", "agent.toml"]);
-    finish("weir", launch, port, format!("{}logs", place.prefix))
+    let metrics = Some(format!("http://127.0.0.1:{status}/metrics"));
+    Contender { metrics, ..finish("weir", launch, port, format!("{}logs", place.prefix)) }
 }
 
 /// As its own documents advise for omkafka, with the figures of librdkafka that serve it best here.
@@ -91,7 +99,7 @@ fn rsyslog(input: Input, place: &Place<'_>, port: u16) -> Contender {
     let dir = launch.dir().display().to_string();
     // A file's line is not parsed by rsyslog: its fields are cut out at spaces, the cheapest way.
     let (module, source, fields, host) = match input {
-        Input::Tcp => (
+        Input::Tcp | Input::Udp => (
             "module(load=\"imptcp\" threads=\"2\")",
             format!("input(type=\"imptcp\" address=\"127.0.0.1\" port=\"{port}\" ruleset=\"in\")"),
             "",
@@ -108,7 +116,7 @@ fn rsyslog(input: Input, place: &Place<'_>, port: u16) -> Contender {
         ),
     };
     let names = match input {
-        Input::Tcp => [
+        Input::Tcp | Input::Udp => [
             "timereported\" dateFormat=\"rfc3339",
             "hostname",
             "app-name",
@@ -158,7 +166,7 @@ fn syslog_ng(input: Input, place: &Place<'_>, port: u16) -> Contender {
     let version = Launch::tool("syslog-ng").arg("-V").run(std::time::Duration::from_secs(20)).ok();
     let version = version.lines().find_map(|line| line.strip_prefix("Config version: ")).unwrap();
     let source = match input {
-        Input::Tcp => format!(
+        Input::Tcp | Input::Udp => format!(
             "network(ip(\"127.0.0.1\") port({port}) transport(\"tcp\") flags(syslog-protocol) max-connections(64) log-iw-size(40000) log-fetch-limit(1000));"
         ),
         Input::File => format!(
@@ -190,7 +198,7 @@ fn syslog_ng(input: Input, place: &Place<'_>, port: u16) -> Contender {
 fn finish(name: &'static str, launch: Launch, port: u16, topic: String) -> Contender {
     let launch = launch.file("input.log", "");
     let file = launch.dir().join("input.log");
-    Contender { name, launch, port, file, topic }
+    Contender { name, launch, port, file, topic, metrics: None }
 }
 
 /// A line for each known host: its name and `class,critical`.

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,11 +63,36 @@ impl Load {
         }
     }
 
+    /// Sends all as datagrams, `rate` messages a second.
+    pub fn send_datagrams(&self, port: u16, rate: f64) {
+        let mut socket = Datagrams(UdpSocket::bind("127.0.0.1:0").unwrap());
+        socket.0.connect(("127.0.0.1", port)).unwrap();
+        for part in &self.parts {
+            write_paced(part, Some(rate), &mut socket);
+        }
+    }
+
     /// Appends all to a file, as fast as the disk takes it.
     pub fn append(&self, file: &mut File) {
         for part in &self.parts {
             write_paced(part, None, file);
         }
+    }
+}
+
+/// Each line a datagram.
+struct Datagrams(UdpSocket);
+
+impl Write for Datagrams {
+    fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            self.0.send(line)?;
+        }
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

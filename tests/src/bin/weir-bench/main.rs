@@ -3,7 +3,8 @@
 //! In: what to measure, and the path of a release build of `weir-agent`. Out: a table on standard output,
 //! a row for each run, and the ratio of our smallest figure to the smallest of each peer. Every run sends
 //! the same messages, ends when Kafka has all, and reads the topic back: a message that is missing or
-//! there twice is told. Run by `cargo dev bench agent` and `cargo dev bench peers`.
+//! there twice is told. Run by `cargo dev bench agent`,
+//! `cargo dev bench udp` and `cargo dev bench peers`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench fails so")]
 #![allow(
@@ -22,7 +23,7 @@ use contender::Input;
 use load::Load;
 use measure::{Figures, Task, measure};
 
-const USAGE: &str = "weir-bench agent|peers PATH-OF-WEIR-AGENT [--work full|paced|file] \
+const USAGE: &str = "weir-bench agent|udp|peers PATH-OF-WEIR-AGENT [--work full|paced|file] \
                      [--events N] [--rate EVENTS_PER_SECOND] [--rounds N] [--only NAME,NAME]";
 
 struct Options {
@@ -68,12 +69,12 @@ fn ratios(all: &[Figures], names: &[String]) {
 fn options(mut args: impl Iterator<Item = String>) -> Options {
     let what = args.next().expect(USAGE);
     let agent = std::fs::canonicalize(PathBuf::from(args.next().expect(USAGE))).expect(USAGE);
-    let (mut events, mut rate, mut rounds, mut work, mut only) = (None, 5_000.0, None, None, None);
+    let (mut events, mut rate, mut rounds, mut work, mut only) = (None, None, None, None, None);
     while let Some(option) = args.next() {
         let value = args.next().expect(USAGE);
         match option.as_str() {
             "--events" => events = Some(value.parse().expect(USAGE)),
-            "--rate" => rate = value.parse().expect(USAGE),
+            "--rate" => rate = Some(value.parse().expect(USAGE)),
             "--rounds" => rounds = Some(value.parse().expect(USAGE)),
             "--work" => work = Some(value),
             "--only" => only = Some(value),
@@ -81,19 +82,24 @@ fn options(mut args: impl Iterator<Item = String>) -> Options {
         }
     }
     let full = Task { input: Input::Tcp, rate: None };
-    let paced = Task { input: Input::Tcp, rate: Some(rate) };
+    let paced = Task { input: Input::Tcp, rate: Some(rate.unwrap_or(5_000.0)) };
+    let udp = Task { input: Input::Udp, rate: Some(rate.unwrap_or(50_000.0)) };
     let file = Task { input: Input::File, rate: None };
     let mut tasks = vec![
         ("full", "TCP, as fast as it is taken", full, 1_000_000),
         ("paced", "TCP, at a gateway's pace", paced, 100_000),
         ("file", "from a file", file, 1_000_000),
+        ("udp", "UDP, at a steady pace", udp, 500_000),
     ];
     let peers = match what.as_str() {
-        "agent" => false,
+        "agent" | "udp" => false,
         "peers" => true,
         _ => panic!("{USAGE}"),
     };
-    let wanted = work.unwrap_or(if peers { "full,paced,file" } else { "full,paced" }.into());
+    let wanted = match what.as_str() {
+        "udp" => "udp".into(),
+        _ => work.unwrap_or(if peers { "full,paced,file" } else { "full,paced" }.into()),
+    };
     tasks.retain(|(key, ..)| wanted.split(',').any(|work| work == *key));
     let names = match only {
         Some(names) => names.split(',').map(Into::into).collect(),

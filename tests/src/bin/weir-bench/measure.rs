@@ -8,6 +8,7 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use weir_tests::line::metric;
 use weir_tests::services::{self, unique};
 use weir_tests::wait_until;
 
@@ -38,15 +39,19 @@ pub struct Figures {
     events_a_second: f64,
     idle_mib: f64,
     peak_mib: f64,
+    /// How often its threads have waited for something while the messages came.
+    wake_ups_per_1000: f64,
     missing: usize,
     double: usize,
+    /// Of the missing ones, those that the kernel dropped.
+    dropped: f64,
     load_average: f64,
 }
 
 impl Figures {
     /// The head of the table of rows.
     pub const HEAD: &str =
-        "              CPU s per M   events/s   idle MiB   peak MiB   missing   double   load";
+        "              CPU s per M   events/s   idle MiB   peak MiB   wakes/1000   missing   double   dropped   load";
 }
 
 impl fmt::Display for Figures {
@@ -57,14 +62,16 @@ impl fmt::Display for Figures {
             events_a_second,
             idle_mib,
             peak_mib,
+            wake_ups_per_1000,
             missing,
             double,
+            dropped,
             load_average,
         } = self;
         write!(
             f,
             "{name:<14}{cpu_s_per_million:>11.2}{events_a_second:>11.0}{idle_mib:>11.1}{peak_mib:>11.1}\
-             {missing:>10}{double:>9}{load_average:>7.1}"
+             {wake_ups_per_1000:>13.0}{missing:>10}{double:>9}{dropped:>10.0}{load_average:>7.1}"
         )
     }
 }
@@ -74,7 +81,7 @@ pub fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figures {
     let kafka = services::kafka();
     let prefix = format!("{}.", unique("bench"));
     let place = Place { agent, bootstrap: &kafka.bootstrap, prefix: &prefix };
-    let Contender { name, launch, port, file, topic } = contender(name, task.input, &place);
+    let Contender { name, launch, port, file, topic, metrics } = contender(name, task.input, &place);
     for other in ["readings", "logs", "alerts"] {
         kafka.create_topic(&format!("{prefix}{other}"), PARTITIONS);
     }
@@ -82,6 +89,9 @@ pub fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figures {
         kafka.create_topic(&topic, PARTITIONS);
     }
     let mut program = launch.start();
+    if task.input == Input::Udp {
+        program.wait_line("agent is running", Duration::from_secs(30));
+    }
     if task.input == Input::Tcp {
         wait_until("the port", Duration::from_secs(30), || {
             std::net::TcpStream::connect(("127.0.0.1", port))
@@ -89,13 +99,21 @@ pub fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figures {
     }
     std::thread::sleep(IDLE);
     let (idle_bytes, cpu_before) = (program.rss_bytes(), program.cpu_seconds());
+    let wakes_before = wake_ups(program.pid());
 
     let began = Instant::now();
     match task.input {
         Input::Tcp => load.send(port, task.rate),
+        // Datagrams cannot be held back: without a rate they would measure the kernel's buffer.
+        Input::Udp => load.send_datagrams(port, task.rate.expect("a rate for datagrams")),
         Input::File => load.append(&mut OpenOptions::new().append(true).open(&file).unwrap()),
     }
+    let wakes = wake_ups(program.pid()) - wakes_before;
     let events = i64::try_from(load.events).unwrap();
+    let dropped = || {
+        let dropped = metrics.as_ref().map(|url| metric(url, "weir_agent_dropped_datagrams_total"));
+        dropped.map_or(0.0, |dropped| dropped.unwrap_or(0.0))
+    };
     let (mut there, mut changed) = (0, Instant::now());
     while there < events && changed.elapsed() < STALLED {
         let now = kafka.count(&topic);
@@ -107,7 +125,7 @@ pub fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figures {
     let seconds = changed.duration_since(began).as_secs_f64();
     let cpu_s = program.cpu_seconds() - cpu_before;
     let peak_bytes = program.rss_peak_bytes();
-    let load_average = load_average();
+    let (dropped, load_average) = (dropped(), load_average());
     program.term(Duration::from_secs(60));
     let messages = kafka.read(&topic).into_iter().filter(|message| message.topic == topic);
     let (distinct, double) = count(messages.filter_map(|message| message.payload), load.events);
@@ -118,10 +136,25 @@ pub fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figures {
         events_a_second: distinct as f64 / seconds,
         idle_mib: mib(idle_bytes),
         peak_mib: mib(peak_bytes),
+        wake_ups_per_1000: wakes as f64 / (load.events as f64 / 1e3),
         missing: load.events - distinct,
         double,
+        dropped,
         load_average,
     }
+}
+
+/// How often the threads of a program have waited for something so far.
+fn wake_ups(pid: u32) -> u64 {
+    let of_thread = |status: String| {
+        let line = status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    };
+    std::fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("status")).ok())
+        .filter_map(of_thread)
+        .sum()
 }
 
 fn load_average() -> f64 {
