@@ -87,7 +87,8 @@ async fn datagrams_are_taken_in_order_however_many_and_however_long() {
     let mut rig = Rig::new("listen = 'udp://127.0.0.1:0'", 512);
     let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     // More than one system call takes, and than one go; the longest there are.
-    let datagram = |n: usize| format!("<13>{n} {}", "x".repeat(if n % 60 == 7 { 65_000 } else { n }));
+    let datagram =
+        |n: usize| format!("<13>{n} {}", "x".repeat(if n % 60 == 7 { 65_000 } else { n }));
     let sent: Vec<String> = (0..600).map(datagram).collect();
     for some in sent.chunks(50) {
         for text in some {
@@ -112,6 +113,10 @@ async fn check_drops(sends_one_more: bool) {
         let input = rig.outputs.recv().await.unwrap();
         came += input.items.len() as u64;
         lost += input.lost;
+        if sent == 401 {
+            // Not later, by the kernel's table.
+            assert_eq!((texts(&input), lost + came), (vec!["<13>one more".to_owned()], sent));
+        }
         if sends_one_more && sent == 400 {
             // The kernel tells with this one what it dropped before.
             sender.send_to(b"<13>one more", rig.address.unwrap()).unwrap();

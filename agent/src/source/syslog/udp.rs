@@ -97,11 +97,8 @@ impl Receiver {
 
     /// One system call; tells how many datagrams it brought.
     fn receive_some(&mut self, socket: &impl AsFd, received_us: i64) -> io::Result<usize> {
-        let mut slots: Vec<_> = self
-            .scratch
-            .chunks_exact_mut(SLOT_BYTES)
-            .map(|slot| [IoSliceMut::new(slot)])
-            .collect();
+        let mut slots: Vec<_> =
+            self.scratch.chunks_exact_mut(SLOT_BYTES).map(|slot| [IoSliceMut::new(slot)]).collect();
         // Made anew each time: the kernel shortens the room for control messages to what it used,
         // and nothing in there makes it longer again.
         let mut headers =

@@ -56,8 +56,7 @@ pub(super) async fn run(
     outlet: Outlet,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut gatherer =
-        Gatherer { scratch: vec![0; LINE_BYTES_MAX + 1], packer: Packer::default() };
+    let mut gatherer = Gatherer { scratch: vec![0; LINE_BYTES_MAX + 1], packer: Packer::default() };
     loop {
         let ready = tokio::select! {
             biased;
