@@ -95,6 +95,10 @@ impl LaneWriter {
             unsure.write(&state_path).map_err(|error| SpoolError::writing(&state_path, error))?;
         }
         let mut log = Log::open(dir, segment_bytes)?;
+        #[cfg(test)]
+        if super::log::faults::killed() {
+            return Err(SpoolError::Config("killed".into()));
+        }
         log.tell_losses(Arc::clone(losses));
         let checkpoint = Checkpoint::open(&checkpoint_path)
             .map_err(|error| SpoolError::writing(&checkpoint_path, error))?;

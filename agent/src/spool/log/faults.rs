@@ -12,6 +12,8 @@ use std::path::Path;
 struct Faults {
     /// How many bytes of the next write arrive before it fails, and how it fails.
     write: Option<(usize, io::ErrorKind)>,
+    /// Logs that open until the process is killed right behind one.
+    opens: Option<u32>,
     syncs: u64,
     /// By inode: how far a file was synced.
     synced: HashMap<u64, u64>,
@@ -29,6 +31,19 @@ pub(in crate::spool) fn fail_next_write(bytes: usize, kind: io::ErrorKind) {
 /// No write fails any more. Answers whether one was still to fail.
 pub(in crate::spool) fn heal() -> bool {
     FAULTS.with_borrow_mut(|faults| faults.write.take().is_some())
+}
+
+/// The process is killed right after the fourth log from now, the last lane of a spool, is open.
+pub(in crate::spool) fn kill_after_open() {
+    FAULTS.with_borrow_mut(|faults| faults.opens = Some(4));
+}
+
+/// Whether the process is killed here.
+pub(in crate::spool) fn killed() -> bool {
+    FAULTS.with_borrow_mut(|faults| {
+        faults.opens = faults.opens.map(|left| left - 1);
+        faults.opens.take_if(|left| *left == 0).is_some()
+    })
 }
 
 /// Syncs of files until now.

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-const SEGMENT_BYTES: u64 = 1_000;
+const SEGMENT_BYTES: u64 = 1_500;
 
 fn head(partition: u32, first: u64, last: u64) -> FrameHead {
     let records = (last - first + 1) as u32;
@@ -355,9 +355,9 @@ fn a_log_that_gave_up_everything_is_small() {
 
 #[test]
 fn a_full_disk_gives_nothing_up_and_loses_nothing() {
-    let dir = TempDir::new().unwrap();
-    let mut log = filled(&dir, 10);
     for arrive in [0, 10, 100] {
+        let dir = TempDir::new().unwrap();
+        let mut log = filled(&dir, 10);
         faults::fail_next_write(arrive, io::ErrorKind::StorageFull);
         assert!(matches!(log.give_way(0, may_drop), Err(LogError::NoSpace { .. })));
         assert_eq!(rest(&mut log.reader()), evens(0, 40));
