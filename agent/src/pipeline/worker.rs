@@ -395,3 +395,6 @@ fn lane_of(event: &Event, verdict: Verdict) -> Lane {
         Body::Log(_) | Body::Loss(_) => Lane::Rest,
     }
 }
+
+#[cfg(test)]
+mod tests;
