@@ -31,6 +31,8 @@ const SPARE_BUILDERS: usize = 8;
 pub(super) struct LaneWriter {
     log: Log,
     identity: Identity,
+    /// As it is stored.
+    state: State,
     state_path: PathBuf,
     /// The ordinal of the next event.
     next: u64,
@@ -105,6 +107,7 @@ impl LaneWriter {
         let found = Found {
             tag: log.tag(),
             next: log.next_ordinal(),
+            newest: log.newest_base(),
             torn_bytes: log.torn_bytes(),
             checkpoint: checkpoint.ordinal(),
             boot: boot(),
@@ -120,7 +123,8 @@ impl LaneWriter {
             })?,
         };
         // On disk before the first event can be published under it.
-        let state = State { identity, boot: found.boot, closed_at: None };
+        let newest = log.newest_base();
+        let state = State { identity, boot: found.boot, closed_at: None, newest };
         state.write(&state_path).map_err(|error| SpoolError::writing(&state_path, error))?;
         log.set_tag(identity.tag());
         let stream = identity.stream;
@@ -136,6 +140,7 @@ impl LaneWriter {
         let writer = LaneWriter {
             next: log.next_ordinal(),
             log,
+            state,
             identity,
             state_path,
             acknowledged,
@@ -232,6 +237,17 @@ impl LaneWriter {
     pub(super) fn flush(&mut self) -> Result<(), SpoolError> {
         self.log.append(&self.group)?;
         self.group.clear();
+        if self.state.newest != self.log.newest_base() {
+            let state = State { newest: self.log.newest_base(), ..self.state };
+            // The events are in the log, and that is what counts. Where the state lags behind, the
+            // next process takes the stream for one whose end it does not know.
+            match state.write(&self.state_path) {
+                Ok(()) => self.state = state,
+                Err(error) => {
+                    tracing::warn!(path = %self.state_path.display(), %error, "state of the lane not stored")
+                }
+            }
+        }
         Ok(())
     }
 
@@ -268,7 +284,8 @@ impl LaneWriter {
     pub(super) fn close(&mut self) -> Result<(), SpoolError> {
         self.log.sync(0)?;
         let closed_at = Some(self.log.next_ordinal());
-        let state = State { identity: self.identity, boot: boot(), closed_at };
+        let newest = self.log.newest_base();
+        let state = State { identity: self.identity, boot: boot(), closed_at, newest };
         state.write(&self.state_path).map_err(|error| SpoolError::writing(&self.state_path, error))
     }
 

@@ -126,6 +126,12 @@ impl Log {
         self.tag = tag;
     }
 
+    /// The base ordinal of the newest segment, if there is one.
+    #[must_use]
+    pub fn newest_base(&self) -> Option<u64> {
+        self.active.as_ref().map(|active| active.header.base)
+    }
+
     /// The smallest ordinal that may still be there.
     #[must_use]
     pub fn first_ordinal(&self) -> u64 {

@@ -149,7 +149,7 @@ impl Tail {
             next = next.max(head.last + 1);
         }
         // A file that ends within its header is filled up: its second copy may be what is missing.
-        let torn_bytes = end.saturating_sub(offset);
+        let torn_bytes = end.abs_diff(offset);
         if end < HEADER_BYTES {
             disk::write_all_at(&file, &header.encode(), 0).map_err(unwritable)?;
         } else if torn_bytes > 0 {

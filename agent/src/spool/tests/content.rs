@@ -163,7 +163,7 @@ fn works(dir: &Path, seen: &mut Vec<String>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn opens_on_any_content(mischiefs in proptest::collection::vec(mischief(), 0..12)) {
         let dir = TempDir::new().unwrap();

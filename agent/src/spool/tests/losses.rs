@@ -229,3 +229,21 @@ fn a_lost_checkpoint_is_no_loss_of_events() {
     assert!(read.len() < 50 && ids(&sent).ends_with(&read) && read.len() >= 10);
     assert_eq!(spool.take_losses(), []);
 }
+
+/// A bad block in both copies of its header takes the newest segment away. What it held may be with
+/// Kafka: its numbers must not be given out again.
+#[test]
+fn a_stream_whose_newest_segment_is_gone_never_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let (mut spool, readers) = Spool::open(dir.path(), &config()).unwrap();
+    let sent = fill(&mut spool, Lane::Rest, WhenFull::Block, 5);
+    drop((spool, readers));
+    let segments = segment_files(&dir, Lane::Rest);
+    assert!(segments.len() > 1);
+    let file = OpenOptions::new().write(true).open(&segments[segments.len() - 1]).unwrap();
+    file.write_all_at(&[0; 72], 0).unwrap();
+    let (spool, mut readers) = Spool::open(dir.path(), &config()).unwrap();
+    assert_ne!(spool.stream(Lane::Rest), sent[0].stream);
+    let read = rest(&mut readers[3]);
+    assert!(!read.is_empty() && ids(&sent).starts_with(&read));
+}
