@@ -316,7 +316,7 @@ fn what_gives_way_leaves_a_hole_that_every_reader_tells() {
     assert_eq!(log.bytes(), before - gave_way.freed_bytes);
     assert_eq!((gave_way.lost.first, gave_way.lost.last), (6, base - 1));
     assert_eq!(gave_way.lost.count, (base - 4) / 2);
-    let kept = |ordinal: &u64| *ordinal < 4 || ordinal % 4 == 0 || *ordinal >= base;
+    let kept = |ordinal: &u64| *ordinal < 4 || ordinal.is_multiple_of(4) || *ordinal >= base;
     let expected: Vec<u64> = evens(0, 40).into_iter().filter(kept).collect();
     assert_eq!(rest(&mut reader), expected[2..]);
     drop((log, reader));

@@ -59,6 +59,8 @@ enum Step {
         segment: Index,
         at: Index,
         bit: u8,
+        /// In the first bytes, where the heads are.
+        near: bool,
     },
 }
 
@@ -78,8 +80,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (lane(), any::<Index>()).prop_map(|(lane, at)| Step::Cut { lane, at }),
         1 => (any::<Index>(), any::<bool>())
             .prop_map(|(kept, zeros)| Step::PowerCut { kept, zeros }),
-        2 => (lane(), any::<Index>(), any::<Index>(), 0u8..8)
-            .prop_map(|(lane, segment, at, bit)| Step::Flip { lane, segment, at, bit }),
+        3 => (lane(), any::<Index>(), any::<Index>(), 0u8..8, any::<bool>()).prop_map(
+            |(lane, segment, at, bit, near)| Step::Flip { lane, segment, at, bit, near }
+        ),
     ]
 }
 
@@ -144,8 +147,8 @@ impl Model {
                 // A lane that fails does not hold up the other one.
                 let _ = self.spool().flush();
                 self.flushes += 1;
-                for lane in 0..LANES.len() {
-                    if self.spool().lanes_pending(LANES[lane]) == 0 {
+                for (lane, of) in LANES.into_iter().enumerate() {
+                    if self.spool().lanes_pending(of) == 0 {
                         let flushed = std::mem::take(&mut self.pending[lane]);
                         self.waiting[lane].extend(flushed);
                     }
@@ -176,7 +179,10 @@ impl Model {
                 self.reopen();
             }
             Step::Cut { lane, at } => self.cut(lane, at),
-            Step::Flip { lane, segment, at, bit } => self.flip(lane, segment, at, bit),
+            Step::Flip { lane, segment, at, bit, near } => {
+                let at_most = if near { 500 } else { u64::MAX };
+                self.flip(lane, segment, at, bit, at_most);
+            }
         }
     }
 
@@ -294,7 +300,7 @@ impl Model {
     /// file systems leave it that note a file's length before its content.
     fn power_cut(&mut self, kept: Index, zeros: bool) {
         self.opened = None;
-        for lane in 0..LANES.len() {
+        for (lane, of) in LANES.into_iter().enumerate() {
             for path in self.segments(lane) {
                 let mut bytes = std::fs::read(&path).unwrap();
                 let safe = (faults::safe_bytes(&path) as usize).min(bytes.len());
@@ -306,7 +312,7 @@ impl Model {
                 }
                 std::fs::write(&path, bytes).unwrap();
             }
-            reboot(self.dir.path(), LANES[lane]);
+            reboot(self.dir.path(), of);
         }
         self.reopen();
         for lane in 0..LANES.len() {
@@ -317,13 +323,13 @@ impl Model {
         }
     }
 
-    fn flip(&mut self, lane: usize, segment: Index, at: Index, bit: u8) {
+    fn flip(&mut self, lane: usize, segment: Index, at: Index, bit: u8, at_most: u64) {
         self.opened = None;
         let segments = self.segments(lane);
         if !segments.is_empty() {
             let file =
                 OpenOptions::new().read(true).write(true).open(segment.get(&segments)).unwrap();
-            let length = file.metadata().unwrap().len();
+            let length = file.metadata().unwrap().len().min(at_most);
             // The copies are spared: a flip in each of both is more than one bad byte.
             let at = match at.index(length as usize) as u64 {
                 at @ 36..72 => at - 36,
