@@ -247,3 +247,26 @@ fn a_stream_whose_newest_segment_is_gone_never_goes_on() {
     let read = rest(&mut readers[3]);
     assert!(!read.is_empty() && ids(&sent).starts_with(&read));
 }
+
+#[track_caller]
+fn check_stream_after_cut(cut: impl FnOnce(u64) -> u64) {
+    let dir = TempDir::new().unwrap();
+    let (mut spool, readers) = Spool::open(dir.path(), &config()).unwrap();
+    let sent = fill(&mut spool, Lane::Rest, WhenFull::Block, 5);
+    drop((spool, readers));
+    let path = segment_files(&dir, Lane::Rest).pop().unwrap();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(cut(file.metadata().unwrap().len())).unwrap();
+    let (spool, _readers) = Spool::open(dir.path(), &config()).unwrap();
+    assert_ne!(spool.stream(Lane::Rest), sent[0].stream);
+}
+
+/// In the copy of the last head, in a batch, in the second header, in the first one, everything.
+#[test]
+fn a_torn_tail_ends_the_stream() {
+    check_stream_after_cut(|length| length - 1);
+    check_stream_after_cut(|length| length / 2);
+    check_stream_after_cut(|_| 40);
+    check_stream_after_cut(|_| 4);
+    check_stream_after_cut(|_| 0);
+}
