@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::pipeline;
 use crate::publish::Transport;
+use crate::spool;
 use crate::status::describe_metrics;
 
 /// Exit code of a run that failed.
@@ -47,6 +48,8 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: String,
     },
+    /// Looks into the queue on disk, checks it, mends it, or prints what is in it.
+    Spool(spool::cli::Args),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
             Ok(config) => run(config),
             Err(error) => say(&error, MISUSED),
         },
+        Command::Spool(args) => spool::cli::run(&args, load),
     }
 }
 

@@ -127,7 +127,14 @@ async fn render(State(status): State<Status>) -> String {
     if let Some(report) = status.report().await {
         metrics::gauge!(metric::AGENT_SPOOL_BYTES.name).set(report.disk_bytes as f64);
         metrics::gauge!(metric::AGENT_SPOOL_WAITING.name).set(report.waiting() as f64);
-        metrics::counter!(metric::AGENT_SPOOL_WRITTEN.name).absolute(report.written_bytes);
+        for (lane, stats) in &report.spool {
+            metrics::counter!(metric::AGENT_SPOOL_WRITTEN.name, "lane" => *lane)
+                .absolute(stats.written_bytes);
+        }
+        for (lane, reason, count) in report.lost() {
+            metrics::counter!(metric::AGENT_LOST.name, "lane" => lane, "reason" => reason)
+                .absolute(count);
+        }
         for (rule, dropped) in report.filtered {
             metrics::counter!(metric::AGENT_FILTERED.name, "rule" => rule).absolute(dropped);
         }

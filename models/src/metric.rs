@@ -34,7 +34,7 @@ metrics! {
     AGENT_ALERTS = "weir_agent_alerts_total";
     /// Events written to the spool.
     AGENT_SPOOLED = "weir_agent_spooled_events_total";
-    /// Bytes written to the spool: flash wear.
+    /// Bytes written to the spool, by `lane`: flash wear. Divide by the events spooled.
     AGENT_SPOOL_WRITTEN = "weir_agent_spool_written_bytes_total";
     /// Bytes the spool holds on disk.
     AGENT_SPOOL_BYTES = "weir_agent_spool_bytes";
@@ -44,7 +44,9 @@ metrics! {
     AGENT_PUBLISHED = "weir_agent_published_events_total";
     /// Failed tries to publish; each lane then begins again at its checkpoint.
     AGENT_PUBLISH_ERRORS = "weir_agent_publish_errors_total";
-    /// Events lost, by `reason`; 0 unless a loss marker tells of it.
+    /// Records that Kafka refuses for good; `weir-agent spool export --dead` shows them.
+    AGENT_DEAD_LETTERS = "weir_agent_dead_letters_total";
+    /// Events lost, by `reason` and, in the spool, by `lane`; 0 unless a loss marker tells of it.
     AGENT_LOST = "weir_agent_lost_events_total";
     /// Datagrams the kernel dropped because a receive buffer was full, by `source` and `socket`.
     AGENT_DROPPED = "weir_agent_dropped_datagrams_total";

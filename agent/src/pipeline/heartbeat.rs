@@ -14,6 +14,7 @@ use weir_models::topic::{Topic, TopicNames};
 
 use crate::clock;
 use crate::config::Config;
+use crate::pipeline::Report;
 use crate::source::stopping;
 use crate::status::{Counters, Status};
 
@@ -80,16 +81,23 @@ impl Heartbeat {
             clock: clock::judge(now),
             events_in: Counters::read(&counters.events_in),
             events_out: Counters::read(&counters.events_out),
+            lost: lost_by_reason(lost, &report),
             filtered: report.filtered,
-            lost: if lost > 0 {
-                [("receive_buffer".to_owned(), lost)].into()
-            } else {
-                BTreeMap::new()
-            },
             spool_bytes: report.disk_bytes,
             lanes: report.lanes,
             devices: report.devices,
             series: report.series,
         })
     }
+}
+
+fn lost_by_reason(at_source: u64, report: &Report) -> BTreeMap<String, u64> {
+    let in_spool = report.lost().map(|(_, reason, count)| (reason, count));
+    let mut all = BTreeMap::new();
+    for (reason, count) in in_spool.chain([("receive_buffer", at_source)]) {
+        if count > 0 {
+            *all.entry(reason.to_owned()).or_default() += count;
+        }
+    }
+    all
 }

@@ -1,15 +1,16 @@
 //! The stages from parse to spool, on one thread.
 //!
 //! In: inputs from the sources. Out: events in the spool, then the word to the sources that they are
-//! safe. When the spool takes nothing (budget or disk full) nothing more is taken from the sources
-//! until it does: they wait, and their peers with them.
+//! safe; a loss marker in the lane of whatever the spool has lost. When the spool takes nothing
+//! (budget or disk full, and nothing that may give way) nothing more is taken from the sources until
+//! it does: they wait, and their peers with them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use weir_models::device::LaneStatus;
 use weir_models::event::{Body, Event, Loss};
@@ -25,9 +26,9 @@ use crate::filter::{Filter, Verdict};
 use crate::parse::event::{Parsed, Parser};
 use crate::publish::Transport;
 use crate::score::{Draft, Scorer};
-use crate::source::Input;
-use crate::source::stopping;
-use crate::spool::{Lane, Spool};
+use crate::source::{Format, Input, Source, stopping};
+use crate::spool::log::Cause;
+use crate::spool::{Lane, LaneStats, Spool, WhenFull};
 use crate::status::Counters;
 
 /// Logs at most this severe (numerically) go before readings: warning and worse.
@@ -44,8 +45,8 @@ pub struct Report {
     pub pending: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
-    /// Bytes written since the start.
-    pub written_bytes: u64,
+    /// Each lane's counters, with its name.
+    pub spool: Vec<(&'static str, LaneStats)>,
     /// Events taken away, by filter rule.
     pub filtered: BTreeMap<String, u64>,
     /// Devices that are known.
@@ -55,6 +56,15 @@ pub struct Report {
 }
 
 impl Report {
+    /// Events lost in the spool since the start, by lane and reason.
+    pub fn lost(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        self.spool.iter().flat_map(|(lane, stats)| {
+            let damaged = (*lane, Cause::Damaged.reason(), stats.skipped_events);
+            let dropped = (*lane, Cause::Dropped.reason(), stats.dropped_events);
+            [damaged, dropped].into_iter().filter(|(.., count)| *count > 0)
+        })
+    }
+
     /// Events that Kafka does not have yet.
     #[must_use]
     pub fn waiting(&self) -> u64 {
@@ -87,6 +97,11 @@ pub(super) struct Worker {
     drafts: Vec<Draft>,
     tally: Tally,
     last_seq: [u64; 4],
+    /// By the index of a source.
+    when_full: Vec<WhenFull>,
+    /// In whose name the spool's losses are marked.
+    marker: Source,
+    losses: Arc<Notify>,
 }
 
 /// What is due when.
@@ -106,7 +121,11 @@ impl Worker {
         flushed: watch::Sender<u64>,
         shared: Shared,
     ) -> Self {
+        let settings = config.source.settings();
         Self {
+            when_full: settings.iter().map(|source| source.when_full).collect(),
+            marker: Source { name: "spool".into(), index: usize::MAX, format: Format::Json },
+            losses: spool.losses(),
             enricher: Enricher::new(&config.metadata, shared.table.clone()),
             shared,
             parser,
@@ -144,6 +163,7 @@ impl Worker {
                 },
                 () = at(timers.flush_at) => self.flush(&mut timers),
                 () = at(timers.sync_at) => self.sync(&mut timers),
+                () = self.losses.notified() => self.mark_losses(&mut timers),
                 Some(answer) = asked.recv() => drop(answer.send(self.report())),
                 () = stopping(&mut stop) => return,
             }
@@ -159,6 +179,7 @@ impl Worker {
             tokio::select! {
                 () = at(timers.flush_at) => self.flush(&mut timers),
                 () = at(timers.sync_at) => self.sync(&mut timers),
+                () = self.losses.notified() => self.mark_losses(&mut timers),
                 Some(answer) = asked.recv() => drop(answer.send(self.report())),
                 () = stopping(&mut stop) => return,
             }
@@ -193,6 +214,8 @@ impl Worker {
         if input.lost > 0 {
             self.mark_loss(&input);
         }
+        let when_full = self.when_full.get(input.source.index).copied().unwrap_or_default();
+        self.spool.set_when_full(when_full);
         for raw in &input.items {
             let parsed = self.parser.parse(&input.source, input.peer, input.labels.as_deref(), raw);
             self.take_event(parsed);
@@ -267,7 +290,36 @@ impl Worker {
             .increment(input.lost);
         let loss = Loss { count: input.lost, range: None, reason: "receive_buffer".into() };
         let event = self.parser.marker(&input.source, now_us(), loss);
-        self.append(Lane::Rest, event);
+        self.append_marker(Lane::Rest, event);
+    }
+
+    /// A marker never gives way: what it tells would be forgotten.
+    fn append_marker(&mut self, lane: Lane, event: Event) {
+        self.spool.set_when_full(WhenFull::Block);
+        self.append(lane, event);
+    }
+
+    /// Puts a loss marker for what the spool has lost at the end of its lane.
+    fn mark_losses(&mut self, timers: &mut Timers) {
+        for (lane, loss) in self.spool.take_losses() {
+            let Loss { count, range, reason } = &loss;
+            let stream = range.map(|(stream, ..)| tracing::field::display(stream));
+            let (first_seq, last_seq) = (range.map(|r| r.1), range.map(|r| r.2));
+            tracing::error!(
+                lane = lane.name(),
+                stream,
+                first_seq,
+                last_seq,
+                count,
+                reason,
+                "events are lost, a loss marker tells it"
+            );
+            let event = self.parser.marker(&self.marker, now_us(), loss);
+            self.append_marker(lane, event);
+        }
+        if timers.flush_at.is_none() {
+            timers.flush_at = Some(Instant::now() + self.flush_every);
+        }
     }
 
     fn flush(&mut self, timers: &mut Timers) {
@@ -279,11 +331,15 @@ impl Worker {
         self.spool.set_clock(clock::judge(now_us()));
         if let Err(error) = self.spool.flush() {
             self.shared.counters.tell_spool(Some(error.to_string()));
+            // Markers wait in memory with the rest. Room comes only from the checkpoint, so it must
+            // not wait for them.
+            self.spool.losses_are_told();
             timers.blocked = true;
             timers.flush_at = Some(Instant::now() + RETRY);
             return;
         }
         timers.blocked = false;
+        self.spool.losses_are_told();
         self.shared.counters.tell_spool(None);
         self.shared.counters.events_in.fetch_add(events, Ordering::Relaxed);
         metrics::counter!(metric::AGENT_SPOOLED.name).increment(events);
@@ -319,7 +375,7 @@ impl Worker {
         self.shared.counters.series.store(series, Ordering::Relaxed);
         Report {
             disk_bytes: self.spool.disk_bytes(),
-            written_bytes: Lane::ALL.iter().map(|l| self.spool.stats(*l).written_bytes).sum(),
+            spool: Lane::ALL.map(|lane| (lane.name(), self.spool.stats(lane))).into(),
             filtered: self.filter.counts().map(|(name, n)| (name.to_owned(), n)).collect(),
             devices: self.shared.table.len(),
             series,
@@ -345,3 +401,6 @@ fn lane_of(event: &Event, verdict: Verdict) -> Lane {
         Body::Log(_) | Body::Loss(_) => Lane::Rest,
     }
 }
+
+#[cfg(test)]
+mod tests;

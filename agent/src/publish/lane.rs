@@ -122,7 +122,8 @@ impl Lanes {
         group: &Group,
         refused: &[super::Refused],
     ) -> Result<(), String> {
-        self.dead.keep(refused).map_err(|error| error.to_string())?;
+        self.dead.keep(refused);
+        refused.iter().filter_map(|record| record.id).for_each(|id| reader.refused(group, id.seq));
         reader.acknowledge(group.end).map_err(|error| error.to_string())?;
         let events = group.last_seq - group.first_seq + 1;
         self.published.fetch_add(events, Ordering::Relaxed);

@@ -13,6 +13,7 @@ use super::listen::Listen;
 use super::{Format, file, http, mqtt, relp, stdin, syslog, tls};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
+use crate::spool::WhenFull;
 
 /// Longest name of a source, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -46,6 +47,8 @@ pub struct SourceSettings {
     pub zone: Option<String>,
     /// Whether events carry the bytes as received.
     pub keep_raw: bool,
+    /// What becomes of its events when the spool is full.
+    pub when_full: WhenFull,
     /// What is what in JSON payloads.
     pub fields: Fields,
     /// What is what in lines of the line protocol.
@@ -80,6 +83,7 @@ impl Config {
                     format: $format,
                     zone: $config.zone.clone(),
                     keep_raw: $config.keep_raw,
+                    when_full: $config.when_full,
                     fields: $config.fields.clone(),
                     line: $config.line.clone(),
                 })
@@ -363,7 +367,7 @@ mod tests {
         check(
             "[[syslog]]\nlisten = 'udp://0.0.0.0:5514'\nzoen = 'UTC'\n",
             expect![[r#"
-                agent.toml:3:1: unknown field `zoen`, expected one of `name`, `listen`, `tls`, `format`, `zone`, `keep_raw`, `fields`, `line`, `receive_buffer_bytes`, `sockets`, `connections_max`, `peer_connections_max`, `peer_events_per_s_max`, `idle_s`, `mode`
+                agent.toml:3:1: unknown field `zoen`, expected one of `name`, `listen`, `tls`, `format`, `zone`, `keep_raw`, `when_full`, `fields`, `line`, `receive_buffer_bytes`, `sockets`, `connections_max`, `peer_connections_max`, `peer_events_per_s_max`, `idle_s`, `mode`
                   hint: did you mean `zone`?"#]],
         );
     }

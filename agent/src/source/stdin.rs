@@ -16,6 +16,7 @@ use super::outlet::{Closed, Outlet, raws};
 use super::{Format, Inputs, Source, stopping};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
+use crate::spool::WhenFull;
 
 /// Standard input as a source: the table `[source.stdin]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,6 +34,9 @@ pub struct Config {
     /// Whether events carry the bytes as received.
     #[serde(default = "default_keep_raw")]
     pub keep_raw: bool,
+    /// What becomes of its events when the spool is full: `block` or `drop_lowest`.
+    #[serde(default)]
+    pub when_full: WhenFull,
     /// What is what in JSON payloads.
     #[serde(default)]
     pub fields: Fields,

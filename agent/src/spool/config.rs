@@ -2,12 +2,26 @@
 
 use serde::Deserialize;
 
+/// What becomes of the events of a source when the spool is full: its key `when_full`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// They stay, and the source waits until there is room.
+    #[default]
+    Block,
+    /// They give way to events of the same or a higher priority: the oldest of the lowest priority
+    /// first. What is lost is counted and marked in its stream. Where nothing may give way, the
+    /// source waits.
+    DropLowest,
+}
+
 /// The table `[spool]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SpoolConfig {
-    /// Most bytes the spool may take on disk, over all lanes. When they are used up, the agent
-    /// stops taking input until Kafka has acknowledged some. At least 4 MiB and four segments.
+    /// Most bytes the spool may take on disk, over all lanes. When they are used up, events
+    /// of sources with `when_full = "drop_lowest"` give way; else the agent stops taking input until
+    /// Kafka has acknowledged some. At least 4 MiB and four segments.
     pub max_bytes: u64,
     /// Size at which a new segment file begins; disk is given back segment by segment. At least
     /// 64 KiB.

@@ -6,7 +6,8 @@
 //!
 //! - on the same boot of the machine (a killed process loses nothing that was written), or
 //! - after another boot, if the lane was synced and closed cleanly and ends where it ended then;
-//! - and in both cases only if nothing was cut from its tail and the checkpoint is not beyond it.
+//! - and in both cases only if nothing was cut from its tail, its newest segment is the one that it
+//!   was (whole files go where headers are damaged), and the checkpoint is not beyond it.
 //!
 //! In any other case a new stream begins. The segments of the old one keep its number and are
 //! published as they are. A new stream costs nothing but an entry in the sink's memory.
@@ -22,9 +23,9 @@ use weir_models::ident::Stream;
 use super::log::Tag;
 use super::seal::{Fields, seal, unseal};
 
-const MAGIC: [u8; 4] = *b"WST1";
-const CONTENT_BYTES: usize = 16 + 16 + 8;
-/// Stands for an end that is not known.
+const MAGIC: [u8; 4] = *b"WST2";
+const CONTENT_BYTES: usize = 16 + 16 + 8 + 8;
+/// Stands for an end that is not known, and for a segment that is not there.
 const OPEN: u64 = u64::MAX;
 
 /// A stream and the log ordinal of its first event, whose number (`seq`) is 1.
@@ -42,6 +43,8 @@ pub(super) struct State {
     pub(super) boot: [u8; 16],
     /// The next ordinal at a clean end; none while the lane is open.
     pub(super) closed_at: Option<u64>,
+    /// The base ordinal of the newest segment; none if there was no segment.
+    pub(super) newest: Option<u64>,
 }
 
 /// What the log looks like when the lane is opened.
@@ -49,6 +52,7 @@ pub(super) struct State {
 pub(super) struct Found {
     pub(super) tag: Option<Tag>,
     pub(super) next: u64,
+    pub(super) newest: Option<u64>,
     pub(super) torn_bytes: u64,
     pub(super) checkpoint: u64,
     pub(super) boot: [u8; 16],
@@ -93,7 +97,8 @@ impl State {
         let identity = Identity::from_tag(fields.array()?);
         let boot = fields.array()?;
         let closed_at = Some(fields.u64()?).filter(|at| *at != OPEN);
-        Some(State { identity, boot, closed_at })
+        let newest = Some(fields.u64()?).filter(|at| *at != OPEN);
+        Some(State { identity, boot, closed_at, newest })
     }
 
     /// Stores the state and brings it to the disk.
@@ -102,6 +107,7 @@ impl State {
         content.extend_from_slice(&self.identity.tag());
         content.extend_from_slice(&self.boot);
         content.extend_from_slice(&self.closed_at.unwrap_or(OPEN).to_be_bytes());
+        content.extend_from_slice(&self.newest.unwrap_or(OPEN).to_be_bytes());
         let draft = path.with_extension("draft");
         let mut file = File::create(&draft)?;
         file.write_all(&seal(MAGIC, &content))?;
@@ -119,6 +125,7 @@ impl State {
         found.tag == Some(self.identity.tag())
             && self.identity.stream.0 != 0
             && found.torn_bytes == 0
+            && found.newest == self.newest
             && found.checkpoint <= found.next
             && self.closed_at.map_or(same_boot, |at| at == found.next)
     }
@@ -137,10 +144,18 @@ mod tests {
     use super::*;
 
     const IDENTITY: Identity = Identity { stream: Stream(5), base: 10 };
-    const OPENED: State = State { identity: IDENTITY, boot: [1; 16], closed_at: None };
+    const OPENED: State =
+        State { identity: IDENTITY, boot: [1; 16], closed_at: None, newest: Some(15) };
 
     fn found() -> Found {
-        Found { tag: Some(IDENTITY.tag()), next: 30, torn_bytes: 0, checkpoint: 20, boot: [1; 16] }
+        Found {
+            tag: Some(IDENTITY.tag()),
+            next: 30,
+            newest: Some(15),
+            torn_bytes: 0,
+            checkpoint: 20,
+            boot: [1; 16],
+        }
     }
 
     #[track_caller]
@@ -157,6 +172,7 @@ mod tests {
         check(closed, rebooted, true);
         check(closed, Found { next: 29, ..rebooted }, false);
         check(OPENED, Found { torn_bytes: 1, ..found() }, false);
+        check(OPENED, Found { newest: Some(12), ..found() }, false);
         check(OPENED, Found { checkpoint: 31, ..found() }, false);
         check(OPENED, Found { tag: None, ..found() }, false);
         check(OPENED, Found { tag: Some([9; 16]), ..found() }, false);

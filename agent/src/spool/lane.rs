@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use weir_models::event::Clock;
+use tokio::sync::Notify;
+use weir_models::event::{Clock, Loss};
 use weir_models::ident::{EventId, Stream};
 use weir_models::wire::{BatchBuilder, Compressor, partition_for};
 
 use super::checkpoint::Checkpoint;
 use super::identity::{Found, Identity, State, boot};
-use super::log::{FrameHead, GroupBuilder, Log};
+use super::log::{FrameHead, GaveWay, GroupBuilder, Log, Lost, clear_way};
 use super::reader::LaneReader;
-use super::{Lane, LaneStats, SpoolError, clock_byte};
+use super::{Lane, LaneStats, MAY_DROP, SpoolError, WhenFull, clock_byte};
 
 /// A batch is closed at this many bytes before compression: one bad byte on disk costs a batch.
 const BATCH_BYTES: usize = 256 << 10;
@@ -30,6 +31,8 @@ const SPARE_BUILDERS: usize = 8;
 pub(super) struct LaneWriter {
     log: Log,
     identity: Identity,
+    /// As it is stored.
+    state: State,
     state_path: PathBuf,
     /// The ordinal of the next event.
     next: u64,
@@ -46,7 +49,7 @@ pub(super) struct LaneWriter {
 #[derive(Debug)]
 struct TopicBuilders {
     topic: Arc<str>,
-    /// By partition.
+    /// By partition and [`WhenFull`], so that what may give way can be told apart: see [`slot`].
     open: Vec<Option<Open>>,
 }
 
@@ -65,6 +68,12 @@ pub(super) struct Place<'a> {
     pub(super) key: &'a [u8],
     pub(super) ts_ms: i64,
     pub(super) clock: Clock,
+    pub(super) when_full: WhenFull,
+}
+
+/// The place of a builder in [`TopicBuilders`].
+fn slot(partition: u32, when_full: WhenFull) -> usize {
+    2 * partition as usize + usize::from(when_full == WhenFull::DropLowest)
 }
 
 impl LaneWriter {
@@ -72,16 +81,33 @@ impl LaneWriter {
         dir: &Path,
         lane: Lane,
         segment_bytes: u64,
+        losses: &Arc<Notify>,
     ) -> Result<(LaneWriter, LaneReader), SpoolError> {
+        let [state_path, checkpoint_path, state_draft] =
+            ["stream", "checkpoint", "stream.draft"].map(|name| dir.join(name));
+        clear_way(dir, true).map_err(|error| SpoolError::writing(dir, error))?;
+        for path in [&state_path, &checkpoint_path, &state_draft] {
+            clear_way(path, false).map_err(|error| SpoolError::writing(path, error))?;
+        }
+        let stored = State::read(&state_path);
+        if let Some(state) = stored {
+            // The log cuts its tail as it opens. Should this process be killed then, the next one
+            // must not take the shorter lane for a whole one and give its numbers out twice.
+            let unsure = State { boot: [0; 16], closed_at: None, ..state };
+            unsure.write(&state_path).map_err(|error| SpoolError::writing(&state_path, error))?;
+        }
         let mut log = Log::open(dir, segment_bytes)?;
-        let file = |name: &str| dir.join(name);
-        let checkpoint_path = file("checkpoint");
+        #[cfg(test)]
+        if super::log::faults::killed() {
+            return Err(SpoolError::Config("killed".into()));
+        }
+        log.tell_losses(Arc::clone(losses));
         let checkpoint = Checkpoint::open(&checkpoint_path)
             .map_err(|error| SpoolError::writing(&checkpoint_path, error))?;
-        let state_path = file("stream");
         let found = Found {
             tag: log.tag(),
             next: log.next_ordinal(),
+            newest: log.newest_base(),
             torn_bytes: log.torn_bytes(),
             checkpoint: checkpoint.ordinal(),
             boot: boot(),
@@ -89,7 +115,7 @@ impl LaneWriter {
         log.raise_next(checkpoint.ordinal());
         // A power cut may have brought back what was deleted.
         log.delete_below(checkpoint.ordinal());
-        let kept = State::read(&state_path).filter(|state| state.continues(found));
+        let kept = stored.filter(|state| state.continues(found));
         let identity = match kept {
             Some(state) => state.identity,
             None => Identity::draw(log.next_ordinal()).map_err(|error| {
@@ -97,7 +123,8 @@ impl LaneWriter {
             })?,
         };
         // On disk before the first event can be published under it.
-        let state = State { identity, boot: found.boot, closed_at: None };
+        let newest = log.newest_base();
+        let state = State { identity, boot: found.boot, closed_at: None, newest };
         state.write(&state_path).map_err(|error| SpoolError::writing(&state_path, error))?;
         log.set_tag(identity.tag());
         let stream = identity.stream;
@@ -113,6 +140,7 @@ impl LaneWriter {
         let writer = LaneWriter {
             next: log.next_ordinal(),
             log,
+            state,
             identity,
             state_path,
             acknowledged,
@@ -139,7 +167,7 @@ impl LaneWriter {
         let partition = partition_for(place.key, place.partitions);
         let at = self.topic(place.topic);
         let open = &mut self.topics[at].open;
-        let slot = partition as usize;
+        let slot = slot(partition, place.when_full);
         if open.len() <= slot {
             open.resize_with(slot + 1, || None);
         }
@@ -169,15 +197,16 @@ impl LaneWriter {
     }
 
     /// Closes one batch into the group.
-    fn seal(&mut self, compressor: &mut Compressor, clock: Clock, topic: usize, partition: usize) {
+    fn seal(&mut self, compressor: &mut Compressor, clock: Clock, topic: usize, slot: usize) {
         let builders = &mut self.topics[topic];
-        let Some(mut open) = builders.open.get_mut(partition).and_then(Option::take) else {
+        let Some(mut open) = builders.open.get_mut(slot).and_then(Option::take) else {
             return;
         };
+        let may_drop = if slot % 2 == 1 { MAY_DROP } else { 0 };
         let head = FrameHead {
             topic: Arc::clone(&builders.topic),
-            partition: partition as u32,
-            flags: clock_byte(clock),
+            partition: slot as u32 / 2,
+            flags: clock_byte(clock) | may_drop,
             first: open.first,
             last: open.last,
             records: open.builder.count(),
@@ -192,8 +221,8 @@ impl LaneWriter {
     /// Closes all batches into the group.
     pub(super) fn seal_all(&mut self, compressor: &mut Compressor, clock: Clock) {
         for topic in 0..self.topics.len() {
-            for partition in 0..self.topics[topic].open.len() {
-                self.seal(compressor, clock, topic, partition);
+            for slot in 0..self.topics[topic].open.len() {
+                self.seal(compressor, clock, topic, slot);
             }
         }
     }
@@ -208,6 +237,17 @@ impl LaneWriter {
     pub(super) fn flush(&mut self) -> Result<(), SpoolError> {
         self.log.append(&self.group)?;
         self.group.clear();
+        if self.state.newest != self.log.newest_base() {
+            let state = State { newest: self.log.newest_base(), ..self.state };
+            // The events are in the log, and that is what counts. Where the state lags behind, the
+            // next process takes the stream for one whose end it does not know.
+            match state.write(&self.state_path) {
+                Ok(()) => self.state = state,
+                Err(error) => {
+                    tracing::warn!(path = %self.state_path.display(), %error, "state of the lane not stored")
+                }
+            }
+        }
         Ok(())
     }
 
@@ -217,6 +257,21 @@ impl LaneWriter {
         if let Err(error) = self.log.reclaim(acknowledged) {
             tracing::warn!(%error, "segments could not be given back");
         }
+    }
+
+    /// Gives up the oldest events that may give way. `None` if there are none.
+    pub(super) fn give_way(&mut self) -> Result<Option<GaveWay>, SpoolError> {
+        let acknowledged = self.acknowledged.load(Ordering::Acquire);
+        Ok(self.log.give_way(acknowledged, |head| head.flags & MAY_DROP != 0)?)
+    }
+
+    /// What was lost and not taken before.
+    pub(super) fn take_losses(&self) -> impl Iterator<Item = Loss> {
+        self.log.take_lost().into_iter().map(|lost| loss_of(&lost))
+    }
+
+    pub(super) fn losses_are_told(&self) {
+        self.log.lost_are_told();
     }
 
     /// Syncs what Kafka does not have yet.
@@ -229,7 +284,8 @@ impl LaneWriter {
     pub(super) fn close(&mut self) -> Result<(), SpoolError> {
         self.log.sync(0)?;
         let closed_at = Some(self.log.next_ordinal());
-        let state = State { identity: self.identity, boot: boot(), closed_at };
+        let newest = self.log.newest_base();
+        let state = State { identity: self.identity, boot: boot(), closed_at, newest };
         state.write(&self.state_path).map_err(|error| SpoolError::writing(&self.state_path, error))
     }
 
@@ -254,7 +310,17 @@ impl LaneWriter {
             written_bytes: self.log.written_bytes(),
             bad_frames: self.log.bad_frames(),
             skipped_events: self.log.skipped(),
+            dropped_events: self.log.dropped(),
             torn_bytes: self.log.torn_bytes(),
         }
     }
+}
+
+/// A loss as its marker tells it. What lies before the stream's begin was in another stream, of
+/// which nothing is left.
+pub(super) fn loss_of(lost: &Lost) -> Loss {
+    let identity = Identity::from_tag(lost.tag);
+    let range = (identity.base <= lost.first)
+        .then(|| (identity.stream, identity.seq(lost.first), identity.seq(lost.last)));
+    Loss { count: lost.count, range, reason: lost.cause.reason().into() }
 }

@@ -1,20 +1,25 @@
 //! Keeps events on disk until Kafka has them.
 //!
 //! In: finished events, by lane, topic and key. Out: groups of ready Kafka record batches, read by
-//! the publisher ([`LaneReader`]) and deleted once it has acknowledged them.
+//! the publisher ([`LaneReader`]) and deleted once it has acknowledged them; and what was lost
+//! ([`Spool::take_losses`]), to be marked in its stream.
 //!
 //! Promises: what [`Spool::flush`] has written survives a killed process at once and a power cut
 //! from the next [`Spool::sync`] on; it is read in order, exactly once unless the checkpoint was
 //! lost. The spool opens on any content of its folder. It takes `max_bytes` of disk and no more,
-//! and memory in proportion to what is pending.
-//! What can go wrong: the budget or the disk is full ([`SpoolError::Full`], [`SpoolError::NoSpace`]):
-//! what is pending stays in memory and the caller tries again (back-pressure); a damaged frame is
-//! left out and counted.
+//! and memory in proportion to what is pending. When it is full, events whose source said
+//! [`WhenFull::DropLowest`] give way, the oldest of the lowest lane first, never for a lower lane;
+//! all others stay.
+//! What can go wrong: the budget or the disk is full and nothing may give way ([`SpoolError::Full`],
+//! [`SpoolError::NoSpace`]): what is pending stays in memory and the caller tries again
+//! (back-pressure); a damaged frame is left out. What is lost is never silent: it is noted with its
+//! numbers, and the checkpoint does not pass it before it was told ([`Spool::losses_are_told`]).
 //!
 //! Layout of the folder: `lock`; for each lane a folder `0-alerts`, `1-urgent`, `2-readings`,
 //! `3-rest` with segments (see [`log`]), the file `checkpoint` and the file `stream`. Everything
 //! blocks: call it from a thread that may.
 
+pub mod cli;
 pub mod log;
 
 mod checkpoint;
@@ -23,6 +28,7 @@ mod identity;
 mod lane;
 mod reader;
 mod seal;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -30,7 +36,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use config::SpoolConfig;
+pub use config::{SpoolConfig, WhenFull};
 pub use reader::{Frame, Group, LaneReader, Position};
 use weir_models::event::Clock;
 pub use writer::{Pending, Spool};
@@ -82,6 +88,8 @@ pub struct LaneStats {
     pub bad_frames: u64,
     /// Events that could not be read because of damage.
     pub skipped_events: u64,
+    /// Events that gave way when the spool was full.
+    pub dropped_events: u64,
     /// Bytes cut from the tail on opening.
     pub torn_bytes: u64,
 }
@@ -143,6 +151,11 @@ impl From<log::LogError> for SpoolError {
     }
 }
 
+/// Set in a frame's byte where all its events may give way.
+const MAY_DROP: u8 = 0x80;
+/// The bits of the clock in that byte.
+const CLOCK_BITS: u8 = 0x03;
+
 /// The state of the clock as a byte on disk.
 fn clock_byte(clock: Clock) -> u8 {
     match clock {
@@ -154,7 +167,7 @@ fn clock_byte(clock: Clock) -> u8 {
 
 /// The reverse; what is not known is not to be trusted.
 fn clock_of(byte: u8) -> Clock {
-    match byte {
+    match byte & CLOCK_BITS {
         0 => Clock::Synced,
         2 => Clock::Corrected,
         _ => Clock::Unsynced,

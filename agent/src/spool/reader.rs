@@ -117,14 +117,22 @@ impl LaneReader {
         self.log.seek(self.checkpoint.ordinal());
     }
 
+    /// Notes that Kafka refuses the event `seq` of `group` for good; before its acknowledgement.
+    pub fn refused(&self, group: &Group, seq: u64) {
+        let ordinal = (group.end.0 - 1).saturating_sub(group.last_seq.saturating_sub(seq));
+        let identity = Identity { stream: group.stream, base: (ordinal + 1).saturating_sub(seq) };
+        self.log.refused(identity.tag(), ordinal, ordinal, 1);
+    }
+
     /// Notes that Kafka has everything up to `end`, and deletes the segments that hold nothing
-    /// else. A position below the checkpoint changes nothing.
+    /// else. A position below the checkpoint changes nothing, nor does one behind a loss that is
+    /// not told yet: the marker that tells it comes later in the lane, and is acknowledged too.
     ///
     /// # Errors
     /// [`SpoolError`] if the checkpoint cannot be written; it may be tried again.
     pub fn acknowledge(&mut self, end: Position) -> Result<(), SpoolError> {
         let Position(ordinal) = end;
-        if ordinal > self.checkpoint.ordinal() {
+        if ordinal > self.checkpoint.ordinal() && !self.log.holds(ordinal) {
             let failed = |error| SpoolError::writing(&self.checkpoint_path, error);
             self.checkpoint.store(ordinal).map_err(failed)?;
             self.acknowledged.store(ordinal, Ordering::Release);

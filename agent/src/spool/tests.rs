@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod content;
+mod losses;
 mod model;
 
 use std::path::Path;

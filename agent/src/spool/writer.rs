@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use weir_models::event::Clock;
+use tokio::sync::Notify;
+use weir_models::event::{Clock, Loss};
 use weir_models::ident::{EventId, Stream};
 use weir_models::wire::{Codec, Compressor};
 
 use super::lane::{LaneWriter, Place};
-use super::{Lane, LaneReader, LaneStats, SpoolConfig, SpoolError};
+use super::log::clear_way;
+use super::{Lane, LaneReader, LaneStats, SpoolConfig, SpoolError, WhenFull};
 
 /// So much pending makes a flush due before its time, so that memory stays small.
 const FLUSH_BYTES: u64 = 1 << 20;
@@ -25,6 +27,8 @@ pub struct Spool {
     max_bytes: u64,
     compressor: Compressor,
     clock: Clock,
+    when_full: WhenFull,
+    losses: Arc<Notify>,
     /// In the order of [`Lane::ALL`].
     lanes: [LaneWriter; 4],
     /// Held while the spool is open.
@@ -50,8 +54,10 @@ impl Spool {
     pub fn open(dir: &Path, config: &SpoolConfig) -> Result<(Spool, [LaneReader; 4]), SpoolError> {
         config.check().map_err(SpoolError::Config)?;
         let lock = lock(dir)?;
-        let open =
-            |lane: Lane| LaneWriter::open(&dir.join(lane.folder()), lane, config.segment_bytes);
+        let losses = Arc::new(Notify::new());
+        let open = |lane: Lane| {
+            LaneWriter::open(&dir.join(lane.folder()), lane, config.segment_bytes, &losses)
+        };
         let [alerts, urgent, readings, rest] = Lane::ALL;
         let (alerts, alerts_reader) = open(alerts)?;
         let (urgent, urgent_reader) = open(urgent)?;
@@ -63,6 +69,8 @@ impl Spool {
             max_bytes: config.max_bytes,
             compressor: Compressor::new(codec, config.zstd_level),
             clock: Clock::Synced,
+            when_full: WhenFull::Block,
+            losses,
             lanes: [alerts, urgent, readings, rest],
             _lock: lock,
         };
@@ -83,7 +91,8 @@ impl Spool {
         ts_ms: i64,
         write: impl FnOnce(EventId, &mut Vec<u8>),
     ) -> EventId {
-        let place = Place { topic, partitions, key, ts_ms, clock: self.clock };
+        let (clock, when_full) = (self.clock, self.when_full);
+        let place = Place { topic, partitions, key, ts_ms, clock, when_full };
         self.lanes[lane as usize].append(&mut self.compressor, place, write)
     }
 
@@ -98,6 +107,33 @@ impl Spool {
         }
     }
 
+    /// What becomes of all events from now on when the spool is full; [`WhenFull::Block`] at first.
+    pub fn set_when_full(&mut self, when_full: WhenFull) {
+        self.when_full = when_full;
+    }
+
+    /// Told when [`Spool::take_losses`] has something to answer.
+    #[must_use]
+    pub fn losses(&self) -> Arc<Notify> {
+        Arc::clone(&self.losses)
+    }
+
+    /// What was lost in which lane, and was not taken before: damaged on disk, given up for want
+    /// of space, refused by Kafka. To be appended to the lane as markers; once they are flushed
+    /// [`Spool::losses_are_told`] lets the checkpoint pass. After a crash they are answered again.
+    #[must_use]
+    pub fn take_losses(&self) -> Vec<(Lane, Loss)> {
+        let of = |(lane, writer): (Lane, &LaneWriter)| {
+            writer.take_losses().map(|loss| (lane, loss)).collect::<Vec<_>>()
+        };
+        Lane::ALL.into_iter().zip(&self.lanes).flat_map(of).collect()
+    }
+
+    /// What was taken is marked.
+    pub fn losses_are_told(&self) {
+        self.lanes.iter().for_each(LaneWriter::losses_are_told);
+    }
+
     /// What the next flush will write.
     #[must_use]
     pub fn pending(&self) -> Pending {
@@ -105,6 +141,12 @@ impl Spool {
             events: sum.events + lane.pending_events(),
             bytes: sum.bytes + lane.pending_bytes(),
         })
+    }
+
+    /// Events of one lane that the next flush will write.
+    #[cfg(test)]
+    pub(super) fn lanes_pending(&self, lane: Lane) -> u64 {
+        self.lanes[lane as usize].pending_events()
     }
 
     /// Whether so much is pending that it should be flushed before its time.
@@ -124,26 +166,55 @@ impl Spool {
         for i in 0..self.lanes.len() {
             self.lanes[i].seal_all(&mut self.compressor, self.clock);
             // A lane that fails must not hold up the others; the first failure is reported.
-            let flushed = self.room_for(i).and_then(|()| self.lanes[i].flush());
+            let mut flushed = self.room_for(i).and_then(|()| self.lanes[i].flush());
+            if matches!(flushed, Err(SpoolError::NoSpace { .. })) && self.give_way_to(i)? {
+                // The disk is smaller than the budget.
+                flushed = self.lanes[i].flush();
+            }
             result = result.and(flushed);
         }
         result
     }
 
     /// Checks the budget for the group of a lane, and gives disk back if that helps.
-    fn room_for(&mut self, lane: usize) -> Result<(), SpoolError> {
-        let needed = self.lanes[lane].group_bytes();
+    fn room_for(&mut self, at: usize) -> Result<(), SpoolError> {
+        let needed = self.lanes[at].group_bytes();
         if needed == 0 || self.disk_bytes() + needed <= self.max_bytes {
             return Ok(());
         }
         for lane in &mut self.lanes {
             lane.reclaim();
         }
-        let used_bytes = self.disk_bytes();
-        if used_bytes + needed <= self.max_bytes {
-            return Ok(());
+        loop {
+            let used_bytes = self.disk_bytes();
+            if used_bytes + needed <= self.max_bytes {
+                return Ok(());
+            }
+            if !self.give_way_to(at)? {
+                let (path, max_bytes) = (self.dir.clone(), self.max_bytes);
+                return Err(SpoolError::Full { path, used_bytes, max_bytes });
+            }
         }
-        Err(SpoolError::Full { path: self.dir.clone(), used_bytes, max_bytes: self.max_bytes })
+    }
+
+    /// Gives up the oldest events of the lowest lane that may give way to events of lane `at`.
+    /// Answers whether that freed something.
+    fn give_way_to(&mut self, at: usize) -> Result<bool, SpoolError> {
+        for (lane, writer) in Lane::ALL.into_iter().zip(&mut self.lanes).skip(at).rev() {
+            if let Some(gave_way) = writer.give_way()? {
+                let (count, freed_bytes) = (gave_way.lost.count, gave_way.freed_bytes);
+                tracing::warn!(
+                    lane = lane.name(),
+                    count,
+                    freed_bytes,
+                    "the spool is full, the oldest events of the lowest lane give way"
+                );
+                if freed_bytes > 0 {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Brings what was flushed and is not yet acknowledged to the disk. To be called every
@@ -185,9 +256,11 @@ impl Spool {
 }
 
 /// Takes the spool for this process; the system gives it back however the process ends.
-fn lock(dir: &Path) -> Result<File, SpoolError> {
+pub(super) fn lock(dir: &Path) -> Result<File, SpoolError> {
+    clear_way(dir, true).map_err(|error| SpoolError::writing(dir, error))?;
     std::fs::create_dir_all(dir).map_err(|error| SpoolError::writing(dir, error))?;
     let path = dir.join("lock");
+    clear_way(&path, false).map_err(|error| SpoolError::writing(&path, error))?;
     let file = File::create(&path).map_err(|error| SpoolError::writing(&path, error))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),

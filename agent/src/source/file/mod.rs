@@ -22,6 +22,7 @@ use super::start::StartError;
 use super::{Format, Inputs, Source, stopping};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
+use crate::spool::WhenFull;
 use position::{Position, Positions};
 use tail::{Batch, Step, Tail};
 
@@ -61,6 +62,9 @@ pub struct Config {
     /// Whether events carry the bytes as received.
     #[serde(default = "default_keep_raw")]
     pub keep_raw: bool,
+    /// What becomes of its events when the spool is full: `block` or `drop_lowest`.
+    #[serde(default)]
+    pub when_full: WhenFull,
     /// What is what in JSON payloads.
     #[serde(default)]
     pub fields: Fields,

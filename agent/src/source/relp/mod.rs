@@ -26,6 +26,7 @@ use super::tls::{self, Door};
 use super::{Format, Inputs, Source, stopping};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
+use crate::spool::WhenFull;
 use session::Session;
 
 mod frame;
@@ -58,6 +59,9 @@ pub struct Config {
     /// Whether events carry the bytes as received.
     #[serde(default = "default_keep_raw")]
     pub keep_raw: bool,
+    /// What becomes of its events when the spool is full: `block` or `drop_lowest`.
+    #[serde(default)]
+    pub when_full: WhenFull,
     /// What is what in JSON payloads.
     #[serde(default)]
     pub fields: Fields,

@@ -4,20 +4,27 @@
 //! the segment's salt), directory bytes u32, body bytes u32, frames u32, first ordinal u64, last
 //! ordinal u64; the directory, per frame: partition u32, flags u8, first ordinal u64, last ordinal
 //! u64, records u32, batch bytes u32, batch CRC-32C u32, topic bytes u16, topic; then the body: the
-//! batches back to back.
+//! batches back to back; then all that lies before the body once more, with the magic `WGE1`.
 //!
-//! All heads lie together in front, under one checksum: if a batch is damaged, the others are still
-//! found, and what is missing is known by name and number. The salt is random for each segment, so
-//! that nothing inside an event can pass for a group when the reader searches for the next one.
+//! All heads lie together, under one checksum: if a batch is damaged, the others are still found,
+//! and what is missing is known by name and number. They lie there twice, so that one bad byte
+//! costs one batch and never a group. The salt is random for each segment, so that nothing inside
+//! an event can pass for a group when the reader searches for the next one.
+//!
+//! An entry without a batch (batch bytes 0) is a hole: so many events of that range are lost, and
+//! its flags say why ([`Cause`]).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Tag;
+use super::loss::{Cause, Lost};
 use crate::spool::seal::Fields;
 
 pub(super) const MAGIC: [u8; 4] = *b"WGR1";
+/// The magic of the second copy of the head, behind the body.
+pub(super) const COPY_MAGIC: [u8; 4] = *b"WGE1";
 
 /// Bytes before the directory.
 pub(super) const FIXED_BYTES: usize = 36;
@@ -77,6 +84,25 @@ impl GroupBuilder {
         let start = self.body.len();
         let result = write(&mut self.body);
         let batch = self.body.get(start..).unwrap_or_default();
+        let (bytes, crc) = (batch.len() as u32, crc32c::crc32c(batch));
+        self.entry(head, bytes, crc);
+        result
+    }
+
+    /// Adds what is lost instead of a frame.
+    pub(super) fn hole(&mut self, lost: &Lost) {
+        let head = FrameHead {
+            topic: Arc::default(),
+            partition: 0,
+            flags: lost.cause.byte(),
+            first: lost.first,
+            last: lost.last,
+            records: u32::try_from(lost.count).unwrap_or(u32::MAX),
+        };
+        self.entry(&head, 0, 0);
+    }
+
+    fn entry(&mut self, head: &FrameHead, batch_bytes: u32, batch_crc: u32) {
         let topic = head.topic.as_bytes();
         let out = &mut self.directory;
         out.extend_from_slice(&head.partition.to_be_bytes());
@@ -84,15 +110,14 @@ impl GroupBuilder {
         out.extend_from_slice(&head.first.to_be_bytes());
         out.extend_from_slice(&head.last.to_be_bytes());
         out.extend_from_slice(&head.records.to_be_bytes());
-        out.extend_from_slice(&(batch.len() as u32).to_be_bytes());
-        out.extend_from_slice(&crc32c::crc32c(batch).to_be_bytes());
+        out.extend_from_slice(&batch_bytes.to_be_bytes());
+        out.extend_from_slice(&batch_crc.to_be_bytes());
         out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
         out.extend_from_slice(topic);
         let empty = self.frames == 0;
         self.first = if empty { head.first } else { self.first.min(head.first) };
         self.last = if empty { head.last } else { self.last.max(head.last) };
         self.frames += 1;
-        result
     }
 
     /// True if there is nothing to append.
@@ -116,7 +141,7 @@ impl GroupBuilder {
     /// Bytes that the append will write.
     #[must_use]
     pub fn encoded_bytes(&self) -> usize {
-        FIXED_BYTES + self.directory.len() + self.body.len()
+        2 * (FIXED_BYTES + self.directory.len()) + self.body.len()
     }
 
     /// Forgets what was gathered and keeps the memory.
@@ -138,8 +163,21 @@ impl GroupBuilder {
         out.extend_from_slice(&self.directory);
         let crc = crc32c::crc32c_append(salt, &out[start + 8..]);
         out[start + 4..start + 8].copy_from_slice(&crc.to_be_bytes());
+        let head = start + MAGIC.len()..out.len();
         out.extend_from_slice(&self.body);
+        out.extend_from_slice(&COPY_MAGIC);
+        out.extend_from_within(head);
     }
+}
+
+/// A group as it was read.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) group: Group,
+    /// Frames whose batch is not what was written.
+    pub(super) bad_frames: u64,
+    /// What the group cannot deliver: holes and bad frames.
+    pub(super) lost: Vec<Lost>,
 }
 
 /// A group's head and directory, read and checked.
@@ -149,20 +187,21 @@ pub(super) struct Head {
     pub(super) last: u64,
     pub(super) head_bytes: usize,
     pub(super) body_bytes: usize,
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
 }
 
+/// What the directory says of a frame or a hole.
 #[derive(Debug)]
-struct Entry {
-    head: FrameHead,
-    batch_bytes: usize,
+pub(super) struct Entry {
+    pub(super) head: FrameHead,
+    pub(super) batch_bytes: usize,
     batch_crc: u32,
 }
 
 /// The lengths in the fixed part, before the checksum can be checked: directory, body.
-pub(super) fn lengths(fixed: &[u8; FIXED_BYTES]) -> Option<(usize, usize)> {
+pub(super) fn lengths(fixed: &[u8; FIXED_BYTES], magic: [u8; 4]) -> Option<(usize, usize)> {
     let mut fields = Fields(fixed);
-    if fields.array()? != MAGIC {
+    if fields.array()? != magic {
         return None;
     }
     let _crc = fields.u32()?;
@@ -196,31 +235,48 @@ impl Head {
 
     /// Bytes of the whole group.
     pub(super) fn bytes(&self) -> u64 {
-        (self.head_bytes + self.body_bytes) as u64
+        (2 * self.head_bytes + self.body_bytes) as u64
     }
 
-    /// Cuts the body into frames. Answers the group, the number of damaged frames and of the
-    /// records that are missing with them.
-    pub(super) fn frames(self, tag: Tag, body: &Bytes) -> (Group, u64, u64) {
-        let mut group = Group { tag, first: self.first, last: self.last, frames: Vec::new() };
-        let (mut bad_frames, mut missing, mut start) = (0, 0, 0);
+    /// Cuts the body into frames.
+    pub(super) fn frames(self, tag: Tag, body: &Bytes) -> Read {
+        let group = Group { tag, first: self.first, last: self.last, frames: Vec::new() };
+        let mut read = Read { group, bad_frames: 0, lost: Vec::new() };
+        let mut start = 0;
         for entry in self.entries {
             let end = start + entry.batch_bytes;
             let batch = (end <= body.len()).then(|| body.slice(start..end));
             start = end;
-            match batch.filter(|batch| crc32c::crc32c(batch) == entry.batch_crc) {
-                Some(batch) => group.frames.push(Frame { head: entry.head, batch }),
+            let batch = batch.filter(|batch| crc32c::crc32c(batch) == entry.batch_crc);
+            match batch.filter(|_| !entry.is_hole()) {
+                Some(batch) => read.group.frames.push(Frame { head: entry.head, batch }),
                 None => {
-                    bad_frames += 1;
-                    missing += u64::from(entry.head.records);
+                    read.bad_frames += u64::from(!entry.is_hole());
+                    read.lost.push(entry.lost(tag));
                 }
             }
         }
-        (group, bad_frames, missing)
+        read
+    }
+
+    /// The holes in the directory.
+    pub(super) fn holes(&self, tag: Tag) -> impl Iterator<Item = Lost> {
+        self.entries.iter().filter(|entry| entry.is_hole()).map(move |entry| entry.lost(tag))
     }
 }
 
 impl Entry {
+    fn is_hole(&self) -> bool {
+        self.batch_bytes == 0
+    }
+
+    /// What is lost with this entry.
+    fn lost(&self, tag: Tag) -> Lost {
+        let cause = if self.is_hole() { Cause::of(self.head.flags) } else { Cause::Damaged };
+        let (first, last) = (self.head.first, self.head.last);
+        Lost { tag, first, last, count: u64::from(self.head.records), cause }
+    }
+
     fn parse(fields: &mut Fields<'_>) -> Option<Entry> {
         let partition = fields.u32()?;
         let flags = fields.u8()?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::loss::Losses;
 use super::segment::{Header, path_of};
 
 /// One segment as known to readers.
@@ -16,6 +17,8 @@ pub(super) struct Segment {
     pub(super) bytes: u64,
     /// The ordinal after the last one it holds.
     pub(super) end: u64,
+    /// Nothing in it may give way: it was looked through.
+    pub(super) solid: bool,
 }
 
 #[derive(Debug, Default)]
@@ -24,9 +27,17 @@ pub(super) struct Index {
     pub(super) segments: VecDeque<Segment>,
     /// The ordinal after the last one appended.
     pub(super) next: u64,
+    /// The ordinal after the last one a reader was given: what is below may be under way.
+    pub(super) delivered: u64,
 }
 
 impl Index {
+    /// Where the segment of `header` is, if it is still as it was.
+    pub(super) fn place_of(&self, header: &Header) -> Option<usize> {
+        let place = self.segments.binary_search_by_key(&header.base, |s| s.header.base).ok()?;
+        (self.segments[place].header.salt == header.salt).then_some(place)
+    }
+
     pub(super) fn deletable_below(&self, ordinal: u64) -> bool {
         self.segments.len() > 1
             && self.segments.front().is_some_and(|segment| segment.end <= ordinal)
@@ -39,14 +50,24 @@ pub(super) struct Shared {
     index: Mutex<Index>,
     /// Frames that were found damaged.
     pub(super) bad_frames: AtomicU64,
-    /// Ordinals that could not be delivered.
+    /// Ordinals that could not be delivered because of damage.
     pub(super) skipped: AtomicU64,
+    /// Ordinals that gave way to others.
+    pub(super) dropped: AtomicU64,
+    /// What cannot be delivered, for the owner to tell.
+    pub(super) losses: Losses,
 }
 
 impl Shared {
     pub(super) fn new(dir: PathBuf, index: Index) -> Self {
-        let index = Mutex::new(index);
-        Shared { dir, index, bad_frames: AtomicU64::new(0), skipped: AtomicU64::new(0) }
+        Shared {
+            dir,
+            index: Mutex::new(index),
+            bad_frames: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            losses: Losses::default(),
+        }
     }
 
     pub(super) fn dir(&self) -> &Path {

@@ -6,30 +6,41 @@
 //! wholly written and nothing else.
 //!
 //! Promises: opens on any content of its folder. A torn tail is cut, a damaged frame is passed
-//! over and counted, a file that is no segment is set aside (`.bad`). An append that fails leaves
-//! the log as it was. After a killed process everything appended is there; after a power cut,
-//! everything synced.
+//! over and [told](Log::take_lost), a file that is no segment is set aside (`.bad`). One bad byte
+//! costs one frame at most. An append that fails leaves the log as it was. After a killed process
+//! everything appended is there; after a power cut, everything synced.
 //! What can go wrong: no space ([`LogError::NoSpace`]), a folder that cannot be read or written.
 
+mod disk;
+#[cfg(test)]
+pub(super) mod faults;
 mod group;
 mod index;
+mod loss;
 mod open;
 mod reader;
+mod rewrite;
 mod segment;
+mod survey;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use tokio::sync::Notify;
+
 pub use group::{Frame, FrameHead, Group, GroupBuilder};
 use index::{Segment, Shared};
+pub use loss::{Cause, Lost};
+pub(super) use open::clear_way;
 pub use reader::LogReader;
+pub use rewrite::GaveWay;
 use segment::{HEADER_BYTES, Header, path_of};
+pub use survey::{Found, SegmentFile, Survey, survey};
 
 /// Sixteen bytes of the log's owner in the header of every segment; the spool keeps its stream
 /// there.
@@ -79,8 +90,9 @@ pub struct Log {
     segment_bytes: u64,
     tag: Tag,
     active: Option<Active>,
-    /// Files with bytes that were not synced yet, and the ordinal after their last one.
-    dirty: Vec<(u64, File)>,
+    /// Older segments with bytes that were not synced yet, by base ordinal; oldest first. They are
+    /// opened when it comes to that: there may be more of them than a process may have open.
+    dirty: Vec<u64>,
     folder_dirty: bool,
     torn_bytes: u64,
     written_bytes: u64,
@@ -112,6 +124,12 @@ impl Log {
     /// From now on segments carry `tag`; the next append begins a new one if it differs.
     pub fn set_tag(&mut self, tag: Tag) {
         self.tag = tag;
+    }
+
+    /// The base ordinal of the newest segment, if there is one.
+    #[must_use]
+    pub fn newest_base(&self) -> Option<u64> {
+        self.active.as_ref().map(|active| active.header.base)
     }
 
     /// The smallest ordinal that may still be there.
@@ -168,6 +186,12 @@ impl Log {
         self.shared.skipped.load(Relaxed)
     }
 
+    /// Ordinals that gave way since the log was opened.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Relaxed)
+    }
+
     /// Appends a group by one write. Readers see it when this returns; it survives a killed
     /// process from then on and a power cut from the next [`Log::sync`] on. An empty group is
     /// nothing. Its ordinals must not lie below [`Log::next_ordinal`], or readers pass over it.
@@ -177,11 +201,6 @@ impl Log {
     pub fn append(&mut self, group: &GroupBuilder) -> Result<(), LogError> {
         if group.is_empty() {
             return Ok(());
-        }
-        if !self.dirty.is_empty() {
-            // A deleted file gives its disk back only when nobody has it open.
-            let first = self.first_ordinal();
-            self.dirty.retain(|(end, _)| *end > first);
         }
         debug_assert!(group.first() >= self.next_ordinal(), "ordinals rise");
         let bytes = group.encoded_bytes() as u64;
@@ -197,7 +216,7 @@ impl Log {
         };
         self.scratch.clear();
         group.encode(active.header.salt, &mut self.scratch);
-        if let Err(error) = active.file.write_all_at(&self.scratch, active.offset) {
+        if let Err(error) = disk::write_all_at(&active.file, &self.scratch, active.offset) {
             // Should this fail too, the next append writes over the same place.
             let _ = active.file.set_len(active.offset);
             return Err(LogError::writing(&path_of(self.shared.dir(), active.header.base), error));
@@ -224,21 +243,50 @@ impl Log {
     pub fn sync(&mut self, needed: u64) -> Result<(), LogError> {
         let dir = self.shared.dir().to_owned();
         let failed = |source| LogError::writing(&dir, source);
-        self.dirty.retain(|(end, _)| *end > needed);
-        while let Some((_, file)) = self.dirty.first() {
-            file.sync_data().map_err(failed)?;
+        while let Some(base) = self.dirty.first().copied() {
+            if self.end_of(base).is_some_and(|end| end > needed) {
+                let file = OpenOptions::new().write(true).open(path_of(&dir, base));
+                match file.and_then(|file| disk::sync(&file)) {
+                    // What is deleted needs no sync.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    synced => synced.map_err(failed)?,
+                }
+            }
             self.dirty.remove(0);
         }
         let next = self.next_ordinal();
         if let Some(active) = self.active.as_mut().filter(|active| active.dirty && next > needed) {
-            active.file.sync_data().map_err(failed)?;
+            disk::sync(&active.file).map_err(failed)?;
             active.dirty = false;
         }
         if self.folder_dirty && next > needed {
-            File::open(&dir).and_then(|folder| folder.sync_all()).map_err(failed)?;
+            disk::sync_folder(&dir).map_err(failed)?;
             self.folder_dirty = false;
         }
         Ok(())
+    }
+
+    /// The ordinal after the last one of the segment that begins at `base`, if it is there.
+    fn end_of(&self, base: u64) -> Option<u64> {
+        let index = self.shared.lock();
+        let place = index.segments.binary_search_by_key(&base, |s| s.header.base).ok()?;
+        Some(index.segments[place].end)
+    }
+
+    /// From now on readers note what they cannot deliver, and tell `notice`.
+    pub fn tell_losses(&self, notice: Arc<Notify>) {
+        self.shared.losses.set_notice(notice);
+    }
+
+    /// What readers could not deliver and was not taken before.
+    #[must_use]
+    pub fn take_lost(&self) -> Vec<Lost> {
+        self.shared.losses.take()
+    }
+
+    /// What was taken is safe somewhere else: it [holds](LogReader::holds) nothing any more.
+    pub fn lost_are_told(&self) {
+        self.shared.losses.told();
     }
 
     /// Deletes the segments that hold nothing at `ordinal` or above, but for the newest one.
@@ -269,8 +317,8 @@ impl Log {
         let salt = getrandom::u32().map_err(|error| failed(io::Error::other(error.to_string())))?;
         let header = Header { base, salt, tag: self.tag };
         let draft = path.with_extension(open::DRAFT);
-        let made = File::create(&draft).and_then(|file| {
-            file.write_all_at(&header.encode(), 0)?;
+        let made = disk::create(&draft).and_then(|file| {
+            disk::write_all_at(&file, &header.encode(), 0)?;
             std::fs::rename(&draft, &path)?;
             Ok(file)
         });
@@ -281,7 +329,7 @@ impl Log {
         if let Some(old) = self.active.replace(active)
             && old.dirty
         {
-            self.dirty.push((base, old.file));
+            self.dirty.push(old.header.base);
         }
         let mut index = self.shared.lock();
         // An empty segment of the same base has just been replaced.
@@ -291,7 +339,7 @@ impl Log {
         if let Some(last) = index.segments.back_mut() {
             last.end = base;
         }
-        index.segments.push_back(Segment { header, bytes: HEADER_BYTES, end: base });
+        index.segments.push_back(Segment { header, bytes: HEADER_BYTES, end: base, solid: false });
         Ok(())
     }
 }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::index::{Index, Segment, Shared};
-use super::segment::{HEADER_BYTES, Header, base_of, find_group, head_at, is_damage};
-use super::{Active, Log, LogError};
+use super::segment::{HEADER_BYTES, Header, base_of, is_damage, next_group};
+use super::{Active, Log, LogError, disk};
 
 /// Extension of a segment that is being made.
 pub(super) const DRAFT: &str = "draft";
@@ -24,6 +24,7 @@ impl Log {
     /// [`LogError`] if the folder or a file cannot be read or written; never because of what is in
     /// it.
     pub fn open(dir: &Path, segment_bytes: u64) -> Result<Log, LogError> {
+        clear_way(dir, true).map_err(|error| LogError::writing(dir, error))?;
         std::fs::create_dir_all(dir).map_err(|error| LogError::writing(dir, error))?;
         let mut found = segments(dir)?;
         let mut log = Log {
@@ -43,18 +44,23 @@ impl Log {
             log.torn_bytes = tail.torn_bytes;
             log.tag = header.tag;
             index.next = tail.next;
-            index.segments.push_front(Segment { header, bytes: tail.offset, end: tail.next });
+            index.segments.push_front(Segment {
+                header,
+                bytes: tail.offset,
+                end: tail.next,
+                solid: false,
+            });
             // What an earlier process left in the page cache is ours to sync.
             log.active = Some(Active { header, file: tail.file, offset: tail.offset, dirty: true });
         }
         for (path, header) in found.into_iter().rev() {
-            let file = File::open(&path)
-                .map_err(|source| LogError::Read { path: path.clone(), source })?;
-            let bytes = file.metadata().map_err(|source| LogError::Read { path, source })?.len();
+            let metadata = std::fs::metadata(&path);
+            let bytes = metadata.map_err(|source| LogError::Read { path, source })?.len();
             let end = index.segments.front().map_or(index.next, |next| next.header.base);
-            log.dirty.push((end, file));
-            index.segments.push_front(Segment { header, bytes, end });
+            index.segments.push_front(Segment { header, bytes, end, solid: false });
         }
+        let older = index.segments.len().saturating_sub(1);
+        log.dirty = index.segments.iter().take(older).map(|segment| segment.header.base).collect();
         *log.shared.lock() = index;
         Ok(log)
     }
@@ -68,17 +74,22 @@ fn segments(dir: &Path) -> Result<Vec<(PathBuf, Header)>, LogError> {
     for entry in std::fs::read_dir(dir).map_err(|source| unreadable(dir, source))? {
         let path = entry.map_err(|source| unreadable(dir, source))?.path();
         if path.extension().is_some_and(|extension| extension == DRAFT) {
-            let _ = std::fs::remove_file(&path);
+            if std::fs::remove_file(&path).is_err() {
+                set_aside(&path).map_err(|error| LogError::writing(&path, error))?;
+            }
             continue;
         }
         let Some(base) = path.file_name().and_then(|name| base_of(name.to_str()?)) else {
             continue;
         };
-        match File::open(&path).and_then(|file| Header::read(&file)) {
+        let read = clear_way(&path, false)
+            .and_then(|clear| if clear { Header::read(&File::open(&path)?) } else { Ok(None) });
+        match read {
             Ok(Some(header)) if header.base == base => found.push((path, header)),
-            Ok(_) => set_aside(&path)?,
-            Err(error) if never_readable(&error) => set_aside(&path)?,
-            Err(error) => return Err(unreadable(&path, error)),
+            Err(error) if !never_readable(&error) => return Err(unreadable(&path, error)),
+            // What stood in the way is out of it.
+            _ if !path.exists() => {}
+            _ => set_aside(&path).map_err(|error| LogError::writing(&path, error))?,
         }
     }
     found.sort_unstable_by_key(|(_, header)| header.base);
@@ -91,10 +102,28 @@ fn never_readable(error: &io::Error) -> bool {
     matches!(error.kind(), IsADirectory | NotFound) || is_damage(error)
 }
 
-fn set_aside(path: &Path) -> Result<(), LogError> {
-    let aside = path.with_extension(BAD);
-    tracing::warn!(path = %path.display(), aside = %aside.display(), "not a segment, set aside");
-    std::fs::rename(path, &aside).map_err(|error| LogError::writing(path, error))
+/// Sets aside what is at `path` and no folder, or no file, as is needed there: only these can be
+/// opened without surprise. Answers whether something of the right kind is there.
+pub(in crate::spool) fn clear_way(path: &Path, folder: bool) -> io::Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if folder && metadata.is_dir() => Ok(true),
+        Ok(metadata) if !folder && metadata.is_file() => Ok(true),
+        Ok(_) => set_aside(path).map(|()| false),
+        // A link to nowhere is there and cannot be made.
+        Err(_) if path.is_symlink() => set_aside(path).map(|()| false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives what is at `path` another name, that of no other.
+fn set_aside(path: &Path) -> io::Result<()> {
+    let free = (0..1_000)
+        .map(|i| path.with_extension(if i == 0 { BAD.into() } else { format!("{BAD}{i}") }))
+        .find(|aside| std::fs::symlink_metadata(aside).is_err());
+    let aside = free.unwrap_or_else(|| path.with_extension(BAD));
+    tracing::warn!(path = %path.display(), aside = %aside.display(), "not ours, set aside");
+    std::fs::rename(path, &aside)
 }
 
 /// The end of the newest segment.
@@ -113,23 +142,16 @@ impl Tail {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(unwritable)?;
         let end = file.metadata().map_err(unreadable)?.len();
         let (mut offset, mut next) = (HEADER_BYTES, header.base);
-        while offset < end {
-            let mut found = head_at(&file, offset, end, header.salt)
-                .map_err(unreadable)?
-                .map(|head| (offset, head));
-            if found.is_none() {
-                found =
-                    find_group(&file, offset + 1, end, header.salt, next).map_err(unreadable)?;
-            }
-            let Some((at, head)) = found else { break };
+        while let Some((at, head)) =
+            next_group(&file, offset, end, header.salt, next).map_err(unreadable)?
+        {
             offset = at + head.bytes();
             next = next.max(head.last + 1);
         }
         // A file that ends within its header is filled up: its second copy may be what is missing.
-        let torn_bytes = end.saturating_sub(offset);
+        let torn_bytes = end.abs_diff(offset);
         if end < HEADER_BYTES {
-            use std::os::unix::fs::FileExt as _;
-            file.write_all_at(&header.encode(), 0).map_err(unwritable)?;
+            disk::write_all_at(&file, &header.encode(), 0).map_err(unwritable)?;
         } else if torn_bytes > 0 {
             tracing::warn!(path = %path.display(), torn_bytes, "torn tail cut");
             file.set_len(offset).map_err(unwritable)?;

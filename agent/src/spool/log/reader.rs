@@ -9,11 +9,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::Bytes;
-
-use super::group::{Group, Head};
+use super::group::{Group, Read};
 use super::index::{Segment, Shared};
-use super::segment::{HEADER_BYTES, body_at, find_group, head_at, path_of};
+use super::loss::{Cause, Lost};
+use super::segment::{HEADER_BYTES, Header, body_at, next_group, path_of};
 use super::{LogError, Tag};
 
 /// A place in a log. Any number of them read the same log, each for itself.
@@ -62,10 +61,15 @@ impl LogReader {
             let Some((segment, is_last)) = self.segment() else {
                 return Ok(None);
             };
+            let tag = segment.header.tag;
             // Taken out while it is used: after an error it is opened anew.
-            let Some(mut cursor) = self.open(&segment)? else {
-                self.skip_to(segment.end, "segment file is gone");
-                continue;
+            let mut cursor = match self.open(&segment)? {
+                Opened::Ready(cursor) => cursor,
+                Opened::Changed => continue,
+                Opened::Gone => {
+                    self.skip_to(segment.end, tag, "segment file is gone");
+                    continue;
+                }
             };
             let read_error = |source| {
                 let path = path_of(self.shared.dir(), segment.header.base);
@@ -75,7 +79,7 @@ impl LogReader {
             let Some((at, head)) = found else {
                 cursor.offset = segment.bytes;
                 self.cursor = is_last.then_some(cursor);
-                self.skip_to(segment.end, "damaged groups passed over");
+                self.skip_to(segment.end, tag, "damaged groups passed over");
                 continue;
             };
             cursor.offset = at + head.bytes();
@@ -84,11 +88,35 @@ impl LogReader {
                 continue;
             }
             let body = body_at(&cursor.file, at, &head).map_err(read_error)?;
+            if !self.claim(&segment.header, head.last + 1) {
+                continue;
+            }
             self.cursor = Some(cursor);
-            self.skip_to(head.first, "damaged groups passed over");
+            self.skip_to(head.first, tag, "damaged groups passed over");
             self.next = head.last + 1;
-            return Ok(Some(self.group(head, segment.header.tag, &body)));
+            return Ok(Some(self.group(head.frames(tag, &body))));
         }
+    }
+
+    /// Notes that everything below `end` is on its way, unless the segment was rewritten meanwhile.
+    fn claim(&self, header: &Header, end: u64) -> bool {
+        let mut index = self.shared.lock();
+        let unchanged = index.place_of(header).is_some();
+        if unchanged {
+            index.delivered = index.delivered.max(end);
+        }
+        unchanged
+    }
+
+    /// Notes that Kafka refuses `count` events between `first` and `last`.
+    pub fn refused(&self, tag: Tag, first: u64, last: u64, count: u64) {
+        self.shared.losses.note(Lost { tag, first, last, count, cause: Cause::Refused });
+    }
+
+    /// Whether something below `ordinal` is lost and not told yet.
+    #[must_use]
+    pub fn holds(&self, ordinal: u64) -> bool {
+        self.shared.losses.holds(ordinal)
     }
 
     /// Deletes the segments that hold nothing at `ordinal` or above, but for the newest one, which
@@ -119,64 +147,93 @@ impl LogReader {
         let segment = index.segments.get(place)?.clone();
         let is_last = place + 1 == index.segments.len();
         drop(index);
-        self.skip_to(segment.header.base, "segments are missing");
+        // At 0 nobody knows better than to begin with the oldest.
+        if self.next == 0 {
+            self.next = segment.header.base;
+        }
+        self.skip_to(segment.header.base, segment.header.tag, "segments are missing");
         Some((segment, is_last))
     }
 
-    /// The cursor in `segment`; `None` if its file is gone.
-    fn open(&mut self, segment: &Segment) -> Result<Option<Cursor>, LogError> {
+    /// The cursor in `segment`.
+    fn open(&mut self, segment: &Segment) -> Result<Opened, LogError> {
         let header = segment.header;
         if let Some(cursor) = self.cursor.take()
             && (cursor.base, cursor.salt) == (header.base, header.salt)
         {
-            return Ok(Some(cursor));
+            return Ok(Opened::Ready(cursor));
         }
         let path = path_of(self.shared.dir(), header.base);
-        match File::open(&path) {
-            Ok(file) => Ok(Some(Cursor {
-                base: header.base,
-                salt: header.salt,
-                file,
-                offset: HEADER_BYTES,
-            })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(LogError::Read { path, source }),
+        let unreadable = |source| LogError::Read { path: path.clone(), source };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let there = self.shared.lock().place_of(&header).is_some();
+                return Ok(if there { Opened::Gone } else { Opened::Changed });
+            }
+            Err(source) => return Err(unreadable(source)),
+        };
+        // Another salt is the sign of a segment that was rewritten since the index was read. A
+        // header that can no longer be read costs nothing: the index knows it.
+        let found = Header::read(&file).map_err(unreadable)?;
+        if found.is_some_and(|found| found.salt != header.salt)
+            && self.shared.lock().place_of(&header).is_none()
+        {
+            return Ok(Opened::Changed);
         }
+        let (base, salt) = (header.base, header.salt);
+        Ok(Opened::Ready(Cursor { base, salt, file, offset: HEADER_BYTES }))
     }
 
-    fn group(&mut self, head: Head, tag: Tag, body: &Bytes) -> Group {
-        let (group, bad_frames, missing) = head.frames(tag, body);
+    fn group(&mut self, read: Read) -> Group {
+        let Read { group, bad_frames, lost } = read;
         let read_before = group.last < self.counted;
         self.counted = self.counted.max(group.last + 1);
-        if bad_frames > 0 && !read_before {
-            self.shared.bad_frames.fetch_add(bad_frames, Relaxed);
-            self.shared.skipped.fetch_add(missing, Relaxed);
-            let dir = self.shared.dir().display();
-            let (first, last) = (group.first, group.last);
-            tracing::warn!(%dir, bad_frames, missing, first, last, "damaged frames passed over");
+        if read_before {
+            return group;
+        }
+        self.shared.bad_frames.fetch_add(bad_frames, Relaxed);
+        for lost in lost {
+            if lost.cause == Cause::Damaged {
+                self.shared.skipped.fetch_add(lost.count, Relaxed);
+            }
+            self.lose(lost, "events passed over");
         }
         group
     }
 
     /// Moves on to `ordinal`; what lies between is missing.
-    fn skip_to(&mut self, ordinal: u64, reason: &str) {
-        let missing = ordinal.saturating_sub(self.next.max(self.counted));
-        if missing > 0 {
-            self.shared.skipped.fetch_add(missing, Relaxed);
-            let dir = self.shared.dir().display();
-            tracing::warn!(%dir, first = ordinal - missing, missing, "{reason}");
+    fn skip_to(&mut self, ordinal: u64, tag: Tag, what: &str) {
+        let first = self.next.max(self.counted);
+        let count = ordinal.saturating_sub(first);
+        if count > 0 {
+            self.shared.skipped.fetch_add(count, Relaxed);
+            self.lose(Lost { tag, first, last: ordinal - 1, count, cause: Cause::Damaged }, what);
             self.counted = ordinal;
         }
         self.next = self.next.max(ordinal);
     }
+
+    fn lose(&self, lost: Lost, what: &str) {
+        let Lost { first, last, count, cause, .. } = lost;
+        let dir = self.shared.dir().display();
+        tracing::warn!(%dir, first, last, count, reason = cause.reason(), "{what}");
+        self.shared.losses.note(lost);
+    }
+}
+
+/// What came of opening a segment.
+enum Opened {
+    Ready(Cursor),
+    /// It is no longer what the index said: to be looked up again.
+    Changed,
+    /// Its file was taken away by somebody else.
+    Gone,
 }
 
 impl Cursor {
     /// The next whole group below `limit`, beyond damage if there is some.
-    fn find(&self, limit: u64, next: u64) -> io::Result<Option<(u64, Head)>> {
-        if let Some(head) = head_at(&self.file, self.offset, limit, self.salt)? {
-            return Ok(Some((self.offset, head)));
-        }
-        find_group(&self.file, self.offset + 1, limit, self.salt, next)
+    fn find(&self, limit: u64, next: u64) -> io::Result<Option<(u64, super::group::Head)>> {
+        next_group(&self.file, self.offset, limit, self.salt, next)
     }
 }

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::Tag;
-use super::group::{FIXED_BYTES, Head, MAGIC, lengths};
+use super::group::{COPY_MAGIC, FIXED_BYTES, Head, MAGIC, lengths};
 use crate::spool::seal::{Fields, SEAL_BYTES, seal, unseal};
 
-const HEADER_MAGIC: [u8; 4] = *b"WSG1";
+const HEADER_MAGIC: [u8; 4] = *b"WSG2";
 const CONTENT_BYTES: usize = 28;
 const COPY_BYTES: usize = SEAL_BYTES + CONTENT_BYTES;
 
@@ -95,15 +95,42 @@ fn read_exact(file: &File, out: &mut [u8], offset: u64) -> io::Result<bool> {
 
 /// The head of the group at `offset`, if a whole group lies there, below `limit`.
 pub(super) fn head_at(file: &File, offset: u64, limit: u64, salt: u32) -> io::Result<Option<Head>> {
+    let whole = |head: &Head| limit.saturating_sub(offset) >= head.bytes();
+    Ok(parse_at(file, offset, limit, salt, MAGIC)?.filter(whole))
+}
+
+/// The group whose second head lies at `at`, if it begins at `start` or later, and where.
+fn group_before(
+    file: &File,
+    at: u64,
+    start: u64,
+    limit: u64,
+    salt: u32,
+) -> io::Result<Option<(u64, Head)>> {
+    let head = parse_at(file, at, limit, salt, COPY_MAGIC)?;
+    Ok(head.and_then(|head| {
+        let begin = at.checked_sub((head.head_bytes + head.body_bytes) as u64)?;
+        (begin >= start).then_some((begin, head))
+    }))
+}
+
+/// A head with `magic` at `offset`.
+fn parse_at(
+    file: &File,
+    offset: u64,
+    limit: u64,
+    salt: u32,
+    magic: [u8; 4],
+) -> io::Result<Option<Head>> {
     let room = limit.saturating_sub(offset);
     let mut fixed = [0; FIXED_BYTES];
     if room < FIXED_BYTES as u64 || !read_exact(file, &mut fixed, offset)? {
         return Ok(None);
     }
-    let Some((directory, body)) = lengths(&fixed) else {
+    let Some((directory, _)) = lengths(&fixed, magic) else {
         return Ok(None);
     };
-    if FIXED_BYTES as u64 + directory as u64 + body as u64 > room {
+    if FIXED_BYTES as u64 + directory as u64 > room {
         return Ok(None);
     }
     let mut bytes = vec![0; FIXED_BYTES + directory];
@@ -130,15 +157,17 @@ pub(super) fn body_at(file: &File, offset: u64, head: &Head) -> io::Result<Bytes
     Ok(body.into())
 }
 
-/// Searches for the next whole group at `offset` or later whose ordinals are `next` or higher.
+/// Searches for the next whole group at `start` or later that holds `next` or something higher,
+/// by either of its heads.
 pub(super) fn find_group(
     file: &File,
-    mut offset: u64,
+    start: u64,
     limit: u64,
     salt: u32,
     next: u64,
 ) -> io::Result<Option<(u64, Head)>> {
     const CHUNK_BYTES: u64 = 64 << 10;
+    let mut offset = start;
     let mut chunk = Vec::new();
     while offset + FIXED_BYTES as u64 <= limit {
         chunk.resize(CHUNK_BYTES.min(limit - offset) as usize, 0);
@@ -150,12 +179,16 @@ pub(super) fn find_group(
                 chunk.fill(0);
             }
         }
-        let starts = chunk.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC);
-        for (i, _) in starts {
+        for (i, window) in chunk.windows(MAGIC.len()).enumerate() {
             let at = offset + i as u64;
-            if let Some(head) = head_at(file, at, limit, salt)?
-                && head.first >= next
-            {
+            let found = if window == MAGIC {
+                head_at(file, at, limit, salt)?.map(|head| (at, head))
+            } else if window == COPY_MAGIC {
+                group_before(file, at, start, limit, salt)?
+            } else {
+                None
+            };
+            if let Some((at, head)) = found.filter(|(_, head)| head.last >= next) {
                 return Ok(Some((at, head)));
             }
         }
@@ -163,4 +196,18 @@ pub(super) fn find_group(
         offset += (chunk.len() - (MAGIC.len() - 1)) as u64;
     }
     Ok(None)
+}
+
+/// The next whole group at `offset` or later, beyond damage if there is some.
+pub(super) fn next_group(
+    file: &File,
+    offset: u64,
+    limit: u64,
+    salt: u32,
+    next: u64,
+) -> io::Result<Option<(u64, Head)>> {
+    match head_at(file, offset, limit, salt)? {
+        Some(head) => Ok(Some((offset, head))),
+        None => find_group(file, offset, limit, salt, next),
+    }
 }

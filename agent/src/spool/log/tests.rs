@@ -1,12 +1,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
 
 use tempfile::TempDir;
 
 use super::*;
 
-const SEGMENT_BYTES: u64 = 1_000;
+const SEGMENT_BYTES: u64 = 1_500;
 
 fn head(partition: u32, first: u64, last: u64) -> FrameHead {
     let records = (last - first + 1) as u32;
@@ -135,37 +136,41 @@ fn a_tail_cut_anywhere_leaves_the_whole_groups() {
     }
 }
 
-/// A flip costs the frame or the group that it touches, in any segment, and is counted.
+/// A flip costs the frame that it touches, in any segment, and is told. Every other byte lies there
+/// twice.
 #[test]
-fn a_flipped_byte_costs_what_it_touches() {
+fn a_flipped_byte_costs_one_frame_at_most() {
     let dir = TempDir::new().unwrap();
     drop(filled(&dir, 10));
     let first = segment_files(&dir).remove(0);
     let length = std::fs::metadata(&first).unwrap().len();
-    let end = base_of_second(&dir);
+    let group_bytes = group(0).encoded_bytes() as u64;
+    let head_bytes = (group_bytes - 200) / 2;
     for at in 0..length {
         flip(&first, at);
         let log = Log::open(dir.path(), SEGMENT_BYTES).unwrap();
+        log.tell_losses(Arc::default());
         let mut reader = log.reader();
         let read = rest(&mut reader);
         reader.seek(0);
         assert_eq!(rest(&mut reader), read, "reading again counts nothing twice");
-        let missing: Vec<u64> =
-            evens(0, 40).into_iter().filter(|first| !read.contains(first)).collect();
-        assert!(
-            missing.len() <= 2 && missing.iter().all(|first| *first < end),
-            "flip at {at}: {missing:?}"
+        let in_group = at.checked_sub(HEADER_BYTES).map(|at| at % group_bytes);
+        let in_batch = in_group.is_some_and(|at| (head_bytes..head_bytes + 200).contains(&at));
+        let missing: Vec<u64> = evens(0, 40).into_iter().filter(|f| !read.contains(f)).collect();
+        assert_eq!(missing.len(), usize::from(in_batch), "flip at {at}: {missing:?}");
+        assert_eq!(
+            (log.skipped(), log.bad_frames()),
+            (2 * missing.len() as u64, missing.len() as u64)
         );
-        assert_eq!(missing.is_empty(), at < HEADER_BYTES, "flip at {at}");
-        assert_eq!(log.skipped(), 2 * missing.len() as u64, "flip at {at}");
-        assert_eq!(log.bad_frames(), u64::from(missing.len() == 1), "flip at {at}");
+        let lost =
+            |first| Lost { tag: [0; 16], first, last: first + 1, count: 2, cause: Cause::Damaged };
+        assert_eq!(
+            log.take_lost(),
+            missing.into_iter().map(lost).collect::<Vec<_>>(),
+            "flip at {at}"
+        );
         flip(&first, at);
     }
-}
-
-fn base_of_second(dir: &TempDir) -> u64 {
-    let name = segment_files(dir)[1].file_name().unwrap().to_str().unwrap().to_owned();
-    segment::base_of(&name).unwrap()
 }
 
 /// Real ENOSPC from the kernel: `/dev/full` refuses every write.
@@ -224,6 +229,7 @@ fn a_group_inside_a_batch_is_not_found() {
     log.append(&hostile).unwrap();
     log.append(&group(2)).unwrap();
     flip(&segment_files(&dir)[0], HEADER_BYTES);
+    flip(&segment_files(&dir)[0], HEADER_BYTES + hostile.encoded_bytes() as u64 - 1);
     assert_eq!(rest(&mut log.reader()), evens(2, 6));
     assert_eq!(log.skipped(), 2);
 }
@@ -244,25 +250,150 @@ fn a_new_tag_begins_a_new_segment() {
     assert_eq!(Log::open(dir.path(), SEGMENT_BYTES).unwrap().tag(), Some([1; 16]));
 }
 
-/// A deleted file takes disk as long as it is open.
-#[test]
-fn deleted_segments_are_not_held_open() {
-    let dir = TempDir::new().unwrap();
-    let mut log = filled(&dir, 10);
-    assert!(!log.dirty.is_empty());
-    log.delete_below(40);
-    log.append(&group(40)).unwrap();
-    assert!(log.dirty.is_empty());
-}
-
+/// What Kafka has, and what is deleted, is not synced: each sync wears the flash.
 #[test]
 fn syncing_goes_on_where_it_is_needed_only() {
     let dir = TempDir::new().unwrap();
     let mut log = filled(&dir, 10);
-    assert!(!log.dirty.is_empty());
-    log.sync(40).unwrap();
-    assert!(log.dirty.is_empty() && log.active.as_ref().unwrap().dirty, "Kafka has everything");
+    let segments = segment_files(&dir).len() as u64;
+    assert!(segments > 2);
+    let syncs = |log: &mut Log, needed| {
+        let before = faults::syncs();
+        log.sync(needed).unwrap();
+        faults::syncs() - before
+    };
+    assert_eq!(syncs(&mut log, 40), 0, "Kafka has everything");
     log.append(&group(40)).unwrap();
-    log.sync(40).unwrap();
-    assert!(!log.active.as_ref().unwrap().dirty && !log.folder_dirty);
+    assert_eq!(syncs(&mut log, 40), 1, "the newest segment only");
+    assert_eq!(syncs(&mut log, 0), 0, "nothing is new");
+    drop(log);
+    let mut log = Log::open(dir.path(), SEGMENT_BYTES).unwrap();
+    log.delete_below(20);
+    let left = segment_files(&dir).len() as u64;
+    assert!(left < segments && left > 1);
+    assert_eq!(syncs(&mut log, 0), left, "what an earlier process wrote may be in memory only");
+    assert_eq!(syncs(&mut log, 0), 0);
+}
+
+#[test]
+fn a_write_that_ends_half_way_leaves_the_log_as_it_was() {
+    let dir = TempDir::new().unwrap();
+    let mut log = filled(&dir, 1);
+    for arrive in 0..group(4).encoded_bytes() {
+        faults::fail_next_write(arrive, io::ErrorKind::StorageFull);
+        let error = log.append(&group(4)).unwrap_err();
+        assert!(matches!(error, LogError::NoSpace { .. }), "{error}");
+        let length = std::fs::metadata(&segment_files(&dir)[0]).unwrap().len();
+        assert_eq!((log.next_ordinal(), log.bytes()), (4, length));
+    }
+    log.append(&group(4)).unwrap();
+    assert_eq!(rest(&mut log.reader()), evens(0, 8));
+}
+
+/// Frames of partition 1 may give way.
+fn may_drop(head: &FrameHead) -> bool {
+    head.partition == 1
+}
+
+fn told(log: &Log) -> Vec<(u64, u64, u64, Cause)> {
+    log.take_lost()
+        .into_iter()
+        .map(|lost| (lost.first, lost.last, lost.count, lost.cause))
+        .collect()
+}
+
+#[test]
+fn what_gives_way_leaves_a_hole_that_every_reader_tells() {
+    let dir = TempDir::new().unwrap();
+    let mut log = filled(&dir, 10);
+    let base =
+        segment::base_of(segment_files(&dir)[1].file_name().unwrap().to_str().unwrap()).unwrap();
+    let before = log.bytes();
+    // The first group is under way.
+    let mut reader = log.reader();
+    reader.next_group().unwrap().unwrap();
+    let gave_way = log.give_way(0, may_drop).unwrap().unwrap();
+    assert_eq!(log.bytes(), before - gave_way.freed_bytes);
+    assert_eq!((gave_way.lost.first, gave_way.lost.last), (6, base - 1));
+    assert_eq!(gave_way.lost.count, (base - 4) / 2);
+    let kept = |ordinal: &u64| *ordinal < 4 || ordinal.is_multiple_of(4) || *ordinal >= base;
+    let expected: Vec<u64> = evens(0, 40).into_iter().filter(kept).collect();
+    assert_eq!(rest(&mut reader), expected[2..]);
+    drop((log, reader));
+    let log = Log::open(dir.path(), SEGMENT_BYTES).unwrap();
+    log.tell_losses(Arc::default());
+    assert_eq!(rest(&mut log.reader()), expected);
+    assert_eq!((log.skipped(), log.torn_bytes(), log.next_ordinal()), (0, 0, 40));
+    let holes = told(&log);
+    assert_eq!(holes.iter().map(|hole| hole.2).sum::<u64>(), gave_way.lost.count);
+    assert!(holes.iter().all(|hole| hole.3 == Cause::Dropped), "{holes:?}");
+}
+
+/// An outage of a year must not leave a file for every segment that was given up, and everything
+/// may go but what is under way.
+#[test]
+fn a_log_that_gave_up_everything_is_small() {
+    let dir = TempDir::new().unwrap();
+    let mut log = filled(&dir, 100);
+    let mut reader = log.reader();
+    reader.next_group().unwrap().unwrap();
+    let mut count = 0;
+    while let Some(gave_way) = log.give_way(0, |_| true).unwrap() {
+        count += gave_way.lost.count;
+    }
+    assert_eq!(count, 396);
+    assert!(segment_files(&dir).len() <= 3 && log.bytes() < 1_500, "{} bytes", log.bytes());
+    log.append(&group(400)).unwrap();
+    log.tell_losses(Arc::default());
+    assert_eq!(rest(&mut reader), evens(400, 404));
+    assert_eq!(told(&log).iter().map(|hole| hole.2).sum::<u64>(), 396);
+    drop((log, reader));
+    let log = Log::open(dir.path(), SEGMENT_BYTES).unwrap();
+    assert_eq!(rest(&mut log.reader()), [evens(0, 4), evens(400, 404)].concat());
+    assert_eq!(log.skipped(), 0);
+}
+
+#[test]
+fn a_full_disk_gives_nothing_up_and_loses_nothing() {
+    for arrive in [0, 10, 100] {
+        let dir = TempDir::new().unwrap();
+        let mut log = filled(&dir, 10);
+        faults::fail_next_write(arrive, io::ErrorKind::StorageFull);
+        assert!(matches!(log.give_way(0, may_drop), Err(LogError::NoSpace { .. })));
+        assert_eq!(rest(&mut log.reader()), evens(0, 40));
+    }
+}
+
+#[test]
+fn repair_leaves_holes_where_damage_was_and_every_whole_frame() {
+    let dir = TempDir::new().unwrap();
+    drop(filled(&dir, 10));
+    let paths = segment_files(&dir);
+    let group_bytes = group(0).encoded_bytes() as u64;
+    // A batch of the first group, both heads of the second, the tail of the last segment.
+    flip(&paths[0], HEADER_BYTES + group_bytes / 2);
+    flip(&paths[0], HEADER_BYTES + group_bytes);
+    flip(&paths[0], HEADER_BYTES + 2 * group_bytes - 1);
+    let mut log = Log::open(dir.path(), SEGMENT_BYTES).unwrap();
+    let found = rest(&mut log.reader());
+    assert_eq!(log.repair(|_| ()).unwrap(), 1);
+    assert_eq!(log.repair(|_| ()).unwrap(), 0, "once is enough");
+    drop(log);
+    let log = Log::open(dir.path(), SEGMENT_BYTES).unwrap();
+    log.tell_losses(Arc::default());
+    assert_eq!(rest(&mut log.reader()), found);
+    assert_eq!(log.bad_frames(), 0);
+    assert_eq!(told(&log).iter().map(|hole| hole.2).sum::<u64>(), 40 - 2 * found.len() as u64);
+    let mut damaged = 0;
+    for segment in survey(dir.path()).unwrap().segments {
+        segment
+            .read(|found| {
+                damaged += usize::from(
+                    !matches!(found, Found::Group { damaged, .. } if damaged.is_empty()),
+                );
+                Ok::<_, LogError>(())
+            })
+            .unwrap();
+    }
+    assert_eq!(damaged, 0);
 }

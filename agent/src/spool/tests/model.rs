@@ -1,7 +1,11 @@
-//! The spool against a model, under kills, power cuts and damage.
+//! The spool against a model, under kills, power cuts, a full and failing disk, and damage.
+//!
+//! The disk's faults come from `log::faults`: writes that end half-way, and which bytes of a file a
+//! power cut leaves for certain. Each of them was seen to find its bug: see the functions below.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
@@ -9,6 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::spool::log::faults;
 
 const LANES: [Lane; 2] = [Lane::Alerts, Lane::Rest];
 
@@ -21,6 +26,11 @@ enum Step {
     },
     Flush,
     Sync,
+    /// The next write ends half-way: the disk is full, or failing.
+    FailWrite {
+        bytes: usize,
+        full: bool,
+    },
     /// Reads some groups and acknowledges them.
     Acknowledge {
         lane: usize,
@@ -38,12 +48,19 @@ enum Step {
         lane: usize,
         at: Index,
     },
+    /// A power cut takes everything that was not synced, or a part of it.
+    PowerCut {
+        kept: Index,
+        zeros: bool,
+    },
     /// The flash changes a byte of any segment.
     Flip {
         lane: usize,
         segment: Index,
         at: Index,
         bit: u8,
+        /// In the first bytes, where the heads are.
+        near: bool,
     },
 }
 
@@ -56,11 +73,16 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Sync),
         3 => (lane(), 1usize..6).prop_map(|(lane, groups)| Step::Acknowledge { lane, groups }),
         1 => lane().prop_map(|lane| Step::Rewind { lane }),
+        2 => (0usize..20_000, any::<bool>())
+            .prop_map(|(bytes, full)| Step::FailWrite { bytes, full }),
         2 => Just(Step::Kill),
         1 => Just(Step::Close),
         1 => (lane(), any::<Index>()).prop_map(|(lane, at)| Step::Cut { lane, at }),
-        2 => (lane(), any::<Index>(), any::<Index>(), 0u8..8)
-            .prop_map(|(lane, segment, at, bit)| Step::Flip { lane, segment, at, bit }),
+        1 => (any::<Index>(), any::<bool>())
+            .prop_map(|(kept, zeros)| Step::PowerCut { kept, zeros }),
+        3 => (lane(), any::<Index>(), any::<Index>(), 0u8..8, any::<bool>()).prop_map(
+            |(lane, segment, at, bit, near)| Step::Flip { lane, segment, at, bit, near }
+        ),
     ]
 }
 
@@ -69,8 +91,10 @@ fn step() -> impl Strategy<Value = Step> {
 struct Known {
     id: String,
     ts_ms: i64,
-    /// Which flush wrote it.
-    flush: u32,
+    /// Which batch holds it, at most: flush, topic and partition.
+    batch: (u32, usize, u32),
+    /// A power cut cannot take it.
+    synced: bool,
 }
 
 struct Model {
@@ -79,6 +103,7 @@ struct Model {
     topics: [Arc<str>; 2],
     now_ms: i64,
     flushes: u32,
+    flips: u32,
     /// By lane: appended and not flushed.
     pending: [Vec<Known>; 2],
     /// By lane: flushed and not acknowledged, in order.
@@ -99,6 +124,7 @@ impl Model {
             topics: [topic("a"), topic("b")],
             now_ms: 0,
             flushes: 0,
+            flips: 0,
             pending: Default::default(),
             waiting: Default::default(),
             published: HashMap::new(),
@@ -118,19 +144,31 @@ impl Model {
         match step {
             Step::Append { lane, key, bytes } => self.append(lane, key, bytes),
             Step::Flush => {
-                if self.spool().flush().is_ok() {
-                    self.flushes += 1;
-                    for lane in 0..LANES.len() {
+                // A lane that fails does not hold up the other one.
+                let _ = self.spool().flush();
+                self.flushes += 1;
+                for (lane, of) in LANES.into_iter().enumerate() {
+                    if self.spool().lanes_pending(of) == 0 {
                         let flushed = std::mem::take(&mut self.pending[lane]);
                         self.waiting[lane].extend(flushed);
                     }
                 }
+                self.mark_losses();
             }
-            Step::Sync => self.spool().sync().unwrap(),
+            Step::Sync => {
+                self.spool().sync().unwrap();
+                self.waiting.iter_mut().flatten().for_each(|known| known.synced = true);
+            }
+            Step::FailWrite { bytes, full } => {
+                let kind = if full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+                faults::fail_next_write(bytes, kind);
+            }
+            Step::PowerCut { kept, zeros } => self.power_cut(kept, zeros),
             Step::Acknowledge { lane, groups } => self.acknowledge(lane, groups),
             Step::Rewind { lane } => self.reader(lane).rewind(),
             Step::Kill => self.reopen(),
             Step::Close => {
+                faults::heal();
                 self.take(Step::Flush);
                 self.pending = Default::default();
                 let (spool, _) = self.opened.take().unwrap();
@@ -141,7 +179,10 @@ impl Model {
                 self.reopen();
             }
             Step::Cut { lane, at } => self.cut(lane, at),
-            Step::Flip { lane, segment, at, bit } => self.flip(lane, segment, at, bit),
+            Step::Flip { lane, segment, at, bit, near } => {
+                let at_most = if near { 500 } else { u64::MAX };
+                self.flip(lane, segment, at, bit, at_most);
+            }
         }
     }
 
@@ -152,8 +193,14 @@ impl Model {
             out.extend_from_slice(text(id).as_bytes());
             out.resize(out.len() + bytes, b' ');
         });
-        let flush = self.flushes;
-        self.pending[lane].push(Known { id: text(id), ts_ms, flush });
+        let batch = (self.flushes, usize::from(key & 1), partition_for(&[key], 4));
+        self.pending[lane].push(Known { id: text(id), ts_ms, batch, synced: false });
+    }
+
+    /// What a pipeline would do; the markers themselves are left out.
+    fn mark_losses(&mut self) {
+        drop(self.spool().take_losses());
+        self.spool().losses_are_told();
     }
 
     /// The events of a group; none of them may have been published as another one.
@@ -180,6 +227,7 @@ impl Model {
             let read = self.note(&group);
             let expected: Vec<_> =
                 self.waiting[lane].iter().map(|known| known.id.clone()).collect();
+            self.mark_losses();
             self.reader(lane).acknowledge(group.end).unwrap();
             // Reading may be ahead of the checkpoint: what lies before is acknowledged with it.
             let Some(last) = read.last() else { continue };
@@ -216,6 +264,7 @@ impl Model {
     }
 
     fn reopen(&mut self) {
+        faults::heal();
         self.opened = None;
         self.pending = Default::default();
         self.opened = Some(Spool::open(self.dir.path(), &config()).unwrap());
@@ -247,14 +296,41 @@ impl Model {
         self.forget(lane, &missing);
     }
 
-    fn flip(&mut self, lane: usize, segment: Index, at: Index, bit: u8) {
+    /// Every segment loses what was not synced: cut somewhere behind that, and the rest zeros, as
+    /// file systems leave it that note a file's length before its content.
+    fn power_cut(&mut self, kept: Index, zeros: bool) {
+        self.opened = None;
+        for (lane, of) in LANES.into_iter().enumerate() {
+            for path in self.segments(lane) {
+                let mut bytes = std::fs::read(&path).unwrap();
+                let safe = (faults::safe_bytes(&path) as usize).min(bytes.len());
+                let kept = safe + kept.index(bytes.len() - safe + 1);
+                if zeros {
+                    bytes[kept..].fill(0);
+                } else {
+                    bytes.truncate(kept);
+                }
+                std::fs::write(&path, bytes).unwrap();
+            }
+            reboot(self.dir.path(), of);
+        }
+        self.reopen();
+        for lane in 0..LANES.len() {
+            let missing = self.missing(lane);
+            let synced = missing.iter().find(|i| self.waiting[lane][**i].synced);
+            assert_eq!(synced, None, "a power cut took what was synced");
+            self.forget(lane, &missing);
+        }
+    }
+
+    fn flip(&mut self, lane: usize, segment: Index, at: Index, bit: u8, at_most: u64) {
         self.opened = None;
         let segments = self.segments(lane);
         if !segments.is_empty() {
             let file =
                 OpenOptions::new().read(true).write(true).open(segment.get(&segments)).unwrap();
-            let length = file.metadata().unwrap().len();
-            // The second copy of the header is spared: a flip in each costs the segment.
+            let length = file.metadata().unwrap().len().min(at_most);
+            // The copies are spared: a flip in each of both is more than one bad byte.
             let at = match at.index(length as usize) as u64 {
                 at @ 36..72 => at - 36,
                 at => at,
@@ -273,8 +349,12 @@ impl Model {
             let kept = self.waiting[lane].len() - missing.len();
             assert!(missing.iter().all(|i| *i >= kept), "a cut takes the end only: {missing:?}");
         }
-        let flushes: HashSet<u32> = missing.iter().map(|i| self.waiting[lane][*i].flush).collect();
-        assert!(flushes.len() <= 1, "a flip costs one group at most");
+        let batches: HashSet<_> = missing.iter().map(|i| self.waiting[lane][*i].batch).collect();
+        // A second flip may meet the other copy of a head that the first one has hit.
+        self.flips += 1;
+        assert!(batches.len() <= 1 || self.flips > 1, "one bad byte costs one batch: {batches:?}");
+        let flushes: HashSet<u32> = batches.iter().map(|batch| batch.0).collect();
+        assert!(flushes.len() <= 1, "and never more than one group");
         self.forget(lane, &missing);
     }
 }
@@ -287,6 +367,7 @@ proptest! {
         for step in steps {
             model.take(step);
         }
+        faults::heal();
         for lane in 0..LANES.len() {
             assert_eq!(model.missing(lane), Vec::<usize>::new());
         }

@@ -1,0 +1,192 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::os::unix::fs::FileExt as _;
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use weir_models::ident::Stream;
+use weir_models::wire::{BatchView, MAX_RAW_BYTES};
+
+use super::*;
+use crate::publish::{Delivery, Followed, PublishError, TransportStatus};
+use crate::source::Raw;
+use crate::spool::{Group, LaneReader};
+
+/// Kafka was never reached.
+struct Away;
+
+#[async_trait]
+impl Transport for Away {
+    fn partitions(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn epoch(&self) -> u64 {
+        0
+    }
+
+    async fn publish(&self, _: u64, _: Arc<Group>) -> Result<Delivery, PublishError> {
+        Err(PublishError("away".into()))
+    }
+
+    async fn send(&self, _: &str, _: &[u8], _: &[u8]) -> Result<(), PublishError> {
+        Err(PublishError("away".into()))
+    }
+
+    fn follow(&self, _: &str) -> mpsc::Receiver<Followed> {
+        mpsc::channel(1).1
+    }
+
+    fn status(&self) -> TransportStatus {
+        TransportStatus::default()
+    }
+}
+
+const CONFIG: &str = r#"
+[agent]
+site = "plant"
+id = "gw"
+[kafka]
+brokers = ["localhost:1"]
+[spool]
+max_bytes = 4194304
+segment_bytes = 65536
+zstd_level = 0
+flush_ms = 1
+[source.stdin]
+format = "text"
+when_full = "drop_lowest"
+"#;
+
+/// A worker that runs, and what it takes to talk to it.
+struct Running {
+    readers: [LaneReader; 4],
+    inputs: mpsc::Sender<Input>,
+    ask: mpsc::Sender<oneshot::Sender<Report>>,
+    flushed: watch::Receiver<u64>,
+    _stop: watch::Sender<bool>,
+}
+
+fn start(dir: &TempDir) -> Running {
+    let config = Config::parse("agent.toml", CONFIG).unwrap();
+    let agent: Arc<str> = "gw".into();
+    let (spool, readers) = Spool::open(&dir.path().join("spool"), &config.spool).unwrap();
+    let table = Arc::new(Table::open(&dir.path().join("metadata.redb")).unwrap());
+    let shared = Shared {
+        table,
+        transport: Arc::new(Away),
+        names: TopicNames::new("weir."),
+        counters: Arc::default(),
+    };
+    let parser = Parser::new(&agent, &config).unwrap();
+    let (flushed_tx, flushed) = watch::channel(0);
+    let mut worker = Worker::new(&agent, &config, parser, spool, flushed_tx, shared);
+    let (inputs, received) = mpsc::channel(4);
+    let (ask, asked) = mpsc::channel(4);
+    let (ended, _) = oneshot::channel();
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move { worker.run(received, asked, ended, stopped).await });
+    Running { readers, inputs, ask, flushed, _stop: stop }
+}
+
+impl Running {
+    /// Sends a line and waits until the spool has it.
+    async fn send(&self, bytes: usize) {
+        let source = Source { name: "stdin".into(), index: 0, format: Format::Text };
+        let (done, is_done) = oneshot::channel();
+        let raw = Raw { bytes: vec![b'x'; bytes].into(), received_us: now_us(), cut: false };
+        let input = Input {
+            source: Arc::new(source),
+            peer: None,
+            labels: None,
+            items: vec![raw],
+            lost: 0,
+            done: Some(done),
+        };
+        self.inputs.send(input).await.unwrap();
+        is_done.await.unwrap();
+    }
+
+    /// Reads the lane `rest` and acknowledges, until a loss marker comes; answers it.
+    async fn marker(&mut self) -> Event {
+        loop {
+            while let Some(group) = self.readers[3].next_group().unwrap() {
+                let marker = events(&group).into_iter().find(|e| matches!(e.body, Body::Loss(_)));
+                self.readers[3].acknowledge(group.end).unwrap();
+                if let Some(marker) = marker {
+                    return marker;
+                }
+            }
+            self.flushed.changed().await.unwrap();
+        }
+    }
+
+    async fn report(&self) -> Report {
+        crate::pipeline::report(&self.ask).await.unwrap()
+    }
+}
+
+fn events(group: &Group) -> Vec<Event> {
+    let mut events = Vec::new();
+    for frame in &group.frames {
+        let (view, _) = BatchView::parse(&frame.batch).unwrap();
+        for record in &view.records(MAX_RAW_BYTES).unwrap() {
+            events.push(Event::from_json(record.unwrap().value.unwrap()).unwrap());
+        }
+    }
+    events
+}
+
+#[track_caller]
+fn loss(event: Event) -> (Loss, Stream, u64, u64) {
+    let Body::Loss(loss) = event.body else { panic!("not a marker: {event:?}") };
+    let (stream, first, last) = loss.range.unwrap();
+    assert_eq!((&*event.agent, &*event.source), ("gw", "spool"));
+    assert_eq!(event.id.stream, stream, "a marker is in the stream it tells of");
+    (loss, stream, first, last)
+}
+
+#[tokio::test]
+async fn what_gave_way_in_a_full_spool_is_told_in_its_stream() {
+    let dir = TempDir::new().unwrap();
+    let mut running = start(&dir);
+    let mut sent = 0;
+    let lost = loop {
+        running.send(20_000).await;
+        sent += 1;
+        let lost: Vec<_> = running.report().await.lost().collect();
+        if !lost.is_empty() {
+            break lost;
+        }
+        assert!(sent < 1_000, "4 MiB take no more than this");
+    };
+    let (lane, reason, count) = lost[0];
+    assert_eq!((lane, reason, lost.len()), ("rest", "spool_full", 1));
+    let marker = running.marker().await;
+    assert_eq!(marker.id.seq, sent + 1);
+    let (loss, _, first, last) = loss(marker);
+    assert_eq!((loss.count, first, last, &*loss.reason), (count, 1, count, "spool_full"));
+    assert_eq!(running.report().await.waiting(), 0, "the marker lets the checkpoint pass");
+}
+
+#[tokio::test]
+async fn damage_is_told_in_its_stream() {
+    let dir = TempDir::new().unwrap();
+    let running = start(&dir);
+    for _ in 0..3 {
+        running.send(5_000).await;
+    }
+    drop(running);
+    let path = dir.path().join("spool/3-rest/00000000000000000000.seg");
+    // The worker has to be gone with its lock.
+    while Spool::open(&dir.path().join("spool"), &Default::default()).is_err() {
+        tokio::task::yield_now().await;
+    }
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(b"#", 5_000).unwrap();
+    let mut running = start(&dir);
+    let (loss, _, first, last) = loss(running.marker().await);
+    assert_eq!((loss.count, first, last, &*loss.reason), (1, 1, 1, "spool_damaged"));
+    let report = running.report().await;
+    assert_eq!(report.lost().collect::<Vec<_>>(), [("rest", "spool_damaged", 1)]);
+}
