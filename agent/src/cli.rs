@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::notify::Notifier;
 use crate::pipeline;
 use crate::publish::Transport;
 use crate::status::describe_metrics;
@@ -124,11 +125,16 @@ async fn run_until_signal(config: Config) -> Result<(), String> {
     let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
     let (mut terminate, mut interrupt) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let manager = Notifier::from_environment();
+    manager.ready();
+    let asker = agent.asker();
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = agent.finished() => {}
+        () = manager.watch(asker) => {}
     }
+    manager.stopping();
     agent.stop().await;
     Ok(())
 }

@@ -6,8 +6,10 @@
 //! there first. What the tests need beside Rust, [`tools`] looks for and, on Debian, gets.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to a person is its work")]
 
+mod cross;
 mod debian;
 mod links;
+mod package;
 mod python;
 mod services;
 mod step;
@@ -32,6 +34,10 @@ cargo dev COMMAND
   services start|stop|env    a Kafka and a Cassandra that stay between test runs
   bench agent                the agent as a whole: CPU and memory for a million events
   bench [FILTER]             the benchmarks of parts
+  cross ARCH [--test]        the agent for gateways (aarch64, armv7, x86_64); --test: its tests and a
+                             run against a real Kafka, emulated
+  package deb|rpm [ARCH]     the packages of the agent, for all architectures or one
+  package try                installs, upgrades, removes and purges the .deb in a folder (as root)
 ";
 
 fn main() -> ExitCode {
@@ -53,6 +59,11 @@ fn main() -> ExitCode {
         ["bench", "agent"] => run(|| bench_agent(&mut steps)),
         ["bench"] => run(|| steps.cargo("bench", &["bench", "--workspace"], &[])),
         ["bench", filter] => run(|| steps.cargo("bench", &["bench", "--workspace", filter], &[])),
+        ["cross", arch] => cross(&mut steps, arch, false),
+        ["cross", arch, "--test"] => cross(&mut steps, arch, true),
+        ["package", "try"] => run(|| package::attempt(&mut steps)),
+        ["package", kind] => package(&mut steps, kind, cross::GATEWAYS.iter()),
+        ["package", kind, arch] => package(&mut steps, kind, cross::Gateway::named(arch)),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -95,6 +106,34 @@ fn test(steps: &mut Steps, args: &[&str]) -> bool {
     }
     steps.step("test", || tally::cargo_test(filter.first().copied(), long));
     true
+}
+
+/// The agent for one kind of gateway.
+fn cross(steps: &mut Steps, arch: &str, test: bool) -> bool {
+    let Some(gateway) = cross::Gateway::named(arch) else {
+        return false;
+    };
+    if gateway.build(steps) && test {
+        gateway.test(steps);
+    }
+    true
+}
+
+/// Packages for some gateways.
+fn package(
+    steps: &mut Steps,
+    kind: &str,
+    gateways: impl IntoIterator<Item = &'static cross::Gateway>,
+) -> bool {
+    let Some(kind) = package::Kind::named(kind) else {
+        return false;
+    };
+    let mut any = false;
+    for gateway in gateways {
+        any = true;
+        package::make(steps, kind, gateway);
+    }
+    any
 }
 
 /// The agent's release build against a real Kafka.
