@@ -20,6 +20,9 @@ pub(crate) struct Gateway {
     pub(crate) name: &'static str,
     /// Rust's name.
     pub(crate) triple: &'static str,
+    /// What Debian and what RPM call it.
+    pub(crate) deb: &'static str,
+    pub(crate) rpm: &'static str,
     /// What follows the triple for the linker: the oldest glibc to run on.
     oldest: &'static str,
     /// `e_machine` of its programs.
@@ -36,6 +39,8 @@ pub(crate) const GATEWAYS: &[Gateway] = &[
     Gateway {
         name: "aarch64",
         triple: "aarch64-unknown-linux-musl",
+        deb: "arm64",
+        rpm: "aarch64",
         oldest: "",
         machine: 183,
         emulator: Some("qemu-aarch64"),
@@ -44,6 +49,8 @@ pub(crate) const GATEWAYS: &[Gateway] = &[
     Gateway {
         name: "armv7",
         triple: "armv7-unknown-linux-musleabihf",
+        deb: "armhf",
+        rpm: "armv7hl",
         oldest: "",
         machine: 40,
         emulator: Some("qemu-arm"),
@@ -52,6 +59,8 @@ pub(crate) const GATEWAYS: &[Gateway] = &[
     Gateway {
         name: "x86_64",
         triple: "x86_64-unknown-linux-gnu",
+        deb: "amd64",
+        rpm: "x86_64",
         oldest: ".2.28",
         machine: 62,
         emulator: None,

@@ -25,7 +25,8 @@ const USAGE: &str = "\
 cargo dev COMMAND
 
   test [--long] [FILTER]     everything the CI checks: tools, format, lint, docs, build, all tests
-                             (those with FILTER in their name); --long adds the long ones
+                             (those with FILTER in their name); --long adds the long ones, the
+                             variable CI `cross aarch64 --test`
   lint                       clippy over the workspace and all targets, warnings are errors
   fmt [--check]              rustfmt
   docs [--check]             builds the API docs, checks the links of the Markdown files, and writes
@@ -105,6 +106,10 @@ fn test(steps: &mut Steps, args: &[&str]) -> bool {
         return true;
     }
     steps.step("test", || tally::cargo_test(filter.first().copied(), long));
+    // Minutes for a fresh clone, and a developer says `cargo dev cross` where it matters.
+    if filter.is_empty() && std::env::var_os("CI").is_some() {
+        cross(steps, "aarch64", true);
+    }
     true
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn make(steps: &mut Steps, kind: Kind, gateway: &Gateway) -> bool {
         return false;
     }
     steps.step(&step, || {
-        let file = pack(kind, gateway, None)?;
+        let file = pack(kind, gateway, 1)?;
         println!("{:>8}  {}", "", file.display());
         Ok(None)
     });
@@ -64,19 +64,22 @@ pub(crate) fn make(steps: &mut Steps, kind: Kind, gateway: &Gateway) -> bool {
 }
 
 /// Packs the build that is there. `revision` goes behind the version, so that there can be two of it.
-fn pack(kind: Kind, gateway: &Gateway, revision: Option<&str>) -> Result<PathBuf, String> {
+fn pack(kind: Kind, gateway: &Gateway, revision: u32) -> Result<PathBuf, String> {
     let tool = tool(kind)?;
     let folder = workspace::target().join("package");
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let revision = revision.unwrap_or("1");
-    let name = format!("weir-agent-{revision}-{}.{}", gateway.name, kind.name());
-    let file = folder.join(name);
+    // All crates of the workspace have one version.
+    let version = format!("{}-{}", env!("CARGO_PKG_VERSION"), revision);
+    let file = folder.join(match kind {
+        Kind::Deb => format!("weir-agent_{version}_{}.deb", gateway.deb),
+        Kind::Rpm => format!("weir-agent-{version}.{}.rpm", gateway.rpm),
+    });
     let mut command = Command::new(tool);
     command.current_dir(workspace::root());
     match kind {
         Kind::Deb => {
             command.args(["deb", "-p", "weir-agent", "--no-build", "--no-strip"]);
-            command.args(["--deb-revision", revision]);
+            command.args(["--deb-version", &version]);
         }
         Kind::Rpm => {
             command.args(["generate-rpm", "-p", "agent", "--target-dir"]);
@@ -84,7 +87,7 @@ fn pack(kind: Kind, gateway: &Gateway, revision: Option<&str>) -> Result<PathBuf
             // A static program needs nothing; of the other one, the reader built into the tool tells.
             let needs = if gateway.is_static() { "disabled" } else { "builtin" };
             command.args(["--auto-req", needs]);
-            command.args(["--set-metadata", &format!("release = \"{revision}\"")]);
+            command.args(["--arch", gateway.rpm]);
         }
     }
     command.args(["--target", gateway.triple, "--profile", "edge", "--output"]).arg(&file);

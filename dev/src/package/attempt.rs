@@ -45,8 +45,8 @@ pub(crate) fn attempt(steps: &mut Steps) {
 }
 
 fn life(system: &System, gateway: &Gateway) -> Outcome {
-    let first = system.take(&pack(Kind::Deb, gateway, None)?)?;
-    let second = system.take(&pack(Kind::Deb, gateway, Some("2"))?)?;
+    let first = system.take(&pack(Kind::Deb, gateway, 1)?)?;
+    let second = system.take(&pack(Kind::Deb, gateway, 2)?)?;
     let config = "/etc/weir-agent/agent.toml";
 
     status(&mut system.run(&["dpkg", "-i", &first]))?;

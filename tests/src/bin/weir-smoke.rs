@@ -3,7 +3,7 @@
 //! In: `weir-smoke AGENT [EMULATOR ARGS...]`. Out: an exit status; a panic says what was not so. The
 //! agent has to refuse a wrong configuration and take the one that its packages bring, listen on TCP
 //! and HTTP, keep what comes while Kafka is away through a SIGKILL, publish all of it in the order of
-//! `seq` without a gap, and end when told to. Run by `cargo dev cross ARCH --test`.
+//! `seq` without a gap, tell the service manager how it fares, and end when told to. Run by `cargo dev cross ARCH --test`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails so")]
 #![allow(clippy::print_stdout, reason = "the figures are for the reader of the output")]
@@ -12,11 +12,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use weir_tests::services::Private;
-use weir_tests::{Launch, Program, fixtures, free_port, http, root};
+use weir_tests::{Launch, Program, fixtures, free_port, http, root, wait_until};
 
 /// For anything: an emulator is slow, and so may be the machine.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -38,7 +40,10 @@ fn main() {
 
     let ports = Ports { tcp: free_port(), http: free_port(), status: free_port() };
     let launch = with_config(&emulator, &agent, &config(&client.bootstrap, &ports));
+    let manager = Manager::start(&launch.dir().join("notify"));
+    let launch = launch.env("NOTIFY_SOCKET", &manager.socket).env("WATCHDOG_USEC", "1000000");
     let mut program = launch.args(["run", "-c", "agent.toml"]).start();
+    manager.wait("READY=1");
     let health = format!("http://127.0.0.1:{}/healthz", ports.status);
     program.wait_http(&health, LIMIT);
 
@@ -48,10 +53,13 @@ fn main() {
     wait_received(&mut program, &ports, first.len());
     // The answer is the promise that these, and what came before them, are on the disk.
     send_readings(&ports, &input.readings);
+    manager.wait("WATCHDOG=1");
     program.kill9();
 
     kafka.node(1, "start");
+    manager.forget();
     program.restart();
+    manager.wait("READY=1");
     program.wait_http(&health, LIMIT);
     send_lines(&ports, second);
     let topics = ["logs", "readings"].map(|topic| format!("{PREFIX}{topic}"));
@@ -62,9 +70,44 @@ fn main() {
     });
     program.wait_http(&format!("http://127.0.0.1:{}/readyz", ports.status), LIMIT);
     let status = program.term(LIMIT);
+    manager.wait("STOPPING=1");
     assert!(status.success(), "it ended with {status}");
     let events = check(&client, &input);
     println!("{events} events, each once and in order, in {:.1} s", begun.elapsed().as_secs_f64());
+}
+
+/// Hears what is for the service manager.
+struct Manager {
+    socket: String,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Manager {
+    fn start(socket: &Path) -> Self {
+        let listener = UnixDatagram::bind(socket).unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ours = heard.clone();
+        // Reads all the time: the kernel holds only a few datagrams.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 256];
+            while let Ok(n) = listener.recv(&mut buffer) {
+                let message = String::from_utf8_lossy(&buffer[..n]).into_owned();
+                ours.lock().unwrap().push(message);
+            }
+        });
+        Self { socket: socket.display().to_string(), heard }
+    }
+
+    fn wait(&self, message: &str) {
+        wait_until(&format!("{message} for the service manager"), LIMIT, || {
+            let heard = self.heard.lock().unwrap();
+            if heard.iter().any(|m| m == message) { Ok(()) } else { Err(format!("{heard:?}")) }
+        });
+    }
+
+    fn forget(&self) {
+        self.heard.lock().unwrap().clear();
+    }
 }
 
 struct Ports {
