@@ -224,9 +224,16 @@ impl Kit {
     }
 }
 
-/// Takes away what the cargo that runs us has set: the kit's Rust would find the libraries of ours.
+/// Takes away what the cargo that runs us has set: the kit's Rust would find the libraries of ours,
+/// and build scripts that look at the package (ring's) would run again after each build by hand.
 fn clean(command: &mut Command) {
     for name in ["LD_LIBRARY_PATH", "CARGO", "RUSTC"] {
         command.env_remove(name);
+    }
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
     }
 }
