@@ -9,9 +9,12 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::Config;
+use crate::notify::Notifier;
 use crate::pipeline;
 use crate::publish::Transport;
 use crate::spool;
@@ -83,16 +86,17 @@ fn say(text: &str, code: u8) -> ExitCode {
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // Levels by target; filters by span and field would bring a regex engine onto the gateway.
+    let told = std::env::var("WEIR_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = told.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(colour)
         .with_target(false);
     match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => tracing_subscriber::registry().with(layer).with(filter).init(),
+        LogFormat::Json => tracing_subscriber::registry().with(layer.json()).with(filter).init(),
     }
 }
 
@@ -128,11 +132,16 @@ async fn run_until_signal(config: Config) -> Result<(), String> {
     let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
     let (mut terminate, mut interrupt) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let manager = Notifier::from_environment();
+    manager.ready();
+    let asker = agent.asker();
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = agent.finished() => {}
+        () = manager.watch(asker) => {}
     }
+    manager.stopping();
     agent.stop().await;
     Ok(())
 }

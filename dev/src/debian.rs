@@ -56,6 +56,29 @@ pub(crate) fn get(tools: &[&Tool]) -> Result<(), String> {
     Ok(())
 }
 
+/// The program that makes a Debian in a folder; unpacked into the cache where it is missing.
+pub(crate) fn debootstrap() -> Result<Command, String> {
+    if find("debootstrap").is_none() {
+        unpack("debootstrap", "debootstrap")?;
+    }
+    let program = find("debootstrap").ok_or("there is no debootstrap")?;
+    let mut command = Command::new(program);
+    let scripts = cache().join("debian/debootstrap/usr/share/debootstrap");
+    if scripts.is_dir() {
+        command.env("DEBOOTSTRAP_DIR", scripts);
+    }
+    Ok(command)
+}
+
+/// The mirror that this machine gets its packages from.
+pub(crate) fn mirror() -> Result<String, String> {
+    let mut targets = Command::new("apt-get");
+    targets.args(["indextargets", "--no-release-info", "--format", "$(SITE)"]);
+    let sites = output(targets.arg("Identifier: Packages"))?;
+    let mirror = sites.lines().find(|site| site.trim_end_matches('/').ends_with("/debian"));
+    mirror.map(str::to_owned).ok_or_else(|| "apt has no mirror of Debian".to_string())
+}
+
 /// How to become root: we are it already, or sudo asks for no password.
 struct Root {
     sudo: bool,

@@ -6,8 +6,10 @@
 //! there first. What the tests need beside Rust, [`tools`] looks for and, on Debian, gets.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to a person is its work")]
 
+mod cross;
 mod debian;
 mod links;
+mod package;
 mod python;
 mod services;
 mod step;
@@ -23,7 +25,8 @@ const USAGE: &str = "\
 cargo dev COMMAND
 
   test [--long] [FILTER]     everything the CI checks: tools, format, lint, docs, build, all tests
-                             (those with FILTER in their name); --long adds the long ones
+                             (those with FILTER in their name); --long adds the long ones, the
+                             variable CI `cross aarch64 --test`
   lint                       clippy over the workspace and all targets, warnings are errors
   fmt [--check]              rustfmt
   docs [--check]             builds the API docs, checks the links of the Markdown files, and writes
@@ -34,6 +37,10 @@ cargo dev COMMAND
   bench udp                  the agent with 50,000 datagrams a second: what the kernel drops
   bench peers                the same beside rsyslog and syslog-ng, in turn
   bench [FILTER]             the benchmarks of parts
+  cross ARCH [--test]        the agent for gateways (aarch64, armv7, x86_64); --test: its tests and a
+                             run against a real Kafka, emulated
+  package deb|rpm [ARCH]     the packages of the agent, for all architectures or one
+  package try                installs, upgrades, removes and purges the .deb in a folder (as root)
 ";
 
 fn main() -> ExitCode {
@@ -57,6 +64,11 @@ fn main() -> ExitCode {
         }
         ["bench"] => run(|| steps.cargo("bench", &["bench", "--workspace"], &[])),
         ["bench", filter] => run(|| steps.cargo("bench", &["bench", "--workspace", filter], &[])),
+        ["cross", arch] => cross(&mut steps, arch, false),
+        ["cross", arch, "--test"] => cross(&mut steps, arch, true),
+        ["package", "try"] => run(|| package::attempt(&mut steps)),
+        ["package", kind] => package(&mut steps, kind, cross::GATEWAYS.iter()),
+        ["package", kind, arch] => package(&mut steps, kind, cross::Gateway::named(arch)),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -98,7 +110,39 @@ fn test(steps: &mut Steps, args: &[&str]) -> bool {
         return true;
     }
     steps.step("test", || tally::cargo_test(filter.first().copied(), long));
+    // Minutes for a fresh clone, and a developer says `cargo dev cross` where it matters.
+    if filter.is_empty() && std::env::var_os("CI").is_some() {
+        cross(steps, "aarch64", true);
+    }
     true
+}
+
+/// The agent for one kind of gateway.
+fn cross(steps: &mut Steps, arch: &str, test: bool) -> bool {
+    let Some(gateway) = cross::Gateway::named(arch) else {
+        return false;
+    };
+    if gateway.build(steps) && test {
+        gateway.test(steps);
+    }
+    true
+}
+
+/// Packages for some gateways.
+fn package(
+    steps: &mut Steps,
+    kind: &str,
+    gateways: impl IntoIterator<Item = &'static cross::Gateway>,
+) -> bool {
+    let Some(kind) = package::Kind::named(kind) else {
+        return false;
+    };
+    let mut any = false;
+    for gateway in gateways {
+        any = true;
+        package::make(steps, kind, gateway);
+    }
+    any
 }
 
 /// The agent's release build against a real Kafka.

@@ -29,7 +29,7 @@ impl Steps {
         println!("{word:>8}  {name:<10} {seconds:7.1} s");
         match outcome {
             Ok(None) => {}
-            Ok(tally) => self.tally = tally,
+            Ok(Some(tally)) => self.tally.get_or_insert_default().add(tally),
             Err(why) => self.failed.push((name.to_string(), why)),
         }
     }

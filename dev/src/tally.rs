@@ -4,7 +4,7 @@
 //! the counts alone never say that all went well: cargo's exit status has to agree.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::step::Outcome;
 use crate::workspace;
@@ -19,6 +19,13 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Adds what other binaries came to.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.failing.extend(other.failing);
+    }
+
     /// Takes one line of cargo's output.
     fn line(&mut self, line: &str) {
         if let Some(result) = line.strip_prefix("test result: ") {
@@ -45,6 +52,17 @@ pub(crate) fn cargo_test(filter: Option<&str>, long: bool) -> Outcome {
     if long {
         command.env("WEIR_TEST_LONG", "1");
     }
+    count(
+        command,
+        &match filter {
+            Some(filter) => format!("no test has `{filter}` in its name"),
+            None => "there was no test".to_string(),
+        },
+    )
+}
+
+/// Runs a cargo that runs tests; `none` is what to say when it ran not a single one.
+pub(crate) fn count(mut command: Command, none: &str) -> Outcome {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
@@ -66,10 +84,7 @@ pub(crate) fn cargo_test(filter: Option<&str>, long: bool) -> Outcome {
         return Err(format!("cargo test ended with {status}, with no test failed: see above"));
     }
     if tally.passed + tally.failed == 0 {
-        return Err(match filter {
-            Some(filter) => format!("no test has `{filter}` in its name"),
-            None => "there was no test".to_string(),
-        });
+        return Err(none.to_string());
     }
     Ok(Some(tally))
 }

@@ -32,14 +32,14 @@ fn check(program: &str, config: &str) {
 }
 
 #[test]
-fn every_block_of_the_agent_page_is_taken_by_the_agent() {
+fn every_block_of_the_agent_pages_is_taken_by_the_agent() {
     let needed = [
         ("agent", "agent = { site = \"plant-a\" }\n"),
         ("kafka", "kafka = { brokers = [\"kafka:9092\"] }\n"),
     ];
-    let blocks = blocks("agent.md");
-    assert!(blocks.len() >= 8, "{} blocks", blocks.len());
-    for block in blocks {
+    let (all, gateway) = (blocks("agent.md"), blocks("gateway.md"));
+    assert!(all.len() >= 8 && gateway.len() >= 2, "{} and {} blocks", all.len(), gateway.len());
+    for block in all.into_iter().chain(gateway) {
         check("weir-agent", &completed(&block, &needed));
     }
 }

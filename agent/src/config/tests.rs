@@ -15,7 +15,8 @@ fn fixtures(kind: &str) -> Vec<PathBuf> {
 
 #[test]
 fn valid_files_are_taken() {
-    for file in fixtures("valid") {
+    let packaged = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("packaging/agent.toml");
+    for file in fixtures("valid").into_iter().chain([packaged]) {
         let text = std::fs::read_to_string(&file).unwrap();
         Config::parse("agent.toml", &text).unwrap();
     }

@@ -211,6 +211,12 @@ impl Agent {
         report(&self.ask).await
     }
 
+    /// Where to ask for a report without holding the agent.
+    #[must_use]
+    pub fn asker(&self) -> mpsc::Sender<oneshot::Sender<Report>> {
+        self.ask.clone()
+    }
+
     /// Returns when all sources have ended by themselves (standard input was read to its end) and
     /// Kafka has everything.
     pub async fn finished(&mut self) {
