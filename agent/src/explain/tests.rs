@@ -33,15 +33,19 @@ fn one_answer_a_line_in_order() {
 {"raw_b64": "?"}
 {}
 {"raw": "<13>1 - - - - - [a b=\"c\"] m"}"#;
-    check(&["--json"], input, expect![[r#"
+    check(
+        &["--json"],
+        input,
+        expect![[r#"
         {"agent":"","stream":"0000000000000000","seq":0,"site":"","device":"h","ts_us":1791756855000000,"received_us":1781524800000000,"clock":"synced","source":"explain","dialect":"rfc3164","parse":"ok","meta_state":"miss","facility":4,"severity":2,"host":"h","app":"su","procid":"7","message":"failed","raw":"<34>Oct 11 22:14:15 h su[7]: failed","ts_rule":"nearest_year"}
-        {"agent":"","stream":"0000000000000000","seq":0,"site":"","device":"","ts_us":1781524800000000,"received_us":1781524800000000,"clock":"synced","source":"explain","dialect":"unknown","parse":"raw","parse_reason":"not UTF-8, the bad bytes are replaced","meta_state":"miss","message":"<13>caf�","raw_b64":"PDEzPmNhZuk=","ts_rule":"none"}
+        {"agent":"","stream":"0000000000000000","seq":0,"site":"","device":"","ts_us":1781524800000000,"received_us":1781524800000000,"clock":"synced","source":"explain","dialect":"pri_only","parse":"partial","parse_reason":"not UTF-8, the bad bytes are replaced","meta_state":"miss","facility":1,"severity":5,"message":"caf�","raw_b64":"PDEzPmNhZuk=","ts_rule":"none"}
         {"line":3,"error":"expected {\"raw\": text} or {\"raw_b64\": base64}: invalid type: integer `7`, expected a string at line 1 column 9"}
         {"line":4,"error":"expected {\"raw\": text} or {\"raw_b64\": base64}: EOF while parsing a value at line 1 column 0"}
         {"line":5,"error":"`raw_b64` is not base64: Invalid symbol 63, offset 0."}
         {"line":6,"error":"expected {\"raw\": text} or {\"raw_b64\": base64}"}
         {"agent":"","stream":"0000000000000000","seq":0,"site":"","device":"","ts_us":1781524800000000,"received_us":1781524800000000,"clock":"synced","source":"explain","dialect":"rfc5424","parse":"ok","meta_state":"miss","facility":1,"severity":5,"sd":{"a":{"b":"c"}},"message":"m","raw":"<13>1 - - - - - [a b=\"c\"] m","ts_rule":"none"}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -118,14 +122,16 @@ fn sources_and_rules_of_a_configuration() {
           procid    3
           message   m
           filter    keep
-    "#]].assert_eq(&answers(&["-c", "x", "--peer", "10.0.0.7"], Some(CONFIG), input));
+    "#]]
+    .assert_eq(&answers(&["-c", "x", "--peer", "10.0.0.7"], Some(CONFIG), input));
     expect![[r#"
         line 1: json, ok
           time      2026-06-15T12:00:00Z
           device    unknown
           temp      21.5
           filter    keep
-    "#]].assert_eq(&answers(
+    "#]]
+    .assert_eq(&answers(
         &["-c", "x", "--source", "web"],
         Some(CONFIG),
         br#"{"device": "d1", "temp": 21.5}"#,

@@ -19,7 +19,7 @@ use weir_models::limit::{METRICS_MAX, NAME_BYTES_MAX};
 use super::json::{self, Fields};
 use super::line::{self, LineFields, Precision};
 use super::syslog::{self, Syslog};
-use super::{Limits, Reading, StampRule, Zone, text};
+use super::{Limits, Readable, Reading, StampRule, Zone, text};
 use crate::clock;
 use crate::config::{Config, host_name};
 use crate::enrich::Enricher;
@@ -130,11 +130,12 @@ impl Parser {
         let mut ts_rule = StampRule::None;
         let mut event = match source.format {
             Format::Syslog => {
-                let read = syslog::parse(bytes, raw.received_us, &settings.zone, &self.limits);
+                let text = Readable::new(bytes, &self.limits);
+                let read = syslog::parse(&text, raw.received_us, &settings.zone, &self.limits);
                 ts_rule = read.ts_rule;
                 log_event(&read)
             }
-            Format::Text => log_event(&text::parse(bytes, &self.limits)),
+            Format::Text => log_event(&text::parse(&Readable::new(bytes, &self.limits))),
             Format::Json => {
                 let read = json::parse(bytes, &settings.fields, &settings.zone, &self.limits);
                 reading_event("json", read, labels)
@@ -321,7 +322,7 @@ fn log_event(read: &Syslog<'_>) -> Event {
         procid: own(read.procid),
         msgid: own(read.msgid),
         sd,
-        message: read.message.clone().into_owned(),
+        message: read.message.to_owned(),
         template: None,
         score: None,
     };
@@ -330,7 +331,7 @@ fn log_event(read: &Syslog<'_>) -> Event {
     event.body = Body::Log(log);
     event.ts_us = read.ts_us.unwrap_or(UNKNOWN_TIME);
     event.parse = read.state;
-    event.parse_reason.clone_from(&read.reason);
+    event.parse_reason = read.reason.map(Cow::Borrowed);
     event
 }
 
