@@ -111,7 +111,9 @@ pub(super) fn is_mnemonic(app: &str) -> bool {
 /// its own name there too (other devices the process, which is the app).
 pub(super) fn after_relay(text: &str) -> Option<&str> {
     const FIREWALLS: [&str; 4] = ["%ASA-", "%FTD-", "%PIX-", "%FWSM-"];
-    if let Some((name, rest)) = text.split_once(": ")
+    if let Some((word, rest)) = text.split_once(' ')
+        && rest.starts_with('%')
+        && let Some(name) = word.strip_suffix(':')
         && FIREWALLS.iter().any(|firewall| rest.starts_with(firewall))
         && is_host(name)
     {
