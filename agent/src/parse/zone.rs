@@ -1,7 +1,7 @@
 //! Time zone of a source, for stamps that do not name theirs.
 //!
 //! In: the configured name, once. Out: offsets, per stamp, by integer arithmetic: an IANA zone is
-//! turned into a table of its transitions from 1970 to 2100 (about 4 KiB) when it is configured,
+//! turned into a table of its transitions from 1970 to 2100 (about 6 KiB) when it is configured,
 //! so that no line pays for a time zone library and threads share nothing that changes.
 //!
 //! Rules where the clocks change:
