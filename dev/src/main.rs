@@ -30,6 +30,7 @@ cargo dev COMMAND
                              (--check: compares) the generated references
   tools                      makes sure that everything the tests need is there
   services start|stop|env    a Kafka and a Cassandra that stay between test runs
+  fuzz [--seconds N]         seeds and mutations of all fuzz targets, N (10) seconds each
   bench agent                the agent as a whole: CPU and memory for a million events
   bench [FILTER]             the benchmarks of parts
 ";
@@ -50,6 +51,8 @@ fn main() -> ExitCode {
         ["services", "stop"] => run(|| steps.step("services", services::stop)),
         // Its output is read by a shell: no line of ours in between.
         ["services", "env"] => return services::print_env(),
+        ["fuzz"] => run(|| fuzz(&mut steps, "10")),
+        ["fuzz", "--seconds", seconds] => run(|| fuzz(&mut steps, seconds)),
         ["bench", "agent"] => run(|| bench_agent(&mut steps)),
         ["bench"] => run(|| steps.cargo("bench", &["bench", "--workspace"], &[])),
         ["bench", filter] => run(|| steps.cargo("bench", &["bench", "--workspace", filter], &[])),
@@ -87,6 +90,7 @@ fn test(steps: &mut Steps, args: &[&str]) -> bool {
     steps.cargo("format", FORMAT_CHECK, &[]);
     steps.cargo("clippy", CLIPPY, &[]);
     docs(steps, Generated::LeaveToTests);
+    fuzz(steps, "2");
     // The tests run the real programs, and `cargo test` builds none of them.
     steps.cargo("build", &["build", "--workspace", "--bins"], &[]);
     if steps.failed("tools") || steps.failed("build") {
@@ -95,6 +99,12 @@ fn test(steps: &mut Steps, args: &[&str]) -> bool {
     }
     steps.step("test", || tally::cargo_test(filter.first().copied(), long));
     true
+}
+
+/// The fuzz targets on the stable toolchain; libFuzzer's way is in `fuzz/README.md`.
+fn fuzz(steps: &mut Steps, seconds: &str) {
+    let replay = ["test", "--manifest-path", "fuzz/Cargo.toml", "--", "--nocapture"];
+    steps.cargo("fuzz", &replay, &[("WEIR_FUZZ_SECONDS", seconds)]);
 }
 
 /// The agent's release build against a real Kafka.
