@@ -14,6 +14,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::Config;
+use crate::explain::{self, Explainer};
 use crate::notify::Notifier;
 use crate::pipeline;
 use crate::publish::Transport;
@@ -53,6 +54,8 @@ enum Command {
     },
     /// Looks into the queue on disk, checks it, mends it, or prints what is in it.
     Spool(spool::cli::Args),
+    /// Says what the parser makes of the lines on standard input.
+    Explain(explain::Options),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
             Ok(_) => say(&format!("{config}: ok"), 0),
             Err(error) => say(&error, MISUSED),
         },
+        Command::Explain(options) => explain(&options),
         Command::Run { config } => match load(&config) {
             Ok(config) => run(config),
             Err(error) => say(&error, MISUSED),
@@ -104,6 +108,23 @@ fn load(file: &str) -> Result<Config, String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("cannot read the configuration `{file}`: {error}"))?;
     Config::parse(file, &text).map_err(|error| error.to_string())
+}
+
+fn explain(options: &explain::Options) -> ExitCode {
+    let config = match options.config.as_deref().map(load).transpose() {
+        Ok(config) => config,
+        Err(error) => return say(&error, MISUSED),
+    };
+    let mut explainer = match Explainer::new(options, config.as_ref()) {
+        Ok(explainer) => explainer,
+        Err(error) => return say(&error, MISUSED),
+    };
+    match explainer.run(std::io::stdin().lock(), &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => say(&format!("weir-agent: explain: {error}"), FAILED),
+    }
 }
 
 fn run(config: Config) -> ExitCode {

@@ -59,7 +59,7 @@ pub(crate) fn get(tools: &[&Tool]) -> Result<(), String> {
 /// The program that makes a Debian in a folder; unpacked into the cache where it is missing.
 pub(crate) fn debootstrap() -> Result<Command, String> {
     if find("debootstrap").is_none() {
-        unpack("debootstrap", "debootstrap")?;
+        unpack("debootstrap", &[], "debootstrap")?;
     }
     let program = find("debootstrap").ok_or("there is no debootstrap")?;
     let mut command = Command::new(program);

@@ -33,6 +33,7 @@ cargo dev COMMAND
                              (--check: compares) the generated references
   tools                      makes sure that everything the tests need is there
   services start|stop|env    a Kafka and a Cassandra that stay between test runs
+  fuzz [--seconds N]         seeds and mutations of all fuzz targets, N (10) seconds each
   bench agent                the agent as a whole: CPU and memory for a million events
   bench udp                  the agent with 50,000 datagrams a second: what the kernel drops
   bench peers                the same beside rsyslog and syslog-ng, in turn
@@ -62,6 +63,8 @@ fn main() -> ExitCode {
         ["bench", what @ ("agent" | "udp" | "peers"), more @ ..] => {
             run(|| bench_agent(&mut steps, what, more))
         }
+        ["fuzz"] => run(|| fuzz(&mut steps, "10")),
+        ["fuzz", "--seconds", seconds] => run(|| fuzz(&mut steps, seconds)),
         ["bench"] => run(|| steps.cargo("bench", &["bench", "--workspace"], &[])),
         ["bench", filter] => run(|| steps.cargo("bench", &["bench", "--workspace", filter], &[])),
         ["cross", arch] => cross(&mut steps, arch, false),
@@ -103,6 +106,7 @@ fn test(steps: &mut Steps, args: &[&str]) -> bool {
     steps.cargo("format", FORMAT_CHECK, &[]);
     steps.cargo("clippy", CLIPPY, &[]);
     docs(steps, Generated::LeaveToTests);
+    fuzz(steps, "2");
     // The tests run the real programs, and `cargo test` builds none of them.
     steps.cargo("build", &["build", "--workspace", "--bins"], &[]);
     if steps.failed("tools") || steps.failed("build") {
@@ -143,6 +147,12 @@ fn package(
         package::make(steps, kind, gateway);
     }
     any
+}
+
+/// The fuzz targets on the stable toolchain; libFuzzer's way is in `fuzz/README.md`.
+fn fuzz(steps: &mut Steps, seconds: &str) {
+    let replay = ["test", "--manifest-path", "fuzz/Cargo.toml", "--", "--nocapture"];
+    steps.cargo("fuzz", &replay, &[("WEIR_FUZZ_SECONDS", seconds)]);
 }
 
 /// The agent's release build against a real Kafka.

@@ -19,11 +19,11 @@ use weir_models::limit::{METRICS_MAX, NAME_BYTES_MAX};
 use super::json::{self, Fields};
 use super::line::{self, LineFields, Precision};
 use super::syslog::{self, Syslog};
-use super::{Limits, Reading, Zone, text};
+use super::{Limits, Readable, Reading, StampRule, Zone, text};
 use crate::clock;
 use crate::config::{Config, host_name};
 use crate::enrich::Enricher;
-use crate::source::{Format, Labels, Raw, Source, TimeUnit};
+use crate::source::{Format, Labels, Raw, Source, SourceSettings, TimeUnit};
 
 /// Device of a payload that names none and came from nowhere.
 const NO_DEVICE: &str = "unknown";
@@ -32,7 +32,10 @@ const BARE: &str = "value";
 
 /// An event as its payload tells it.
 #[derive(Debug)]
-pub struct Parsed(Event);
+pub struct Parsed {
+    event: Event,
+    ts_rule: StampRule,
+}
 
 /// An event with what is known of its device.
 #[derive(Debug)]
@@ -59,32 +62,51 @@ struct Settings {
     line: LineFields,
 }
 
+impl Settings {
+    fn new(source: &SourceSettings) -> Result<Self, String> {
+        let zone = match &source.zone {
+            None => Zone::local(),
+            Some(name) => {
+                name.parse().map_err(|error| format!("source `{}`: {error}", source.name))?
+            }
+        };
+        Ok(Self {
+            zone,
+            keep_raw: source.keep_raw,
+            fields: source.fields.clone(),
+            line: source.line.clone(),
+        })
+    }
+}
+
 impl Parser {
     /// The parser for all sources of a configuration.
     ///
     /// # Errors
     /// When a source's time zone is not known.
     pub fn new(agent: &Arc<str>, config: &Config) -> Result<Self, String> {
-        let mut sources = Vec::new();
-        for source in config.source.settings() {
-            let zone = match &source.zone {
-                None => Zone::local(),
-                Some(name) => {
-                    name.parse().map_err(|error| format!("source `{}`: {error}", source.name))?
-                }
-            };
-            sources.push(Settings {
-                zone,
-                keep_raw: source.keep_raw,
-                fields: source.fields.clone(),
-                line: source.line.clone(),
-            });
-        }
+        let sources =
+            config.source.settings().iter().map(Settings::new).collect::<Result<_, _>>()?;
         Ok(Self {
             agent: agent.clone(),
             site: config.agent.site.clone(),
             host: host_name(),
             sources,
+            limits: Limits::default(),
+        })
+    }
+
+    /// The parser of one source (index 0) for somebody who asks what a payload says: no field is
+    /// filled with the name of this machine.
+    ///
+    /// # Errors
+    /// When the time zone is not known.
+    pub fn of_one(site: &str, source: &SourceSettings) -> Result<Self, String> {
+        Ok(Self {
+            agent: Arc::default(),
+            site: site.to_owned(),
+            host: String::new(),
+            sources: vec![Settings::new(source)?],
             limits: Limits::default(),
         })
     }
@@ -105,12 +127,15 @@ impl Parser {
         let no_labels = Labels::default();
         let labels = labels.unwrap_or(&no_labels);
         let bytes = &raw.bytes;
+        let mut ts_rule = StampRule::None;
         let mut event = match source.format {
             Format::Syslog => {
-                let read = syslog::parse(bytes, raw.received_us, &settings.zone, &self.limits);
+                let text = Readable::new(bytes, &self.limits);
+                let read = syslog::parse(&text, raw.received_us, &settings.zone, &self.limits);
+                ts_rule = read.ts_rule;
                 log_event(&read)
             }
-            Format::Text => log_event(&text::parse(bytes, &self.limits)),
+            Format::Text => log_event(&text::parse(&Readable::new(bytes, &self.limits))),
             Format::Json => {
                 let read = json::parse(bytes, &settings.fields, &settings.zone, &self.limits);
                 reading_event("json", read, labels)
@@ -142,7 +167,7 @@ impl Parser {
         if settings.keep_raw {
             event.raw = Some(RawBytes(bytes.clone()));
         }
-        Parsed(event)
+        Parsed { event, ts_rule }
     }
 
     /// A loss marker in the name of a source.
@@ -195,10 +220,22 @@ impl Parser {
 }
 
 impl Parsed {
+    /// How the time of a syslog message was found.
+    #[must_use]
+    pub fn ts_rule(&self) -> StampRule {
+        self.ts_rule
+    }
+
+    /// The event without metadata.
+    #[must_use]
+    pub fn into_event(self) -> Event {
+        self.event
+    }
+
     /// Joins what is known of the device.
     #[must_use]
     pub fn enrich(self, enricher: &mut Enricher) -> Enriched {
-        let mut event = self.0;
+        let mut event = self.event;
         let found = enricher.look_up(&event.site, &event.device, event.received_us);
         event.meta_state = found.state;
         event.meta_age_s = found.age_s;
@@ -285,7 +322,7 @@ fn log_event(read: &Syslog<'_>) -> Event {
         procid: own(read.procid),
         msgid: own(read.msgid),
         sd,
-        message: read.message.clone().into_owned(),
+        message: read.message.to_owned(),
         template: None,
         score: None,
     };
@@ -294,7 +331,7 @@ fn log_event(read: &Syslog<'_>) -> Event {
     event.body = Body::Log(log);
     event.ts_us = read.ts_us.unwrap_or(UNKNOWN_TIME);
     event.parse = read.state;
-    event.parse_reason.clone_from(&read.reason);
+    event.parse_reason = read.reason.map(Cow::Borrowed);
     event
 }
 

@@ -12,6 +12,7 @@
 pub mod event;
 pub mod json;
 pub mod line;
+mod readable;
 mod stamp;
 pub mod syslog;
 pub mod text;
@@ -19,6 +20,7 @@ pub mod zone;
 
 use std::borrow::Cow;
 
+pub use readable::Readable;
 pub use stamp::StampRule;
 pub use weir_models::event::ParseState;
 pub use zone::Zone;

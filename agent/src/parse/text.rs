@@ -1,32 +1,29 @@
 //! A plain line (format `text`): a log event whose message is the line.
 //!
-//! In: the bytes of one line. Out: a [`Syslog`] of dialect `text` without header fields. The line's
-//! end and NULs at the end are taken off; bytes that are not UTF-8 become U+FFFD and the state partial.
+//! In: the text of one line. Out: a [`Syslog`] of dialect `text` without header fields.
 
-use super::Limits;
-use super::syslog::{Dialect, Syslog, readable};
+use super::Readable;
+use super::syslog::{Dialect, Syslog};
 
 /// Takes a line as the message. Never fails.
-pub fn parse<'a>(input: &'a [u8], limits: &Limits) -> Syslog<'a> {
-    let mut out = Syslog::new(Dialect::Text);
-    let (text, lossy_from) = readable(&mut out, input, limits);
-    out.message = match lossy_from {
-        None => text.into(),
-        Some(cut) => String::from_utf8_lossy(cut),
-    };
+#[must_use]
+pub fn parse<'a>(input: &'a Readable<'_>) -> Syslog<'a> {
+    let mut out = Syslog::of(Dialect::Text, input);
+    out.message = input.text();
     out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::ParseState;
+    use crate::parse::{Limits, ParseState};
 
     #[track_caller]
     fn check(input: &[u8], message: &str, state: ParseState) {
         let limits = Limits { line_bytes: 12, ..Limits::default() };
-        let out = parse(input, &limits);
-        assert_eq!((out.message.as_ref(), out.state), (message, state));
+        let text = Readable::new(input, &limits);
+        let out = parse(&text);
+        assert_eq!((out.message, out.state), (message, state));
         assert_eq!(out.reason.is_some(), state != ParseState::Ok);
     }
 

@@ -1,7 +1,7 @@
 //! Time zone of a source, for stamps that do not name theirs.
 //!
 //! In: the configured name, once. Out: offsets, per stamp, by integer arithmetic: an IANA zone is
-//! turned into a table of its transitions from 1970 to 2100 (about 4 KiB) when it is configured,
+//! turned into a table of its transitions from 1970 to 2100 (about 6 KiB) when it is configured,
 //! so that no line pays for a time zone library and threads share nothing that changes.
 //!
 //! Rules where the clocks change:
@@ -52,7 +52,13 @@ struct Table {
     name: String,
     starts_s: Vec<i64>,
     offsets_s: Vec<i32>,
+    /// For each stretch of `2^STRETCH_BITS` seconds from 1970 on, how many spans begin before it: a
+    /// look-up begins there and takes a step or two, where a search would miss the branch predictor.
+    begun: Vec<u16>,
 }
+
+/// 2^22 s are 48 days: few zones change more often.
+const STRETCH_BITS: u32 = 22;
 
 /// What a local time means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +68,7 @@ pub(super) enum LocalTime {
     Fold,
 }
 
+const DAY_S: i64 = 86_400;
 /// The end of the tables: 2100-01-01.
 const TABLE_END_S: i64 = 4_102_444_800;
 
@@ -88,6 +95,7 @@ impl Zone {
             name: name.to_owned(),
             starts_s: vec![i64::MIN],
             offsets_s: vec![zone.to_offset(start).seconds()],
+            begun: Vec::new(),
         };
         for transition in zone.following(start) {
             let at_s = transition.timestamp().as_second();
@@ -101,6 +109,13 @@ impl Zone {
                 table.offsets_s.push(offset_s);
             }
         }
+        table.begun = (0..=TABLE_END_S >> STRETCH_BITS)
+            .map(|stretch| {
+                let begin_s = stretch << STRETCH_BITS;
+                let begun = table.starts_s.partition_point(|&start_s| start_s <= begin_s);
+                u16::try_from(begun).unwrap_or(u16::MAX)
+            })
+            .collect();
         Self(Kind::Table(Arc::new(table)))
     }
 
@@ -116,9 +131,36 @@ impl Zone {
 }
 
 impl Table {
+    #[inline]
     fn utc_s(&self, local_s: i64, near_s: i64) -> (i64, LocalTime) {
+        let after = self.begun_by(local_s.saturating_add(DAY_S));
+        // Nearly always no change of the clocks is near.
+        let span = after - 1;
+        let since_s = local_s.saturating_sub(self.starts_s[span]);
+        let until_s = self.starts_s.get(after).map_or(i64::MAX, |end_s| end_s - local_s);
+        if since_s > 2 * DAY_S && until_s > 2 * DAY_S {
+            return (local_s - i64::from(self.offsets_s[span]), LocalTime::Once);
+        }
+        self.utc_near_change_s(after, local_s, near_s)
+    }
+
+    /// How many spans begin at `at_s` or before; at least one.
+    #[inline]
+    fn begun_by(&self, at_s: i64) -> usize {
+        let stretch = usize::try_from(at_s >> STRETCH_BITS).unwrap_or(0);
+        let hint = self.begun.get(stretch).or(self.begun.last()).copied().unwrap_or(1);
+        // Before 1970 only the first span has begun.
+        let mut count = if at_s < 0 { 1 } else { usize::from(hint) };
+        while self.starts_s.get(count).is_some_and(|&start_s| start_s <= at_s) {
+            count += 1;
+        }
+        count
+    }
+
+    /// `after`: how many spans have begun a day later.
+    #[cold]
+    fn utc_near_change_s(&self, after: usize, local_s: i64, near_s: i64) -> (i64, LocalTime) {
         // Offsets are less than a day, so only the spans around the local time taken as UTC can hold it.
-        let after = self.starts_s.partition_point(|&start_s| start_s <= local_s + 86_400);
         let mut found: Option<i64> = None;
         let mut before_gap = local_s - i64::from(self.offsets_s[0]);
         for span in after.saturating_sub(4)..after {

@@ -79,3 +79,59 @@ proptest! {
         prop_assert_eq!(Event::from_json(json(&sent).as_bytes()).unwrap(), sent);
     }
 }
+
+/// What `write_json` writes is what serde writes.
+#[track_caller]
+fn check_written(event: &Event) {
+    assert_eq!(json(event), serde_json::to_string(event).unwrap());
+}
+
+#[test]
+fn every_escape_at_every_place_of_a_word() {
+    for code in 0..=0x2_ff_u32 {
+        let escaped = char::from_u32(code).unwrap();
+        for before in 0..10 {
+            let message = format!("{}{escaped}0123456789é\u{80}ÿ", "x".repeat(before));
+            let log = Log { message, ..Log::default() };
+            check_written(&event(Body::Log(log), b""));
+        }
+    }
+}
+
+fn some_text() -> impl Strategy<Value = Option<String>> {
+    proptest::option::of(any::<String>())
+}
+
+proptest! {
+    #[test]
+    fn events_are_written_as_serde_writes_them(
+        numbers in (any::<u64>(), any::<u64>(), any::<i64>(), any::<i64>(), proptest::option::of(any::<u64>())),
+        names in (any::<String>(), any::<String>(), any::<String>(), some_text()),
+        log in (proptest::option::of(0..24_u8), proptest::option::of(0..8_u8), any::<String>(), some_text(), some_text(), some_text(), some_text()),
+        sd in proptest::collection::btree_map(any::<String>(), proptest::collection::btree_map(any::<String>(), any::<String>(), 0..3), 0..3),
+        score in proptest::option::of(any::<f32>()),
+        state in 0..3_usize,
+        raw in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20)),
+    ) {
+        let body = Log {
+            facility: log.0, severity: log.1, host: log.2, app: log.3, procid: log.4, msgid: log.5,
+            template: log.6, sd: sd.clone(), message: names.0.clone(), score,
+        };
+        let mut sent = event(Body::Log(body), b"");
+        sent.id = EventId { stream: Stream(numbers.0), seq: numbers.1 };
+        (sent.ts_us, sent.received_us, sent.meta_age_s) = (numbers.2, numbers.3, numbers.4);
+        (sent.site, sent.device, sent.dialect) = (names.0, names.1, names.2.into());
+        sent.parse_reason = names.3.map(Into::into);
+        sent.meta = Arc::new(sd.into_values().next().unwrap_or_default());
+        sent.clock = [Clock::Synced, Clock::Unsynced, Clock::Corrected][state];
+        sent.parse = [ParseState::Ok, ParseState::Partial, ParseState::Raw][state];
+        sent.meta_state = [MetaState::Hit, MetaState::Miss, MetaState::Stale][state];
+        sent.raw = raw.map(|raw| RawBytes(raw.into()));
+        check_written(&sent);
+        let value = Value { v: 0.1, unit: Some("°C".into()), score };
+        sent.body = Body::Reading(BTreeMap::from([("a\"b".into(), value)]));
+        check_written(&sent);
+        sent.body = Body::Loss(Loss { count: 3, range: Some((Stream(1), 2, 4)), reason: "r".into() });
+        check_written(&sent);
+    }
+}

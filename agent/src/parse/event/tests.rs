@@ -30,7 +30,7 @@ fn parse(index: usize, format: Format, labels: &Labels, payload: &[u8]) -> Event
     let source = Source { name: "src".into(), index, format };
     let raw = Raw { bytes: Bytes::copy_from_slice(payload), received_us: RECEIVED_US, cut: false };
     let peer = Some("10.0.0.9".parse().unwrap());
-    parser().parse(&source, peer, Some(labels), &raw).0
+    parser().parse(&source, peer, Some(labels), &raw).into_event()
 }
 
 #[track_caller]
@@ -128,7 +128,8 @@ fn metadata_names_the_device_and_gives_units() {
     table.in_step(RECEIVED_US);
     let mut enricher = Enricher::new(&crate::enrich::MetadataConfig::default(), table);
     let parsed = parse(1, Format::Line, &Labels::default(), b"temp,device=b-3 value=21.5");
-    let event = Parsed(parsed).enrich(&mut enricher).into_event();
+    let event =
+        Parsed { event: parsed, ts_rule: StampRule::None }.enrich(&mut enricher).into_event();
     assert_eq!(event.device, "boiler");
     assert_eq!((event.meta_state, event.meta_age_s), (MetaState::Hit, Some(0)));
     assert_eq!(event.meta["floor"], "2");
@@ -142,7 +143,7 @@ fn a_line_from_this_machine_that_names_no_host_is_of_this_machine() {
         let source = Source { name: "src".into(), index: 0, format };
         let bytes = Bytes::copy_from_slice(payload);
         let raw = Raw { bytes, received_us: RECEIVED_US, cut: false };
-        parser().parse(&source, None, None, &raw).0.device
+        parser().parse(&source, None, None, &raw).into_event().device
     };
     assert_eq!(of(Format::Syslog, b"<34>Jun 14 22:14:15 su[7]: failed"), host_name());
     assert_eq!(of(Format::Text, b"failed"), host_name());

@@ -14,6 +14,7 @@ pub(crate) fn read(text: &str) -> Option<(Stamp, usize)> {
             let (stamp, end) = read_iso(bytes)
                 .or_else(|| read_day_or_year_first(bytes))
                 .or_else(|| read_american(bytes))
+                .or_else(|| read_colons(bytes))
                 .or_else(|| read_epoch(bytes))?;
             ends_word(bytes, end).then_some((stamp, end))
         }
@@ -54,6 +55,14 @@ fn read_month_first(bytes: &[u8]) -> Option<(Stamp, usize)> {
         at = skip_spaces(bytes, end);
     }
     let (second_of_day, micros, at) = read_time(bytes, at)?;
+    // H3C: `hh:mm:ss:mmm yyyy`.
+    if bytes.get(at) == Some(&b':')
+        && let Some((millis, end)) = read_number(bytes, at + 1, 3, 3)
+        && bytes.get(end) == Some(&b' ')
+        && read_year(bytes, end + 1).is_some()
+    {
+        return finish(year, month, day, second_of_day, millis * 1_000, bytes, end);
+    }
     finish(year, month, day, second_of_day, micros, bytes, at)
 }
 
@@ -171,6 +180,19 @@ fn read_american(bytes: &[u8]) -> Option<(Stamp, usize)> {
     finish(i32::try_from(year).ok(), month, day, second_of_day, micros, bytes, at)
 }
 
+/// `yyyy:mm:dd-hh:mm:ss`, as Sophos UTM sends it.
+fn read_colons(bytes: &[u8]) -> Option<(Stamp, usize)> {
+    if bytes.get(4) != Some(&b':') || bytes.get(7) != Some(&b':') || bytes.get(10) != Some(&b'-') {
+        return None;
+    }
+    let (year, _) = read_number(bytes, 0, 4, 4)?;
+    let (month, _) = read_number(bytes, 5, 2, 2)?;
+    let (day, _) = read_number(bytes, 8, 2, 2)?;
+    let (second_of_day, micros, at) = read_time(bytes, 11)?;
+    let month = u8::try_from(month).ok().filter(|month| (1..=12).contains(month))?;
+    finish(i32::try_from(year).ok(), month, day, second_of_day, micros, bytes, at)
+}
+
 /// Ten digits of epoch seconds with a fraction or not, as Meraki devices send them.
 fn read_epoch(bytes: &[u8]) -> Option<(Stamp, usize)> {
     let (seconds, at) = read_number(bytes, 0, 10, 10)?;
@@ -254,10 +276,11 @@ fn read_zone_after(bytes: &[u8], at: usize) -> Option<(i32, usize)> {
 fn zone_of_name(name: &[u8]) -> Option<i32> {
     let minutes: i32 = match name {
         b"UTC" | b"GMT" | b"WET" => 0,
-        b"BST" | b"WEST" | b"CET" | b"MEZ" => 60,
-        b"CEST" | b"MESZ" | b"EET" | b"SAST" => 120,
-        b"EEST" | b"MSK" => 180,
+        b"BST" | b"WEST" | b"CET" | b"MEZ" | b"MET" => 60,
+        b"CEST" | b"MESZ" | b"MEST" | b"EET" | b"SAST" => 120,
+        b"EEST" | b"MSK" | b"IDT" => 180,
         b"IST" => 330,
+        b"WIB" | b"ICT" => 420,
         b"HKT" | b"SGT" | b"AWST" => 480,
         b"JST" | b"KST" => 540,
         b"ACST" => 570,

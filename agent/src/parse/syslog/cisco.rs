@@ -44,7 +44,7 @@ pub(super) fn read<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_
     }
     match tag {
         Some(tag) => take_tag(out, tag, context),
-        None => out.message = prefix.rest.into(),
+        None => out.message = prefix.rest,
     }
     out.dialect = Dialect::Cisco;
     true
@@ -107,8 +107,18 @@ pub(super) fn is_mnemonic(app: &str) -> bool {
     matches!(app.as_bytes(), [b'%', b'A'..=b'Z', ..])
 }
 
-/// What a relay leaves of a Cisco header after the host it found: from the `%` on.
+/// What a relay leaves of a Cisco header after the host it found: from the `%` on. A firewall puts
+/// its own name there too (other devices the process, which is the app).
 pub(super) fn after_relay(text: &str) -> Option<&str> {
+    const FIREWALLS: [&str; 4] = ["%ASA-", "%FTD-", "%PIX-", "%FWSM-"];
+    if let Some((word, rest)) = text.split_once(' ')
+        && rest.starts_with('%')
+        && let Some(name) = word.strip_suffix(':')
+        && FIREWALLS.iter().any(|firewall| rest.starts_with(firewall))
+        && is_host(name)
+    {
+        return Some(rest);
+    }
     let begins = match text.as_bytes().first()? {
         b'0'..=b'9' | b'*' | b'.' => true,
         b'A'..=b'Z' => stamp::read(text).is_some(),

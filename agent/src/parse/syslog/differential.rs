@@ -11,7 +11,7 @@ const RECEIVED_US: i64 = 1_781_524_800_000_000;
 type Parts = (Option<u8>, Option<i64>, Option<String>, Option<String>, Option<String>, String);
 
 fn ours(line: &str) -> Parts {
-    let out = parse(line.as_bytes(), RECEIVED_US, &Zone::UTC, &Limits::default());
+    let out = parse_bytes(line.as_bytes(), RECEIVED_US, &Zone::UTC, &Limits::default());
     let priority =
         out.facility.zip(out.severity).map(|(facility, severity)| facility * 8 + severity);
     (

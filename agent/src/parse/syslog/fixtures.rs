@@ -31,7 +31,7 @@ fn check(name: &str) {
     let received_us = "2026-06-15T12:00:00Z".parse::<jiff::Timestamp>().unwrap().as_microsecond();
     let mut actual = String::new();
     for line in input.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-        let out = parse(line, received_us, &Zone::UTC, &Limits::default());
+        let out = parse_bytes(line, received_us, &Zone::UTC, &Limits::default());
         let shown = Shown {
             ts: out
                 .ts_us
@@ -40,10 +40,10 @@ fn check(name: &str) {
             host: out.host,
             app: out.app,
             procid: out.procid,
-            message: &out.message,
+            message: out.message,
             dialect: out.dialect.as_str(),
             state: out.state,
-            reason: out.reason.as_deref(),
+            reason: out.reason,
         };
         writeln!(actual, "{}", serde_json::to_string(&shown).unwrap()).unwrap();
     }
@@ -79,7 +79,7 @@ fn auth_log_of_a_host() {
     let mut apps = std::collections::BTreeMap::<&str, usize>::new();
     let mut last_us = 0;
     for line in input.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-        let out = parse(line, received_us, &Zone::UTC, &Limits::default());
+        let out = parse_bytes(line, received_us, &Zone::UTC, &Limits::default());
         let shown = String::from_utf8_lossy(line);
         assert_eq!(
             (out.state, out.dialect, out.host),

@@ -13,7 +13,7 @@
 use std::net::IpAddr;
 
 use super::tag::{self, Tag};
-use super::{Context, Dialect, Syslog, cisco};
+use super::{Context, Dialect, Syslog, cisco, pairs};
 use crate::parse::stamp;
 
 /// Reads a header of any form. The rest is the message.
@@ -27,7 +27,7 @@ pub(super) fn read<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_
         found => (found, text),
     };
     let Some((stamp, end)) = found else {
-        if !cisco::read(out, text, context) {
+        if !cisco::read(out, text, context) && !pairs::read(out, text, context) {
             read_without_stamp(out, text, context);
         }
         return;
@@ -49,7 +49,9 @@ pub(super) fn read<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_
 fn read_after_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_>) {
     let text = match text.as_bytes().first() {
         // Cisco: `stamp: %…`; otherwise a bare colon says that there is no host.
-        Some(b':') => return set_tag(out, text[1..].trim_start_matches(' '), tag::sure, context),
+        Some(b':') if !text.starts_with("::") => {
+            return set_tag(out, text[1..].trim_start_matches(' '), tag::sure, context);
+        }
         // FreeBSD's `syslogd -v` prints facility and severity.
         Some(b'<') => skip_printed_priority(text),
         // AIX names the relay's client in words.
@@ -61,12 +63,16 @@ fn read_after_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'
             None => text,
         },
         Some(b'l') if text.starts_with("last message repeated ") => {
-            out.message = text.into();
+            out.message = text;
             return;
         }
         _ => text,
     };
     let (word, rest) = first_word(text);
+    // What BusyBox calls a host without a name.
+    if word == "(none)" {
+        return set_tag(out, rest, tag::likely, context);
+    }
     // OpenWrt's `logread` prints facility and severity, and no host.
     if word.contains('.') && tag::is_printed_priority(word) {
         return set_tag(out, rest, tag::sure, context);
@@ -88,8 +94,12 @@ fn read_after_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'
         }
     }
     if !is_host(word) {
-        out.message = text.into();
+        out.message = text;
         return;
+    }
+    if let Some((host, rest)) = forwarded(rest) {
+        out.host = out.field(host, context.limits);
+        return set_tag(out, rest, tag::sure, context);
     }
     out.host = out.field(word, context.limits);
     let rest = rest.strip_prefix(": ").unwrap_or(rest);
@@ -101,15 +111,25 @@ fn read_after_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'
 /// no syslog.
 fn read_without_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_>) {
     if out.facility.is_none() {
-        out.message = text.into();
+        out.message = text;
         return out.give_up("neither a priority nor a time stamp");
     }
     out.dialect = Dialect::PriOnly;
     out.complain("no time stamp");
+    let (word, rest) = first_word(text);
+    if let Some(host) = host_with_colon(word, rest) {
+        out.host = out.field(host, context.limits);
+        return set_tag(out, rest, tag::sure, context);
+    }
     if let Some(tag) = tag::sure(text) {
         return take_tag(out, tag, context);
     }
-    let (word, rest) = first_word(text);
+    if is_topics(word) {
+        out.app = out.field(word, context.limits);
+        out.message = rest;
+        out.dialect = Dialect::Mikrotik;
+        return;
+    }
     let after_model = after_unifi_model(rest);
     if is_host(word) && after_model.len() < rest.len() {
         out.host = out.field(word, context.limits);
@@ -117,12 +137,12 @@ fn read_without_stamp<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context
     }
     if is_host(word)
         && let Some(tag) = tag::sure(rest)
-        && tag.procid.is_some()
+        && (tag.procid.is_some() || cisco::is_mnemonic(tag.app) || is_address(word))
     {
         out.host = out.field(word, context.limits);
         return take_tag(out, tag, context);
     }
-    out.message = text.into();
+    out.message = text;
 }
 
 #[inline]
@@ -134,7 +154,7 @@ fn set_tag<'a>(
 ) {
     match read(text) {
         Some(tag) => take_tag(out, tag, context),
-        None => out.message = text.into(),
+        None => out.message = text,
     }
 }
 
@@ -143,7 +163,7 @@ pub(super) fn take_tag<'a>(out: &mut Syslog<'a>, tag: Tag<'a>, context: &Context
     out.app = out.field(tag.app, context.limits);
     out.procid = tag.procid.and_then(|pid| out.field(pid, context.limits));
     out.msgid = tag.event.and_then(|event| out.field(event, context.limits));
-    out.message = tag.rest.into();
+    out.message = tag.rest;
     if cisco::is_mnemonic(tag.app) {
         out.dialect = Dialect::Cisco;
     } else if tag.procid.is_none() && is_topics(tag.app) {
@@ -185,10 +205,14 @@ fn after_unifi_model(text: &str) -> &str {
     }
 }
 
-/// `10.0.0.1:` and a name before Cisco's `%` are hosts although a colon follows.
+/// `10.0.0.1:` and a name before Cisco's `%` or NetScreen's first words are hosts although a colon
+/// follows.
 fn host_with_colon<'a>(word: &'a str, rest: &str) -> Option<&'a str> {
     let name = word.strip_suffix(':')?;
-    (is_address(name) || rest.starts_with('%') && !name.starts_with('%')).then_some(name)
+    (is_address(name)
+        || rest.starts_with('%') && !name.starts_with('%')
+        || rest.starts_with("NetScreen device_id="))
+    .then_some(name)
 }
 
 /// An IP address, with the zone of a link-local one, or in brackets.
@@ -239,7 +263,7 @@ fn skip_printed_priority(text: &str) -> &str {
     }
 }
 
-/// `Message forwarded from host: rest`.
+/// `Message forwarded from host: rest`: the host, not the relay, sent it.
 fn forwarded(text: &str) -> Option<(&str, &str)> {
     let (host, rest) = text.strip_prefix("Message forwarded from ")?.split_once(':')?;
     is_host(host).then(|| (host, rest.trim_start_matches(' ')))

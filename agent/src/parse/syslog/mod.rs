@@ -1,12 +1,13 @@
 //! Syslog, as senders really write it.
 //!
-//! In: the bytes of one message (a datagram, a frame or a line of a file). Out: a [`Syslog`] that
-//! borrows from them. Nothing is allocated for a message of valid UTF-8.
+//! In: the text of one message (a datagram, a frame or a line of a file). Out: a [`Syslog`] that
+//! borrows from it. Nothing is allocated.
 //!
 //! ```text
-//! readable ─ octet count ─ <PRI> ─┬─ version ─────────── rfc5424 ── sd
-//!                                 └─ stamp? ─ host? ─ tag? ── header ── tag
-//!                                    └─ counters, uptimes … ─ cisco
+//! octet count ─ <PRI> ─┬─ version ─────────── rfc5424 ── sd
+//!                      ├─ stamp? ─ host? ─ tag? ── header ── tag
+//!                      │  └─ counters, uptimes … ─ cisco
+//!                      └─ name=value … ─ pairs
 //! ```
 //!
 //! Promises: every input gives a result; fields are substrings of the input; what is not
@@ -17,16 +18,15 @@
 
 mod cisco;
 mod header;
+mod pairs;
 mod rfc5424;
 mod sd;
 mod tag;
 
-use std::borrow::Cow;
-
 pub use sd::{SdElement, StructuredData};
 
 use super::stamp::{Stamp, StampRule};
-use super::{Limits, ParseState, Zone};
+use super::{Limits, ParseState, Readable, Zone};
 
 /// The rule set that a message was read by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -48,6 +48,8 @@ pub enum Dialect {
     Cisco,
     /// MikroTik: a list of topics in place of the tag.
     Mikrotik,
+    /// Firewalls: `name=value` pairs from the first word on, date and time among them.
+    Pairs,
     /// A PRI without a stamp.
     PriOnly,
     /// A plain line of a source that is not syslog.
@@ -68,6 +70,7 @@ impl Dialect {
             Self::IsoFile => "iso_file",
             Self::Cisco => "cisco",
             Self::Mikrotik => "mikrotik",
+            Self::Pairs => "pairs",
             Self::PriOnly => "pri_only",
             Self::Text => "text",
             Self::Unknown => "unknown",
@@ -97,13 +100,13 @@ pub struct Syslog<'a> {
     /// RFC 5424's structured data, read when iterated.
     pub sd: StructuredData<'a>,
     /// The message; the whole input where nothing was understood.
-    pub message: Cow<'a, str>,
+    pub message: &'a str,
     /// The rules it was read by.
     pub dialect: Dialect,
     /// How much was understood.
     pub state: ParseState,
     /// The first thing that was not.
-    pub reason: Option<Cow<'static, str>>,
+    pub reason: Option<&'static str>,
 }
 
 /// What a parser needs to know beside the text.
@@ -115,19 +118,19 @@ struct Context<'c> {
 
 /// Reads one message. `received_us` (microseconds since the epoch) settles the year of stamps
 /// without one, `zone` their time zone. Never fails.
-pub fn parse<'a>(input: &'a [u8], received_us: i64, zone: &Zone, limits: &Limits) -> Syslog<'a> {
+pub fn parse<'a>(
+    input: &'a Readable<'_>,
+    received_us: i64,
+    zone: &Zone,
+    limits: &Limits,
+) -> Syslog<'a> {
     let context = Context { received_us, zone, limits };
-    let mut out = Syslog::new(Dialect::Unknown);
-    let (text, lossy) = readable(&mut out, input, limits);
+    let mut out = Syslog::of(Dialect::Unknown, input);
+    let text = input.text();
     read(&mut out, skip_octet_count(skip_white(text)), &context);
     if out.state == ParseState::Raw {
         // With what was passed over before it: a line of a stack trace keeps its indentation.
-        out.message = text.into();
-    }
-    if let Some(bytes) = lossy {
-        // The text is the readable begin of the bytes, and the message always reaches to its end.
-        let from = text.len() - out.message.len();
-        out.message = String::from_utf8_lossy(&bytes[from..]);
+        out.message = text;
     }
     out
 }
@@ -140,11 +143,12 @@ fn read<'a>(out: &mut Syslog<'a>, text: &'a str, context: &Context<'_>) {
             rest
         }
         Pri::TooHigh => {
-            out.message = text.into();
+            out.message = text;
             return out.give_up("the priority is above 191");
         }
         Pri::Absent => text,
     };
+    let rest = rest.trim_start_matches(' ');
     if !rfc5424::read(out, rest, context) {
         header::read(out, rest, context);
     }
@@ -179,35 +183,6 @@ fn read_pri(text: &str) -> Pri<'_> {
     Pri::Absent
 }
 
-/// The part of the input that can be read as text: bounded, without line end and NULs at its end.
-/// Where it is not UTF-8, the text ends at the last space before the first bad byte, so that no
-/// field is cut in two, and all of the bytes are returned beside it.
-pub(super) fn readable<'a>(
-    out: &mut Syslog<'a>,
-    input: &'a [u8],
-    limits: &Limits,
-) -> (&'a str, Option<&'a [u8]>) {
-    let end =
-        input.iter().rposition(|b| !matches!(b, b'\n' | b'\r' | 0)).map_or(0, |last| last + 1);
-    let too_long = end > limits.line_bytes;
-    let bytes = &input[..end.min(limits.line_bytes)];
-    if too_long {
-        out.complain("longer than the limit of a line, the rest is cut");
-    }
-    let error = match std::str::from_utf8(bytes) {
-        Ok(text) => return (text, None),
-        Err(error) => error,
-    };
-    let valid = &bytes[..error.valid_up_to()];
-    if too_long && error.error_len().is_none() {
-        // The cut fell into a character.
-        return (std::str::from_utf8(valid).unwrap_or_default(), None);
-    }
-    out.complain("not UTF-8, the bad bytes are replaced");
-    let whole_words = valid.iter().rposition(|&b| b == b' ').map_or(0, |space| space + 1);
-    (std::str::from_utf8(&valid[..whole_words]).unwrap_or_default(), Some(bytes))
-}
-
 fn skip_white(text: &str) -> &str {
     match text.as_bytes().first() {
         Some(b'<') => text,
@@ -229,8 +204,8 @@ fn skip_octet_count(text: &str) -> &str {
 
 impl<'a> Syslog<'a> {
     /// A message of which nothing is known yet.
-    pub(super) fn new(dialect: Dialect) -> Self {
-        Self {
+    pub(super) fn of(dialect: Dialect, input: &Readable<'_>) -> Self {
+        let mut out = Self {
             facility: None,
             severity: None,
             ts_us: None,
@@ -240,23 +215,27 @@ impl<'a> Syslog<'a> {
             procid: None,
             msgid: None,
             sd: StructuredData::default(),
-            message: Cow::Borrowed(""),
+            message: "",
             dialect,
             state: ParseState::Ok,
             reason: None,
+        };
+        if let Some(fault) = input.fault() {
+            out.complain(fault);
         }
+        out
     }
 
     /// Notes that something was not understood; the first reason stays.
     fn complain(&mut self, reason: &'static str) {
         self.state = self.state.max(ParseState::Partial);
-        self.reason.get_or_insert(Cow::Borrowed(reason));
+        self.reason.get_or_insert(reason);
     }
 
     /// Notes that nothing was understood.
     fn give_up(&mut self, reason: &'static str) {
         self.state = ParseState::Raw;
-        self.reason.get_or_insert(Cow::Borrowed(reason));
+        self.reason.get_or_insert(reason);
     }
 
     #[inline]
@@ -281,12 +260,21 @@ impl<'a> Syslog<'a> {
     }
 }
 
+/// [`parse`] of bytes; the text stays in memory, of which a test has enough.
+#[cfg(test)]
+fn parse_bytes<'a>(input: &'a [u8], received_us: i64, zone: &Zone, limits: &Limits) -> Syslog<'a> {
+    parse(Box::leak(Box::new(Readable::new(input, limits))), received_us, zone, limits)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod differential;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod fixtures;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+mod forms;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod properties;

@@ -16,11 +16,12 @@ fn check(input: &[u8]) {
         sd_params: 4,
         ..Limits::default()
     };
-    let out = parse(input, RECEIVED_US, &Zone::UTC, &limits);
-    let begin = input.as_ptr() as usize;
+    let readable = Readable::new(input, &limits);
+    let out = parse(&readable, RECEIVED_US, &Zone::UTC, &limits);
+    let begin = readable.text().as_ptr() as usize;
     let lies_within = |field: &str| {
         let at = field.as_ptr() as usize;
-        at >= begin && at + field.len() <= begin + input.len()
+        at >= begin && at + field.len() <= begin + readable.text().len()
     };
     for field in [out.host, out.app, out.procid, out.msgid].into_iter().flatten() {
         assert!(
@@ -31,10 +32,11 @@ fn check(input: &[u8]) {
     assert!(out.sd.is_empty() || lies_within(out.sd.as_str()));
     assert!(out.sd.elements().count() <= limits.sd_elements);
     assert!(out.sd.elements().flat_map(|element| element.params()).count() <= limits.sd_params);
-    match &out.message {
-        Cow::Borrowed(message) => assert!(message.is_empty() || lies_within(message)),
-        Cow::Owned(_) => assert!(std::str::from_utf8(input).is_err()),
-    }
+    assert!(out.message.is_empty() || lies_within(out.message));
+    assert_eq!(
+        readable.fault().is_some(),
+        std::str::from_utf8(input).is_err() || input.len() > 300
+    );
     assert_eq!(out.state == ParseState::Ok, out.reason.is_none());
     assert_eq!(out.facility.is_some(), out.severity.is_some());
     assert!(
@@ -114,7 +116,7 @@ proptest! {
         let nil = |field: &Option<String>| field.clone().unwrap_or("-".to_owned());
         let sd = written(&elements);
         let line = format!("<{priority}>1 {ts} {} {} {} {} {sd} {message}", nil(&host), nil(&app), nil(&procid), nil(&msgid));
-        let out = parse(line.as_bytes(), RECEIVED_US, &Zone::UTC, &Limits::default());
+        let out = parse_bytes(line.as_bytes(), RECEIVED_US, &Zone::UTC, &Limits::default());
         prop_assert_eq!(out.reason, None, "{}", line);
         prop_assert_eq!(out.dialect, Dialect::Rfc5424);
         prop_assert_eq!(out.facility.zip(out.severity), Some((priority / 8, priority % 8)));
@@ -142,7 +144,7 @@ proptest! {
         let ts = jiff::Timestamp::from_second(ts_s).unwrap();
         let pid = procid.as_ref().map(|pid| format!("[{pid}]")).unwrap_or_default();
         let line = format!("<{priority}>{} {host} {app}{pid}: {message}", ts.strftime("%b %e %H:%M:%S"));
-        let out = parse(line.as_bytes(), RECEIVED_US, &Zone::UTC, &Limits::default());
+        let out = parse_bytes(line.as_bytes(), RECEIVED_US, &Zone::UTC, &Limits::default());
         prop_assert_eq!(out.ts_us, Some(ts_s * 1_000_000), "{}", line);
         prop_assert_eq!((out.host, out.app, out.procid), (Some(host.as_str()), Some(app.as_str()), procid.as_deref()), "{}", line);
         prop_assert_eq!(out.message, message);

@@ -6,10 +6,12 @@
 //! What breaks the form is tolerated and named in the reason: a stamp that is none, spaces where
 //! one should be, missing structured data, a message that looks like structured data, an end in
 //! the header. Check Point puts a space into the stamp, Meraki sends epoch seconds and then host
-//! and type only: dialect `rfc5424_loose`.
+//! and type only, some Cisco firewalls a header of RFC 3164 after the stamp: dialect
+//! `rfc5424_loose`.
 
 use super::sd::{NoSd, StructuredData};
-use super::{Context, Dialect, Syslog};
+use super::tag::{self, Tag};
+use super::{Context, Dialect, Syslog, header};
 use crate::parse::stamp;
 
 /// Reads what follows the PRI, if it is of this form.
@@ -117,15 +119,25 @@ fn read_fields<'a>(out: &mut Syslog<'a>, rest: &'a str, context: &Context<'_>) {
     let limits = context.limits;
     let (host, rest) = word(out, rest);
     out.host = out.field(host, limits);
+    if let Some(tag) = tag_in_place(rest) {
+        out.dialect = Dialect::Rfc5424Loose;
+        out.complain("a tag of RFC 3164 where application to structured data should be");
+        return header::take_tag(out, tag, context);
+    }
     let (app, rest) = word(out, rest);
     out.app = out.field(app, limits);
     let (procid, rest) = word(out, rest);
     out.procid = out.field(procid, limits);
     let (msgid, rest) = word(out, rest);
     out.msgid = out.field(msgid, limits);
-    let Some(rest) = rest.strip_prefix(' ') else {
+    let Some(mut rest) = rest.strip_prefix(' ') else {
         return out.complain("it ends within the header");
     };
+    let spaces_off = rest.trim_start_matches(' ');
+    if spaces_off.len() < rest.len() && spaces_off.starts_with(['-', '[']) {
+        out.complain("more than one space between two header fields");
+        rest = spaces_off;
+    }
     match rest.as_bytes() {
         [b'-'] => {}
         [b'-', b' ', ..] => set_message(out, &rest[2..]),
@@ -148,7 +160,7 @@ fn read_fields<'a>(out: &mut Syslog<'a>, rest: &'a str, context: &Context<'_>) {
                     }
                     NoSd::TooMuch => "more structured data than the limit, it is in the message",
                 });
-                out.message = rest.into();
+                out.message = rest;
             }
         },
         _ => {
@@ -156,6 +168,20 @@ fn read_fields<'a>(out: &mut Syslog<'a>, rest: &'a str, context: &Context<'_>) {
             set_message(out, rest);
         }
     }
+}
+
+/// The tag of a sender that puts version and stamp before a header of RFC 3164: `app[pid]: ` or
+/// Cisco's `: %…: `, and no structured data where it belongs.
+#[inline]
+fn tag_in_place(rest: &str) -> Option<Tag<'_>> {
+    let text = rest.strip_prefix(' ')?;
+    let end = text.bytes().position(|b| b == b' ').unwrap_or(text.len());
+    if !text[..end].ends_with(':')
+        || text.split(' ').nth(3).is_some_and(|sd| sd.starts_with(['-', '[']))
+    {
+        return None;
+    }
+    tag::sure(text.strip_prefix(": ").unwrap_or(text))
 }
 
 /// The next field, after its one space.
@@ -175,7 +201,7 @@ fn word<'a>(out: &mut Syslog<'a>, text: &'a str) -> (&'a str, &'a str) {
 /// The message, without the byte order mark that announces UTF-8.
 #[inline]
 fn set_message<'a>(out: &mut Syslog<'a>, text: &'a str) {
-    out.message = text.strip_prefix('\u{feff}').unwrap_or(text).into();
+    out.message = text.strip_prefix('\u{feff}').unwrap_or(text);
 }
 
 /// Meraki: `host type message`; some models leave the rest of the header out.
@@ -184,5 +210,5 @@ fn read_meraki<'a>(out: &mut Syslog<'a>, rest: &'a str, context: &Context<'_>) {
     out.host = out.field(host, context.limits);
     let (app, rest) = word(out, rest);
     out.app = out.field(app, context.limits);
-    out.message = rest.strip_prefix(' ').unwrap_or(rest).into();
+    out.message = rest.strip_prefix(' ').unwrap_or(rest);
 }

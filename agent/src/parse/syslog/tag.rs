@@ -3,7 +3,8 @@
 //! In: text at whose begin a tag may stand. Out: the tag and what follows it, or nothing.
 //!
 //! Sure forms: `name:`, `name[pid]:`, `name [pid]:`, `name[pid] ` and Cisco's `%…-6-…:`. A name
-//! holds letters, digits and `_ - . / @ % + ( ) # ~ $ ! , & *`; `::` within it is no end.
+//! holds letters (of any script), digits and `_ - . / @ % + ( ) # ~ $ ! , & *`; `::` within it is no
+//! end.
 //! Likely forms, only after a host: a first word that looks like a program's name rather than like
 //! a word of a sentence, as MikroTik's `firewall,info` or `apache_error [Tue …`; and several words
 //! before a numeric process id.
@@ -29,6 +30,7 @@ const NAME_BYTE: [bool; 256] = {
     while byte < 256 {
         let b = byte as u8;
         table[byte] = b.is_ascii_alphanumeric()
+            || !b.is_ascii()
             || matches!(
                 b,
                 b'_' | b'-'

@@ -1,0 +1,219 @@
+//! Fuzz targets: functions that take any bytes, and panic when a promise is broken.
+//!
+//! Two ways use them: libFuzzer (`fuzz_targets/`, grown by coverage) and the test `replay`, which
+//! runs every seed and mutates them on the stable toolchain, for the CI.
+
+use std::path::{Path, PathBuf};
+
+use weir_agent::parse::event::Parser;
+use weir_agent::parse::json::Fields;
+use weir_agent::parse::line::LineFields;
+use weir_agent::parse::{Limits, ParseState, Readable, Zone, json, line, syslog, text};
+use weir_agent::source::mqtt::Pattern;
+use weir_agent::source::{Format, Raw, Source, SourceSettings};
+use weir_agent::spool::{Lane, Spool, SpoolConfig};
+use weir_models::event::Event;
+use weir_models::wire::BatchView;
+
+/// A target.
+pub type Target = fn(&[u8]);
+
+/// All targets, with the names of their corpora.
+pub const TARGETS: [(&str, Target); 7] = [
+    ("syslog", syslog),
+    ("line", line),
+    ("json", json),
+    ("event", event),
+    ("topic", topic),
+    ("wire", wire),
+    ("spool", spool),
+];
+
+/// 2026-06-15T12:00:00Z.
+const RECEIVED_US: i64 = 1_781_524_800_000_000;
+
+/// Limits that a short input reaches.
+fn tight() -> Limits {
+    Limits {
+        line_bytes: 300,
+        field_bytes: 20,
+        sd_elements: 3,
+        sd_params: 4,
+        reading_fields: 3,
+        json_depth: 3,
+    }
+}
+
+/// Syslog: fields are bounded, and a reason is there where not all was understood.
+pub fn syslog(bytes: &[u8]) {
+    let zones = [Zone::UTC, Zone::fixed(-12_600).unwrap_or(Zone::UTC)];
+    for (limits, zone) in [Limits::default(), tight()].iter().zip(&zones) {
+        let readable = Readable::new(bytes, limits);
+        let out = syslog::parse(&readable, RECEIVED_US, zone, limits);
+        assert_eq!(out.state == ParseState::Ok, out.reason.is_none());
+        assert_eq!(out.facility.is_some(), out.severity.is_some());
+        assert!(out.facility.is_none_or(|facility| facility < 24));
+        assert!(out.severity.is_none_or(|severity| severity < 8));
+        for field in [out.host, out.app, out.procid, out.msgid].into_iter().flatten() {
+            assert!(!field.is_empty() && field.len() <= limits.field_bytes);
+        }
+        let (elements, params) = out
+            .sd
+            .elements()
+            .fold((0, 0), |(elements, params), e| (elements + 1, params + e.params().count()));
+        assert!(elements <= limits.sd_elements && params <= limits.sd_params);
+        assert_eq!(text::parse(&readable).message, readable.text());
+    }
+}
+
+/// The line protocol: values are finite and bounded.
+pub fn line(bytes: &[u8]) {
+    for limits in [Limits::default(), tight()] {
+        if let Some(line) = line::parse(bytes, &LineFields::default(), &limits) {
+            assert!(line.reading.values.len() <= limits.reading_fields);
+            assert!(line.reading.values.iter().all(|value| value.v.is_finite()));
+        }
+    }
+}
+
+/// JSON payloads: the same.
+pub fn json(bytes: &[u8]) {
+    for limits in [Limits::default(), tight()] {
+        let fields = Fields::default();
+        let reading = json::parse(bytes, &fields, &Zone::UTC, &limits);
+        assert!(reading.values.len() <= limits.reading_fields);
+        assert!(reading.values.iter().all(|value| value.v.is_finite()));
+    }
+}
+
+/// From a payload to the record and back: what is written is what serde writes, and reads as it was.
+/// The first byte picks the format.
+pub fn event(bytes: &[u8]) {
+    let Some((first, payload)) = bytes.split_first() else {
+        return;
+    };
+    let format = [Format::Syslog, Format::Text, Format::Json, Format::Line][usize::from(first % 4)];
+    let settings = SourceSettings {
+        name: "fuzz".into(),
+        format,
+        zone: Some("UTC".into()),
+        keep_raw: true,
+        fields: Fields::default(),
+        line: LineFields::default(),
+    };
+    let Ok(parser) = Parser::of_one("site", &settings) else {
+        panic!("UTC is a time zone");
+    };
+    let source = Source { name: "fuzz".into(), index: 0, format };
+    let raw = Raw {
+        bytes: bytes::Bytes::copy_from_slice(payload),
+        received_us: RECEIVED_US,
+        cut: first & 4 != 0,
+    };
+    let event = parser.parse(&source, None, None, &raw).into_event();
+    let mut written = Vec::new();
+    event.write_json(&mut written);
+    assert_eq!(serde_json::to_vec(&event).ok(), Some(written.clone()));
+    match Event::from_json(&written) {
+        Ok(read) => assert_eq!(read, event),
+        Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&written)),
+    }
+}
+
+/// MQTT: a pattern on the first line, a topic on the second.
+pub fn topic(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (pattern, topic) = text.split_once('\n').unwrap_or(("plant/{site}/{device}/#", &text));
+    if let Ok(pattern) = Pattern::try_from(pattern.to_owned()) {
+        assert!(!pattern.filter().contains(['{', '}']));
+        let _ = pattern.labels(topic);
+    }
+}
+
+/// Record batches: memory stays within the limit, whatever the header promises.
+pub fn wire(bytes: &[u8]) {
+    const LIMIT: usize = 1 << 20;
+    let mut rest = bytes;
+    while let Ok((batch, after)) = BatchView::parse(rest) {
+        assert!(after.len() < rest.len());
+        rest = after;
+        if let Ok(records) = batch.records(LIMIT) {
+            assert!(records.raw_bytes() <= LIMIT);
+            for record in records.iter() {
+                if record.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// The spool: it opens on any segment, reads to an end, and takes new events.
+pub fn spool(bytes: &[u8]) {
+    let Ok(folder) = tempfile::tempdir() else {
+        return;
+    };
+    write_segment(folder.path(), bytes);
+    let config =
+        SpoolConfig { max_bytes: 4 << 20, segment_bytes: 64 << 10, ..SpoolConfig::default() };
+    let (mut spool, mut readers) = match Spool::open(folder.path(), &config) {
+        Ok(opened) => opened,
+        Err(error) => panic!("the spool did not open: {error}"),
+    };
+    let topic = "weir.logs".into();
+    let id = spool.append(Lane::Rest, &topic, 1, b"key", 0, |_, out| out.extend(b"{}"));
+    if let Err(error) = spool.flush() {
+        panic!("the spool takes nothing: {error}");
+    }
+    let [_, _, _, reader] = &mut readers;
+    let mut last = None;
+    // Each group read takes some bytes of the segment, so there cannot be more than bytes.
+    for _ in 0..=bytes.len() + 1 {
+        match reader.next_group() {
+            Ok(Some(group)) => last = Some((group.stream, group.last_seq)),
+            Ok(None) => break,
+            Err(error) => panic!("the spool cannot be read: {error}"),
+        }
+    }
+    assert_eq!(last, Some((id.stream, id.seq)), "what was appended is not read");
+}
+
+/// A segment of a real spool and the record batch in it, to begin with.
+///
+/// # Errors
+/// When the folder for it cannot be written.
+pub fn segment_and_batch() -> Result<(Vec<u8>, Vec<u8>), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let (mut spool, mut readers) = Spool::open(folder.path(), &SpoolConfig::default())?;
+    let topic = "weir.logs".into();
+    let mut batch = Vec::new();
+    for text in ["one", "two"] {
+        spool.append(Lane::Rest, &topic, 1, b"key", 0, |_, out| out.extend(text.bytes()));
+        spool.flush()?;
+    }
+    let [_, _, _, reader] = &mut readers;
+    while let Some(group) = reader.next_group()? {
+        batch.extend(group.frames.iter().flat_map(|frame| frame.batch.to_vec()));
+    }
+    spool.close()?;
+    let mut segment = Vec::new();
+    for entry in std::fs::read_dir(lane_folder(folder.path()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            segment = std::fs::read(path)?;
+        }
+    }
+    Ok((segment, batch))
+}
+
+fn write_segment(folder: &Path, bytes: &[u8]) {
+    let lane = lane_folder(folder);
+    let written = std::fs::create_dir_all(&lane)
+        .and_then(|()| std::fs::write(lane.join("00000000000000000001.seg"), bytes));
+    assert!(written.is_ok(), "{written:?}");
+}
+
+/// Where the spool keeps the lane; `segment_and_batch` finds nothing when this is no longer so.
+fn lane_folder(folder: &Path) -> PathBuf {
+    folder.join(format!("{}-{}", Lane::Rest as usize, Lane::Rest.name()))
+}

@@ -1,0 +1,223 @@
+//! The JSON of an event, written straight into a buffer.
+//!
+//! In: an event. Out: the same bytes as its `Serialize` gives, which the tests hold it to. An agent
+//! writes every event once: the generic way through a serializer costs several times as much,
+//! mostly for keys, which are known here, and for looking at text byte by byte.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+
+use super::{Body, Clock, Event, Log, MetaState, ParseState, RawBytes};
+
+/// Appends the event.
+pub(super) fn event(out: &mut Vec<u8>, event: &Event) {
+    out.extend_from_slice(b"{\"agent\":");
+    text(out, &event.agent);
+    out.extend_from_slice(b",\"stream\":\"");
+    hexadecimal(out, event.id.stream.0);
+    out.extend_from_slice(b"\",\"seq\":");
+    unsigned(out, event.id.seq);
+    text_field(out, b",\"site\":", &event.site);
+    text_field(out, b",\"device\":", &event.device);
+    out.extend_from_slice(b",\"ts_us\":");
+    signed(out, event.ts_us);
+    out.extend_from_slice(b",\"received_us\":");
+    signed(out, event.received_us);
+    out.extend_from_slice(match event.clock {
+        Clock::Synced => b",\"clock\":\"synced\"".as_slice(),
+        Clock::Unsynced => b",\"clock\":\"unsynced\"",
+        Clock::Corrected => b",\"clock\":\"corrected\"",
+    });
+    text_field(out, b",\"source\":", &event.source);
+    text_field(out, b",\"dialect\":", &event.dialect);
+    out.extend_from_slice(match event.parse {
+        ParseState::Ok => b",\"parse\":\"ok\"".as_slice(),
+        ParseState::Partial => b",\"parse\":\"partial\"",
+        ParseState::Raw => b",\"parse\":\"raw\"",
+    });
+    if let Some(reason) = &event.parse_reason {
+        text_field(out, b",\"parse_reason\":", reason);
+    }
+    if !event.meta.is_empty() {
+        out.extend_from_slice(b",\"meta\":");
+        texts(out, event.meta.iter());
+    }
+    out.extend_from_slice(match event.meta_state {
+        MetaState::Hit => b",\"meta_state\":\"hit\"".as_slice(),
+        MetaState::Miss => b",\"meta_state\":\"miss\"",
+        MetaState::Stale => b",\"meta_state\":\"stale\"",
+    });
+    if let Some(age_s) = event.meta_age_s {
+        out.extend_from_slice(b",\"meta_age_s\":");
+        unsigned(out, age_s);
+    }
+    match &event.body {
+        Body::Reading(values) => other_field(out, b",\"values\":", values),
+        Body::Loss(loss) => other_field(out, b",\"lost\":", loss),
+        Body::Log(log) => log_fields(out, log),
+    }
+    match &event.raw {
+        None => {}
+        Some(RawBytes(raw)) => match std::str::from_utf8(raw) {
+            Ok(raw) => text_field(out, b",\"raw\":", raw),
+            Err(_) => text_field(out, b",\"raw_b64\":", &BASE64.encode(raw)),
+        },
+    }
+    out.push(b'}');
+}
+
+fn log_fields(out: &mut Vec<u8>, log: &Log) {
+    if let Some(facility) = log.facility {
+        out.extend_from_slice(b",\"facility\":");
+        unsigned(out, facility.into());
+    }
+    if let Some(severity) = log.severity {
+        out.extend_from_slice(b",\"severity\":");
+        unsigned(out, severity.into());
+    }
+    if !log.host.is_empty() {
+        text_field(out, b",\"host\":", &log.host);
+    }
+    let optional: [(&[u8], &Option<String>); 4] = [
+        (b",\"app\":", &log.app),
+        (b",\"procid\":", &log.procid),
+        (b",\"msgid\":", &log.msgid),
+        (b",\"template\":", &log.template),
+    ];
+    for (key, field) in optional {
+        if let Some(field) = field {
+            text_field(out, key, field);
+        }
+    }
+    if !log.sd.is_empty() {
+        out.extend_from_slice(b",\"sd\":{");
+        for (at, (id, params)) in log.sd.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            text(out, id);
+            out.push(b':');
+            texts(out, params.iter());
+        }
+        out.push(b'}');
+    }
+    if let Some(score) = log.score {
+        other_field(out, b",\"score\":", &score);
+    }
+    text_field(out, b",\"message\":", &log.message);
+}
+
+/// An object of texts.
+fn texts<'a>(out: &mut Vec<u8>, pairs: impl Iterator<Item = (&'a String, &'a String)>) {
+    out.push(b'{');
+    for (at, (name, value)) in pairs.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        text(out, name);
+        out.push(b':');
+        text(out, value);
+    }
+    out.push(b'}');
+}
+
+/// A value that is rare, or numbers with a fraction, as serde writes them.
+fn other_field(out: &mut Vec<u8>, key: &[u8], value: &impl Serialize) {
+    out.extend_from_slice(key);
+    // Writing to memory cannot fail, and every map key is text.
+    let written = serde_json::to_writer(out, value);
+    debug_assert!(written.is_ok(), "an event is always JSON: {written:?}");
+}
+
+fn text_field(out: &mut Vec<u8>, key: &[u8], value: &str) {
+    out.extend_from_slice(key);
+    text(out, value);
+}
+
+/// A string with the escapes of RFC 8259, section 7, the short ones where there are.
+fn text(out: &mut Vec<u8>, text: &str) {
+    const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
+    let mut rest = text.as_bytes();
+    out.reserve(rest.len() + 2);
+    out.push(b'"');
+    loop {
+        let (plain, after) = rest.split_at(plain_bytes(rest));
+        out.extend_from_slice(plain);
+        let Some((&byte, after)) = after.split_first() else {
+            break;
+        };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEXADECIMAL[usize::from(byte >> 4)]);
+                out.push(HEXADECIMAL[usize::from(byte & 15)]);
+            }
+        }
+        rest = after;
+    }
+    out.push(b'"');
+}
+
+/// How many bytes from the begin on need no escape; eight are looked at together.
+#[inline]
+fn plain_bytes(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    // A byte that is zero sets its high bit; a borrow can only set one above the lowest true one.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let mut at = 0;
+    for chunk in bytes.chunks_exact(8) {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(chunk);
+        let word = u64::from_le_bytes(eight);
+        let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let found = zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c)) | controls;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let tail = &bytes[at..];
+    let escapes = |&byte: &u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    at + tail.iter().position(escapes).unwrap_or(tail.len())
+}
+
+fn signed(out: &mut Vec<u8>, number: i64) {
+    if number < 0 {
+        out.push(b'-');
+    }
+    unsigned(out, number.unsigned_abs());
+}
+
+fn unsigned(out: &mut Vec<u8>, mut number: u64) {
+    // 2^64 has twenty digits.
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Sixteen digits.
+fn hexadecimal(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 16];
+    for (at, digit) in digits.iter_mut().enumerate() {
+        let nibble = (number >> (60 - 4 * at) & 15) as u8;
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    }
+    out.extend_from_slice(&digits);
+}
