@@ -184,8 +184,9 @@ impl Reader {
 
     /// Reads whenever something is there, until it comes steadily.
     async fn at_once(&mut self, socket: &UdpSocket) -> Result<Until, Closed> {
-        // Only after datagrams: without them none were dropped.
-        let mut look_at: Option<Instant> = None;
+        // Only after datagrams: without them none were dropped. Reading by the clock may have left
+        // drops behind the last one.
+        let mut look_at = Some(Instant::now() + QUIET);
         loop {
             let quiet = async move {
                 match look_at {
@@ -212,6 +213,7 @@ impl Reader {
                     false => Ok(()),
                 })
             });
+            let is_dry = received.is_err();
             if let Err(error) = received
                 && error.kind() != io::ErrorKind::WouldBlock
             {
@@ -223,7 +225,8 @@ impl Reader {
             self.pass_on(now).await?;
             if count > 0 {
                 look_at = Some(now + QUIET);
-                if self.pace.read(now, is_little(count, bytes, self.buffer_bytes)) {
+                let is_little = is_dry && is_little(count, bytes, self.buffer_bytes);
+                if self.pace.read(now, is_little) {
                     return Ok(Until::Other);
                 }
             }
