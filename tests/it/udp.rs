@@ -49,7 +49,8 @@ fn datagrams_that_the_kernel_drops_are_told_to_the_last_one() {
     let mut sent = 0_u64;
     let mut send = |count: u64| {
         for n in sent..sent + count {
-            let text = format!("<13>Nov 21 10:00:00 host app[1]: message {n:06} {}", "x".repeat(250));
+            let text =
+                format!("<13>Nov 21 10:00:00 host app[1]: message {n:06} {}", "x".repeat(250));
             socket.send(text.as_bytes()).unwrap();
         }
         sent += count;

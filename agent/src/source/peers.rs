@@ -94,7 +94,8 @@ impl Peers {
     /// Lets a connection of `peer` in, or says in the log why not.
     pub(super) fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Guest> {
         let now = Instant::now();
-        match self.inside().admit(self.limits, peer, now) {
+        let admitted = self.inside().admit(self.limits, peer, now);
+        match admitted {
             Ok(()) => Some(Guest { peers: Arc::clone(self), peer }),
             Err(limit) => {
                 self.refuse(limit, peer, now);
@@ -105,9 +106,8 @@ impl Peers {
 
     fn refuse(&self, limit: Limit, peer: IpAddr, now: Instant) {
         self.refused[limit as usize].increment(1);
-        let Some(more) = self.inside().seldom[limit as usize].due(now) else {
-            return;
-        };
+        let due = self.inside().seldom[limit as usize].due(now);
+        let Some(more) = due else { return };
         let (source, limit) = (&self.source, limit.key());
         if limit == Limit::Idle.key() {
             tracing::info!(%source, %peer, limit, more, "closed a connection that said nothing for `{limit}`");

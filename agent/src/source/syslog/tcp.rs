@@ -242,7 +242,7 @@ impl Connection {
     /// if it was reached.
     fn read_what_is_there(
         &mut self,
-        stream: &mut std::net::TcpStream,
+        stream: &mut (impl Read + ?Sized),
     ) -> (usize, Option<io::Result<()>>) {
         let mut bytes = 0;
         while bytes < READ_BYTES {
@@ -269,14 +269,16 @@ impl Connection {
 
     /// Reads what is there without waiting for more. Asks the kernel itself: tokio answers from
     /// what it knew when it last looked.
-    async fn drain(&mut self, stream: &mut std::net::TcpStream) -> Result<(), Closed> {
-        for _ in 0..DRAIN_BYTES_MAX / READ_BYTES {
+    async fn drain(&mut self, stream: &mut (impl Read + ?Sized)) -> Result<(), Closed> {
+        let mut drained = 0;
+        while drained < DRAIN_BYTES_MAX {
             let (bytes, end) = self.read_what_is_there(stream);
             let frames = self.framer.take();
             self.pass_on(frames).await?;
-            if bytes < READ_BYTES || end.is_some() {
+            if bytes == 0 || end.is_some() {
                 break;
             }
+            drained += bytes;
         }
         Ok(())
     }

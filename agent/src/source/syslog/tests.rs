@@ -113,6 +113,10 @@ async fn check_drops(sends_one_more: bool) {
         let input = rig.outputs.recv().await.unwrap();
         came += input.items.len() as u64;
         lost += input.lost;
+        if sent == 401 {
+            // Not later, by the kernel's table.
+            assert_eq!((texts(&input), lost + came), (vec!["<13>one more".to_owned()], sent));
+        }
         if sends_one_more && sent == 400 {
             // The kernel tells with this one what it dropped before.
             sender.send_to(b"<13>one more", rig.address.unwrap()).unwrap();

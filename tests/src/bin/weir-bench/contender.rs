@@ -67,7 +67,9 @@ fn weir(input: Input, place: &Place<'_>, port: u16) -> Contender {
     let source = match input {
         Input::Tcp | Input::Udp => {
             let network = if input == Input::Tcp { "tcp" } else { "udp" };
-            format!("[[source.syslog]]\nlisten = \"{network}://127.0.0.1:{port}\"\nzone = \"UTC\"\n")
+            format!(
+                "[[source.syslog]]\nlisten = \"{network}://127.0.0.1:{port}\"\nzone = \"UTC\"\n"
+            )
         }
         Input::File => {
             "[[source.file]]\npaths = [\"input.log\"]\nformat = \"syslog\"\nzone = \"UTC\"\n".into()

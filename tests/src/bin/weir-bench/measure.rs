@@ -50,8 +50,7 @@ pub struct Figures {
 
 impl Figures {
     /// The head of the table of rows.
-    pub const HEAD: &str =
-        "              CPU s per M   events/s   idle MiB   peak MiB   wakes/1000   missing   double   dropped   load";
+    pub const HEAD: &str = "              CPU s per M   events/s   idle MiB   peak MiB   wakes/1000   missing   double   dropped   load";
 }
 
 impl fmt::Display for Figures {
@@ -81,7 +80,8 @@ pub fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figures {
     let kafka = services::kafka();
     let prefix = format!("{}.", unique("bench"));
     let place = Place { agent, bootstrap: &kafka.bootstrap, prefix: &prefix };
-    let Contender { name, launch, port, file, topic, metrics } = contender(name, task.input, &place);
+    let Contender { name, launch, port, file, topic, metrics } =
+        contender(name, task.input, &place);
     for other in ["readings", "logs", "alerts"] {
         kafka.create_topic(&format!("{prefix}{other}"), PARTITIONS);
     }
