@@ -322,6 +322,10 @@ mod tests {
                 "agent.toml:3:10: `a/{sight}`: `{sight}` names nothing; known are `{site}`, `{device}` and `{metric}`"
             ],
         );
+    }
+
+    #[test]
+    fn tls_is_there_where_it_is_needed_and_only_there() {
         check(
             "[[mqtt]]\nurl = 'mqtts://[::1]'\ntopics = ['a']\n",
             expect![

@@ -129,21 +129,15 @@ async fn a_message_in_pieces_is_answered_once_and_as_a_whole() {
     assert_eq!(answer(&mut peer).await, "2 rsp 6 200 OK");
 }
 
-#[track_caller]
-fn check_refused(
-    sent: &'static str,
-    expected: &'static [&'static str],
-) -> impl Future<Output = ()> {
-    async move {
-        let rig = Rig::new("");
-        let mut peer = rig.connect().await;
-        say(&mut peer, sent).await;
-        for expected in expected {
-            assert_eq!(answer(&mut peer).await, *expected, "{sent}");
-        }
-        assert_eq!(answer(&mut peer).await, "0 serverclose 0", "{sent}");
-        assert_eq!(answer(&mut peer).await, "", "{sent}");
+async fn check_refused(sent: &str, expected: &[&str]) {
+    let rig = Rig::new("");
+    let mut peer = rig.connect().await;
+    say(&mut peer, sent).await;
+    for expected in expected {
+        assert_eq!(answer(&mut peer).await, *expected, "{sent}");
     }
+    assert_eq!(answer(&mut peer).await, "0 serverclose 0", "{sent}");
+    assert_eq!(answer(&mut peer).await, "", "{sent}");
 }
 
 #[tokio::test]

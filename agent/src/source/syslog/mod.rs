@@ -138,7 +138,7 @@ pub enum Bound {
     /// UDP: at least one, all on the same address.
     Udp(Vec<UdpSocket>),
     /// TCP, plain or TLS.
-    Tcp(TcpListener, Door),
+    Tcp(TcpListener, Box<Door>),
     /// A unix datagram socket and its file.
     Unix(UnixDatagram, PathBuf),
 }
@@ -173,7 +173,7 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         Listen::Tcp(address) | Listen::Tls(address) => {
             let door = Door::new(&config.name(), config.tls.as_ref())?;
             listen::tcp(*address)
-                .map(|listener| Bound::Tcp(listener, door))
+                .map(|listener| Bound::Tcp(listener, Box::new(door)))
                 .map_err(|error| refused(listen::advice("tcp", *address, &error), error))
         }
         Listen::Unix(path) => unix::bind(path, config.mode)
@@ -193,7 +193,7 @@ pub async fn run(
     let outlet = Outlet::new(source, inputs);
     match bound {
         Bound::Udp(sockets) => udp::run(&config, sockets, &outlet, &stop).await,
-        Bound::Tcp(listener, door) => tcp::run(&config, listener, door, outlet, stop).await,
+        Bound::Tcp(listener, door) => tcp::run(&config, listener, *door, outlet, stop).await,
         Bound::Unix(socket, path) => unix::run(socket, &path, outlet, stop).await,
     }
 }
