@@ -279,5 +279,10 @@ mod forms;
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod properties;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking; a table is as long as it is"
+)]
 mod tests;
