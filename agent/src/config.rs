@@ -154,7 +154,7 @@ impl Config {
     /// When its file or variable is missing.
     pub fn kafka_password(&self) -> Result<Option<Secret>, String> {
         let resolve = |sasl: &weir_models::kafka::SaslConfig| {
-            sasl.password
+            sasl.secret()
                 .resolve(|file| std::fs::read_to_string(file), |name| std::env::var(name).ok())
         };
         self.kafka.sasl.as_ref().map(resolve).transpose()

@@ -9,6 +9,7 @@
 //! log say why.
 
 mod dead;
+mod direct;
 mod lane;
 #[cfg(feature = "rdkafka")]
 mod librdkafka;
