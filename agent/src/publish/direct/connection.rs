@@ -407,3 +407,7 @@ async fn take(
     }
     Ok(answer.freeze())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests;

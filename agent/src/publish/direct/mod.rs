@@ -3,6 +3,9 @@
 mod connection;
 mod frame;
 mod opening;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod peer;
 mod sasl;
 mod settings;
 mod stream;
