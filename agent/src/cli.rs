@@ -4,16 +4,18 @@
 //! when the arguments or the configuration are wrong. What is said to a person goes to standard
 //! error, what is for a program to standard output.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use weir_models::kafka::Publisher;
 
 use crate::config::Config;
 use crate::pipeline;
-use crate::publish::Transport;
+use crate::publish::{Direct, Transport};
 use crate::status::describe_metrics;
 
 /// Exit code of a run that failed.
@@ -133,8 +135,19 @@ async fn run_until_signal(config: Config) -> Result<(), String> {
     Ok(())
 }
 
-#[cfg(feature = "rdkafka")]
 fn transport(config: &Config) -> Result<Arc<dyn Transport>, String> {
+    match config.kafka.publisher.unwrap_or_default() {
+        Publisher::Direct => {
+            let data_dir = Path::new(&config.agent.data_dir);
+            let direct = Direct::new(&config.kafka, Some(data_dir));
+            Ok(Arc::new(direct.map_err(|error| error.to_string())?))
+        }
+        Publisher::Librdkafka => librdkafka(config),
+    }
+}
+
+#[cfg(feature = "rdkafka")]
+fn librdkafka(config: &Config) -> Result<Arc<dyn Transport>, String> {
     let password = config.kafka_password()?;
     let settings = config.kafka.librdkafka_settings(password.as_ref());
     let transport = crate::publish::Librdkafka::new(settings).map_err(|error| error.to_string())?;
@@ -142,6 +155,7 @@ fn transport(config: &Config) -> Result<Arc<dyn Transport>, String> {
 }
 
 #[cfg(not(feature = "rdkafka"))]
-fn transport(_: &Config) -> Result<Arc<dyn Transport>, String> {
-    Err("this binary was built without a publisher: build it with the feature `rdkafka`".into())
+fn librdkafka(_: &Config) -> Result<Arc<dyn Transport>, String> {
+    // The check of the configuration has refused it before.
+    Err("this binary was built without librdkafka: build it with the feature `rdkafka`".into())
 }

@@ -25,9 +25,23 @@ pub struct KafkaConfig {
     /// User and password, or a token.
     #[serde(default)]
     pub sasl: Option<SaslConfig>,
+    /// What the agent publishes by; the sink has librdkafka only.
+    #[serde(default)]
+    pub publisher: Option<Publisher>,
     /// Further librdkafka settings, as they are; they win over ours.
     #[serde(default)]
     pub librdkafka: BTreeMap<String, String>,
+}
+
+/// What the agent publishes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Publisher {
+    /// Our own client, which sends the spool's batches as they are.
+    #[default]
+    Direct,
+    /// librdkafka, for what only it can, for example Kerberos.
+    Librdkafka,
 }
 
 /// TLS to the brokers.
@@ -125,6 +139,7 @@ impl KafkaConfig {
             topic_prefix: topic_prefix.into(),
             tls: None,
             sasl: None,
+            publisher: None,
             librdkafka: BTreeMap::new(),
         }
     }

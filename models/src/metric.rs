@@ -44,6 +44,8 @@ metrics! {
     AGENT_PUBLISHED = "weir_agent_published_events_total";
     /// Failed tries to publish; each lane then begins again at its checkpoint.
     AGENT_PUBLISH_ERRORS = "weir_agent_publish_errors_total";
+    /// Errors of Kafka and on the way to it, by `class` (`connection`, `security`, `denied`, …).
+    AGENT_KAFKA_ERRORS = "weir_agent_kafka_errors_total";
     /// Events lost, by `reason`; 0 unless a loss marker tells of it.
     AGENT_LOST = "weir_agent_lost_events_total";
     /// Connections refused or cut by a limit, by `source`.

@@ -16,7 +16,7 @@ use weir_models::wire::{BatchBuilder, Compressor, partition_for};
 use super::checkpoint::Checkpoint;
 use super::identity::{Found, Identity, State, boot};
 use super::log::{FrameHead, GroupBuilder, Log};
-use super::reader::LaneReader;
+use super::reader::{LaneReader, PARTITIONS_MAX, packed};
 use super::{Lane, LaneStats, SpoolError, clock_byte};
 
 /// A batch is closed at this many bytes before compression: one bad byte on disk costs a batch.
@@ -53,6 +53,8 @@ struct TopicBuilders {
 #[derive(Debug)]
 struct Open {
     builder: BatchBuilder,
+    /// The number of partitions that all its records were placed with.
+    partitions: u32,
     first: u64,
     last: u64,
 }
@@ -136,16 +138,20 @@ impl LaneWriter {
     ) -> EventId {
         let ordinal = self.next;
         let id = EventId { stream: self.identity.stream, seq: self.identity.seq(ordinal) };
-        let partition = partition_for(place.key, place.partitions);
+        let partitions = place.partitions.clamp(1, PARTITIONS_MAX);
+        let partition = partition_for(place.key, partitions);
         let at = self.topic(place.topic);
-        let open = &mut self.topics[at].open;
         let slot = partition as usize;
+        let open = &mut self.topics[at].open;
         if open.len() <= slot {
             open.resize_with(slot + 1, || None);
         }
-        let batch = open[slot].get_or_insert_with(|| {
+        if open[slot].as_ref().is_some_and(|batch| batch.partitions != partitions) {
+            self.seal(compressor, place.clock, at, slot);
+        }
+        let batch = self.topics[at].open[slot].get_or_insert_with(|| {
             let builder = self.spare.pop().unwrap_or_default();
-            Open { builder, first: ordinal, last: ordinal }
+            Open { builder, partitions, first: ordinal, last: ordinal }
         });
         let before = batch.builder.raw_bytes();
         batch.builder.push_with(place.ts_ms, Some(place.key), |out| write(id, out));
@@ -176,7 +182,7 @@ impl LaneWriter {
         };
         let head = FrameHead {
             topic: Arc::clone(&builders.topic),
-            partition: partition as u32,
+            partition: packed(partition as u32, open.partitions),
             flags: clock_byte(clock),
             first: open.first,
             last: open.last,
