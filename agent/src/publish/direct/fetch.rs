@@ -53,7 +53,7 @@ pub(super) struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FetchError {
     /// The broker refuses.
-    #[error("{}", explain(*.0))]
+    #[error("the leader says {0}")]
     Code(i16),
     /// Nobody listens any more.
     #[error("nobody listens")]
@@ -61,16 +61,6 @@ pub(super) enum FetchError {
     /// An answer that makes no sense.
     #[error("the leader's answer {0}")]
     Nonsense(&'static str),
-}
-
-fn explain(code: i16) -> String {
-    match kafka_protocol::ResponseError::try_from_code(code) {
-        Some(error) if code == 29 => {
-            format!("{error}: the user may not read here: grant it, see docs/agent.md")
-        }
-        Some(error) => format!("the leader says {error} ({code})"),
-        None => "the leader says nothing".into(),
-    }
 }
 
 impl Place {
@@ -127,7 +117,8 @@ pub(super) fn ask(topic: &TopicName, places: &[Place]) -> FetchRequest {
             .with_log_start_offset(-1)
             .with_partition_max_bytes(PARTITION_BYTES)
     });
-    let topic = FetchTopic::default().with_topic(topic.clone()).with_partitions(partitions.collect());
+    let topic =
+        FetchTopic::default().with_topic(topic.clone()).with_partitions(partitions.collect());
     FetchRequest::default()
         .with_replica_id(BrokerId(-1))
         .with_max_wait_ms(if is_behind { 0 } else { WAIT_MS })
@@ -162,7 +153,8 @@ pub(super) async fn take(
         place.next = place.next.max(Some(next));
         rest = after;
     }
-    let end = if data.last_stable_offset >= 0 { data.last_stable_offset } else { data.high_watermark };
+    let end =
+        if data.last_stable_offset >= 0 { data.last_stable_offset } else { data.high_watermark };
     place.is_behind = place.next.is_none_or(|next| next < end);
     Ok(place.next != before)
 }
@@ -184,7 +176,8 @@ async fn take_batch<'a>(
             return Ok(Some(skipped));
         }
     };
-    let next = batch.base_offset().saturating_add(i64::from(batch.last_offset_delta())).saturating_add(1);
+    let next =
+        batch.base_offset().saturating_add(i64::from(batch.last_offset_delta())).saturating_add(1);
     if next <= from || aborted.holds(&batch) {
         return Ok(Some((next, after)));
     }

@@ -15,11 +15,12 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use super::cluster::Cluster;
 use super::connection::{CallError, Connection};
 use super::fetch::{self, FETCH_VERSION, FetchError, LIST_OFFSETS_VERSION, Place};
-use super::leaders;
+use super::leaders::{self, NOT_GRANTED, not_granted};
 use super::opening::OpenError;
-use super::settings::Settings;
+use super::problems::{Failure, Part as Met};
 use crate::publish::Followed;
 
 /// Waits between attempts: from the first to the second of these, doubling.
@@ -37,9 +38,9 @@ const SILENT: Duration = Duration::from_secs(15);
 const THROTTLE_MAX: Duration = Duration::from_secs(60);
 
 /// Reads a topic from its beginning until the receiver is dropped.
-pub(super) async fn follow(settings: Arc<Settings>, topic: String, told: mpsc::Sender<Followed>) {
+pub(super) async fn follow(cluster: Arc<Cluster>, topic: String, told: mpsc::Sender<Followed>) {
     let mut follower = Follower {
-        settings,
+        cluster,
         topic: TopicName(StrBytes::from_string(topic)),
         told: told.clone(),
         topic_id: 0,
@@ -56,7 +57,7 @@ pub(super) async fn follow(settings: Arc<Settings>, topic: String, told: mpsc::S
 }
 
 struct Follower {
-    settings: Arc<Settings>,
+    cluster: Arc<Cluster>,
     topic: TopicName,
     told: mpsc::Sender<Followed>,
     topic_id: u128,
@@ -87,10 +88,13 @@ enum Trouble {
 impl Follower {
     async fn run(&mut self) {
         loop {
-            match leaders::find(&self.settings, &self.brokers, &self.topic).await {
+            match leaders::find(self.cluster.settings(), &self.brokers, &self.topic).await {
                 Ok(Some(leaders)) => match self.round(leaders).await {
                     Trouble::Renew => continue,
-                    trouble => self.note(trouble.to_string()),
+                    trouble => {
+                        let failure = self.failure(trouble);
+                        self.note(failure);
+                    }
                 },
                 Ok(None) => {
                     self.places.clear();
@@ -98,19 +102,33 @@ impl Follower {
                     sleep(ABSENT).await;
                     continue;
                 }
-                Err(error) => self.note(error),
+                Err(failure) => self.note(failure),
             }
             sleep(jittered(self.wait)).await;
             self.wait = (self.wait * 2).min(RETRY_LAST);
         }
     }
 
-    /// Logs what is new, once.
-    fn note(&mut self, trouble: String) {
-        if self.trouble.as_ref() != Some(&trouble) {
+    fn failure(&self, trouble: Trouble) -> Failure {
+        let topic = self.topic.as_str();
+        match trouble {
+            Trouble::Open(error) => error.into(),
+            Trouble::Call(error) => error.into(),
+            Trouble::Fetch(FetchError::Code(NOT_GRANTED)) => not_granted(topic),
+            Trouble::Fetch(FetchError::Code(code)) => {
+                Failure::answered(code, &format!("the topic {topic}"), None)
+            }
+            other => Failure::passing("follow", format!("the topic {topic}: {other}")),
+        }
+    }
+
+    /// Logs what is new, and shows what does not end by itself.
+    fn note(&mut self, failure: Failure) {
+        self.cluster.problems.met(Met::Followed, &failure, !failure.is_passing);
+        if self.trouble.as_ref() != Some(&failure.text) {
             let topic = self.topic.as_str();
-            tracing::warn!(error = trouble, topic, "cannot read the topic now, trying on");
-            self.trouble = Some(trouble);
+            tracing::warn!(error = failure.text, topic, "cannot read the topic now, trying on");
+            self.trouble = Some(failure.text);
         }
     }
 
@@ -127,7 +145,7 @@ impl Follower {
             let usable = kept.filter(|old| !old.is_closed() && !old.is_expiring());
             let connection = match usable {
                 Some(connection) => connection,
-                None => match Connection::open(&address, &self.settings).await {
+                None => match Connection::open(&address, self.cluster.settings()).await {
                     Ok(connection) => connection,
                     Err(error) => return error.into(),
                 },
@@ -142,8 +160,8 @@ impl Follower {
         self.connections.clear();
         let progress = Mutex::new(Progress::new(parts.len()));
         let trouble = {
-            let (topic, told, progress) = (&self.topic, &self.told, &progress);
-            let runs = parts.iter_mut().map(|part| Box::pin(part.run(topic, told, progress)));
+            let follower = &*self;
+            let runs = parts.iter_mut().map(|part| Box::pin(part.run(follower, &progress)));
             let all = select_all(runs);
             tokio::select! {
                 (trouble, ..) = all => trouble,
@@ -172,12 +190,8 @@ struct Part {
 }
 
 impl Part {
-    async fn run(
-        &mut self,
-        topic: &TopicName,
-        told: &mpsc::Sender<Followed>,
-        progress: &Mutex<Progress>,
-    ) -> Trouble {
+    async fn run(&mut self, follower: &Follower, progress: &Mutex<Progress>) -> Trouble {
+        let (topic, told) = (&follower.topic, &follower.told);
         loop {
             match self.step(topic, told).await {
                 Ok(has_news) => {
@@ -187,8 +201,11 @@ impl Part {
                         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
                         progress.note(self.index, in_step, has_news, Instant::now())
                     };
-                    if is_due && told.send(Followed::InStep).await.is_err() {
-                        return FetchError::Unheard.into();
+                    if is_due {
+                        follower.cluster.problems.over(Met::Followed);
+                        if told.send(Followed::InStep).await.is_err() {
+                            return FetchError::Unheard.into();
+                        }
                     }
                 }
                 Err(trouble) => return trouble,

@@ -10,11 +10,14 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 
 use super::connection::Connection;
+use super::problems::Failure;
 use super::settings::Settings;
 
 /// Newest version for which this was written.
 const METADATA_VERSION: i16 = 12;
 const UNKNOWN_TOPIC: i16 = 3;
+/// TOPIC_AUTHORIZATION_FAILED.
+pub(super) const NOT_GRANTED: i16 = 29;
 
 /// The leaders of a topic.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,40 +33,43 @@ pub(super) struct Leaders {
 /// Asks one broker after the other until one knows. None when there is no such topic.
 ///
 /// # Errors
-/// What the last one said, in words for the operator.
+/// What the last one said.
 pub(super) async fn find(
     settings: &Arc<Settings>,
     known: &[String],
     topic: &TopicName,
-) -> Result<Option<Leaders>, String> {
-    let mut last = String::new();
+) -> Result<Option<Leaders>, Failure> {
+    let mut last = Failure::passing("connection", "no broker is known");
     for address in known.iter().chain(&settings.bootstrap) {
         match ask(address, settings, topic).await {
             Ok(leaders) => return Ok(leaders),
-            Err(error) => last = error,
+            Err(failure) => last = failure,
         }
     }
     Err(last)
+}
+
+/// The user may not read.
+pub(super) fn not_granted(topic: &str) -> Failure {
+    let text = format!("the user may not read the topic {topic}: grant READ, see docs/agent.md");
+    Failure { class: "denied", text, is_passing: false, refresh: false }
 }
 
 async fn ask(
     address: &str,
     settings: &Arc<Settings>,
     topic: &TopicName,
-) -> Result<Option<Leaders>, String> {
-    let connection = Connection::open(address, settings).await.map_err(|e| e.to_string())?;
-    let version = connection.versions().newest::<MetadataRequest>(METADATA_VERSION);
+) -> Result<Option<Leaders>, Failure> {
+    let connection = Connection::open(address, settings).await?;
+    let version = connection.versions().newest::<MetadataRequest>(METADATA_VERSION)?;
     let request = MetadataRequest::default()
         .with_topics(Some(vec![MetadataRequestTopic::default().with_name(Some(topic.clone()))]))
         .with_allow_auto_topic_creation(false);
-    let answer = match version.and_then(|version| connection.start(version, &request)) {
-        Ok(pending) => pending.await,
-        Err(error) => Err(error),
-    };
-    read(&answer.map_err(|error| error.to_string())?)
+    read(&connection.start(version, &request)?.await?, topic)
 }
 
-fn read(answer: &MetadataResponse) -> Result<Option<Leaders>, String> {
+fn read(answer: &MetadataResponse, name: &TopicName) -> Result<Option<Leaders>, Failure> {
+    let what = || format!("the topic {}", name.as_str());
     let address = |id: i32| {
         let broker = answer.brokers.iter().find(|broker| broker.node_id.0 == id)?;
         Some(if broker.host.contains(':') {
@@ -72,12 +78,13 @@ fn read(answer: &MetadataResponse) -> Result<Option<Leaders>, String> {
             format!("{}:{}", broker.host.as_str(), broker.port)
         })
     };
-    let topic = answer.topics.first().ok_or("the broker leaves the topic out")?;
+    let left_out = || Failure::passing("metadata", format!("the broker leaves out {}", what()));
+    let topic = answer.topics.first().ok_or_else(left_out)?;
     match topic.error_code {
         0 => {}
         UNKNOWN_TOPIC => return Ok(None),
-        29 => return Err("the user may not read the topic: grant it, see docs/agent.md".into()),
-        code => return Err(format!("the broker says {code} of the topic")),
+        NOT_GRANTED => return Err(not_granted(name.as_str())),
+        code => return Err(Failure::answered(code, &what(), None)),
     }
     let mut leaders = Leaders {
         topic_id: topic.topic_id.as_u128(),
@@ -86,7 +93,8 @@ fn read(answer: &MetadataResponse) -> Result<Option<Leaders>, String> {
     };
     for partition in &topic.partitions {
         let leader = address(partition.leader_id.0).ok_or_else(|| {
-            format!("partition {} of the topic has no leader now", partition.partition_index)
+            let partition = partition.partition_index;
+            Failure::passing("leader", format!("partition {partition} of {} has no leader", what()))
         })?;
         leaders.partitions.entry(leader).or_default().push(partition.partition_index);
     }
@@ -118,9 +126,13 @@ mod tests {
             .with_topics(vec![topic.with_partitions(partitions)])
     }
 
+    fn found(answer: &MetadataResponse) -> Result<Option<Leaders>, Failure> {
+        read(answer, &TopicName("t".into()))
+    }
+
     #[test]
     fn partitions_are_gathered_by_leader() {
-        let found = read(&answer(0, &[7, 1, 7])).unwrap().unwrap();
+        let found = found(&answer(0, &[7, 1, 7])).unwrap().unwrap();
         let expected = [("[2001:db8::7]:9092", vec![0, 2]), ("one:9092", vec![1])];
         assert_eq!(found.partitions, expected.map(|(a, p)| (a.to_owned(), p)).into());
         assert_eq!(found.brokers, ["one:9092", "[2001:db8::7]:9092"]);
@@ -128,10 +140,12 @@ mod tests {
 
     #[test]
     fn a_topic_that_is_not_there_is_no_error() {
-        assert_eq!(read(&answer(UNKNOWN_TOPIC, &[])), Ok(None));
-        assert_eq!(read(&answer(0, &[])), Ok(None));
-        assert!(read(&answer(0, &[1, -1])).unwrap_err().contains("partition 1"));
-        assert!(read(&answer(29, &[])).unwrap_err().contains("grant"));
-        assert!(read(&MetadataResponse::default()).is_err());
+        assert_eq!(found(&answer(UNKNOWN_TOPIC, &[])), Ok(None));
+        assert_eq!(found(&answer(0, &[])), Ok(None));
+        assert!(
+            found(&answer(0, &[1, -1])).unwrap_err().text.contains("partition 1 of the topic t")
+        );
+        assert!(found(&answer(NOT_GRANTED, &[])).unwrap_err().text.contains("grant READ"));
+        assert!(found(&MetadataResponse::default()).is_err());
     }
 }

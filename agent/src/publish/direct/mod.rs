@@ -136,7 +136,7 @@ impl Transport for Direct {
 
     fn follow(&self, topic: &str) -> mpsc::Receiver<Followed> {
         let (told, receiver) = mpsc::channel(FOLLOWED_MAX);
-        tokio::spawn(follow::follow(self.cluster.settings().clone(), topic.to_owned(), told));
+        tokio::spawn(follow::follow(self.cluster.clone(), topic.to_owned(), told));
         receiver
     }
 
@@ -144,3 +144,7 @@ impl Transport for Direct {
         TransportStatus { problem: self.cluster.problems.shown() }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+mod tests;

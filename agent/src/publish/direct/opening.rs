@@ -232,10 +232,18 @@ impl Talk<'_> {
 
     /// Outside: the stream failed; inside: the answer is none.
     async fn exchange(&mut self, request: &[u8]) -> io::Result<Result<Bytes, OpenError>> {
-        self.stream.write_all(request).await?;
-        self.stream.flush().await?;
+        let written = async {
+            self.stream.write_all(request).await?;
+            self.stream.flush().await
+        };
+        let written = written.await;
         let mut head = [0; frame::LENGTH_BYTES];
-        self.stream.read_exact(&mut head).await?;
+        // A broker that has closed may have said why before.
+        match self.stream.read_exact(&mut head).await {
+            Ok(_) => {}
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
+            Err(error) => return Err(written.err().unwrap_or(error)),
+        }
         if head[..2] == TLS_ALERT {
             return Ok(Err(OpenError::Tls {
                 address: self.address.into(),
@@ -285,10 +293,16 @@ impl Talk<'_> {
             return OpenError::Tls { address: self.address.into(), reason };
         }
         let is_first = self.next_id <= 1;
-        let reason = if is_first && tls.is_none() {
-            format!("{error}; does it want TLS? check `kafka.tls`")
-        } else {
-            error.to_string()
+        let error = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "closed".into(),
+            _ => error.to_string(),
+        };
+        let reason = match tls {
+            None if is_first => format!("{error}; does it want TLS? check `kafka.tls`"),
+            Some(tls) if is_first && !tls.has_certificate() => {
+                format!("{error}; does it want a client certificate? check `kafka.tls`")
+            }
+            _ => error,
         };
         OpenError::Lost { address: self.address.into(), step: self.step, reason }
     }
@@ -299,3 +313,7 @@ fn code_in(answer: &Bytes) -> Option<i16> {
     let mut body = answer.get(4..)?;
     body.try_get_i16().ok()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests;

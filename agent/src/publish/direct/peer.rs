@@ -98,12 +98,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Side<S> {
         let mut bytes = Bytes::from(bytes);
         let (key, version) = (bytes.slice(0..2).get_i16(), bytes.slice(2..4).get_i16());
         let api = ApiKey::try_from(key).unwrap();
-        let header = RequestHeader::decode(&mut bytes, api.request_header_version(version)).unwrap();
+        let header =
+            RequestHeader::decode(&mut bytes, api.request_header_version(version)).unwrap();
         assert_eq!(header.client_id.as_deref(), Some("weir-agent"));
         Some(Asked { key, version, id: header.correlation_id, body: bytes })
     }
 
-    pub(super) async fn answer<M: Encodable + HeaderVersion>(&mut self, asked: &Asked, message: &M) {
+    pub(super) async fn answer<M: Encodable + HeaderVersion>(
+        &mut self,
+        asked: &Asked,
+        message: &M,
+    ) {
         self.answer_as(asked.id, asked.version, message).await;
     }
 
@@ -121,8 +126,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Side<S> {
     /// Answers the question for versions.
     pub(super) async fn greet(&mut self) {
         let asked = self.asked().await.unwrap();
+        self.greet_to(&asked).await;
+    }
+
+    /// Answers this question for versions.
+    pub(super) async fn greet_to(&mut self, asked: &Asked) {
         assert_eq!((asked.key, asked.version), (ApiKey::ApiVersions as i16, 3));
-        self.answer(&asked, &versions()).await;
+        self.answer(asked, &versions()).await;
     }
 
     /// Waits until the client has closed, whatever it says before.

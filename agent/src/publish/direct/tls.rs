@@ -94,7 +94,7 @@ impl Tls {
         })?;
         let connector = TlsConnector::from(self.config());
         let shake = connector.connect(name, socket).await;
-        shake.map_err(|error| explain(&error, host, self.files.cert_file.is_some()))
+        shake.map_err(|error| explain(&error, host, self.has_certificate()))
     }
 
     /// The configuration, made anew when a file has changed.
@@ -111,10 +111,15 @@ impl Tls {
         current.config.clone()
     }
 
+    /// Whether we have a certificate to show.
+    pub(super) fn has_certificate(&self) -> bool {
+        self.files.cert_file.is_some()
+    }
+
     /// What went wrong after the handshake: with TLS 1.3 the broker judges our certificate then.
     pub(super) fn explain(&self, error: &io::Error, host: &str) -> Option<String> {
         tls_error(error)?;
-        Some(explain(error, host, self.files.cert_file.is_some()))
+        Some(explain(error, host, self.has_certificate()))
     }
 }
 
@@ -243,6 +248,7 @@ fn explain_alert(alert: AlertDescription, has_certificate: bool) -> String {
         | AlertDescription::CertificateRevoked
         | AlertDescription::CertificateExpired
         | AlertDescription::UnsupportedCertificate
+        | AlertDescription::DecryptError
         | AlertDescription::AccessDenied => format!(
             "the broker does not accept our certificate ({alert:?}): check `kafka.tls`: `cert_file` has to be valid and from an authority that the broker trusts"
         ),
@@ -252,3 +258,7 @@ fn explain_alert(alert: AlertDescription, has_certificate: bool) -> String {
         other => format!("the broker refuses TLS ({other:?}); check `kafka.tls`"),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests;

@@ -1,5 +1,5 @@
 use super::super::inflate::tests::batch;
-use super::super::peer::{Peer, Side};
+use super::super::peer::{Peer, Side, settings};
 use super::*;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::list_offsets_response::{
@@ -91,7 +91,8 @@ impl Broker {
 
     fn followed(&self) -> mpsc::Receiver<Followed> {
         let (told, receiver) = mpsc::channel(1);
-        tokio::spawn(follow(self.peer.settings(), "t".into(), told));
+        let cluster = Cluster::new(settings(&self.peer.address), None);
+        tokio::spawn(follow(Arc::new(cluster), "t".into(), told));
         receiver
     }
 }
@@ -101,7 +102,9 @@ async fn check(receiver: &mut mpsc::Receiver<Followed>, expected: &str) {
     for _ in expected.split(' ') {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         told.push(match receiver.recv().await.unwrap() {
-            Followed::Record { key, value: Some(value) } => format!("{}={}", text(&key), text(&value)),
+            Followed::Record { key, value: Some(value) } => {
+                format!("{}={}", text(&key), text(&value))
+            }
             Followed::Record { key, value: None } => format!("{}-", text(&key)),
             Followed::InStep => "|".into(),
         });
