@@ -153,6 +153,9 @@ impl Config {
         if self.kafka.brokers.is_empty() {
             return whole("`kafka.brokers` is empty", "name at least one `HOST:PORT`");
         }
+        if self.kafka.publisher.is_some() {
+            return whole("`kafka.publisher` is set, which only the agent has", "remove it");
+        }
         if self.kafka.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == SaslMechanism::OauthBearer)
         {
             return whole(

@@ -258,7 +258,8 @@ fn is_refusal(error: &RdError) -> bool {
 fn unpack(group: &Group) -> Result<Vec<Sending>, PublishError> {
     let mut out = Vec::new();
     for frame in &group.frames {
-        let unreadable = |error| PublishError::Failed(format!("unreadable batch in the spool: {error}"));
+        let unreadable =
+            |error| PublishError::Failed(format!("unreadable batch in the spool: {error}"));
         let (batch, _) = BatchView::parse(&frame.batch).map_err(unreadable)?;
         let records = batch.records(MAX_RAW_BYTES).map_err(unreadable)?;
         for record in records.iter() {

@@ -98,7 +98,10 @@ mod tests {
         let check = |a, b, a_untouched, b_untouched| {
             let batches = arrange(&group, &counts(a, b)).unwrap();
             assert_eq!(batches.iter().map(|batch| batch.records).sum::<u32>(), 120);
-            assert_eq!((untouched("a", &batches), untouched("b", &batches)), (a_untouched, b_untouched));
+            assert_eq!(
+                (untouched("a", &batches), untouched("b", &batches)),
+                (a_untouched, b_untouched)
+            );
             assert_eq!(is_to_regroup(&group, &counts(a, b)), !(a_untouched && b_untouched));
         };
         check(4, 3, true, true);

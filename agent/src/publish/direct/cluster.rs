@@ -106,9 +106,10 @@ impl View {
             };
             (broker.node_id.0, address.into())
         });
-        let topics = response.topics.iter().filter_map(|topic| {
-            Some((text(&topic.name.as_ref()?.0), TopicView::new(topic)))
-        });
+        let topics = response
+            .topics
+            .iter()
+            .filter_map(|topic| Some((text(&topic.name.as_ref()?.0), TopicView::new(topic))));
         Self {
             at: Some(Instant::now()),
             id: response.cluster_id.as_ref().map(text).unwrap_or_default(),
@@ -204,9 +205,9 @@ impl Cluster {
             return Ok(view);
         }
         let topics = locked(&self.interest).iter().cloned().collect::<Vec<_>>();
-        let topics = topics.iter().map(|topic| {
-            MetadataRequestTopic::default().with_name(Some(topic_name(topic)))
-        });
+        let topics = topics
+            .iter()
+            .map(|topic| MetadataRequestTopic::default().with_name(Some(topic_name(topic))));
         let request = MetadataRequest::default()
             .with_topics(Some(topics.collect()))
             .with_allow_auto_topic_creation(true);
@@ -231,7 +232,10 @@ impl Cluster {
     ///
     /// # Errors
     /// When no broker answers, or a topic cannot be had.
-    pub(super) async fn with_topics(&self, topics: &BTreeSet<Arc<str>>) -> Result<Arc<View>, Failure> {
+    pub(super) async fn with_topics(
+        &self,
+        topics: &BTreeSet<Arc<str>>,
+    ) -> Result<Arc<View>, Failure> {
         locked(&self.interest).extend(topics.iter().cloned());
         let mut view = self.view();
         let until = Instant::now() + APPEARS_WITHIN;
@@ -306,7 +310,9 @@ impl Cluster {
             let opened = timeout(2 * ASK, Connection::open(address, &self.settings));
             let asked = async {
                 let connection = opened.await.map_err(|_| silent(address))??;
-                timeout(ASK, ask(&connection, at_most, request)).await.map_err(|_| silent(address))?
+                timeout(ASK, ask(&connection, at_most, request))
+                    .await
+                    .map_err(|_| silent(address))?
             };
             match asked.await {
                 Ok(answer) => return Ok(answer),

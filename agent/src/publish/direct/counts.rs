@@ -44,7 +44,8 @@ impl PartitionCounts {
                 None => known.push((topic.clone(), *count)),
             }
         }
-        let all: BTreeMap<&str, u32> = known.iter().map(|(name, count)| (&**name, *count)).collect();
+        let all: BTreeMap<&str, u32> =
+            known.iter().map(|(name, count)| (&**name, *count)).collect();
         let text = serde_json::to_vec(&all).unwrap_or_default();
         drop(known);
         let Some(file) = &self.file else { return };

@@ -97,7 +97,12 @@ const CODES: &[Code] = &[
     code(19, "NOT_ENOUGH_REPLICAS", Class::Retry, REPLICAS),
     code(20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", Class::Retry, REPLICAS),
     code(29, "TOPIC_AUTHORIZATION_FAILED", Class::Kept, GRANT),
-    code(31, "CLUSTER_AUTHORIZATION_FAILED", Class::Kept, "grant IDEMPOTENT_WRITE to the agent's user"),
+    code(
+        31,
+        "CLUSTER_AUTHORIZATION_FAILED",
+        Class::Kept,
+        "grant IDEMPOTENT_WRITE to the agent's user",
+    ),
     code(
         32,
         "INVALID_TIMESTAMP",
@@ -107,7 +112,12 @@ const CODES: &[Code] = &[
     code(33, "UNSUPPORTED_SASL_MECHANISM", Class::Kept, USER),
     code(34, "ILLEGAL_SASL_STATE", Class::Kept, USER),
     code(35, "UNSUPPORTED_VERSION", Class::Kept, "let the brokers be Kafka 2.8 or newer"),
-    code(44, "POLICY_VIOLATION", Class::Kept, "a policy of the cluster forbids it; ask who runs it"),
+    code(
+        44,
+        "POLICY_VIOLATION",
+        Class::Kept,
+        "a policy of the cluster forbids it; ask who runs it",
+    ),
     code(45, "OUT_OF_ORDER_SEQUENCE_NUMBER", Class::Gap, "it is sent again from the checkpoint"),
     code(46, "DUPLICATE_SEQUENCE_NUMBER", Class::Done, ""),
     code(47, "INVALID_PRODUCER_EPOCH", Class::Renew, "another producer id is taken"),

@@ -35,6 +35,8 @@ use crate::spool::{Group, Position};
 
 /// What a broker remembers of a producer and partition.
 const BATCHES_IN_FLIGHT_MAX: usize = 5;
+/// Requests of a lane under way at a time: four lanes share a connection, which takes a hundred.
+const REQUESTS_MAX: usize = 20;
 /// For how long a broker surely remembers a producer, counted from the time stamp of its last batch
 /// (`producer.id.expiration.ms` is a day).
 const REMEMBERED_MS: i64 = 12 * 3_600_000;
@@ -123,7 +125,9 @@ pub(super) struct Producer {
     state: Option<State>,
     partitions: BTreeMap<Arc<str>, Vec<Partition>>,
     under_way: VecDeque<UnderWay>,
+    /// Batches and requests under way in this epoch.
     in_flight: usize,
+    requests: usize,
     /// A group is being handed over.
     pub(super) is_handing: bool,
     /// Groups from the checkpoint on that may have been sent by an earlier process.
@@ -153,6 +157,7 @@ impl Default for Producer {
             partitions: BTreeMap::new(),
             under_way: VecDeque::new(),
             in_flight: 0,
+            requests: 0,
             is_handing: false,
             doubtful: 0,
             resumed: 0,
@@ -206,6 +211,8 @@ impl Producer {
         if state.cluster != view.id {
             renew(Renewal::Id);
             state.cluster = view.id.clone();
+            // Its topics are others, with other numbers of partitions.
+            state.topics.clear();
         }
         for (name, topic) in &mut state.topics {
             let Some(seen) = view.topic(name) else { continue };
@@ -267,6 +274,7 @@ impl Producer {
         self.epoch += 1;
         self.under_way.clear();
         self.in_flight = 0;
+        self.requests = 0;
         self.is_handing = false;
         self.over = None;
         self.renewal = None;
@@ -377,7 +385,8 @@ impl Producer {
                 Some(target) => target.2 = entry.end,
                 None => targets.push((entry.topic.clone(), entry.partition, entry.end)),
             }
-            let is_taken = self.partition(&entry.topic, entry.partition).is_some_and(|p| p.taken >= entry.end);
+            let is_taken =
+                self.partition(&entry.topic, entry.partition).is_some_and(|p| p.taken >= entry.end);
             entries.push((!is_taken).then_some(entry));
         }
         let Some(state) = &self.state else { return Err(failed("the lane has not begun")) };
@@ -414,14 +423,16 @@ impl Producer {
 
     /// Whether these may leave now.
     pub(super) fn has_room(&self, entries: &[&Entry], now_ms: i64) -> bool {
-        entries.iter().all(|entry| {
+        let is_free = |entry: &&Entry| {
             self.partition(&entry.topic, entry.partition)
                 .is_none_or(|partition| partition.in_flight < partition.in_flight_max(now_ms))
-        })
+        };
+        self.requests < REQUESTS_MAX && entries.iter().all(is_free)
     }
 
     /// These leave now.
     pub(super) fn leave(&mut self, entries: &[&Entry]) {
+        self.requests += 1;
         for entry in entries {
             if let Some(partition) = self.partition_mut(&entry.topic, entry.partition) {
                 partition.in_flight += 1;
@@ -443,10 +454,13 @@ impl Producer {
         }
         let mut first = None;
         let is_now = epoch == self.epoch;
+        self.requests = self.requests.saturating_sub(usize::from(is_now));
         for (entry, code, told) in answers {
             let left = usize::from(is_now);
             self.in_flight = self.in_flight.saturating_sub(left);
-            let Some(partition) = self.partition_mut(&entry.topic, entry.partition) else { continue };
+            let Some(partition) = self.partition_mut(&entry.topic, entry.partition) else {
+                continue;
+            };
             partition.in_flight = partition.in_flight.saturating_sub(left);
             if class(code) == Class::Done {
                 if entry.end > partition.taken {
@@ -542,7 +556,10 @@ impl Producer {
             self.renewal = self.renewal.max(Some(Renewal::Epoch));
             Failure::passing("gap", "Kafka no longer knows our sequences; they begin anew")
         } else if self.progress.elapsed() >= STUCK_AFTER {
-            Failure::passing("stuck", "nothing was answered for a minute; connections are made anew")
+            Failure::passing(
+                "stuck",
+                "nothing was answered for a minute; connections are made anew",
+            )
         } else {
             return None;
         };

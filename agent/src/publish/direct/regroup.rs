@@ -155,11 +155,18 @@ mod tests {
             Spool::open(dir.path(), &SpoolConfig::default()).unwrap();
         for n in 0..values {
             let key = format!("plant/pump-{}", n % 41);
-            spool.append(Lane::Rest, &"t".into(), partitions, key.as_bytes(), n as i64, |id, out| {
-                out.extend_from_slice(format!("{{\"seq\":{},\"pad\":\"", id.seq).as_bytes());
-                out.resize(out.len() + value_bytes, b'x');
-                out.extend_from_slice(b"\"}");
-            });
+            spool.append(
+                Lane::Rest,
+                &"t".into(),
+                partitions,
+                key.as_bytes(),
+                n as i64,
+                |id, out| {
+                    out.extend_from_slice(format!("{{\"seq\":{},\"pad\":\"", id.seq).as_bytes());
+                    out.resize(out.len() + value_bytes, b'x');
+                    out.extend_from_slice(b"\"}");
+                },
+            );
         }
         spool.flush().unwrap();
         reader.next_group().unwrap().unwrap().frames

@@ -153,7 +153,10 @@ mod tests {
         let counts: Vec<u32> = parts.iter().map(|part| part.batch.records).collect();
         assert_eq!(counts, [1, 2]);
         let records = |item: &Item| unpack(&item.batch.bytes).unwrap();
-        assert_eq!([records(&parts[0]), records(&parts[1])].concat(), records(&item(&["a", "b", "c"])));
+        assert_eq!(
+            [records(&parts[0]), records(&parts[1])].concat(),
+            records(&item(&["a", "b", "c"]))
+        );
         assert!(parts.iter().all(|part| part.batch.partition == 3));
     }
 

@@ -140,9 +140,10 @@ impl Sender {
         }
         let handed = self.producer().hand_over(epoch, group.end, &batches, self.now())?;
         let HandedOver { producer, serial, entries, mut done, is_doubtful } = handed;
-        let pieces = entries.into_iter().zip(batches).filter_map(|(entry, batch)| {
-            entry.map(|entry| Piece { entry, bytes: batch.bytes })
-        });
+        let pieces = entries
+            .into_iter()
+            .zip(batches)
+            .filter_map(|(entry, batch)| entry.map(|entry| Piece { entry, bytes: batch.bytes }));
         let sent = self.send_all(epoch, producer, pieces.collect()).await;
         self.producer().is_handing = false;
         if let Err(failure) = sent {
@@ -249,7 +250,10 @@ impl Sender {
     /// The connection of this epoch to a broker that is willing to take something now.
     pub(super) async fn ready(&self, view: &View, node: i32) -> Result<Arc<Connection>, Failure> {
         let known = self.way().connections.get(&node).cloned();
-        let known = known.filter(|known| !(known.is_expiring() && self.producer().is_free()));
+        // While nothing is under way nothing can be overtaken by another connection. Brokers close
+        // those that are idle for long.
+        let is_over = |known: &Connection| known.is_expiring() || known.is_closed();
+        let known = known.filter(|known| !(is_over(known) && self.producer().is_free()));
         let connection = match known {
             Some(known) => known,
             None => {
@@ -333,11 +337,16 @@ fn requests(pieces: Vec<Piece>, view: &View) -> Result<Vec<(i32, Vec<Piece>)>, F
     for piece in pieces {
         let (topic, partition) = (&piece.entry.topic, piece.entry.partition);
         let Some(leader) = view.leader(topic, partition) else {
-            return Err(Failure::answered(5, &format!("the topic {topic}, partition {partition}"), None));
+            return Err(Failure::answered(
+                5,
+                &format!("the topic {topic}, partition {partition}"),
+                None,
+            ));
         };
         let bytes = piece.bytes.len();
         let fitting = open.get(&leader).filter(|(at, size)| {
-            let same = |other: &Piece| other.entry.partition == partition && other.entry.topic == *topic;
+            let same =
+                |other: &Piece| other.entry.partition == partition && other.entry.topic == *topic;
             size + bytes <= REQUEST_BYTES && !requests[*at].1.iter().any(same)
         });
         match fitting.copied() {
@@ -383,7 +392,8 @@ pub(super) fn codes(
     entries: Vec<Entry>,
 ) -> Vec<(Entry, i16, Option<String>)> {
     let answer = |entry: &Entry| {
-        let topic = response.responses.iter().find(|topic| *topic.name.0.as_str() == *entry.topic)?;
+        let topic =
+            response.responses.iter().find(|topic| *topic.name.0.as_str() == *entry.topic)?;
         let mut partitions = topic.partition_responses.iter();
         partitions.find(|partition| i64::from(partition.index) == i64::from(entry.partition))
     };
