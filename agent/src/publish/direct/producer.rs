@@ -16,6 +16,9 @@
 //!   the five that the broker remembers are answered by 45: they are passed over, and
 //!   count as taken as soon as a later one of the partition is taken.
 
+mod plan;
+mod search;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +31,11 @@ use super::batch::{Batch, Counts};
 use super::cluster::View;
 use super::errors::{Class, class};
 use super::problems::Failure;
-use super::state::{Here, ProducerId, State, TopicState};
-use crate::publish::lane::GROUPS_IN_FLIGHT_MAX;
-use crate::publish::{Begun, PublishError};
+use super::state::{Here, ProducerId, State};
+use crate::publish::PublishError;
 use crate::spool::{Group, Position};
+
+pub(super) use plan::Renewal;
 
 /// What a broker remembers of a producer and partition.
 const BATCHES_IN_FLIGHT_MAX: usize = 5;
@@ -46,25 +50,6 @@ const CLOCK_SET_MS: i64 = 1_577_836_800_000;
 pub(super) const CONFIRMED_WITHIN: Duration = Duration::from_millis(900);
 /// Longest time without any answer while something is under way.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
-
-/// How a producer gets new sequences.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Renewal {
-    /// The same id, its next epoch.
-    Epoch,
-    /// A new id.
-    Id,
-}
-
-/// How an epoch is to begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
-    pub(super) state: State,
-    /// Its sequences begin anew. With [`Renewal::Id`] the id is still to be asked for.
-    pub(super) renewal: Option<Renewal>,
-    /// It goes on where another process stopped.
-    is_resumed: bool,
-}
 
 /// How a group is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,108 +169,6 @@ impl Producer {
     /// Topics that are needed for the next group.
     pub(super) fn wanted(&self) -> &BTreeSet<Arc<str>> {
         &self.wanted
-    }
-
-    /// How to begin at the checkpoint beside which `stored` lies.
-    pub(super) fn plan(&self, stored: &[u8], here: Here, view: &View) -> Plan {
-        let stored = State::decode(stored);
-        let mut renewal = self.renewal;
-        let mut renew = |kind: Renewal| renewal = renewal.max(Some(kind));
-        let mut is_resumed = false;
-        let mut state = match (&self.state, stored) {
-            (None, Some((state, at))) if state.is_fit(at, here, &view.id) => {
-                is_resumed = true;
-                state
-            }
-            (Some(now), Some((state, _))) if state.producer == now.producer => state,
-            (now, stored) => {
-                renew(if now.is_some() { Renewal::Epoch } else { Renewal::Id });
-                let base = stored.map(|(state, _)| state).or_else(|| now.clone());
-                let mut base = base.unwrap_or_else(|| State::new(view.id.clone()));
-                if let Some(now) = now {
-                    base.producer = now.producer;
-                }
-                base
-            }
-        };
-        if state.cluster != view.id {
-            renew(Renewal::Id);
-            state.cluster = view.id.clone();
-            // Its topics are others, with other numbers of partitions.
-            state.topics.clear();
-        }
-        for (name, topic) in &mut state.topics {
-            let Some(seen) = view.topic(name) else { continue };
-            let is_other = seen.id != topic.id && seen.id != [0; 16] && topic.id != [0; 16];
-            let count = seen.leaders.len();
-            let is_less = count < topic.sent.len() && topic.id == [0; 16];
-            if is_other || is_less {
-                // The topic was made anew: nothing of it is known to anybody.
-                renew(Renewal::Id);
-                *topic = TopicState { id: seen.id, sent: vec![0; count] };
-            } else if self.is_to_recount && count > topic.sent.len() {
-                renew(Renewal::Epoch);
-                topic.sent.resize(count, 0);
-            }
-        }
-        for name in &self.wanted {
-            if let Some(seen) = view.topic(name) {
-                let new = || TopicState { id: seen.id, sent: vec![0; seen.leaders.len()] };
-                state.topics.entry(name.clone()).or_insert_with(new);
-            }
-        }
-        if renewal == Some(Renewal::Epoch) {
-            match state.producer.epoch.checked_add(1) {
-                Some(epoch) => state.producer.epoch = epoch,
-                None => renewal = Some(Renewal::Id),
-            }
-        }
-        if renewal.is_some() {
-            for topic in state.topics.values_mut() {
-                topic.sent.fill(0);
-            }
-        }
-        state.unfit = self.refused_in.is_some();
-        let is_resumed = is_resumed && renewal.is_none();
-        Plan { state, renewal, is_resumed }
-    }
-
-    /// Begins an epoch as planned.
-    pub(super) fn begin(&mut self, plan: Plan, stored: &[u8], here: Here) -> Begun {
-        let Plan { state, renewal, is_resumed } = plan;
-        let stored = State::decode(stored).map(|(state, _)| state);
-        if self.state.is_none() && stored.is_some() {
-            self.doubtful = GROUPS_IN_FLIGHT_MAX;
-            self.resumed = if is_resumed { GROUPS_IN_FLIGHT_MAX } else { 0 };
-        }
-        if renewal.is_some() {
-            self.resumed = 0;
-            self.partitions.clear();
-        }
-        for (name, topic) in &state.topics {
-            let partitions = self.partitions.entry(name.clone()).or_default();
-            partitions.resize(topic.sent.len(), Partition::default());
-            for (partition, sent) in partitions.iter_mut().zip(&topic.sent) {
-                // What lies before the checkpoint was taken.
-                partition.taken = partition.taken.max(*sent);
-                partition.in_flight = 0;
-            }
-        }
-        self.epoch += 1;
-        self.under_way.clear();
-        self.in_flight = 0;
-        self.requests = 0;
-        self.is_handing = false;
-        self.over = None;
-        self.renewal = None;
-        self.wanted.clear();
-        self.is_to_recount = false;
-        self.is_view_stale = false;
-        self.progress = Instant::now();
-        let is_new = stored.as_ref() != Some(&state);
-        let encoded = is_new.then(|| state.encode(here).into());
-        self.state = Some(state);
-        Begun { epoch: self.epoch, state: encoded }
     }
 
     /// How to send the next group. `began` is the cluster as it was when the epoch began, `view` as
@@ -565,58 +448,6 @@ impl Producer {
         };
         self.fail(serial, &failure);
         Some(failure)
-    }
-
-    /// A sequence for one batch of the group that is searched for its bad record. Such sequences
-    /// depend on what is refused, so they are never given again: see [`State::unfit`].
-    ///
-    /// # Errors
-    /// When the epoch is over.
-    pub(super) fn number_slowly(
-        &mut self,
-        epoch: u64,
-        batch: &Batch,
-    ) -> Result<(ProducerId, Entry), PublishError> {
-        self.check(epoch)?;
-        let serial = self.next_serial;
-        let entry = self.number(serial, batch);
-        match (entry, &self.state) {
-            (Some(entry), Some(state)) => Ok((state.producer, entry)),
-            _ => Err(failed("a batch is for a partition that does not exist")),
-        }
-    }
-
-    /// Kafka took it, or never will.
-    pub(super) fn settled(&mut self, entry: &Entry, is_taken: bool) {
-        self.progress = Instant::now();
-        if is_taken {
-            if let Some(partition) = self.partition_mut(&entry.topic, entry.partition) {
-                partition.taken = entry.end;
-                partition.taken_ts_ms = entry.max_ts_ms;
-            }
-            return;
-        }
-        let topic = self.state.as_mut().and_then(|state| state.topics.get_mut(&entry.topic));
-        if let Some(sent) = topic.and_then(|t| t.sent.get_mut(entry.partition as usize)) {
-            *sent = entry.start;
-        }
-    }
-
-    /// The search failed; its sequences must not be given again.
-    pub(super) fn fail_slowly(&mut self, failure: &Failure) {
-        self.renewal = self.renewal.max(Some(Renewal::Epoch));
-        self.fail(self.next_serial, failure);
-    }
-
-    /// The group that was searched is done; answers the state after it.
-    pub(super) fn done_slowly(&mut self, end: Position, here: Here) -> Bytes {
-        self.refused_in = None;
-        self.next_serial += 1;
-        self.handed_to = self.handed_to.max(Some(end));
-        self.done();
-        let Some(state) = &mut self.state else { return Bytes::new() };
-        state.unfit = false;
-        state.encode(here).into()
     }
 }
 
