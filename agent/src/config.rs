@@ -150,7 +150,9 @@ impl Config {
         let librdkafka = self.kafka.librdkafka.keys().next();
         match (self.kafka.publisher.unwrap_or_default(), librdkafka) {
             (Publisher::Direct, Some(key)) => Err((
-                format!("`kafka.librdkafka` sets `{key}`, which the direct publisher does not know"),
+                format!(
+                    "`kafka.librdkafka` sets `{key}`, which the direct publisher does not know"
+                ),
                 "remove it, or set `kafka.publisher = \"librdkafka\"`",
             )),
             (Publisher::Librdkafka, _) if cfg!(not(feature = "rdkafka")) => Err((

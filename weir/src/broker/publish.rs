@@ -54,12 +54,7 @@ impl Transport for Embedded {
         Ok(Begun::default())
     }
 
-    async fn publish(
-        &self,
-        _: Lane,
-        _: u64,
-        group: Arc<Group>,
-    ) -> Result<Delivery, PublishError> {
+    async fn publish(&self, _: Lane, _: u64, group: Arc<Group>) -> Result<Delivery, PublishError> {
         let mut tickets = Vec::with_capacity(group.frames.len());
         for frame in &group.frames {
             let Some(topic) = self.0.names.topic(&frame.topic) else {
@@ -91,7 +86,8 @@ impl Transport for Embedded {
         let Some(topic) = self.0.names.topic(topic) else {
             return Err(PublishError::Failed(format!("there is no topic `{topic}`")));
         };
-        let ticket = self.0.append_record(topic, key, Some(value), &[]).map_err(PublishError::Failed)?;
+        let ticket =
+            self.0.append_record(topic, key, Some(value), &[]).map_err(PublishError::Failed)?;
         self.0.synced(&[ticket]).await;
         Ok(())
     }
