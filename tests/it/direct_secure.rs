@@ -189,7 +189,7 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     let untrusted = with_ca.replace(secure.private.env("KAFKA_CA"), &rogue);
     check_told(&untrusted, None, &[tls, "not trusted", "`ca_file`"]).await;
     let plain = format!("[kafka]\nbrokers = [\"{users}\"]\n");
-    check_told(&plain, None, &[tls, "TLS"]).await;
+    check_told(&plain, None, &["speaks TLS", "set `kafka.tls`"]).await;
     let no_user = none.replace(certificates, users);
     check_told(&no_user, None, &[sasl]).await;
     // Known, but without any permission.
