@@ -4,6 +4,7 @@
 //! when the arguments or the configuration are wrong. What is said to a person goes to standard
 //! error, what is for a program to standard output.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,12 +13,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use weir_models::kafka::Publisher;
 
 use crate::config::Config;
 use crate::explain::{self, Explainer};
 use crate::notify::Notifier;
 use crate::pipeline;
-use crate::publish::Transport;
+use crate::publish::{Direct, Transport};
 use crate::spool;
 use crate::status::describe_metrics;
 
@@ -167,8 +169,19 @@ async fn run_until_signal(config: Config) -> Result<(), String> {
     Ok(())
 }
 
-#[cfg(feature = "rdkafka")]
 fn transport(config: &Config) -> Result<Arc<dyn Transport>, String> {
+    match config.kafka.publisher.unwrap_or_default() {
+        Publisher::Direct => {
+            let data_dir = Path::new(&config.agent.data_dir);
+            let direct = Direct::new(&config.kafka, Some(data_dir));
+            Ok(Arc::new(direct.map_err(|error| error.to_string())?))
+        }
+        Publisher::Librdkafka => librdkafka(config),
+    }
+}
+
+#[cfg(feature = "rdkafka")]
+fn librdkafka(config: &Config) -> Result<Arc<dyn Transport>, String> {
     let password = config.kafka_password()?;
     let settings = config.kafka.librdkafka_settings(password.as_ref());
     let transport = crate::publish::Librdkafka::new(settings).map_err(|error| error.to_string())?;
@@ -176,6 +189,7 @@ fn transport(config: &Config) -> Result<Arc<dyn Transport>, String> {
 }
 
 #[cfg(not(feature = "rdkafka"))]
-fn transport(_: &Config) -> Result<Arc<dyn Transport>, String> {
-    Err("this binary was built without a publisher: build it with the feature `rdkafka`".into())
+fn librdkafka(_: &Config) -> Result<Arc<dyn Transport>, String> {
+    // The check of the configuration has refused it before.
+    Err("this binary was built without librdkafka: build it with the feature `rdkafka`".into())
 }

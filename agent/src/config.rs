@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 use weir_models::config::{ConfigError, Secret, parse};
-use weir_models::kafka::KafkaConfig;
+use weir_models::kafka::{KafkaConfig, Publisher};
 use weir_models::limit::NAME_BYTES_MAX;
 
 use crate::enrich::MetadataConfig;
@@ -119,6 +119,9 @@ impl Config {
         if self.kafka.brokers.is_empty() {
             return whole("`kafka.brokers` is empty".into(), "name at least one `HOST:PORT`");
         }
+        if let Err((message, hint)) = self.check_publisher() {
+            return whole(message, hint);
+        }
         if let Err(invalid) = self.source.check() {
             return whole(invalid.message, &invalid.hint);
         }
@@ -142,6 +145,24 @@ impl Config {
         Ok(())
     }
 
+    /// What can be said of the publisher without looking at files: these may not be there yet.
+    fn check_publisher(&self) -> Result<(), (String, &'static str)> {
+        let librdkafka = self.kafka.librdkafka.keys().next();
+        match (self.kafka.publisher.unwrap_or_default(), librdkafka) {
+            (Publisher::Direct, Some(key)) => Err((
+                format!(
+                    "`kafka.librdkafka` sets `{key}`, which the direct publisher does not know"
+                ),
+                "remove it, or set `kafka.publisher = \"librdkafka\"`",
+            )),
+            (Publisher::Librdkafka, _) if cfg!(not(feature = "rdkafka")) => Err((
+                "`kafka.publisher` is `librdkafka`, which this binary was built without".into(),
+                "remove it, or build with `cargo build --features rdkafka`",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Name of the agent.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -154,7 +175,7 @@ impl Config {
     /// When its file or variable is missing.
     pub fn kafka_password(&self) -> Result<Option<Secret>, String> {
         let resolve = |sasl: &weir_models::kafka::SaslConfig| {
-            sasl.password
+            sasl.secret()
                 .resolve(|file| std::fs::read_to_string(file), |name| std::env::var(name).ok())
         };
         self.kafka.sasl.as_ref().map(resolve).transpose()

@@ -44,6 +44,8 @@ metrics! {
     AGENT_PUBLISHED = "weir_agent_published_events_total";
     /// Failed tries to publish; each lane then begins again at its checkpoint.
     AGENT_PUBLISH_ERRORS = "weir_agent_publish_errors_total";
+    /// Errors of Kafka and on the way to it, by `class` (`connection`, `security`, `denied`, …).
+    AGENT_KAFKA_ERRORS = "weir_agent_kafka_errors_total";
     /// Records that Kafka refuses for good; `weir-agent spool export --dead` shows them.
     AGENT_DEAD_LETTERS = "weir_agent_dead_letters_total";
     /// Events lost, by `reason` and, in the spool, by `lane`; 0 unless a loss marker tells of it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use weir_models::config::{ConfigError, Secret, SecretRef, parse};
-use weir_models::kafka::KafkaConfig;
+use weir_models::kafka::{KafkaConfig, SaslMechanism};
 use weir_models::topic::TopicNames;
 
 use crate::archive::CloseAt;
@@ -152,6 +152,16 @@ impl Config {
         let whole = |message: &str, hint: &str| Err(ConfigError::whole(file, message, hint));
         if self.kafka.brokers.is_empty() {
             return whole("`kafka.brokers` is empty", "name at least one `HOST:PORT`");
+        }
+        if self.kafka.publisher.is_some() {
+            return whole("`kafka.publisher` is set, which only the agent has", "remove it");
+        }
+        if self.kafka.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == SaslMechanism::OauthBearer)
+        {
+            return whole(
+                "`kafka.sasl.mechanism` is `OAUTHBEARER`, which only the agent has",
+                "take SCRAM-SHA-512 or a client certificate, or leave `kafka.sasl` out and let librdkafka fetch tokens: `sasl.mechanism`, `sasl.oauthbearer.*` in `[kafka.librdkafka]`",
+            );
         }
         let fixed = FIXED.map(|(key, _)| key);
         let mut own = fixed.into_iter().chain(["group.id"]);

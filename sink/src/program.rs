@@ -69,10 +69,10 @@ impl Secrets {
     /// # Errors
     /// Says which is missing.
     pub fn fetch(config: &Config) -> Result<Self, ProgramError> {
-        let sasl = config.kafka.sasl.as_ref().map(|sasl| &sasl.password);
+        let sasl = config.kafka.sasl.as_ref().map(|sasl| sasl.secret());
         let of = |key| move |why| ProgramError::Secret { key, why };
         Ok(Self {
-            kafka: fetch(sasl).map_err(of("kafka.sasl.password"))?,
+            kafka: fetch(sasl).map_err(of("kafka.sasl"))?,
             token: fetch(config.http.token.as_ref()).map_err(of("http.token"))?,
         })
     }

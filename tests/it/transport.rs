@@ -1,5 +1,5 @@
-//! One suite for every line between agent and sink: the embedded broker, and librdkafka with a real
-//! Kafka. Groups come out of a real spool; what arrived is read by the sink's consumer of the same
+//! One suite for every line between agent and sink: the embedded broker, and our own client and
+//! librdkafka with a real Kafka. Groups come out of a real spool; what arrived is read by the sink's consumer of the same
 //! line, up to a mark that is sent after it, so that what is too much shows as well.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout};
 use weir::site::{self, Line};
-use weir_agent::publish::{Followed, Refused};
+use weir_agent::publish::{Direct, Followed, Librdkafka, PublishError, Refused, Transport};
 use weir_agent::spool::{Group, Lane, LaneReader, Spool, SpoolConfig};
 use weir_models::kafka::KafkaConfig;
 use weir_models::topic::{Topic, TopicNames};
@@ -24,13 +24,22 @@ use weir_tests::{services, temp_dir, unique};
 const SOON: Duration = Duration::from_secs(30);
 /// How the value of a mark begins.
 const MARK: &str = "mark ";
-/// Partitions of the data topics, on either line.
+/// Partitions of the data topics, on any line that is not asked for another number.
 const PARTITIONS: u32 = 4;
+/// The lane that publishes.
+const LANE: Lane = Lane::Readings;
 
 /// What carries records, with all that outlives a line over it.
 enum Carrier {
     Embedded(TempDir),
-    Kafka { config: Box<KafkaConfig>, group: String },
+    Kafka { config: Box<KafkaConfig>, group: String, partitions: u32, by: Client },
+}
+
+/// What the agent publishes by.
+enum Client {
+    Direct,
+    /// With these settings beside ours.
+    Librdkafka(BTreeMap<String, String>),
 }
 
 impl Carrier {
@@ -38,12 +47,19 @@ impl Carrier {
         Self::Embedded(temp_dir("broker"))
     }
 
-    /// A Kafka with more settings for librdkafka.
-    fn kafka(settings: &[(&str, &str)]) -> Self {
+    fn direct() -> Self {
+        Self::kafka(Client::Direct, PARTITIONS)
+    }
+
+    fn librdkafka() -> Self {
+        Self::kafka(Client::Librdkafka(BTreeMap::new()), PARTITIONS)
+    }
+
+    /// A Kafka whose data topics have so many partitions.
+    fn kafka(by: Client, partitions: u32) -> Self {
         let prefix = format!("{}.", unique("transport"));
-        let mut config = KafkaConfig::plain(&services::kafka().bootstrap, &prefix);
-        config.librdkafka.extend(settings.iter().map(|(k, v)| ((*k).into(), (*v).into())));
-        Self::Kafka { config: Box::new(config), group: prefix }
+        let config = Box::new(KafkaConfig::plain(&services::kafka().bootstrap, &prefix));
+        Self::Kafka { config, group: prefix, partitions, by }
     }
 
     fn names(&self) -> TopicNames {
@@ -55,14 +71,27 @@ impl Carrier {
 
     /// Both programs start: nothing is left of an earlier line but what lies in the broker.
     async fn open(&self) -> Ends {
-        let line = match self {
-            Self::Embedded(folder) => site::embedded(folder.path(), &self.names()),
-            Self::Kafka { config, group } => {
-                site::kafka(config, group, PARTITIONS as i32, &Status::new()).await
+        let (line, partitions) = match self {
+            Self::Embedded(folder) => {
+                (site::embedded(folder.path(), &self.names()).unwrap(), PARTITIONS)
+            }
+            Self::Kafka { config, group, partitions, by } => {
+                let topics = *partitions as i32;
+                let mut line = site::kafka(config, group, topics, &Status::new()).await.unwrap();
+                line.transport = match by {
+                    Client::Direct => Arc::new(Direct::new(config, None).unwrap()),
+                    Client::Librdkafka(settings) => {
+                        let mut all = config.librdkafka_settings(None);
+                        all.extend(settings.clone());
+                        Arc::new(Librdkafka::new(all).unwrap())
+                    }
+                };
+                (line, *partitions)
             }
         };
         let names = self.names();
-        Ends { line: line.unwrap(), names, assigned: BTreeMap::new() }
+        let (assigned, epochs) = (BTreeMap::new(), Vec::new());
+        Ends { line, names, partitions, assigned, state: Vec::new(), epochs }
     }
 }
 
@@ -70,22 +99,45 @@ impl Carrier {
 struct Ends {
     line: Line,
     names: TopicNames,
+    partitions: u32,
     /// What the consumer was told of its partitions.
     assigned: BTreeMap<Partition, Option<Committed>>,
+    /// What the transport wants to be kept beside the checkpoint.
+    state: Vec<u8>,
+    /// The epochs that have begun.
+    epochs: Vec<u64>,
 }
 
 impl Ends {
-    /// Publishes groups as a lane does, several under way at once; what was refused of each.
-    async fn publish(&self, groups: &[Group]) -> Vec<Vec<Refused>> {
-        let epoch = self.line.transport.epoch();
-        let mut under_way = Vec::new();
-        for group in groups {
-            let group = Arc::new(group.clone());
-            under_way.push(self.line.transport.publish(epoch, group).await.unwrap());
-        }
+    /// Publishes groups as a lane does: several under way at once, in one epoch until something
+    /// fails, then from the first that is not done. Answers what was refused of each.
+    async fn publish(&mut self, groups: &[Group]) -> Vec<Vec<Refused>> {
+        let transport: &dyn Transport = &*self.line.transport;
         let mut refused = Vec::new();
-        for delivery in under_way {
-            refused.push(timeout(SOON, delivery).await.expect("an end of the group").unwrap());
+        let deadline = Instant::now() + SOON;
+        while refused.len() < groups.len() {
+            assert!(Instant::now() < deadline, "group {} does not end", refused.len());
+            let begun = transport.begin(LANE, &self.state).await.unwrap();
+            self.epochs.push(begun.epoch);
+            if let Some(state) = begun.state {
+                self.state = state.to_vec();
+            }
+            let mut under_way = Vec::new();
+            for group in &groups[refused.len()..] {
+                let group = Arc::new(group.clone());
+                match transport.publish(LANE, begun.epoch, group).await {
+                    Ok(delivery) => under_way.push(delivery),
+                    Err(_) => break,
+                }
+            }
+            for delivery in under_way {
+                let Ok(delivered) = timeout(SOON, delivery).await.expect("an end of the group")
+                else {
+                    break;
+                };
+                self.state = delivered.state.to_vec();
+                refused.push(delivered.refused);
+            }
         }
         refused
     }
@@ -95,11 +147,11 @@ impl Ends {
     async fn arrived(&mut self, topic: Topic) -> BTreeMap<i32, Vec<Record>> {
         let mark = format!("{MARK}{}", unique("mark"));
         let name = self.names.name(topic);
-        for partition in 0..PARTITIONS {
-            let key = key_of(partition);
+        for partition in 0..self.partitions {
+            let key = key_of(partition, self.partitions);
             self.line.transport.send(name, key.as_bytes(), mark.as_bytes()).await.unwrap();
         }
-        let mut open: BTreeSet<i32> = (0..PARTITIONS as i32).collect();
+        let mut open: BTreeSet<i32> = (0..self.partitions as i32).collect();
         let mut arrived: BTreeMap<i32, Vec<Record>> = BTreeMap::new();
         let deadline = Instant::now() + SOON;
         while !open.is_empty() {
@@ -145,10 +197,10 @@ fn is_mark(value: &[u8]) -> bool {
     value.starts_with(MARK.as_bytes())
 }
 
-/// Some key that belongs to this partition.
-fn key_of(partition: u32) -> String {
+/// Some key that belongs to this partition of so many.
+fn key_of(partition: u32, partitions: u32) -> String {
     let keys = (0..).map(|n| format!("mark/{n}"));
-    keys.into_iter().find(|key| partition_for(key.as_bytes(), PARTITIONS) == partition).unwrap()
+    keys.into_iter().find(|key| partition_for(key.as_bytes(), partitions) == partition).unwrap()
 }
 
 /// Stamp, key and value of a record.
@@ -190,9 +242,9 @@ impl Filled {
     }
 
     /// The records that belong into a partition, in order.
-    fn of_partition(&self, partition: i32) -> Vec<Sent> {
+    fn of_partition(&self, partition: i32, partitions: u32) -> Vec<Sent> {
         let belongs =
-            |(_, key, _): &&Sent| partition_for(key.as_bytes(), PARTITIONS) == partition as u32;
+            |(_, key, _): &&Sent| partition_for(key.as_bytes(), partitions) == partition as u32;
         self.sent.iter().filter(belongs).cloned().collect()
     }
 }
@@ -205,7 +257,9 @@ fn open_spool(folder: PathBuf) -> (Spool, LaneReader) {
 
 /// Groups of so many small records.
 fn small(groups: &[usize]) -> Vec<Vec<Vec<u8>>> {
-    let value = |group: usize, n: usize| json!({"group": group, "n": n, "v": "µ"}).to_string();
+    let value = |group: usize, n: usize| {
+        json!({"group": group, "seq": group * 100_000 + n + 1, "v": "µ"}).to_string()
+    };
     let values = |(group, count): (usize, &usize)| {
         (0..*count).map(|n| value(group, n).into_bytes()).collect()
     };
@@ -230,7 +284,7 @@ async fn groups_arrive_in_order(carrier: Carrier) {
     let arrived = ends.arrived(Topic::Readings).await;
     assert_eq!(arrived.len(), PARTITIONS as usize);
     for (number, records) in &arrived {
-        assert_eq!(plain(records), filled.of_partition(*number), "partition {number}");
+        assert_eq!(plain(records), filled.of_partition(*number, PARTITIONS), "partition {number}");
         let offsets: Vec<i64> = records.iter().map(|record| record.offset).collect();
         assert_eq!(offsets, (0..offsets.len() as i64).collect::<Vec<_>>());
     }
@@ -246,7 +300,7 @@ async fn groups_arrive_in_order(carrier: Carrier) {
     let mut ends = carrier.open().await;
     assert!(ends.publish(&filled.groups()[1..]).await.iter().all(Vec::is_empty));
     for (number, records) in ends.arrived(Topic::Readings).await {
-        let once = filled.of_partition(number);
+        let once = filled.of_partition(number, PARTITIONS);
         let again = once.iter().filter(|sent| **sent != filled.sent[0]);
         let expected: Vec<Sent> = once.iter().chain(again).cloned().collect();
         assert_eq!(plain(&records), expected, "partition {number}");
@@ -349,8 +403,13 @@ async fn embedded_groups_arrive_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kafka_groups_arrive_in_order() {
-    groups_arrive_in_order(Carrier::kafka(&[])).await;
+async fn direct_groups_arrive_in_order() {
+    groups_arrive_in_order(Carrier::direct()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn librdkafka_groups_arrive_in_order() {
+    groups_arrive_in_order(Carrier::librdkafka()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -359,8 +418,8 @@ async fn embedded_reading_goes_on_at_the_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kafka_reading_goes_on_at_the_commit() {
-    reading_goes_on_at_the_commit(Carrier::kafka(&[])).await;
+async fn direct_reading_goes_on_at_the_commit() {
+    reading_goes_on_at_the_commit(Carrier::direct()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -369,8 +428,13 @@ async fn an_embedded_compacted_topic_is_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kafka_compacted_topic_is_followed() {
-    a_compacted_topic_is_followed(Carrier::kafka(&[])).await;
+async fn a_compacted_topic_is_followed_directly() {
+    a_compacted_topic_is_followed(Carrier::direct()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compacted_topic_is_followed_by_librdkafka() {
+    a_compacted_topic_is_followed(Carrier::librdkafka()).await;
 }
 
 /// Two megabytes that do not compress below the limit of a broker, which is one.
@@ -395,40 +459,17 @@ async fn too_large_is_refused(carrier: Carrier) {
     let filled = Filled::new(&topic, &values);
     let bad = filled.sent[40 + 17].clone();
     let mut ends = carrier.open().await;
-    let before = ends.line.transport.epoch();
     let groups = filled.groups();
-    let lead = ends.publish(&groups[..1]).await;
-    assert_eq!(lead, [vec![]]);
-
-    // As a lane does: in one epoch until something fails, then from the first that is not done.
-    let mut done = 1;
-    let mut refused = Vec::new();
-    let deadline = Instant::now() + SOON;
-    while done < groups.len() {
-        assert!(Instant::now() < deadline, "group {done} does not end");
-        let epoch = ends.line.transport.epoch();
-        let mut under_way = Vec::new();
-        for group in &groups[done..] {
-            match ends.line.transport.publish(epoch, Arc::new(group.clone())).await {
-                Ok(delivery) => under_way.push(delivery),
-                Err(_) => break,
-            }
-        }
-        for delivery in under_way {
-            let Ok(some) = timeout(SOON, delivery).await.expect("an end of the group") else {
-                break;
-            };
-            refused.extend(some);
-            done += 1;
-        }
-    }
+    assert_eq!(ends.publish(&groups[..1]).await, [vec![]]);
+    let refused = ends.publish(&groups[1..]).await.concat();
     let [refused] = &refused[..] else { panic!("{} were refused", refused.len()) };
     assert_eq!(refused.topic, topic);
     assert_eq!((&refused.key[..], &refused.value[..]), (bad.1.as_bytes(), &bad.2[..]));
     assert!(!refused.reason.is_empty());
-    assert_ne!(ends.line.transport.epoch(), before, "something has failed");
-    let stale = ends.line.transport.publish(before, Arc::new(groups[0].clone())).await;
-    assert!(stale.is_err(), "a group of an old epoch is taken");
+    let before = ends.epochs[0];
+    assert_ne!(ends.epochs.last(), Some(&before), "something has failed");
+    let stale = ends.line.transport.publish(LANE, before, Arc::new(groups[0].clone())).await;
+    assert!(matches!(stale, Err(PublishError::Failed(_))), "a group of an old epoch is taken");
 
     for (number, records) in ends.arrived(Topic::Readings).await {
         // The sink drops what repeats: what is left has to be everything, in order.
@@ -438,18 +479,90 @@ async fn too_large_is_refused(carrier: Carrier) {
                 first_seen.push(sent);
             }
         }
-        let mut expected = filled.of_partition(number);
+        let mut expected = filled.of_partition(number, PARTITIONS);
         expected.retain(|sent| *sent != bad);
         assert_eq!(first_seen, expected, "partition {number}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_large_for_our_own_side() {
-    too_large_is_refused(Carrier::kafka(&[])).await;
+async fn too_large_for_the_broker_directly() {
+    too_large_is_refused(Carrier::direct()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_large_for_the_broker() {
-    too_large_is_refused(Carrier::kafka(&[("message.max.bytes", "10000000")])).await;
+async fn too_large_for_librdkafka() {
+    too_large_is_refused(Carrier::librdkafka()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_large_for_the_broker_by_librdkafka() {
+    let settings = [("message.max.bytes".to_owned(), "10000000".to_owned())];
+    let client = Client::Librdkafka(settings.into());
+    too_large_is_refused(Carrier::kafka(client, PARTITIONS)).await;
+}
+
+/// The spool reckoned with another number of partitions than the topic has: every record comes
+/// where every Kafka client looks for it all the same, once and in order.
+async fn another_number_of_partitions(by: Client, partitions: u32) {
+    let carrier = Carrier::kafka(by, partitions);
+    let topic = carrier.names().name(Topic::Readings).clone();
+    let filled = Filled::new(&topic, &small(&[300, 5_000, 1, 700]));
+    let mut ends = carrier.open().await;
+    assert!(ends.publish(&filled.groups()).await.iter().all(Vec::is_empty));
+    let arrived = ends.arrived(Topic::Readings).await;
+    for number in 0..partitions as i32 {
+        let found = arrived.get(&number).map(|records| plain(records)).unwrap_or_default();
+        assert_eq!(found, filled.of_partition(number, partitions), "partition {number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fewer_partitions_directly() {
+    another_number_of_partitions(Client::Direct, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_partitions_directly() {
+    another_number_of_partitions(Client::Direct, 12).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fewer_partitions_by_librdkafka() {
+    another_number_of_partitions(Client::Librdkafka(BTreeMap::new()), 3).await;
+}
+
+/// An agent is killed after Kafka took more than its checkpoint tells of, so much more that the broker
+/// does not remember the first of it; it is started again and sends all of that again. The topic
+/// holds every record once.
+async fn a_killed_lane_sends_nothing_twice(partitions: u32) {
+    let carrier = Carrier::kafka(Client::Direct, partitions);
+    let topic = carrier.names().name(Topic::Readings).clone();
+    // More than five batches for a partition behind the checkpoint.
+    let filled = Filled::new(&topic, &small(&[50, 9_000, 9_000, 9_000, 100, 3_000]));
+    let groups = filled.groups();
+    let mut ends = carrier.open().await;
+    ends.publish(&groups[..1]).await;
+    let checkpoint = ends.state.clone();
+    ends.publish(&groups[1..5]).await;
+    drop(ends);
+
+    let mut ends = carrier.open().await;
+    ends.state = checkpoint;
+    ends.publish(&groups[1..]).await;
+    let arrived = ends.arrived(Topic::Readings).await;
+    for number in 0..partitions as i32 {
+        let found = arrived.get(&number).map(|records| plain(records)).unwrap_or_default();
+        assert_eq!(found, filled.of_partition(number, partitions), "partition {number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_lane_sends_again_is_recognised() {
+    a_killed_lane_sends_nothing_twice(PARTITIONS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_lane_packs_again_is_recognised() {
+    a_killed_lane_sends_nothing_twice(3).await;
 }

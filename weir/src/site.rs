@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use weir_agent::config::Config;
 use weir_agent::pipeline::Agent;
-use weir_agent::publish::Transport;
+use weir_agent::publish::{Direct, Transport};
 use weir_models::kafka::KafkaConfig;
 use weir_models::topic::TopicNames;
 use weir_sink::archive::{Archive, CloseAt};
@@ -104,7 +104,7 @@ pub async fn kafka(
     )?;
     let producer = weir_sink::consume::producer::KafkaProducer::start(&connection, &names)?;
     Ok(Line {
-        transport: Arc::new(weir_agent::publish::Librdkafka::new(connection)?),
+        transport: Arc::new(Direct::new(config, None)?),
         consumer: Box::new(consumer),
         producer: Arc::new(producer),
     })

@@ -1,9 +1,11 @@
 //! One lane on its way to Kafka.
 //!
-//! In: groups read from the spool behind the checkpoint. Out: the checkpoint, moved in order. A few
-//! groups are under way at a time, so that the network is never waited for; after any failure the
+//! In: groups read from the spool behind the checkpoint. Out: the checkpoint, moved in order, and
+//! beside it what the transport has to know to go on there. A few groups are under way at a time, so that the network is never waited for; after any failure the
 //! lane forgets them, waits (growing, with jitter) and begins again at its checkpoint.
 
+use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,12 +14,12 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::watch;
 use weir_models::metric;
 
-use super::{DeadLetters, Transport};
+use super::{Begun, DeadLetters, Delivered, PublishError, Transport};
 use crate::source::stopping;
 use crate::spool::{Group, LaneReader};
 
 /// Groups of one lane under way at a time.
-const GROUPS_IN_FLIGHT_MAX: usize = 4;
+pub(super) const GROUPS_IN_FLIGHT_MAX: usize = 4;
 /// First and longest wait after a failure.
 const WAIT_MIN: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -54,17 +56,24 @@ pub async fn publish_lane(
     let mut wait = WAIT_MIN;
     loop {
         let published_before = lanes.published.load(Ordering::Relaxed);
-        let reason = tokio::select! {
+        let ended = tokio::select! {
             () = stopping(&mut stop) => return,
-            reason = lanes.publish_until_failure(&mut reader) => reason,
+            ended = lanes.publish_until_end(&mut reader) => ended,
+        };
+        reader.rewind();
+        let reason = match ended {
+            PublishError::Failed(reason) => reason,
+            PublishError::BeginAgain(reason) => {
+                tracing::debug!(reason, "the lane begins anew");
+                continue;
+            }
         };
         if lanes.published.load(Ordering::Relaxed) > published_before {
             wait = WAIT_MIN;
         }
         metrics::counter!(metric::AGENT_PUBLISH_ERRORS.name).increment(1);
-        let wait_ms = wait.as_millis();
-        tracing::warn!(reason, wait_ms, "publishing starts again from the checkpoint");
-        reader.rewind();
+        let (lane, wait_ms) = (reader.lane().name(), wait.as_millis());
+        tracing::warn!(lane, reason, wait_ms, "publishing starts again from the checkpoint");
         tokio::select! {
             () = stopping(&mut stop) => return,
             () = tokio::time::sleep(jittered(wait)) => {}
@@ -75,43 +84,53 @@ pub async fn publish_lane(
 
 impl Lanes {
     /// Sends groups from the checkpoint on, in one epoch, and answers why that ended.
-    async fn publish_until_failure(&mut self, reader: &mut LaneReader) -> String {
-        let epoch = self.transport.epoch();
+    async fn publish_until_end(&mut self, reader: &mut LaneReader) -> PublishError {
+        match self.publish_epoch(reader).await {
+            Ok(never) => match never {},
+            Err(ended) => ended,
+        }
+    }
+
+    async fn publish_epoch(&mut self, reader: &mut LaneReader) -> Result<Infallible, PublishError> {
+        // An epoch begins when there is something to publish: an idle lane asks nothing of Kafka.
+        let mut next = loop {
+            match reader.next_group().map_err(failed)? {
+                Some(group) => break Some(group),
+                None => flushed(&mut self.flushed).await,
+            }
+        };
+        let lane = reader.lane();
+        let Begun { epoch, state } = self.transport.begin(lane, reader.state()).await?;
+        if let Some(state) = state {
+            reader.keep(&state).map_err(failed)?;
+        }
         let mut under_way = FuturesOrdered::new();
         // Set when nothing more can be handed over in this epoch; what is under way may still end well.
         let mut over = None;
         loop {
             while over.is_none() && under_way.len() < GROUPS_IN_FLIGHT_MAX {
-                let group = match reader.next_group() {
+                let group = match next.take().map_or_else(|| reader.next_group(), |g| Ok(Some(g))) {
                     Ok(Some(group)) => Arc::new(group),
                     Ok(None) => break,
                     Err(error) => {
-                        over = Some(error.to_string());
+                        over = Some(failed(error));
                         break;
                     }
                 };
-                match self.transport.publish(epoch, group.clone()).await {
+                match self.transport.publish(lane, epoch, group.clone()).await {
                     Ok(delivery) => {
                         under_way.push_back(async move { (group, delivery.await) });
                     }
-                    Err(error) => over = Some(error.to_string()),
+                    Err(error) => over = Some(error),
                 }
             }
             if let Some(reason) = over.take_if(|_| under_way.is_empty()) {
-                return reason;
+                return Err(reason);
             }
             let may_read = over.is_none() && under_way.len() < GROUPS_IN_FLIGHT_MAX;
             tokio::select! {
-                _ = self.flushed.changed(), if may_read => {}
-                Some((group, sent)) = under_way.next() => {
-                    let done = match sent {
-                        Ok(refused) => self.done(reader, &group, &refused),
-                        Err(error) => Err(error.to_string()),
-                    };
-                    if let Err(reason) = done {
-                        return reason;
-                    }
-                }
+                () = flushed(&mut self.flushed), if may_read => {}
+                Some((group, sent)) = under_way.next() => self.done(reader, &group, &sent?)?,
             }
         }
     }
@@ -120,15 +139,27 @@ impl Lanes {
         &self,
         reader: &mut LaneReader,
         group: &Group,
-        refused: &[super::Refused],
-    ) -> Result<(), String> {
-        self.dead.keep(refused);
-        refused.iter().filter_map(|record| record.id).for_each(|id| reader.refused(group, id.seq));
-        reader.acknowledge(group.end).map_err(|error| error.to_string())?;
+        delivered: &Delivered,
+    ) -> Result<(), PublishError> {
+        self.dead.keep(&delivered.refused);
+        let refused = delivered.refused.iter().filter_map(|record| order::seq(&record.value));
+        refused.for_each(|seq| reader.refused(group, seq));
+        reader.acknowledge_with(group.end, &delivered.state).map_err(failed)?;
         let events = group.last_seq - group.first_seq + 1;
         self.published.fetch_add(events, Ordering::Relaxed);
         metrics::counter!(metric::AGENT_PUBLISHED.name).increment(events);
         Ok(())
+    }
+}
+
+fn failed(error: impl Display) -> PublishError {
+    PublishError::Failed(error.to_string())
+}
+
+/// Returns after the next flush; never once the pipeline has ended.
+async fn flushed(flushed: &mut watch::Receiver<u64>) {
+    if flushed.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -26,8 +26,11 @@ use weir_models::wire::{BatchView, MAX_RAW_BYTES};
 use context::{Context, Facts};
 use follow::follow;
 
-use super::{Delivery, Followed, PublishError, Refused, Transport, TransportStatus};
-use crate::spool::Group;
+use super::order::in_order;
+use super::{
+    Begun, Delivered, Delivery, Followed, PublishError, Refused, Transport, TransportStatus,
+};
+use crate::spool::{Group, Lane};
 
 /// How long a call that asks the cluster may take.
 const ASK: Duration = Duration::from_secs(5);
@@ -158,7 +161,7 @@ impl Shared {
         if failures().any(is_refusal) {
             return self.deliver_singly(records).await;
         }
-        Err(PublishError(first.to_string()))
+        Err(PublishError::Failed(first.to_string()))
     }
 
     /// One record after the other: which of a refused batch is the bad one?
@@ -169,7 +172,7 @@ impl Shared {
             let sent = hand_over(&generation, std::slice::from_ref(record)).await;
             let Some(Err(error)) = self.outcomes(&generation, sent).await.pop() else { continue };
             if !is_refusal(&error) {
-                return Err(PublishError(error.to_string()));
+                return Err(PublishError::Failed(error.to_string()));
             }
             refused.push(Refused {
                 topic: record.topic.clone(),
@@ -255,7 +258,8 @@ fn is_refusal(error: &RdError) -> bool {
 fn unpack(group: &Group) -> Result<Vec<Sending>, PublishError> {
     let mut out = Vec::new();
     for frame in &group.frames {
-        let unreadable = |error| PublishError(format!("unreadable batch in the spool: {error}"));
+        let unreadable =
+            |error| PublishError::Failed(format!("unreadable batch in the spool: {error}"));
         let (batch, _) = BatchView::parse(&frame.batch).map_err(unreadable)?;
         let records = batch.records(MAX_RAW_BYTES).map_err(unreadable)?;
         for record in records.iter() {
@@ -268,25 +272,10 @@ fn unpack(group: &Group) -> Result<Vec<Sending>, PublishError> {
             });
         }
     }
-    in_order(&mut out);
+    // A topic may have another number of partitions than the spool reckoned with: then frames, which
+    // interleave, meet in one partition.
+    in_order(&mut out, |record| &record.value);
     Ok(out)
-}
-
-/// A topic may have another number of partitions than the spool reckoned with: then frames, which
-/// interleave, meet in one partition, where numbers that do not rise are taken for duplicates.
-fn in_order(records: &mut [Sending]) {
-    records.sort_by_cached_key(|record| seq(&record.value));
-}
-
-/// The number of a record in its stream; alerts have it in `data`. Looked for and not parsed: no text
-/// inside JSON can hold these bytes, because a quote in it is escaped.
-fn seq(value: &[u8]) -> Option<u64> {
-    const NAME: &[u8] = b"\"seq\":";
-    let at = value.windows(NAME.len()).position(|bytes| bytes == NAME)? + NAME.len();
-    let mut digits = value[at..].iter().take_while(|byte| byte.is_ascii_digit());
-    digits.try_fold(0u64, |number, digit| {
-        number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    })
 }
 
 #[async_trait]
@@ -295,30 +284,38 @@ impl Transport for Librdkafka {
         self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
     }
 
-    fn epoch(&self) -> u64 {
-        self.0.generation().number
+    async fn begin(&self, _: Lane, _: &[u8]) -> Result<Begun, PublishError> {
+        Ok(Begun { epoch: self.0.generation().number, state: None })
     }
 
-    async fn publish(&self, epoch: u64, group: Arc<Group>) -> Result<Delivery, PublishError> {
+    async fn publish(
+        &self,
+        _: Lane,
+        epoch: u64,
+        group: Arc<Group>,
+    ) -> Result<Delivery, PublishError> {
         let records = unpack(&group)?;
         let generation = self.0.generation();
         if generation.number != epoch {
-            return Err(PublishError("the producer was replaced".into()));
+            return Err(PublishError::Failed("the producer was replaced".into()));
         }
         let sent = hand_over(&generation, &records).await;
         let shared = self.0.clone();
-        Ok(Box::pin(async move { shared.conclude(&generation, &records, sent, &group).await }))
+        Ok(Box::pin(async move {
+            let refused = shared.conclude(&generation, &records, sent, &group).await?;
+            Ok(Delivered { refused, ..Delivered::default() })
+        }))
     }
 
     async fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), PublishError> {
         let generation = self.0.generation();
         let record = FutureRecord::to(topic).key(key).payload(value);
         match generation.producer.send_result(record) {
-            Err((error, _)) => Err(PublishError(error.to_string())),
+            Err((error, _)) => Err(PublishError::Failed(error.to_string())),
             Ok(delivery) => match delivery.await {
                 Ok(Ok(_)) => Ok(()),
-                Ok(Err((error, _))) => Err(PublishError(error.to_string())),
-                Err(_) => Err(PublishError("the producer was replaced".into())),
+                Ok(Err((error, _))) => Err(PublishError::Failed(error.to_string())),
+                Err(_) => Err(PublishError::Failed("the producer was replaced".into())),
             },
         }
     }

@@ -4,14 +4,17 @@
 //! Promises: the checkpoint moves only when every record of a group, and of all groups before it, is
 //! on all in-sync replicas or was refused for good (then it is in the dead letter file with the
 //! reason); after a failure the lane starts again from its checkpoint, so that order is kept and
-//! whatever is sent twice is recognised by the sink as a `seq` not above the highest seen. What can go
+//! whatever is sent twice is recognised by the broker, or by the sink as a `seq` not above the
+//! highest seen. What can go
 //! wrong: Kafka is away or refuses us; nothing is lost then, the spool grows, and `/readyz` and the
 //! log say why.
 
 mod dead;
+mod direct;
 mod lane;
 #[cfg(feature = "rdkafka")]
 mod librdkafka;
+mod order;
 
 use std::sync::Arc;
 
@@ -21,9 +24,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use weir_models::ident::EventId;
 
-use crate::spool::Group;
+use crate::spool::{Group, Lane};
 
 pub use dead::DeadLetters;
+pub use direct::{Direct, DirectError};
 pub use lane::{Lanes, publish_lane};
 #[cfg(feature = "rdkafka")]
 pub use librdkafka::{KafkaError, Librdkafka};
@@ -57,13 +61,38 @@ pub enum Followed {
     InStep,
 }
 
-/// Publishing failed; the lane starts again from its checkpoint.
+/// A group cannot be published now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot publish: {0}")]
-pub struct PublishError(pub String);
+pub enum PublishError {
+    /// It failed; the lane starts again from its checkpoint.
+    #[error("cannot publish: {0}")]
+    Failed(String),
+    /// Nothing has failed, but the lane has to begin anew before this group can go: first what is
+    /// under way has to end.
+    #[error("begins anew: {0}")]
+    BeginAgain(String),
+}
 
-/// Tells the end of a group that is under way: the records that were refused for good.
-pub type Delivery = BoxFuture<'static, Result<Vec<Refused>, PublishError>>;
+/// A lane may publish.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// The epoch that begins now.
+    pub epoch: u64,
+    /// Where set, to be stored beside the checkpoint before the first group is handed over.
+    pub state: Option<Bytes>,
+}
+
+/// A group has gone: each record is on all in-sync replicas, or refused for good.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// What was refused.
+    pub refused: Vec<Refused>,
+    /// To be stored with the checkpoint after this group, and given to [`Transport::begin`] then.
+    pub state: Bytes,
+}
+
+/// Tells the end of a group that is under way.
+pub type Delivery = BoxFuture<'static, Result<Delivered, PublishError>>;
 
 /// How a transport fares, for readiness and status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,23 +101,30 @@ pub struct TransportStatus {
     pub problem: Option<String>,
 }
 
-/// What carries the spool's groups away. Implementations: librdkafka here, the embedded broker in
-/// the crate `weir`; both pass one conformance suite.
+/// What carries the spool's groups away. Implementations: the direct one and librdkafka here, the
+/// embedded broker in the crate `weir`; all pass one conformance suite.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// The number of partitions of a topic, as last heard; none when never heard.
+    /// The number of partitions of a topic, as last heard; none when never heard. Asked for each
+    /// event, so it has to be cheap.
     fn partitions(&self, topic: &str) -> Option<u32>;
 
-    /// The present epoch. It changes when something failed: from then on nothing handed over in an
-    /// earlier epoch, or after it in the old one, is accepted any more.
-    fn epoch(&self) -> u64;
+    /// Begins an epoch of a lane at its checkpoint. Nothing that was handed over in an earlier epoch
+    /// of the lane counts any more. `state` is what was last stored beside the checkpoint; empty
+    /// without one. The same spool may have been published by another process before, or by another
+    /// transport.
+    async fn begin(&self, lane: Lane, state: &[u8]) -> Result<Begun, PublishError>;
 
-    /// Hands a group over for sending and returns what tells its end: each record is on all in-sync
-    /// replicas, or refused for good. A lane hands its groups over one after the other, and several
-    /// may be under way. When one fails, no record of a later one of this epoch has been or will be
-    /// accepted: the sink takes a `seq` that comes after a higher one for a duplicate, so an
-    /// overtaken record would be lost.
-    async fn publish(&self, epoch: u64, group: Arc<Group>) -> Result<Delivery, PublishError>;
+    /// Hands a group over for sending and returns what tells its end. A lane hands its groups over
+    /// one after the other, from its checkpoint on, and several may be under way. When one fails,
+    /// no record of a later one of this epoch has been or will be accepted: the sink takes a `seq`
+    /// that comes after a higher one for a duplicate, so an overtaken record would be lost.
+    async fn publish(
+        &self,
+        lane: Lane,
+        epoch: u64,
+        group: Arc<Group>,
+    ) -> Result<Delivery, PublishError>;
 
     /// Sends one record to a compacted topic, past the spool.
     async fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), PublishError>;

@@ -17,7 +17,7 @@ use weir_models::wire::{BatchBuilder, Compressor, partition_for};
 use super::checkpoint::Checkpoint;
 use super::identity::{Found, Identity, State, boot};
 use super::log::{FrameHead, GaveWay, GroupBuilder, Log, Lost, clear_way};
-use super::reader::LaneReader;
+use super::reader::{LaneReader, PARTITIONS_MAX, packed};
 use super::{Lane, LaneStats, MAY_DROP, SpoolError, WhenFull, clock_byte};
 
 /// A batch is closed at this many bytes before compression: one bad byte on disk costs a batch.
@@ -56,6 +56,8 @@ struct TopicBuilders {
 #[derive(Debug)]
 struct Open {
     builder: BatchBuilder,
+    /// The number of partitions that all its records were placed with.
+    partitions: u32,
     first: u64,
     last: u64,
 }
@@ -164,16 +166,20 @@ impl LaneWriter {
     ) -> EventId {
         let ordinal = self.next;
         let id = EventId { stream: self.identity.stream, seq: self.identity.seq(ordinal) };
-        let partition = partition_for(place.key, place.partitions);
+        let partitions = place.partitions.clamp(1, PARTITIONS_MAX);
+        let partition = partition_for(place.key, partitions);
         let at = self.topic(place.topic);
         let open = &mut self.topics[at].open;
         let slot = slot(partition, place.when_full);
         if open.len() <= slot {
             open.resize_with(slot + 1, || None);
         }
-        let batch = open[slot].get_or_insert_with(|| {
+        if open[slot].as_ref().is_some_and(|batch| batch.partitions != partitions) {
+            self.seal(compressor, place.clock, at, slot);
+        }
+        let batch = self.topics[at].open[slot].get_or_insert_with(|| {
             let builder = self.spare.pop().unwrap_or_default();
-            Open { builder, first: ordinal, last: ordinal }
+            Open { builder, partitions, first: ordinal, last: ordinal }
         });
         let before = batch.builder.raw_bytes();
         batch.builder.push_with(place.ts_ms, Some(place.key), |out| write(id, out));
@@ -205,7 +211,7 @@ impl LaneWriter {
         let may_drop = if slot % 2 == 1 { MAY_DROP } else { 0 };
         let head = FrameHead {
             topic: Arc::clone(&builders.topic),
-            partition: slot as u32 / 2,
+            partition: packed(slot as u32 / 2, open.partitions),
             flags: clock_byte(clock) | may_drop,
             first: open.first,
             last: open.last,

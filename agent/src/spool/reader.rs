@@ -44,6 +44,8 @@ pub struct Frame {
     pub topic: Arc<str>,
     /// Its partition.
     pub partition: u32,
+    /// The number of partitions that the partition was reckoned with; 0 if it is not known.
+    pub partitions: u32,
     /// How far the clock could be trusted when its events were taken.
     pub clock: Clock,
     /// Smallest number in it.
@@ -94,14 +96,18 @@ impl LaneReader {
             return Ok(None);
         };
         let identity = Identity::from_tag(group.tag);
-        let frame = |frame: log::Frame| Frame {
-            topic: frame.head.topic,
-            partition: frame.head.partition,
-            clock: clock_of(frame.head.flags),
-            first_seq: identity.seq(frame.head.first),
-            last_seq: identity.seq(frame.head.last),
-            records: frame.head.records,
-            batch: frame.batch,
+        let frame = |frame: log::Frame| {
+            let (partition, partitions) = unpacked(frame.head.partition);
+            Frame {
+                topic: frame.head.topic,
+                partition,
+                partitions,
+                clock: clock_of(frame.head.flags),
+                first_seq: identity.seq(frame.head.first),
+                last_seq: identity.seq(frame.head.last),
+                records: frame.head.records,
+                batch: frame.batch,
+            }
         };
         Ok(Some(Group {
             end: Position(group.last + 1),
@@ -124,17 +130,42 @@ impl LaneReader {
         self.log.refused(identity.tag(), ordinal, ordinal, 1);
     }
 
-    /// Notes that Kafka has everything up to `end`, and deletes the segments that hold nothing
-    /// else. A position below the checkpoint changes nothing, nor does one behind a loss that is
-    /// not told yet: the marker that tells it comes later in the lane, and is acknowledged too.
+    /// What the publisher has to know to go on at the checkpoint; empty without one.
+    #[must_use]
+    pub fn state(&self) -> &[u8] {
+        self.checkpoint.state()
+    }
+
+    /// Stores what the publisher has to know to go on at the checkpoint; safe from a killed process
+    /// at once. What is larger than about 4,000 bytes is kept until the end of this process only.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if it cannot be written; it may be tried again.
+    pub fn keep(&mut self, state: &[u8]) -> Result<(), SpoolError> {
+        let failed = |error| SpoolError::writing(&self.checkpoint_path, error);
+        self.checkpoint.store(self.checkpoint.ordinal(), state).map_err(failed)
+    }
+
+    /// As [`LaneReader::acknowledge_with`], without a state.
     ///
     /// # Errors
     /// [`SpoolError`] if the checkpoint cannot be written; it may be tried again.
     pub fn acknowledge(&mut self, end: Position) -> Result<(), SpoolError> {
+        self.acknowledge_with(end, &[])
+    }
+
+    /// Notes that Kafka has everything up to `end`, with what the publisher has to know to go on
+    /// there, and deletes the segments that hold nothing else. A position below the checkpoint
+    /// changes nothing, nor does one behind a loss that is not told yet: the marker that tells it
+    /// comes later in the lane, and is acknowledged too.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the checkpoint cannot be written; it may be tried again.
+    pub fn acknowledge_with(&mut self, end: Position, state: &[u8]) -> Result<(), SpoolError> {
         let Position(ordinal) = end;
         if ordinal > self.checkpoint.ordinal() && !self.log.holds(ordinal) {
             let failed = |error| SpoolError::writing(&self.checkpoint_path, error);
-            self.checkpoint.store(ordinal).map_err(failed)?;
+            self.checkpoint.store(ordinal, state).map_err(failed)?;
             self.acknowledged.store(ordinal, Ordering::Release);
         }
         if self.log.deletable_below(ordinal) {
@@ -146,4 +177,18 @@ impl LaneReader {
         }
         Ok(())
     }
+}
+
+/// Most partitions of a topic that frames can tell of; a topic has a few hundred at most.
+pub(super) const PARTITIONS_MAX: u32 = 0xffff;
+
+/// A partition and the number of partitions it was reckoned with, as a frame has them: the low and
+/// the high half. Frames of earlier versions have zero there, which is "not known".
+pub(super) fn packed(partition: u32, partitions: u32) -> u32 {
+    debug_assert!(partition < partitions && partitions <= PARTITIONS_MAX);
+    partitions << 16 | partition
+}
+
+fn unpacked(field: u32) -> (u32, u32) {
+    (field & 0xffff, field >> 16)
 }

@@ -115,6 +115,12 @@ impl<'a> BatchView<'a> {
         Codec::from_bits(bits).ok_or(WireError::Codec(bits))
     }
 
+    /// The records as they lie in the batch, mostly compressed.
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        &self.bytes[BATCH_HEADER_BYTES..]
+    }
+
     /// True for a marker of a transaction, which holds no data.
     #[must_use]
     pub fn is_control(&self) -> bool {
@@ -133,7 +139,7 @@ impl<'a> BatchView<'a> {
     /// [`WireError::Codec`], [`WireError::Decompress`], [`WireError::TooLarge`], or
     /// [`WireError::Record`] if the count cannot be true; single records are checked when read.
     pub fn records(&self, limit: usize) -> Result<Records<'a>, WireError> {
-        let body = &self.bytes[BATCH_HEADER_BYTES..];
+        let body = self.body();
         let raw: Cow<'a, [u8]> = match self.codec()? {
             Codec::None if body.len() > limit => return Err(WireError::TooLarge { limit }),
             Codec::None => body.into(),
@@ -143,6 +149,15 @@ impl<'a> BatchView<'a> {
                 Inflated::Damaged => return Err(WireError::Decompress),
             },
         };
+        self.records_from(raw)
+    }
+
+    /// The records in [`BatchView::body`] that somebody else has decompressed, with a codec that is
+    /// not carried here.
+    ///
+    /// # Errors
+    /// [`WireError::Record`] if the count cannot be true; single records are checked when read.
+    pub fn records_from(&self, raw: Cow<'a, [u8]>) -> Result<Records<'a>, WireError> {
         let count = u32::try_from(self.count()).map_err(|_| WireError::Record { index: 0 })?;
         if (count as usize).saturating_mul(MIN_RECORD_BYTES) > raw.len() {
             return Err(WireError::Record { index: 0 });

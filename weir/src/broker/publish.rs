@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use weir_agent::publish::{Delivery, Followed, PublishError, Transport, TransportStatus};
-use weir_agent::spool::Group;
+use weir_agent::publish::{
+    Begun, Delivered, Delivery, Followed, PublishError, Transport, TransportStatus,
+};
+use weir_agent::spool::{Group, Lane};
 use weir_models::topic::Topic;
 use weir_models::wire::{BatchBuilder, Codec, Compressor, partition_for};
 
@@ -47,23 +49,23 @@ impl Transport for Embedded {
         self.0.names.topic(topic).map(|topic| self.0.count(topic))
     }
 
-    fn epoch(&self) -> u64 {
+    async fn begin(&self, _: Lane, _: &[u8]) -> Result<Begun, PublishError> {
         // An append that fails leaves nothing behind, so there is nothing to tell apart.
-        0
+        Ok(Begun::default())
     }
 
-    async fn publish(&self, _: u64, group: Arc<Group>) -> Result<Delivery, PublishError> {
+    async fn publish(&self, _: Lane, _: u64, group: Arc<Group>) -> Result<Delivery, PublishError> {
         let mut tickets = Vec::with_capacity(group.frames.len());
         for frame in &group.frames {
             let Some(topic) = self.0.names.topic(&frame.topic) else {
-                return Err(PublishError(format!(
+                return Err(PublishError::Failed(format!(
                     "the spool holds events for the topic `{}`, which is not one of ours: set `kafka.topic_prefix` back until they are published",
                     frame.topic
                 )));
             };
             // Two batches in one partition could overtake each other, so they are not squeezed in.
             if frame.partition >= self.0.count(topic) {
-                return Err(PublishError(format!(
+                return Err(PublishError::Failed(format!(
                     "the spool was filled for {} or more partitions of `{}`, here are {}: publish it to the Kafka it was made for",
                     frame.partition + 1,
                     frame.topic,
@@ -71,20 +73,21 @@ impl Transport for Embedded {
                 )));
             }
             let appended = self.0.append(topic, frame.partition, frame.records, &frame.batch);
-            tickets.push(appended.map_err(|error| PublishError(error.to_string()))?);
+            tickets.push(appended.map_err(|error| PublishError::Failed(error.to_string()))?);
         }
         let broker = self.0.clone();
         Ok(Box::pin(async move {
             broker.synced(&tickets).await;
-            Ok(Vec::new())
+            Ok(Delivered::default())
         }))
     }
 
     async fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), PublishError> {
         let Some(topic) = self.0.names.topic(topic) else {
-            return Err(PublishError(format!("there is no topic `{topic}`")));
+            return Err(PublishError::Failed(format!("there is no topic `{topic}`")));
         };
-        let ticket = self.0.append_record(topic, key, Some(value), &[]).map_err(PublishError)?;
+        let ticket =
+            self.0.append_record(topic, key, Some(value), &[]).map_err(PublishError::Failed)?;
         self.0.synced(&[ticket]).await;
         Ok(())
     }

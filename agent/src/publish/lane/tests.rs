@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 use weir_models::wire::{BatchView, MAX_RAW_BYTES};
 
 use super::*;
-use crate::publish::{Delivery, Followed, PublishError, Refused, TransportStatus};
+use crate::publish::{
+    Begun, Delivered, Delivery, Followed, PublishError, Refused, TransportStatus,
+};
 use crate::spool::{Lane, Spool, SpoolConfig};
 
 /// Does with each group in turn what the script says, and keeps what it took. As the contract
@@ -20,10 +22,13 @@ struct Scripted {
     epoch: AtomicU64,
     script: Mutex<VecDeque<Act>>,
     taken: Mutex<Vec<String>>,
+    /// What it was given at each beginning.
+    states: Mutex<Vec<String>>,
 }
 
 enum Act {
     FailAtOnce,
+    BeginAgain,
     Fail,
     Refuse,
 }
@@ -45,29 +50,43 @@ impl Transport for Scripted {
         None
     }
 
-    fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Relaxed)
+    /// Counts the beginnings in the state that it asks to store.
+    async fn begin(&self, _: Lane, state: &[u8]) -> Result<Begun, PublishError> {
+        self.states.lock().unwrap().push(String::from_utf8(state.to_vec()).unwrap());
+        let begun = self.states.lock().unwrap().len();
+        let state = Some(format!("begun {begun}").into());
+        Ok(Begun { epoch: self.epoch.load(Ordering::Relaxed), state })
     }
 
-    async fn publish(&self, epoch: u64, group: Arc<Group>) -> Result<Delivery, PublishError> {
-        if epoch != self.epoch() {
-            return Err(PublishError("another epoch has begun".into()));
+    async fn publish(
+        &self,
+        _: Lane,
+        epoch: u64,
+        group: Arc<Group>,
+    ) -> Result<Delivery, PublishError> {
+        if epoch != self.epoch.load(Ordering::Relaxed) {
+            return Err(PublishError::Failed("another epoch has begun".into()));
         }
+        let state = Bytes::from(values(&group).concat());
+        let delivered = |refused| Ok(Delivered { refused, state });
         let act = self.script.lock().unwrap().pop_front();
         let end = match act {
             None => {
                 self.taken.lock().unwrap().extend(values(&group));
-                Ok(Vec::new())
+                delivered(Vec::new())
             }
             Some(Act::FailAtOnce) => {
                 self.epoch.fetch_add(1, Ordering::Relaxed);
-                return Err(PublishError("no producer".into()));
+                return Err(PublishError::Failed("no producer".into()));
+            }
+            Some(Act::BeginAgain) => {
+                return Err(PublishError::BeginAgain("a new topic".into()));
             }
             Some(Act::Fail) => {
                 self.epoch.fetch_add(1, Ordering::Relaxed);
-                Err(PublishError("no broker".into()))
+                Err(PublishError::Failed("no broker".into()))
             }
-            Some(Act::Refuse) => Ok(vec![Refused {
+            Some(Act::Refuse) => delivered(vec![Refused {
                 topic: "t".into(),
                 key: Bytes::new(),
                 value: values(&group).concat().into(),
@@ -157,4 +176,20 @@ async fn what_was_not_acknowledged_comes_again_after_a_restart() {
     let transport = Arc::new(Scripted::default());
     run(dir.path(), reader, &transport, 2).await;
     assert_eq!(*transport.taken.lock().unwrap(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn what_the_transport_has_to_know_lies_beside_the_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, reader) = fill(dir.path(), &["a", "b", "c", "d"]);
+    let transport = Arc::new(Scripted::default());
+    // It fails, begins anew at the transport's wish, and then all goes.
+    transport.script.lock().unwrap().extend([Act::FailAtOnce, Act::BeginAgain]);
+    run(dir.path(), reader, &transport, 4).await;
+    assert_eq!(*transport.taken.lock().unwrap(), ["a", "b", "c", "d"]);
+    assert_eq!(*transport.states.lock().unwrap(), ["", "begun 1", "begun 2"]);
+    drop(spool);
+    let (_spool, readers) = Spool::open(dir.path(), &SpoolConfig::default()).unwrap();
+    let [.., reader] = readers;
+    assert_eq!(reader.state(), b"d");
 }
