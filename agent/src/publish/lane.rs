@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::watch;
+use weir_models::ident::EventId;
 use weir_models::metric;
 
-use super::{Begun, DeadLetters, Delivered, PublishError, Transport};
+use super::{Begun, DeadLetters, Delivered, PublishError, Transport, order};
 use crate::source::stopping;
 use crate::spool::{Group, LaneReader};
 
@@ -130,7 +131,7 @@ impl Lanes {
             let may_read = over.is_none() && under_way.len() < GROUPS_IN_FLIGHT_MAX;
             tokio::select! {
                 () = flushed(&mut self.flushed), if may_read => {}
-                Some((group, sent)) = under_way.next() => self.done(reader, &group, &sent?)?,
+                Some((group, sent)) = under_way.next() => self.done(reader, &group, sent?)?,
             }
         }
     }
@@ -139,11 +140,14 @@ impl Lanes {
         &self,
         reader: &mut LaneReader,
         group: &Group,
-        delivered: &Delivered,
+        mut delivered: Delivered,
     ) -> Result<(), PublishError> {
+        for record in &mut delivered.refused {
+            let seq = order::seq(&record.value);
+            record.id = seq.map(|seq| EventId { stream: group.stream, seq });
+            seq.into_iter().for_each(|seq| reader.refused(group, seq));
+        }
         self.dead.keep(&delivered.refused);
-        let refused = delivered.refused.iter().filter_map(|record| order::seq(&record.value));
-        refused.for_each(|seq| reader.refused(group, seq));
         reader.acknowledge_with(group.end, &delivered.state).map_err(failed)?;
         let events = group.last_seq - group.first_seq + 1;
         self.published.fetch_add(events, Ordering::Relaxed);

@@ -41,7 +41,7 @@ pub struct Refused {
     pub key: Bytes,
     /// Its value.
     pub value: Bytes,
-    /// Its identity, as far as it is known.
+    /// Its identity; the lane finds it in the value.
     pub id: Option<EventId>,
     /// What the broker says.
     pub reason: String,

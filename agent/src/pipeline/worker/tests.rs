@@ -8,7 +8,7 @@ use weir_models::ident::Stream;
 use weir_models::wire::{BatchView, MAX_RAW_BYTES};
 
 use super::*;
-use crate::publish::{Delivery, Followed, PublishError, TransportStatus};
+use crate::publish::{Begun, Delivery, Followed, PublishError, TransportStatus};
 use crate::source::Raw;
 use crate::spool::{Group, LaneReader};
 
@@ -21,16 +21,16 @@ impl Transport for Away {
         None
     }
 
-    fn epoch(&self) -> u64 {
-        0
+    async fn begin(&self, _: Lane, _: &[u8]) -> Result<Begun, PublishError> {
+        Err(PublishError::Failed("away".into()))
     }
 
-    async fn publish(&self, _: u64, _: Arc<Group>) -> Result<Delivery, PublishError> {
-        Err(PublishError("away".into()))
+    async fn publish(&self, _: Lane, _: u64, _: Arc<Group>) -> Result<Delivery, PublishError> {
+        Err(PublishError::Failed("away".into()))
     }
 
     async fn send(&self, _: &str, _: &[u8], _: &[u8]) -> Result<(), PublishError> {
-        Err(PublishError("away".into()))
+        Err(PublishError::Failed("away".into()))
     }
 
     fn follow(&self, _: &str) -> mpsc::Receiver<Followed> {

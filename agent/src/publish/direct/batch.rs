@@ -60,9 +60,9 @@ pub(super) fn arrange(group: &Group, counts: &Counts) -> Result<Vec<Batch>, Wire
 pub(super) fn is_to_regroup(group: &Group, counts: &Counts) -> bool {
     let frames = || group.frames.iter();
     frames().any(|frame| !counts.contains_key(&frame.topic))
-        || counts.iter().any(|(topic, count)| {
-            !may_go(frames().filter(|frame| frame.topic == *topic), *count)
-        })
+        || counts
+            .iter()
+            .any(|(topic, count)| !may_go(frames().filter(|frame| frame.topic == *topic), *count))
 }
 
 /// Whether the frames of a topic go as they are: reckoned with the real number of partitions, and in

@@ -7,7 +7,7 @@
 //! [`pace`](super::super::pace)), as long as much less than its receive buffer comes in a period.
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -137,8 +137,8 @@ fn drop_count(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<u32> {
 
 fn sender(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<IpAddr> {
     let address = message.address.as_ref()?;
-    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(Ipv4Addr::from(v4.ip())));
-    let v6 = || address.as_sockaddr_in6().map(|v6| IpAddr::from(Ipv6Addr::from(v6.ip())));
+    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+    let v6 = || address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip()));
     v4.or_else(v6).map(|address| address.to_canonical())
 }
 
