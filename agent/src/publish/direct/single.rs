@@ -43,7 +43,10 @@ pub(super) async fn send(
             Err(failure) => failure,
         };
         let is_last = !failure.is_passing || Instant::now() >= until;
-        cluster.problems.met(Part::Single, &failure, is_last);
+        // Whoever asks for metadata tells sooner whether brokers can be reached again than the next
+        // record does, which may be long in coming.
+        let is_told_elsewhere = matches!(failure.class, "connection" | "security");
+        cluster.problems.met(Part::Single, &failure, is_last && !is_told_elsewhere);
         if is_last {
             return Err(PublishError::Failed(failure.text));
         }
