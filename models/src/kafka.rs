@@ -192,6 +192,7 @@ impl KafkaConfig {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use crate::config::parse;

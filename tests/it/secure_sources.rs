@@ -244,7 +244,7 @@ fn https_with_client_certificates_and_a_renewal_on_the_way() {
     let body = ["--data-binary", "boiler,device=b1 temp=71.5"];
     let shown = ["--cacert", &ca, "--cert", &cert, "--key", &key];
     let post = |args: &[&str]| curl(&[&[url.as_str()], &body[..], args].concat());
-    assert_eq!(post(&shown).ok(), "204");
+    assert_eq!(post(&shown).ok().trim(), "204");
     assert!(!post(&["--cacert", &ca]).status.success(), "without a certificate");
     gateway.agent.wait_line("give the peer a certificate", SOON);
     let plain = format!("http://localhost:{port}/v1/write");
@@ -268,7 +268,7 @@ fn https_with_client_certificates_and_a_renewal_on_the_way() {
     let shown = ["--cacert", &ca, "--cert", &cert, "--key", &key];
     wait_until("the renewed certificate", SOON, || {
         let finished = post(&shown);
-        if finished.stdout == "204" { Ok(()) } else { Err(finished.stderr) }
+        if finished.stdout.trim() == "204" { Ok(()) } else { Err(finished.stderr) }
     });
     let (cert, key) =
         (sender.cert_file.display().to_string(), sender.key_file.display().to_string());

@@ -102,7 +102,7 @@ pub(super) struct Connection {
     client_id: StrBytes,
     request_timeout: Duration,
     renew_at: Option<Instant>,
-    requests: mpsc::UnboundedSender<Bytes>,
+    requests: mpsc::Sender<Bytes>,
     shared: Arc<Shared>,
 }
 
@@ -144,7 +144,8 @@ impl Connection {
     }
 
     fn over(address: &str, opened: Opened, settings: &Settings) -> Self {
-        let (requests, outgoing) = mpsc::unbounded_channel();
+        // As many as may be in flight: there is always room for one that may be sent.
+        let (requests, outgoing) = mpsc::channel(IN_FLIGHT_MAX);
         let address: Arc<str> = address.into();
         let state = State { next_id: 0, in_flight: VecDeque::new(), ended: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), stop: Notify::new() });
@@ -215,7 +216,7 @@ impl Connection {
         state.in_flight.push_back(Waiting { id, answer });
         // Under the lock, so that the order is the same in both. When the driver has just ended, it
         // fails everything in flight as soon as it gets the lock.
-        let _ = self.requests.send(bytes.freeze());
+        let _ = self.requests.try_send(bytes.freeze());
         drop(state);
         Ok(Pending {
             answered: Box::pin(timeout(self.request_timeout, answered)),
@@ -245,10 +246,12 @@ impl Shared {
     }
 }
 
+type Answered = oneshot::Receiver<Result<Bytes, CallError>>;
+
 /// The answer to a request, once it is there.
 #[must_use = "an answer that nobody waits for is forgotten, and so is its time-out"]
 pub(super) struct Pending<R> {
-    answered: Pin<Box<Timeout<oneshot::Receiver<Result<Bytes, CallError>>>>>,
+    answered: Pin<Box<Timeout<Answered>>>,
     version: i16,
     waited: Duration,
     address: Arc<str>,
@@ -289,7 +292,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(self, stream: Stream, requests: mpsc::UnboundedReceiver<Bytes>) {
+    async fn run(self, stream: Stream, requests: mpsc::Receiver<Bytes>) {
         let (reader, writer) = tokio::io::split(stream);
         let error = tokio::select! {
             error = self.read(reader) => error,
@@ -302,7 +305,7 @@ impl Driver {
     async fn write(
         &self,
         mut writer: WriteHalf<Stream>,
-        mut requests: mpsc::UnboundedReceiver<Bytes>,
+        mut requests: mpsc::Receiver<Bytes>,
     ) -> CallError {
         while let Some(request) = requests.recv().await {
             let written = async {

@@ -97,6 +97,9 @@ impl Follower {
                     }
                 },
                 Ok(None) => {
+                    // Kafka answers, and there is nothing to follow yet.
+                    self.cluster.problems.over(Met::Followed);
+                    self.trouble = None;
                     self.places.clear();
                     self.wait = RETRY_FIRST;
                     sleep(ABSENT).await;
@@ -299,5 +302,5 @@ fn jittered(wait: Duration) -> Duration {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;

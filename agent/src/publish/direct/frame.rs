@@ -120,6 +120,7 @@ impl ByteBuf for Guarded {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use kafka_protocol::messages::{

@@ -399,8 +399,10 @@ impl Producer {
         self.is_view_stale |= failure.refresh;
         let error = PublishError::Failed(failure.text.clone());
         self.over.get_or_insert_with(|| error.clone());
-        while let Some(group) = self.under_way.pop_back_if(|group| group.serial >= serial) {
-            let _ = group.done.send(Err(error.clone()));
+        while self.under_way.back().is_some_and(|group| group.serial >= serial) {
+            if let Some(group) = self.under_way.pop_back() {
+                let _ = group.done.send(Err(error.clone()));
+            }
         }
     }
 

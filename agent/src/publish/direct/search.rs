@@ -129,7 +129,7 @@ fn unreadable(batch: &Batch, reason: String) -> Refused {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use weir_models::wire::{BatchBuilder, Compressor};
 

@@ -14,7 +14,7 @@ use crate::load::KNOWN_HOSTS;
 
 /// Where messages come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// Four connections.
     Tcp,
     /// Datagrams of one sender; our agent only.
@@ -24,36 +24,36 @@ pub enum Input {
 }
 
 /// A program ready to be started.
-pub struct Contender {
+pub(crate) struct Contender {
     /// What it is called.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// How to start it.
-    pub launch: Launch,
+    pub(crate) launch: Launch,
     /// Where it listens; of no use with a file.
-    pub port: u16,
+    pub(crate) port: u16,
     /// The file that it follows: `input.log` in its folder.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The topic that holds what it has read.
-    pub topic: String,
+    pub(crate) topic: String,
     /// Where our agent tells its metrics.
-    pub metrics: Option<String>,
+    pub(crate) metrics: Option<String>,
 }
 
 /// Who is known here.
-pub const NAMES: [&str; 3] = ["weir", "rsyslog", "syslog-ng"];
+pub(crate) const NAMES: [&str; 3] = ["weir", "rsyslog", "syslog-ng"];
 
 /// What a contender is told.
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// A release build of `weir-agent`.
-    pub agent: &'a Path,
+    pub(crate) agent: &'a Path,
     /// Kafka.
-    pub bootstrap: &'a str,
+    pub(crate) bootstrap: &'a str,
     /// Before the names of topics.
-    pub prefix: &'a str,
+    pub(crate) prefix: &'a str,
 }
 
 /// The contender of that name.
-pub fn contender(name: &str, input: Input, place: &Place<'_>) -> Contender {
+pub(crate) fn contender(name: &str, input: Input, place: &Place<'_>) -> Contender {
     let port = free_port();
     match name {
         "weir" => weir(input, place, port),

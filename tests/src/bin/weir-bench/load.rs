@@ -14,24 +14,24 @@ use std::time::{Duration, Instant};
 use weir_tests::fixtures;
 
 /// Hosts in the messages.
-pub const HOSTS: usize = 1_000;
+pub(crate) const HOSTS: usize = 1_000;
 /// Hosts in the table, which is what a gateway knows.
-pub const KNOWN_HOSTS: usize = 900;
+pub(crate) const KNOWN_HOSTS: usize = 900;
 /// Connections over which messages come.
 const CONNECTIONS: usize = 4;
 /// How often a paced sender sends.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Rendered messages, LF-framed, cut for the connections.
-pub struct Load {
+pub(crate) struct Load {
     parts: Vec<Arc<Vec<u8>>>,
     /// How many there are.
-    pub events: usize,
+    pub(crate) events: usize,
 }
 
 impl Load {
     /// Renders `events` messages; each ends in ` sqNNNNNNNNN`, its number.
-    pub fn new(events: usize) -> Self {
+    pub(crate) fn new(events: usize) -> Self {
         let log = std::fs::read_to_string(fixtures().join("syslog/auth.rfc3164.log")).unwrap();
         // What follows stamp and host in the file: the tag and the text.
         let texts: Vec<&str> = log.lines().filter_map(|line| line.splitn(5, ' ').last()).collect();
@@ -48,7 +48,7 @@ impl Load {
     }
 
     /// Sends all over TCP, `rate` messages a second, or as fast as they are taken.
-    pub fn send(&self, port: u16, rate: Option<f64>) {
+    pub(crate) fn send(&self, port: u16, rate: Option<f64>) {
         let each = rate.map(|rate| rate / CONNECTIONS as f64);
         let senders = self.parts.iter().cloned().map(|part| {
             std::thread::spawn(move || {
@@ -64,7 +64,7 @@ impl Load {
     }
 
     /// Sends all as datagrams, `rate` messages a second.
-    pub fn send_datagrams(&self, port: u16, rate: f64) {
+    pub(crate) fn send_datagrams(&self, port: u16, rate: f64) {
         let mut socket = Datagrams(UdpSocket::bind("127.0.0.1:0").unwrap());
         socket.0.connect(("127.0.0.1", port)).unwrap();
         for part in &self.parts {
@@ -73,7 +73,7 @@ impl Load {
     }
 
     /// Appends all to a file, as fast as the disk takes it.
-    pub fn append(&self, file: &mut File) {
+    pub(crate) fn append(&self, file: &mut File) {
         for part in &self.parts {
             write_paced(part, None, file);
         }
@@ -118,7 +118,7 @@ fn write_paced(bytes: &[u8], rate: Option<f64>, out: &mut impl Write) {
 }
 
 /// The numbers of messages that arrived: how many distinct ones, and how many twice.
-pub fn count(values: impl Iterator<Item = Vec<u8>>, events: usize) -> (usize, usize) {
+pub(crate) fn count(values: impl Iterator<Item = Vec<u8>>, events: usize) -> (usize, usize) {
     let mut seen = vec![false; events];
     let (mut distinct, mut double) = (0, 0);
     for value in values {

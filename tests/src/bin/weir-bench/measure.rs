@@ -23,19 +23,19 @@ const PARTITIONS: i32 = 4;
 
 /// How messages come.
 #[derive(Clone, Copy)]
-pub struct Task {
+pub(crate) struct Task {
     /// From where.
-    pub input: Input,
+    pub(crate) input: Input,
     /// Messages a second; none: as fast as they are taken.
-    pub rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
 }
 
 /// What one run gave.
-pub struct Figures {
+pub(crate) struct Figures {
     /// Who ran.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Seconds of CPU for a million of the messages that arrived.
-    pub cpu_s_per_million: f64,
+    pub(crate) cpu_s_per_million: f64,
     events_a_second: f64,
     idle_mib: f64,
     peak_mib: f64,
@@ -50,7 +50,7 @@ pub struct Figures {
 
 impl Figures {
     /// The head of the table of rows.
-    pub const HEAD: &str = "              CPU s per M   events/s   idle MiB   peak MiB   wakes/1000   missing   double   dropped   load";
+    pub(crate) const HEAD: &str = "              CPU s per M   events/s   idle MiB   peak MiB   wakes/1000   missing   double   dropped   load";
 }
 
 impl fmt::Display for Figures {
@@ -76,7 +76,7 @@ impl fmt::Display for Figures {
 }
 
 /// Runs it once.
-pub fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figures {
+pub(crate) fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figures {
     let kafka = services::kafka();
     let prefix = format!("{}.", unique("bench"));
     let place = Place { agent, bootstrap: &kafka.bootstrap, prefix: &prefix };
