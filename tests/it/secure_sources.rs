@@ -275,7 +275,7 @@ fn https_with_client_certificates_and_a_renewal_on_the_way() {
     let old = post(&["--cacert", &ca, "--cert", &cert, "--key", &key]);
     assert!(!old.status.success(), "{}", old.stdout);
     let events = gateway.finish(2);
-    assert!(events.iter().all(|event| event["values"]["temp"]["v"] == 71.5), "{events:?}");
+    assert!(events.iter().all(|event| event["values"]["boiler.temp"]["v"] == 71.5), "{events:?}");
 }
 
 #[track_caller]
