@@ -107,10 +107,12 @@ impl LogScorer {
     /// A scorer that has seen nothing.
     #[must_use]
     pub fn new(config: LogScorerConfig) -> Self {
-        let templates = NonZeroUsize::new(config.templates).unwrap_or(NonZeroUsize::MIN);
+        // Room for all templates at once would be 68 KiB a host, of which most never use a tenth.
+        let mut templates = LruCache::unbounded();
+        templates.resize(NonZeroUsize::new(config.templates).unwrap_or(NonZeroUsize::MIN));
         Self {
             config,
-            templates: LruCache::new(templates),
+            templates,
             pot: Pot::new(),
             last_us: None,
             now_s: 0.0,
