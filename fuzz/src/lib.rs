@@ -94,6 +94,7 @@ pub fn event(bytes: &[u8]) {
     };
     let format = [Format::Syslog, Format::Text, Format::Json, Format::Line][usize::from(first % 4)];
     let settings = SourceSettings {
+        when_full: Default::default(),
         name: "fuzz".into(),
         format,
         zone: Some("UTC".into()),

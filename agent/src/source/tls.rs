@@ -1,6 +1,6 @@
 //! TLS for sources: certificates that are renewed while the agent runs, handshakes with limits.
 //!
-//! In: the tables `tls`, and connections. Out: [`Stream`]s, which read and write like plain ones.
+//! In: the tables `tls`, and connections. Out: `Stream`s, which read and write like plain ones.
 //! Promises: what is wrong with a file is said at the start, with what to do; later a renewed
 //! certificate counts from the next connection on (the files are looked at every few seconds), and
 //! files that do not fit together leave what was there in force. A handshake has a time limit, and
