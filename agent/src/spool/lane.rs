@@ -174,7 +174,15 @@ impl LaneWriter {
         if open.len() <= slot {
             open.resize_with(slot + 1, || None);
         }
-        if open[slot].as_ref().is_some_and(|batch| batch.partitions != partitions) {
+        // Batches of one partition never interleave: a number that comes after a higher one is a
+        // duplicate to the sink.
+        let other = slot ^ 1;
+        let is_other_open = open.get(other).is_some_and(Option::is_some);
+        let is_recounted = open[slot].as_ref().is_some_and(|open| open.partitions != partitions);
+        if is_other_open {
+            self.seal(compressor, place.clock, at, other);
+        }
+        if is_recounted {
             self.seal(compressor, place.clock, at, slot);
         }
         let batch = self.topics[at].open[slot].get_or_insert_with(|| {

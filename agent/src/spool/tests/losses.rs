@@ -94,6 +94,24 @@ fn what_a_waiting_source_was_told_to_be_safe_stays() {
     assert!(kept.iter().all(|id| read.contains(id)));
 }
 
+/// Whatever sources share a partition: to the sink a number below one that came before is a duplicate.
+#[test]
+fn batches_of_a_partition_follow_each_other() {
+    let dir = TempDir::new().unwrap();
+    let (mut spool, mut readers) = Spool::open(dir.path(), &config()).unwrap();
+    let topic = topic("t");
+    for i in 0..20 {
+        let when_full = if i % 3 == 0 { WhenFull::Block } else { WhenFull::DropLowest };
+        spool.set_when_full(when_full);
+        append(&mut spool, Lane::Rest, &topic, "k", 20);
+    }
+    spool.flush().unwrap();
+    let group = readers[3].next_group().unwrap().unwrap();
+    let ranges: Vec<_> = group.frames.iter().map(|f| (f.first_seq, f.last_seq)).collect();
+    assert!(ranges.windows(2).all(|pair| pair[0].1 < pair[1].0), "{ranges:?}");
+    assert_eq!(group.frames.iter().map(|frame| frame.records).sum::<u32>(), 20);
+}
+
 /// The reader goes on behind what was given up; what it holds may still be acknowledged; what is
 /// lost is told once, by number; and only then does the checkpoint pass.
 #[test]
