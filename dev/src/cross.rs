@@ -72,6 +72,10 @@ pub(crate) const GATEWAYS: &[Gateway] = &[
 const FEATURES: &[&str] = &[];
 /// A stripped agent is at most this large, so that it and its next version fit small flash.
 const BYTES_MAX: u64 = 5_000_000;
+/// Leaves the strategies of zstd's levels above 12 out, which take seconds a batch on a gateway; such a
+/// level then compresses like 12.
+const C_FLAGS: &str = "-DZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR \
+    -DZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR";
 
 impl Gateway {
     /// The one of that name.
@@ -216,7 +220,9 @@ impl Kit {
 
     /// By itself it is cargo with other words than `zigbuild`.
     fn cargo_zigbuild(&self) -> Command {
-        self.program(self.folder.join("venv/bin/cargo-zigbuild"))
+        let mut command = self.program(self.folder.join("venv/bin/cargo-zigbuild"));
+        command.env("CFLAGS", C_FLAGS);
+        command
     }
 
     fn emulator(&self, name: &str) -> PathBuf {
