@@ -201,7 +201,7 @@ impl Kit {
 
     fn program(&self, program: PathBuf) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(workspace::root()).env("PATH", &self.path);
+        command.current_dir(workspace::root()).env("PATH", &self.path).env("CFLAGS", C_FLAGS);
         for gateway in GATEWAYS {
             if let Some(emulator) = gateway.emulator {
                 let name = gateway.triple.to_uppercase().replace('-', "_");
@@ -220,9 +220,7 @@ impl Kit {
 
     /// By itself it is cargo with other words than `zigbuild`.
     fn cargo_zigbuild(&self) -> Command {
-        let mut command = self.program(self.folder.join("venv/bin/cargo-zigbuild"));
-        command.env("CFLAGS", C_FLAGS);
-        command
+        self.program(self.folder.join("venv/bin/cargo-zigbuild"))
     }
 
     fn emulator(&self, name: &str) -> PathBuf {
