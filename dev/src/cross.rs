@@ -104,7 +104,10 @@ impl Gateway {
         steps.step(&build, || {
             let target = format!("{}{}", self.triple, self.oldest);
             let args = ["zigbuild", "--profile", "edge", "-p", "weir-agent", "--target", &target];
-            status(Kit::find()?.cargo().args(args).args(FEATURES))
+            let mut command = Kit::find()?.cargo();
+            // The agent ends when it panics: tables for unwinding would be half a megabyte for nothing.
+            command.env("RUSTFLAGS", "-Cforce-unwind-tables=no");
+            status(command.args(args).args(FEATURES))
         });
         if steps.failed(&build) {
             return false;
