@@ -95,7 +95,10 @@ fn udp_socket(address: SocketAddr, buffer_bytes: usize, is_shared: bool) -> io::
     if setsockopt(&socket, sockopt::RcvBufForce, &buffer_bytes).is_err() {
         socket.set_recv_buffer_size(buffer_bytes)?;
     }
-    setsockopt(&socket, sockopt::RxqOvfl, &1)?;
+    if let Err(error) = setsockopt(&socket, sockopt::RxqOvfl, &1) {
+        // A kernel without it, or an emulator: datagrams come all the same.
+        tracing::warn!(%error, "the kernel does not tell how many datagrams it drops");
+    }
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
