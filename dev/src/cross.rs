@@ -72,8 +72,8 @@ pub(crate) const GATEWAYS: &[Gateway] = &[
 const FEATURES: &[&str] = &[];
 /// A stripped agent is at most this large, so that it and its next version fit small flash.
 const BYTES_MAX: u64 = 5_000_000;
-/// Leaves the strategies of zstd's levels above 12 out, which take seconds a batch on a gateway; such a
-/// level then compresses like 12.
+/// Leaves zstd's slowest strategies out, which only its high levels use; such a level then takes the
+/// next faster one.
 const C_FLAGS: &str = "-DZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR \
     -DZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR -DZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR";
 
