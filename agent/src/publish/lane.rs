@@ -1,8 +1,9 @@
 //! One lane on its way to Kafka.
 //!
 //! In: groups read from the spool behind the checkpoint. Out: the checkpoint, moved in order, and
-//! beside it what the transport has to know to go on there. A few groups are under way at a time, so that the network is never waited for; after any failure the
-//! lane forgets them, waits (growing, with jitter) and begins again at its checkpoint.
+//! beside it what the transport has to know to go on there. A few groups are under way at a time, so
+//! that the network is never waited for; after any failure the lane forgets them, waits (growing,
+//! with jitter) and begins again at its checkpoint.
 
 use std::convert::Infallible;
 use std::fmt::Display;
