@@ -30,6 +30,9 @@ use crate::source::{Format, Input, Source, stopping};
 use crate::spool::log::Cause;
 use crate::spool::{Lane, LaneStats, Spool, WhenFull};
 use crate::status::Counters;
+pub(super) use swap::Swap;
+
+mod swap;
 
 /// Logs at most this severe (numerically) go before readings: warning and worse.
 const URGENT_SEVERITY: u8 = 4;
@@ -151,6 +154,7 @@ impl Worker {
         &mut self,
         mut inputs: mpsc::Receiver<Input>,
         mut asked: mpsc::Receiver<oneshot::Sender<Report>>,
+        mut swaps: mpsc::Receiver<Swap>,
         ended: oneshot::Sender<()>,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -165,6 +169,7 @@ impl Worker {
                 () = at(timers.sync_at) => self.sync(&mut timers),
                 () = self.losses.notified() => self.mark_losses(&mut timers),
                 Some(answer) = asked.recv() => drop(answer.send(self.report())),
+                Some(swap) = swaps.recv() => self.swap(swap),
                 () = stopping(&mut stop) => return,
             }
             if self.spool.flush_due() && !timers.blocked {

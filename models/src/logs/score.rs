@@ -122,6 +122,12 @@ impl LogScorer {
         }
     }
 
+    /// Goes on with other settings and all that was learnt.
+    pub fn configure(&mut self, config: &LogScorerConfig) {
+        self.templates.resize(NonZeroUsize::new(config.templates).unwrap_or(NonZeroUsize::MIN));
+        self.config = config.clone();
+    }
+
     /// Judges one line: event time in microseconds since the Unix epoch, template and `is_new` as the miner gave
     /// them, severity 0 (emergency) to 7 (debug) as in RFC 5424.
     pub fn update(
