@@ -16,7 +16,6 @@ use crate::config::file::{Watched, Written, keep_running, text};
 use crate::config::{Config, Reload};
 use crate::notify::Notifier;
 use crate::pipeline::{self, Agent};
-use crate::plan::Plan;
 use crate::publish::{Direct, Transport};
 use crate::status::{ReloadResult, describe_metrics};
 
@@ -125,7 +124,7 @@ impl File {
     async fn take_over(&mut self, text: String, agent: &mut Agent) -> Result<String, String> {
         self.refused = Some(text.clone());
         let new = Written::parse(&self.name, text)?;
-        let told = Plan::of(agent.config(), &new.config).lines(&self.in_force.table, &new.table);
+        let told = agent.plan(&new.config).lines(&self.in_force.table, &new.table);
         let plan = agent.reload(new.config.clone()).await.map_err(|error| error.to_string())?;
         for line in &told {
             tracing::info!(file = self.name, "reload: {line}");

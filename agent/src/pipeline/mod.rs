@@ -42,6 +42,8 @@ use worker::{Shared, Swap, Worker};
 
 /// Inputs between the sources and the pipeline; each is up to 64 KiB.
 const INPUTS_MAX: usize = 64;
+/// How long the sources may take to pass on what they have read when the agent stops.
+const SOURCES_STOP: Duration = Duration::from_secs(15);
 /// How long the lanes may go on after the last flush when the agent stops.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -313,7 +315,11 @@ impl Agent {
     /// Stops: sources first, then what they brought is flushed, then the lanes have a few seconds.
     /// What Kafka does not have by then stays in the spool.
     pub async fn stop(mut self) {
-        self.sources.stop().await;
+        if tokio::time::timeout(SOURCES_STOP, self.sources.stop()).await.is_err() {
+            tracing::warn!(
+                "the spool does not take the last inputs; senders that wait for an answer will send them again"
+            );
+        }
         let end = async {
             ended(&mut self.worker).await;
             drained(&self.status.ask).await;

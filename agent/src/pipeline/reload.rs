@@ -47,12 +47,22 @@ pub enum ReloadError {
 }
 
 impl Agent {
+    /// What it would do about another configuration.
+    #[must_use]
+    pub fn plan(&self, new: &Config) -> Plan {
+        let mut plan = Plan::of(&self.config, new);
+        for source in self.sources.with_other_secrets() {
+            plan.start_anew(source);
+        }
+        plan
+    }
+
     /// Takes over another configuration: all of it, or nothing.
     ///
     /// # Errors
     /// See [`ReloadError`]; the configuration from before is in force then.
     pub async fn reload(&mut self, new: Config) -> Result<Plan, ReloadError> {
-        let plan = Plan::of(&self.config, &new);
+        let plan = self.plan(&new);
         if let Some(refusal) = plan.refusal() {
             return Err(ReloadError::Restart(refusal));
         }
@@ -166,3 +176,6 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

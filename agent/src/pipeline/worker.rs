@@ -408,4 +408,4 @@ fn lane_of(event: &Event, verdict: Verdict) -> Lane {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

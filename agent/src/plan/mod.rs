@@ -136,6 +136,20 @@ impl Plan {
         }
     }
 
+    /// Lets a source start anew of which the file does not show that it changes: its secrets have.
+    pub(crate) fn start_anew(&mut self, source: &OneSource) {
+        let part = Part::Source(source.name());
+        let action = Action::Replace { keeps_place: source.has_place_of(source) };
+        match self.changes.iter_mut().find(|change| change.part == part) {
+            None => {
+                self.kept = self.kept.saturating_sub(1);
+                self.add(part, action);
+            }
+            Some(change) if change.action == Action::Swap => change.action = action,
+            Some(_) => {}
+        }
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {

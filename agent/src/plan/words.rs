@@ -68,6 +68,11 @@ fn line(change: &Change, old: &Table, new: &Table) -> String {
         differences("", before, after, &mut keys);
         if keys.is_empty() { String::new() } else { format!(": {}", keys.join(", ")) }
     };
+    // What no file shows.
+    let keys_or_secret = || match keys() {
+        keys if keys.is_empty() => ": its token or password is another one".into(),
+        keys => keys,
+    };
     let at = |table: Option<&Value>| {
         let place = ["listen", "url", "paths"].iter().find_map(|key| table?.get(*key));
         place.map(|place| format!(" ({})", shown(place))).unwrap_or_default()
@@ -79,9 +84,14 @@ fn line(change: &Change, old: &Table, new: &Table) -> String {
             at(before)
         ),
         Action::Replace { keeps_place: true } => {
-            format!("* {what} starts anew on the same socket, its connections are closed{}", keys())
+            format!(
+                "* {what} starts anew on the same socket, its connections are closed{}",
+                keys_or_secret()
+            )
         }
-        Action::Replace { keeps_place: false } => format!("* {what} starts anew{}", keys()),
+        Action::Replace { keeps_place: false } => {
+            format!("* {what} starts anew{}", keys_or_secret())
+        }
         Action::Swap => match &change.part {
             Part::Source(_) => {
                 format!("~ {what} stays as it is, its events are read differently{}", keys())

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
+use weir_models::config::SecretRef;
 use weir_models::limit::UDP_SOCKETS_MAX;
 
 use super::listen::Listen;
@@ -180,6 +181,15 @@ impl OneSource {
         match (self.place(), other.place()) {
             (Some(mine), Some(others)) => mine.overlaps(&others),
             _ => false,
+        }
+    }
+
+    /// Where the secrets are that it reads when it starts.
+    pub(super) fn secrets(&self) -> Vec<&SecretRef> {
+        match self {
+            Self::Http(config) => config.token.iter().collect(),
+            Self::Mqtt(config) => config.password.iter().collect(),
+            Self::Syslog(_) | Self::File(_) | Self::Stdin(_) | Self::Relp(_) => Vec::new(),
         }
     }
 

@@ -81,14 +81,19 @@ impl StartError {
         key: &'static str,
         secret: &SecretRef,
     ) -> Result<Secret, Self> {
-        let from_file = |path: &str| std::fs::read_to_string(path);
-        let from_environment = |name: &str| std::env::var(name).ok();
-        secret.resolve(from_file, from_environment).map_err(|reason| Self::Secret {
-            name: name.into(),
-            key,
-            reason,
-        })
+        resolve(secret).map_err(|reason| Self::Secret { name: name.into(), key, reason })
     }
+}
+
+fn resolve(secret: &SecretRef) -> Result<Secret, String> {
+    let from_file = |path: &str| std::fs::read_to_string(path);
+    let from_environment = |name: &str| std::env::var(name).ok();
+    secret.resolve(from_file, from_environment)
+}
+
+/// The secrets of a source as they are now; none when one of them cannot be had.
+fn secrets_of(config: &OneSource) -> Option<Vec<Secret>> {
+    config.secrets().into_iter().map(|secret| resolve(secret).ok()).collect()
 }
 
 /// What a source does until its end.
@@ -98,6 +103,7 @@ type Run = Box<dyn FnOnce(Arc<Source>, Inputs, watch::Receiver<bool>) -> Task + 
 /// A source that has all it needs and does not run yet.
 pub(crate) struct Ready {
     pub(super) config: OneSource,
+    secrets: Option<Vec<Secret>>,
     address: Option<SocketAddr>,
     sockets: Option<Sockets>,
     run: Run,
@@ -127,6 +133,8 @@ pub(crate) fn open(
     data_dir: &Path,
     kept: &Kept<'_>,
 ) -> Result<Ready, StartError> {
+    // Before the source reads them: should they change in between, it starts anew once too often.
+    let secrets = secrets_of(&config);
     let (address, sockets, run): (_, _, Run) = match config.clone() {
         OneSource::Syslog(own) => {
             let bound = syslog::bind(&own, kept)?;
@@ -176,7 +184,7 @@ pub(crate) fn open(
         advice: error.to_string(),
         error,
     })?;
-    Ok(Ready { config, address, sockets, run })
+    Ok(Ready { config, secrets, address, sockets, run })
 }
 
 /// A source at work.
@@ -186,6 +194,7 @@ pub(super) struct AtWork {
     pub(super) config: OneSource,
     /// As the later stages see it.
     pub(super) source: Arc<Source>,
+    secrets: Option<Vec<Secret>>,
     address: Option<SocketAddr>,
     sockets: Option<Sockets>,
     stop: watch::Sender<bool>,
@@ -194,10 +203,10 @@ pub(super) struct AtWork {
 
 impl AtWork {
     fn begin(ready: Ready, source: Arc<Source>, inputs: &Inputs) -> Self {
-        let Ready { config, address, sockets, run } = ready;
+        let Ready { config, secrets, address, sockets, run } = ready;
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(run(source.clone(), inputs.clone(), stopped));
-        Self { config, source, address, sockets, stop, task }
+        Self { config, source, secrets, address, sockets, stop, task }
     }
 
     /// Its sockets, for another one that is to take its place.
@@ -243,6 +252,16 @@ impl Running {
     pub(super) fn run_as(&mut self, ready: Ready, source: Arc<Source>, inputs: &Inputs) {
         let name = source.name.to_string();
         self.sources.insert(name, AtWork::begin(ready, source, inputs));
+    }
+
+    /// Sources whose secrets are others than when they started.
+    pub(crate) fn with_other_secrets(&self) -> impl Iterator<Item = &OneSource> {
+        let has_others = |at_work: &&AtWork| {
+            let now = secrets_of(&at_work.config);
+            // Where they cannot be had any more, those of before are better than none.
+            now.is_some() && now != at_work.secrets
+        };
+        self.sources.values().filter(has_others).map(|at_work| &at_work.config)
     }
 
     /// Where the parse settings of a running source are.

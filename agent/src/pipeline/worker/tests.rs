@@ -13,7 +13,7 @@ use crate::source::Raw;
 use crate::spool::{Group, LaneReader};
 
 /// Kafka was never reached.
-struct Away;
+pub(in crate::pipeline) struct Away;
 
 #[async_trait]
 impl Transport for Away {
