@@ -134,6 +134,9 @@ impl Config {
 /// # Errors
 /// What could not be started, or why the sink could not go on.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    // First: until then they end the process, and the page is there before all is up.
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let dir = &config.site.data_dir;
     let names = TopicNames::default();
     let line = site::embedded(dir, &names)?;
@@ -153,8 +156,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     let mut site = site::start(settled, line, Status::new()).await?;
     tracing::info!(page = %format!("http://{}/", site.sink.address()), "site is up");
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

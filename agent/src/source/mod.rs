@@ -9,6 +9,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`config`] | the table `[source]` |
+//! | `one` | one source of any kind |
 //! | [`start`](mod@start) | binds every socket, then runs every source |
 //! | [`syslog`] | UDP, TCP and unix datagram sockets |
 //! | [`file`](mod@file) | followed files |
@@ -40,6 +41,7 @@ mod framing;
 pub mod http;
 pub mod listen;
 pub mod mqtt;
+mod one;
 mod outlet;
 mod pace;
 mod peers;
@@ -51,7 +53,8 @@ mod switch;
 pub mod syslog;
 pub mod tls;
 
-pub use config::{Config, OneSource, SourceSettings};
+pub use config::Config;
+pub use one::{OneSource, SourceSettings};
 pub use start::{Running, StartError, start};
 pub(crate) use switch::Switch;
 

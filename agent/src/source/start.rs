@@ -16,9 +16,9 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use weir_models::config::{Secret, SecretRef};
 
-use super::config::{Config, Invalid, OneSource};
+use super::config::{Config, Invalid};
 use super::sockets::{Kept, Sockets};
-use super::{Inputs, Source, file, http, mqtt, relp, stdin, syslog, tls};
+use super::{Inputs, OneSource, Source, file, http, mqtt, relp, stdin, syslog, tls};
 
 /// A source that cannot be started.
 #[derive(Debug, thiserror::Error)]

@@ -15,10 +15,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::OneSource;
 use super::sockets::Kept;
 use super::start::{Ready, Running, StartError, open};
-use super::{Inputs, Source};
+use super::{Inputs, OneSource, Source};
 
 /// How long to wait for the last inputs of sources that leave.
 const LEAVE_WAIT: Duration = Duration::from_secs(20);
