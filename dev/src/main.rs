@@ -157,6 +157,7 @@ fn fuzz(steps: &mut Steps, seconds: &str) {
 
 /// The agent's release build against a real Kafka.
 fn bench_agent(steps: &mut Steps, what: &str, more: &[&str]) {
+    steps.step("tools", tools::ensure);
     steps.cargo("build", &["build", "--release", "-p", "weir-agent"], &[]);
     if steps.failed("build") {
         steps.skip("bench", "it needs the agent");

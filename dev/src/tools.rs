@@ -82,19 +82,23 @@ const TOOLS: &[Tool] = &[
         debian: Unpack { package: "mosquitto", modules: &[], program: "mosquitto" },
     },
     Tool {
-        name: "rsyslogd, with RELP and TLS",
-        // Both packages come together; the driver for TLS cannot be tried by itself.
-        here: || rsyslog_has("omrelp"),
+        name: "rsyslogd, with RELP, TLS and Kafka",
+        // The packages come together; the driver for TLS cannot be tried by itself.
+        here: || rsyslog_has("omrelp") && rsyslog_has("omkafka"),
         debian: Unpack {
             package: "rsyslog",
-            modules: &["rsyslog-relp", "rsyslog-gnutls"],
+            modules: &["rsyslog-relp", "rsyslog-gnutls", "rsyslog-kafka"],
             program: "rsyslogd",
         },
     },
     Tool {
-        name: "syslog-ng",
-        here: || has("syslog-ng"),
-        debian: Unpack { package: "syslog-ng-core", modules: &[], program: "syslog-ng" },
+        name: "syslog-ng, with Kafka and tables",
+        here: || syslog_ng_has("kafka_c") && syslog_ng_has("add_contextual_data"),
+        debian: Unpack {
+            package: "syslog-ng-core",
+            modules: &["syslog-ng-mod-rdkafka", "syslog-ng-mod-add-contextual-data"],
+            program: "syslog-ng",
+        },
     },
 ];
 
@@ -148,6 +152,12 @@ fn rsyslog_has(module: &str) -> bool {
     // What stays behind is of no consequence.
     let _ = std::fs::remove_file(&config);
     checked.is_ok_and(|output| output.status.success())
+}
+
+/// Whether syslog-ng is here with this plugin.
+fn syslog_ng_has(plugin: &str) -> bool {
+    let loaded = Command::new("syslog-ng").arg("--module-registry").output();
+    loaded.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains(plugin))
 }
 
 /// The major version of the `java` in `PATH`, 0 without one.

@@ -31,47 +31,120 @@ pub(super) const WILDCARD: &str = "<*>";
 const REST: &str = "<...>";
 
 /// A masked message. Kept and filled again, so that a message costs no allocation.
+///
+/// The text of a message is wanted only where a template begins or changes, the hashes of its tokens always:
+/// so words stay where they are, and only what is masked is written.
 #[derive(Debug, Default)]
 pub(super) struct Masked {
-    /// Tokens with one blank between them.
-    pub(super) text: String,
-    /// Where each token ends in `text`, and the hash of it.
+    /// What the tokens that are no words became, one behind the other.
+    written: String,
+    /// Each token, at most [`MAX_TOKENS`] and one.
     pub(super) tokens: Vec<Token>,
+    /// Bytes of the text so far.
+    text_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token {
-    pub(super) end: u32,
+    /// Equal tokens have equal hashes. Nothing stored depends on it.
     pub(super) hash: u64,
+    /// Where it lies, in the message or in what was written.
+    start: u32,
+    end: u32,
+    is_word: bool,
 }
 
 impl Masked {
     /// Masks a message, in place of what was here.
     pub(super) fn fill(&mut self, message: &str) {
-        self.text.clear();
+        self.written.clear();
         self.tokens.clear();
-        for token in message.split_ascii_whitespace() {
-            if self.tokens.len() == MAX_TOKENS || self.text.len() >= MAX_TEXT_BYTES {
-                self.push(|text| text.push_str(REST));
+        self.text_bytes = 0;
+        let bytes = message.as_bytes();
+        let mut at = 0;
+        loop {
+            at += run(&bytes[at..], |b| class(b) == BLANK);
+            if at == bytes.len() {
                 return;
             }
-            self.push(|text| mask_token(token, text));
+            if self.tokens.len() == MAX_TOKENS || self.text_bytes >= MAX_TEXT_BYTES {
+                self.push_written(|written| written.push_str(REST));
+                return;
+            }
+            let start = at;
+            let mut classes = 0;
+            while let Some(&byte) = bytes.get(at)
+                && class(byte) != BLANK
+            {
+                classes |= class(byte);
+                at += 1;
+            }
+            // Most tokens are words: they stay as they are.
+            if classes & MASKED == 0 && at - start <= MAX_TOKEN_BYTES {
+                let hash = word_hash(&bytes[start..at]);
+                self.push(Token { hash, start: start as u32, end: at as u32, is_word: true });
+            } else {
+                self.push_written(|written| mask_token(&message[start..at], written));
+            }
         }
     }
 
-    fn push(&mut self, write: impl FnOnce(&mut String)) {
-        if !self.tokens.is_empty() {
-            self.text.push(' ');
+    /// The tokens with one blank between them; `message` is the one that was masked.
+    pub(super) fn write_text(&self, message: &str, text: &mut String) {
+        for (at, token) in self.tokens.iter().enumerate() {
+            if at > 0 {
+                text.push(' ');
+            }
+            text.push_str(self.word(message, token));
         }
-        let start = self.text.len();
-        write(&mut self.text);
-        if self.text.len() - start > MAX_TOKEN_BYTES {
-            self.text.truncate(start);
-            self.text.push_str(WILDCARD);
-        }
-        let hash = hash(&self.text.as_bytes()[start..]);
-        self.tokens.push(Token { end: self.text.len() as u32, hash });
     }
+
+    /// The text of a token; `message` is the one that was masked.
+    pub(super) fn word<'a>(&'a self, message: &'a str, token: &Token) -> &'a str {
+        let from = if token.is_word { message } else { &self.written };
+        &from[token.start as usize..token.end as usize]
+    }
+
+    fn push_written(&mut self, write: impl FnOnce(&mut String)) {
+        let start = self.written.len();
+        write(&mut self.written);
+        if self.written.len() - start > MAX_TOKEN_BYTES {
+            self.written.truncate(start);
+            self.written.push_str(WILDCARD);
+        }
+        let end = self.written.len();
+        let hash = word_hash(&self.written.as_bytes()[start..]);
+        self.push(Token { hash, start: start as u32, end: end as u32, is_word: false });
+    }
+
+    fn push(&mut self, token: Token) {
+        self.text_bytes += usize::from(!self.tokens.is_empty());
+        self.text_bytes += (token.end - token.start) as usize;
+        self.tokens.push(token);
+    }
+}
+
+/// White space, which ends a token.
+const BLANK: u8 = 1;
+/// What makes a token more than a word: digits, and the marks of addresses.
+const MASKED: u8 = 2;
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'\t' | b'\n' | 0x0c | b'\r' | b' ' => BLANK,
+            b'0'..=b'9' | b'@' | b':' => MASKED,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+#[inline]
+fn class(byte: u8) -> u8 {
+    CLASSES[usize::from(byte)]
 }
 
 /// FNV-1a, 64 bits (RFC 9923), with the finaliser of splitmix64 so that all bits depend on all bytes. Part of
@@ -84,6 +157,33 @@ pub(super) fn hash(bytes: &[u8]) -> u64 {
     mix(h)
 }
 
+/// A hash of a token for comparisons in memory, eight bytes at a time: [`hash`] takes a multiplication a byte.
+pub(super) fn word_hash(bytes: &[u8]) -> u64 {
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut h = (bytes.len() as u64).wrapping_mul(MULTIPLIER);
+    let (eights, tail) = bytes.as_chunks::<8>();
+    for eight in eights {
+        h = mix_in(h, u64::from_le_bytes(*eight));
+    }
+    if !tail.is_empty() {
+        // Without a copy whose length is not known: four, two and one.
+        let (mut last, mut rest) = (0, tail);
+        if let Some((four, after)) = rest.split_first_chunk::<4>() {
+            (last, rest) = (u64::from(u32::from_le_bytes(*four)), after);
+        }
+        for byte in rest {
+            last = last << 8 | u64::from(*byte);
+        }
+        h = mix_in(h, last);
+    }
+    mix(h)
+}
+
+#[inline]
+fn mix_in(h: u64, word: u64) -> u64 {
+    (h ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25).rotate_left(29)
+}
+
 /// The finaliser of splitmix64.
 pub(super) fn mix(mut h: u64) -> u64 {
     h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -91,15 +191,11 @@ pub(super) fn mix(mut h: u64) -> u64 {
     h ^ (h >> 31)
 }
 
+/// Writes a token that may be more than a word.
 fn mask_token(token: &str, out: &mut String) {
     let bytes = token.as_bytes();
     if bytes.len() > MAX_SCAN_BYTES {
         out.push_str(WILDCARD);
-        return;
-    }
-    // Most tokens are words: they are copied as they are.
-    if !bytes.iter().any(|b| b.is_ascii_digit() || matches!(b, b'@' | b':')) {
-        out.push_str(token);
         return;
     }
     let mut at = 0;
@@ -230,6 +326,9 @@ fn mac(bytes: &[u8]) -> Option<usize> {
 
 fn ipv4(rest: &str) -> Option<usize> {
     let n = run(rest.as_bytes(), |b| b.is_ascii_digit() || b == b'.');
+    if n < "0.0.0.0".len() {
+        return None;
+    }
     // A full stop behind an address ends a sentence.
     let candidate = rest[..n].trim_end_matches('.');
     let is_address = (7..=15).contains(&candidate.len()) && candidate.parse::<Ipv4Addr>().is_ok();
@@ -239,7 +338,8 @@ fn ipv4(rest: &str) -> Option<usize> {
 fn ipv6(rest: &str) -> Option<usize> {
     let bytes = rest.as_bytes();
     let n = run(bytes, |b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
-    if !(2..=46).contains(&n) || !ends_at(bytes, n) {
+    // Most of what comes here is a word or a number: it has no colon.
+    if !(2..=46).contains(&n) || !ends_at(bytes, n) || !bytes[..n].contains(&b':') {
         return None;
     }
     // A single colon or full stop behind an address is punctuation.
@@ -298,11 +398,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn text(masked: &Masked, message: &str) -> String {
+        let mut text = String::new();
+        masked.write_text(message, &mut text);
+        assert_eq!(text.len(), masked.text_bytes);
+        text
+    }
+
     #[track_caller]
     fn check(message: &str, expected: &str) {
         let mut masked = Masked::default();
         masked.fill(message);
-        assert_eq!(masked.text, expected);
+        assert_eq!(text(&masked, message), expected);
     }
 
     #[test]
@@ -344,11 +451,12 @@ mod tests {
         check(&"x".repeat(65), "<*>");
         check(&"1:".repeat(5000), "<*>");
         let mut masked = Masked::default();
-        masked.fill(&"word ".repeat(500));
+        let message = "word ".repeat(500);
+        masked.fill(&message);
         assert_eq!(masked.tokens.len(), MAX_TOKENS + 1);
-        assert!(masked.text.ends_with(" word <...>"));
+        assert!(text(&masked, &message).ends_with(" word <...>"));
         masked.fill(&format!("{} ", "x".repeat(60)).repeat(90));
-        assert!(masked.text.len() < MAX_TEXT_BYTES + 64 + 8, "{}", masked.text.len());
+        assert!(masked.text_bytes < MAX_TEXT_BYTES + 64 + 8, "{}", masked.text_bytes);
     }
 
     #[test]
@@ -364,7 +472,10 @@ mod tests {
             let mut masked = Masked::default();
             masked.fill(&message);
             prop_assert_eq!(masked.tokens.len(), message.split_ascii_whitespace().count());
-            prop_assert_eq!(masked.tokens.last().map_or(0, |t| t.end as usize), masked.text.len());
+            let text = text(&masked, &message);
+            let tokens = masked.tokens.iter().map(|token| token.hash);
+            let again: Vec<_> = text.split(' ').map(|word| word_hash(word.as_bytes())).collect();
+            prop_assert_eq!(if text.is_empty() { vec![] } else { again }, tokens.collect::<Vec<_>>());
         }
     }
 }
