@@ -102,7 +102,7 @@ pub fn event(bytes: &[u8]) {
         fields: Fields::default(),
         line: LineFields::default(),
     };
-    let Ok(parser) = Parser::of_one("site", &settings) else {
+    let Ok(mut parser) = Parser::of_one("site", &settings) else {
         panic!("UTC is a time zone");
     };
     let source = Source { name: "fuzz".into(), index: 0, format };

@@ -159,7 +159,7 @@ pub struct Event {
     /// Why not all, when not all.
     pub parse_reason: Option<Cow<'static, str>>,
     /// Metadata joined at the edge.
-    pub meta: Arc<BTreeMap<String, String>>,
+    pub meta: Arc<Meta>,
     /// Where the metadata came from.
     pub meta_state: MetaState,
     /// Age of the metadata in seconds, when there is some.
@@ -224,7 +224,7 @@ impl Serialize for Event {
             map.serialize_entry("parse_reason", reason)?;
         }
         if !self.meta.is_empty() {
-            map.serialize_entry("meta", &*self.meta)?;
+            map.serialize_entry("meta", &**self.meta)?;
         }
         map.serialize_entry("meta_state", &self.meta_state)?;
         if let Some(age) = self.meta_age_s {
@@ -371,7 +371,7 @@ impl Flat {
             dialect: Cow::Owned(self.dialect),
             parse: self.parse,
             parse_reason: self.parse_reason.map(Cow::Owned),
-            meta: Arc::new(self.meta),
+            meta: Arc::new(self.meta.into()),
             meta_state: self.meta_state,
             meta_age_s: self.meta_age_s,
             raw,
@@ -380,7 +380,10 @@ impl Flat {
     }
 }
 
+mod meta;
 mod write;
+
+pub use meta::Meta;
 
 #[cfg(test)]
 mod tests;

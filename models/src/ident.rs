@@ -47,6 +47,18 @@ pub struct SeriesKey {
 #[error("`{0}` is not a stream number: expected up to 16 hexadecimal digits")]
 pub struct BadStream(String);
 
+/// The 16 hexadecimal digits of 64 bits.
+pub(crate) fn hexadecimal_digits(bits: u64) -> [u8; 16] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    std::array::from_fn(|at| DIGITS[usize::from((bits >> (60 - 4 * at)) as u8 & 0xf)])
+}
+
+/// 64 bits as 16 hexadecimal digits, as streams and templates are written.
+#[must_use]
+pub fn hexadecimal(bits: u64) -> String {
+    hexadecimal_digits(bits).map(char::from).iter().collect()
+}
+
 impl Stream {
     /// The same 64 bits as the signed number that Cassandra and SQLite keep.
     #[must_use]
@@ -81,12 +93,8 @@ impl FromStr for Stream {
 
 impl Serialize for Stream {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0u8; 16];
-        for (i, digit) in text.iter_mut().enumerate() {
-            *digit = DIGITS[usize::from((self.0 >> (60 - 4 * i)) as u8 & 0xf)];
-        }
-        serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
+        let digits = hexadecimal_digits(self.0);
+        serializer.serialize_str(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use weir_models::device::LaneStatus;
 use weir_models::event::{Body, Event, Loss};
+use weir_models::ident::EventId;
 use weir_models::metric;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
@@ -97,6 +98,8 @@ pub(super) struct Worker {
     drafts: Vec<Draft>,
     tally: Tally,
     last_seq: [u64; 4],
+    /// Of the record at hand; kept, so that it costs no allocation.
+    key: String,
     /// By the index of a source.
     when_full: Vec<WhenFull>,
     /// In whose name the spool's losses are marked.
@@ -122,6 +125,10 @@ impl Worker {
         shared: Shared,
     ) -> Self {
         let settings = config.source.settings();
+        // Asked for before the first event: what is reckoned with another count has to be taken apart.
+        for topic in [Topic::Alerts, Topic::Readings, Topic::Logs] {
+            let _ = shared.transport.partitions(shared.names.name(topic));
+        }
         Self {
             when_full: settings.iter().map(|source| source.when_full).collect(),
             marker: Source { name: "spool".into(), index: usize::MAX, format: Format::Json },
@@ -140,6 +147,7 @@ impl Worker {
             drafts: Vec::new(),
             tally: Tally::default(),
             last_seq: [0; 4],
+            key: String::new(),
         }
     }
 }
@@ -235,6 +243,12 @@ impl Worker {
         let lane = lane_of(&event, verdict);
         let received_us = event.received_us;
         let cause = self.append(lane, event);
+        if !self.drafts.is_empty() {
+            self.append_alerts(cause, received_us);
+        }
+    }
+
+    fn append_alerts(&mut self, cause: EventId, received_us: i64) {
         for draft in std::mem::take(&mut self.drafts) {
             self.tally.alert(draft.fires());
             let topic = self.shared.names.name(Topic::Alerts).clone();
@@ -252,23 +266,27 @@ impl Worker {
         }
     }
 
-    fn append(&mut self, lane: Lane, mut event: Event) -> weir_models::ident::EventId {
+    fn append(&mut self, lane: Lane, mut event: Event) -> EventId {
         let (topic, who) = match &event.body {
             Body::Reading(_) => (Topic::Readings, event.device.as_str()),
             Body::Log(log) if !log.host.is_empty() => (Topic::Logs, log.host.as_str()),
             Body::Log(_) | Body::Loss(_) => (Topic::Logs, event.device.as_str()),
         };
-        let key = format!("{}/{who}", event.site);
-        let topic = self.shared.names.name(topic).clone();
-        let partitions = self.partitions(&topic);
+        self.key.clear();
+        for part in [&*event.site, "/", who] {
+            self.key.push_str(part);
+        }
+        let topic = self.shared.names.name(topic);
+        let partitions = self.partitions(topic);
         // The broker checks its stamp, and keeps the record by it: the receive time is sane even
         // where the event's own is from 1970.
         let kafka_ts_ms = event.received_us / 1_000;
         let id =
-            self.spool.append(lane, &topic, partitions, key.as_bytes(), kafka_ts_ms, |id, out| {
+            self.spool.append(lane, topic, partitions, self.key.as_bytes(), kafka_ts_ms, |id, out| {
                 event.id = id;
                 event.write_json(out);
             });
+        self.parser.recycle(event);
         self.last_seq[lane as usize] = id.seq;
         id
     }

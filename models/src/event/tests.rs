@@ -17,7 +17,7 @@ fn event(body: Body, raw: &[u8]) -> Event {
         dialect: "rfc3164".into(),
         parse: ParseState::Ok,
         parse_reason: None,
-        meta: Arc::new(BTreeMap::from([("line".into(), "4".into())])),
+        meta: Arc::new(BTreeMap::from([("line".into(), "4".into())]).into()),
         meta_state: MetaState::Hit,
         meta_age_s: Some(12),
         raw: Some(RawBytes(raw.to_vec().into())),
@@ -122,7 +122,7 @@ proptest! {
         (sent.ts_us, sent.received_us, sent.meta_age_s) = (numbers.2, numbers.3, numbers.4);
         (sent.site, sent.device, sent.dialect) = (names.0, names.1, names.2.into());
         sent.parse_reason = names.3.map(Into::into);
-        sent.meta = Arc::new(sd.into_values().next().unwrap_or_default());
+        sent.meta = Arc::new(sd.into_values().next().unwrap_or_default().into());
         sent.clock = [Clock::Synced, Clock::Unsynced, Clock::Corrected][state];
         sent.parse = [ParseState::Ok, ParseState::Partial, ParseState::Raw][state];
         sent.meta_state = [MetaState::Hit, MetaState::Miss, MetaState::Stale][state];

@@ -63,7 +63,7 @@ impl Masked {
         let bytes = message.as_bytes();
         let mut at = 0;
         loop {
-            at += run(&bytes[at..], |b| class(b) == BLANK);
+            at += run(&bytes[at..], |b| is(class::BLANK, b));
             if at == bytes.len() {
                 return;
             }
@@ -73,18 +73,18 @@ impl Masked {
             }
             let start = at;
             let mut classes = 0;
-            while let Some(&byte) = bytes.get(at)
-                && class(byte) != BLANK
-            {
-                classes |= class(byte);
-                at += 1;
-            }
+            at += run(&bytes[at..], |b| {
+                let class = class::OF[usize::from(b)];
+                classes |= class;
+                class != class::BLANK
+            });
+            classes &= !class::BLANK;
             // Most tokens are words: they stay as they are.
             if classes & MASKED == 0 && at - start <= MAX_TOKEN_BYTES {
                 let hash = word_hash(&bytes[start..at]);
                 self.push(Token { hash, start: start as u32, end: at as u32, is_word: true });
             } else {
-                self.push_written(|written| mask_token(&message[start..at], written));
+                self.push_written(|written| mask_token(&message[start..at], classes, written));
             }
         }
     }
@@ -124,27 +124,45 @@ impl Masked {
     }
 }
 
-/// White space, which ends a token.
-const BLANK: u8 = 1;
+/// What a byte may be; a token has the classes of all its bytes.
+mod class {
+    /// White space, which ends a token.
+    pub(super) const BLANK: u8 = 1;
+    pub(super) const DIGIT: u8 = 2;
+    pub(super) const AT: u8 = 4;
+    pub(super) const COLON: u8 = 8;
+    pub(super) const DOT: u8 = 16;
+    pub(super) const HYPHEN: u8 = 32;
+    pub(super) const SLASH: u8 = 64;
+    /// A letter, a digit or a part of a character beyond ASCII: what a word consists of.
+    pub(super) const WORD: u8 = 128;
+
+    pub(super) const OF: [u8; 256] = {
+        let mut classes = [0; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            classes[byte] = match byte as u8 {
+                b'\t' | b'\n' | 0x0c | b'\r' | b' ' => BLANK,
+                b'0'..=b'9' => DIGIT | WORD,
+                b'a'..=b'z' | b'A'..=b'Z' | 0x80.. => WORD,
+                b'@' => AT,
+                b':' => COLON,
+                b'.' => DOT,
+                b'-' => HYPHEN,
+                b'/' => SLASH,
+                _ => 0,
+            };
+            byte += 1;
+        }
+        classes
+    };
+}
 /// What makes a token more than a word: digits, and the marks of addresses.
-const MASKED: u8 = 2;
-const CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        classes[byte] = match byte as u8 {
-            b'\t' | b'\n' | 0x0c | b'\r' | b' ' => BLANK,
-            b'0'..=b'9' | b'@' | b':' => MASKED,
-            _ => 0,
-        };
-        byte += 1;
-    }
-    classes
-};
+const MASKED: u8 = class::DIGIT | class::AT | class::COLON;
 
 #[inline]
-fn class(byte: u8) -> u8 {
-    CLASSES[usize::from(byte)]
+fn is(class: u8, byte: u8) -> bool {
+    class::OF[usize::from(byte)] & class != 0
 }
 
 /// FNV-1a, 64 bits (RFC 9923), with the finaliser of splitmix64 so that all bits depend on all bytes. Part of
@@ -191,8 +209,8 @@ pub(super) fn mix(mut h: u64) -> u64 {
     h ^ (h >> 31)
 }
 
-/// Writes a token that may be more than a word.
-fn mask_token(token: &str, out: &mut String) {
+/// Writes a token that may be more than a word, and has bytes of these classes.
+fn mask_token(token: &str, classes: u8, out: &mut String) {
     let bytes = token.as_bytes();
     if bytes.len() > MAX_SCAN_BYTES {
         out.push_str(WILDCARD);
@@ -203,7 +221,7 @@ fn mask_token(token: &str, out: &mut String) {
     let mut copied = 0;
     while at < bytes.len() {
         let boundary = at == 0 || !is_word(bytes[at - 1]);
-        let found = if boundary { special(token, at) } else { None };
+        let found = if boundary { special(token, at, classes) } else { None };
         if let Some((mask, end)) = found {
             out.push_str(&token[copied..at]);
             out.push_str(mask);
@@ -220,13 +238,13 @@ fn mask_token(token: &str, out: &mut String) {
     out.push_str(&token[copied..]);
 }
 
-/// A letter, a digit or a part of a character beyond ASCII: what a word consists of.
+#[inline]
 fn is_word(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || !b.is_ascii()
+    is(class::WORD, b)
 }
 
 /// Bytes at the beginning that fulfil a condition.
-fn run(bytes: &[u8], of: impl Fn(u8) -> bool) -> usize {
+fn run(bytes: &[u8], mut of: impl FnMut(u8) -> bool) -> usize {
     bytes.iter().position(|b| !of(*b)).unwrap_or(bytes.len())
 }
 
@@ -256,12 +274,14 @@ fn mask_word(word: &str, out: &mut String) {
     }
 }
 
-/// What begins at a boundary and is more than a word: the mask and where it ends.
-fn special(token: &str, at: usize) -> Option<(&'static str, usize)> {
+/// What begins at a boundary and is more than a word: the mask and where it ends. The classes of the token rule out
+/// most of it without a look.
+fn special(token: &str, at: usize, classes: u8) -> Option<(&'static str, usize)> {
+    let has = |class: u8| classes & class != 0;
     let rest = &token.as_bytes()[at..];
     let first = rest[0];
     let found = match first {
-        b'/' => path(rest).map(|n| ("<path>", n)),
+        b'/' if has(class::DIGIT) => path(rest).map(|n| ("<path>", n)),
         b':' => ipv6(&token[at..]).map(|n| ("<ip>", n)),
         b'-' | b'+' => {
             let starts = at == 0
@@ -269,13 +289,14 @@ fn special(token: &str, at: usize) -> Option<(&'static str, usize)> {
             if starts { number(rest) } else { None }.map(|n| ("<num>", n))
         }
         _ if is_word(first) => {
-            let hex = first.is_ascii_hexdigit();
-            let address = if hex { address(&token[at..]) } else { None };
+            let marked = has(class::COLON | class::DOT | class::HYPHEN);
+            let may_be_address = marked && first.is_ascii_hexdigit();
+            let address = if may_be_address { address(&token[at..], classes) } else { None };
             address
                 .or_else(|| {
                     if first.is_ascii_digit() { number(rest).map(|n| ("<num>", n)) } else { None }
                 })
-                .or_else(|| mail(rest).map(|n| ("<mail>", n)))
+                .or_else(|| if has(class::AT) { mail(rest).map(|n| ("<mail>", n)) } else { None })
         }
         _ => None,
     };
@@ -283,13 +304,16 @@ fn special(token: &str, at: usize) -> Option<(&'static str, usize)> {
 }
 
 /// UUID, MAC and IP addresses.
-fn address(rest: &str) -> Option<(&'static str, usize)> {
+fn address(rest: &str, classes: u8) -> Option<(&'static str, usize)> {
     let bytes = rest.as_bytes();
-    uuid(bytes)
+    let with = |class: u8, found: fn(&str) -> Option<usize>| {
+        if classes & class == 0 { None } else { found(rest) }
+    };
+    with(class::HYPHEN, |rest| uuid(rest.as_bytes()))
         .map(|n| ("<uuid>", n))
         .or_else(|| mac(bytes).map(|n| ("<mac>", n)))
-        .or_else(|| ipv4(rest).map(|n| ("<ip>", n)))
-        .or_else(|| ipv6(rest).map(|n| ("<ip>", n)))
+        .or_else(|| with(class::DOT, ipv4).map(|n| ("<ip>", n)))
+        .or_else(|| with(class::COLON, ipv6).map(|n| ("<ip>", n)))
 }
 
 /// True where a word does not go on.
