@@ -146,16 +146,21 @@ fn text_field(out: &mut Vec<u8>, key: &[u8], value: &str) {
 
 /// A string with the escapes of RFC 8259, section 7, the short ones where there are.
 fn text(out: &mut Vec<u8>, text: &str) {
-    const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
-    let mut rest = text.as_bytes();
-    out.reserve(rest.len() + 2);
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    loop {
-        let (plain, after) = rest.split_at(plain_bytes(rest));
-        out.extend_from_slice(plain);
-        let Some((&byte, after)) = after.split_first() else {
-            break;
-        };
+    let (plain, rest) = bytes.split_at(plain_bytes(bytes));
+    out.extend_from_slice(plain);
+    if !rest.is_empty() {
+        escaped(out, rest);
+    }
+    out.push(b'"');
+}
+
+/// The rest of a string, from the first byte on that needs an escape.
+fn escaped(out: &mut Vec<u8>, mut rest: &[u8]) {
+    const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
+    while let Some((&byte, after)) = rest.split_first() {
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -170,35 +175,43 @@ fn text(out: &mut Vec<u8>, text: &str) {
                 out.push(HEXADECIMAL[usize::from(byte & 15)]);
             }
         }
-        rest = after;
+        let (plain, then) = after.split_at(plain_bytes(after));
+        out.extend_from_slice(plain);
+        rest = then;
     }
-    out.push(b'"');
 }
 
-/// How many bytes from the begin on need no escape. Sixteen are looked at together, which compilers turn into one
-/// comparison of each kind; then eight.
+/// How many bytes from the begin on need no escape; eight are looked at together.
 #[inline]
 fn plain_bytes(bytes: &[u8]) -> usize {
-    let escapes = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
-    let (sixteens, tail) = bytes.as_chunks::<16>();
-    for (at, sixteen) in sixteens.iter().enumerate() {
-        if sixteen.iter().fold(false, |found, &byte| found | escapes(byte)) {
-            let plain = sixteen.iter().position(|&byte| escapes(byte));
-            return 16 * at + plain.unwrap_or(sixteen.len());
-        }
-    }
-    let at = 16 * sixteens.len();
-    let (eights, rest) = tail.as_chunks::<8>();
-    let mut before = 0;
-    for eight in eights {
+    let (eights, tail) = bytes.as_chunks::<8>();
+    for (at, eight) in eights.iter().enumerate() {
         let found = escapes_in(u64::from_le_bytes(*eight));
         if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
+            return 8 * at + found.trailing_zeros() as usize / 8;
         }
-        before = 8;
     }
-    let plain = rest.iter().position(|&byte| escapes(byte)).unwrap_or(rest.len());
-    at + before + plain
+    let before = bytes.len() - tail.len();
+    if tail.is_empty() {
+        return before;
+    }
+    // The last eight again, of which some were looked at; or fewer with blanks behind.
+    let (last, from) = match bytes.last_chunk::<8>() {
+        Some(last) => (u64::from_le_bytes(*last), bytes.len() - 8),
+        None => (padded(tail), 0),
+    };
+    let found = escapes_in(last);
+    if found == 0 { bytes.len() } else { from + found.trailing_zeros() as usize / 8 }
+}
+
+/// Fewer than eight bytes, and blanks.
+#[inline]
+fn padded(tail: &[u8]) -> u64 {
+    let mut eight = [b' '; 8];
+    for (padded, byte) in eight.iter_mut().zip(tail) {
+        *padded = *byte;
+    }
+    u64::from_le_bytes(eight)
 }
 
 /// The high bit of the first byte that needs an escape is set, and none below it.
@@ -206,10 +219,12 @@ fn plain_bytes(bytes: &[u8]) -> usize {
 fn escapes_in(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
-    // A byte that is zero sets its high bit; a borrow can only set one above the lowest true one.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-    zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c)) | controls
+    // What is less than the number taken away sets its high bit; a borrow can only set one above the lowest
+    // true one. Bytes beyond ASCII have theirs set anyway, and never count.
+    let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
+    let control = word.wrapping_sub(ONES * 0x20);
+    (quote | backslash | control) & !word & HIGHS
 }
 
 fn signed(out: &mut Vec<u8>, number: i64) {

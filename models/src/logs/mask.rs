@@ -1,4 +1,4 @@
-//! One pass over a message: tokens at white space, with what varies from line to line masked.
+//! One pass over a message: tokens at white space (and control characters), with what varies from line to line masked.
 //!
 //! | mask | stands for |
 //! | --- | --- |
@@ -17,6 +17,8 @@
 //! [`MAX_TEXT_BYTES`] of masked text are looked at, the rest is `<...>`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::eights;
 
 /// Tokens looked at.
 pub(super) const MAX_TOKENS: usize = 96;
@@ -62,29 +64,24 @@ impl Masked {
         self.text_bytes = 0;
         let bytes = message.as_bytes();
         let mut at = 0;
-        loop {
-            at += run(&bytes[at..], |b| is(class::BLANK, b));
-            if at == bytes.len() {
-                return;
+        while let Some(byte) = bytes.get(at) {
+            if *byte <= b' ' {
+                at += 1;
+                continue;
             }
             if self.tokens.len() == MAX_TOKENS || self.text_bytes >= MAX_TEXT_BYTES {
                 self.push_written(|written| written.push_str(REST));
                 return;
             }
-            let start = at;
-            let mut classes = 0;
-            at += run(&bytes[at..], |b| {
-                let class = class::OF[usize::from(b)];
-                classes |= class;
-                class != class::BLANK
-            });
-            classes &= !class::BLANK;
+            let found = eights::token(&bytes[at..]);
+            let (start, end) = (at, at + found.length);
+            at = end;
             // Most tokens are words: they stay as they are.
-            if classes & MASKED == 0 && at - start <= MAX_TOKEN_BYTES {
-                let hash = word_hash(&bytes[start..at]);
-                self.push(Token { hash, start: start as u32, end: at as u32, is_word: true });
+            if !found.is_marked && found.length <= MAX_TOKEN_BYTES {
+                let (start, end) = (start as u32, end as u32);
+                self.push(Token { hash: found.hash, start, end, is_word: true });
             } else {
-                self.push_written(|written| mask_token(&message[start..at], classes, written));
+                self.push_written(|written| mask_token(&message[start..end], written));
             }
         }
     }
@@ -113,7 +110,7 @@ impl Masked {
             self.written.push_str(WILDCARD);
         }
         let end = self.written.len();
-        let hash = word_hash(&self.written.as_bytes()[start..]);
+        let hash = eights::token(&self.written.as_bytes()[start..]).hash;
         self.push(Token { hash, start: start as u32, end: end as u32, is_word: false });
     }
 
@@ -126,43 +123,31 @@ impl Masked {
 
 /// What a byte may be; a token has the classes of all its bytes.
 mod class {
-    /// White space, which ends a token.
-    pub(super) const BLANK: u8 = 1;
-    pub(super) const DIGIT: u8 = 2;
-    pub(super) const AT: u8 = 4;
-    pub(super) const COLON: u8 = 8;
-    pub(super) const DOT: u8 = 16;
-    pub(super) const HYPHEN: u8 = 32;
-    pub(super) const SLASH: u8 = 64;
+    pub(super) const DIGIT: u8 = 1;
+    pub(super) const AT: u8 = 2;
+    pub(super) const COLON: u8 = 4;
+    pub(super) const DOT: u8 = 8;
+    pub(super) const HYPHEN: u8 = 16;
     /// A letter, a digit or a part of a character beyond ASCII: what a word consists of.
-    pub(super) const WORD: u8 = 128;
+    pub(super) const WORD: u8 = 32;
 
     pub(super) const OF: [u8; 256] = {
         let mut classes = [0; 256];
         let mut byte = 0;
         while byte < 256 {
             classes[byte] = match byte as u8 {
-                b'\t' | b'\n' | 0x0c | b'\r' | b' ' => BLANK,
                 b'0'..=b'9' => DIGIT | WORD,
                 b'a'..=b'z' | b'A'..=b'Z' | 0x80.. => WORD,
                 b'@' => AT,
                 b':' => COLON,
                 b'.' => DOT,
                 b'-' => HYPHEN,
-                b'/' => SLASH,
                 _ => 0,
             };
             byte += 1;
         }
         classes
     };
-}
-/// What makes a token more than a word: digits, and the marks of addresses.
-const MASKED: u8 = class::DIGIT | class::AT | class::COLON;
-
-#[inline]
-fn is(class: u8, byte: u8) -> bool {
-    class::OF[usize::from(byte)] & class != 0
 }
 
 /// FNV-1a, 64 bits (RFC 9923), with the finaliser of splitmix64 so that all bits depend on all bytes. Part of
@@ -175,33 +160,6 @@ pub(super) fn hash(bytes: &[u8]) -> u64 {
     mix(h)
 }
 
-/// A hash of a token for comparisons in memory, eight bytes at a time: [`hash`] takes a multiplication a byte.
-pub(super) fn word_hash(bytes: &[u8]) -> u64 {
-    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut h = (bytes.len() as u64).wrapping_mul(MULTIPLIER);
-    let (eights, tail) = bytes.as_chunks::<8>();
-    for eight in eights {
-        h = mix_in(h, u64::from_le_bytes(*eight));
-    }
-    if !tail.is_empty() {
-        // Without a copy whose length is not known: four, two and one.
-        let (mut last, mut rest) = (0, tail);
-        if let Some((four, after)) = rest.split_first_chunk::<4>() {
-            (last, rest) = (u64::from(u32::from_le_bytes(*four)), after);
-        }
-        for byte in rest {
-            last = last << 8 | u64::from(*byte);
-        }
-        h = mix_in(h, last);
-    }
-    mix(h)
-}
-
-#[inline]
-fn mix_in(h: u64, word: u64) -> u64 {
-    (h ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25).rotate_left(29)
-}
-
 /// The finaliser of splitmix64.
 pub(super) fn mix(mut h: u64) -> u64 {
     h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -209,13 +167,14 @@ pub(super) fn mix(mut h: u64) -> u64 {
     h ^ (h >> 31)
 }
 
-/// Writes a token that may be more than a word, and has bytes of these classes.
-fn mask_token(token: &str, classes: u8, out: &mut String) {
+/// Writes a token that may be more than a word.
+fn mask_token(token: &str, out: &mut String) {
     let bytes = token.as_bytes();
     if bytes.len() > MAX_SCAN_BYTES {
         out.push_str(WILDCARD);
         return;
     }
+    let classes = bytes.iter().fold(0, |all, byte| all | class::OF[usize::from(*byte)]);
     let mut at = 0;
     // The first byte that is not yet in `out`.
     let mut copied = 0;
@@ -240,7 +199,7 @@ fn mask_token(token: &str, classes: u8, out: &mut String) {
 
 #[inline]
 fn is_word(b: u8) -> bool {
-    is(class::WORD, b)
+    class::OF[usize::from(b)] & class::WORD != 0
 }
 
 /// Bytes at the beginning that fulfil a condition.
@@ -495,10 +454,11 @@ mod tests {
         fn takes_anything(message in "\\PC{0,80}|[0-9a-f:.@/+,-]{0,60}") {
             let mut masked = Masked::default();
             masked.fill(&message);
-            prop_assert_eq!(masked.tokens.len(), message.split_ascii_whitespace().count());
+            let words = message.split(|c| c <= ' ').filter(|word| !word.is_empty());
+            prop_assert_eq!(masked.tokens.len(), words.count());
             let text = text(&masked, &message);
             let tokens = masked.tokens.iter().map(|token| token.hash);
-            let again: Vec<_> = text.split(' ').map(|word| word_hash(word.as_bytes())).collect();
+            let again: Vec<_> = text.split(' ').map(|word| eights::token(word.as_bytes()).hash).collect();
             prop_assert_eq!(if text.is_empty() { vec![] } else { again }, tokens.collect::<Vec<_>>());
         }
     }

@@ -13,9 +13,11 @@
 //! with the same latest text ([`Match::text_id`]) are one template. A template that left and comes back from the same
 //! first text has the same id again.
 
-use super::mask::{Masked, WILDCARD, hash, mix, word_hash};
+use super::eights;
+use super::mask::{Masked, WILDCARD, hash, mix};
 use lru::LruCache;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Templates kept by default: far more than one machine writes, and less than a mebibyte.
 pub const DEFAULT_TEMPLATES: usize = 2048;
@@ -63,13 +65,31 @@ struct Template {
     tokens: Vec<u64>,
 }
 
+/// The hash of a leaf is the leaf itself: it is mixed already.
+#[derive(Debug, Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, mixed: u64) {
+        self.0 = mixed;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash(bytes);
+    }
+}
+
 /// All templates of one source of lines.
 #[derive(Debug)]
 pub struct Miner {
     cap: usize,
     templates: Vec<Template>,
     /// Slots of templates by length and first token.
-    leaves: HashMap<u64, Vec<u32>>,
+    leaves: HashMap<u64, Vec<u32>, BuildHasherDefault<Mixed>>,
     /// Slots, least recently used first out. A template moves to the front only when a quarter of the
     /// room may have passed it: what leaves was not used for the other three quarters.
     recency: LruCache<u32, ()>,
@@ -86,12 +106,12 @@ impl Miner {
         Self {
             cap: cap.clamp(1, u32::MAX as usize),
             templates: Vec::new(),
-            leaves: HashMap::new(),
+            leaves: HashMap::default(),
             recency: LruCache::unbounded(),
             used: 0,
             evicted: 0,
             masked: Masked::default(),
-            wildcard: word_hash(WILDCARD.as_bytes()),
+            wildcard: eights::token(WILDCARD.as_bytes()).hash,
         }
     }
 
