@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::ident::{EventId, Stream};
+use crate::ident::{EventId, Stream, TemplateId};
 
 /// How far the gateway's clock could be trusted when the stamp was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,9 +102,9 @@ pub struct Log {
     pub sd: StructuredData,
     /// The message text; invalid UTF-8 is replaced (the raw bytes have it).
     pub message: String,
-    /// Template of the message, as 16 hexadecimal digits of its id.
+    /// Template of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<String>,
+    pub template: Option<TemplateId>,
     /// Anomaly score; about 1 is where an alarm is worth a look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
@@ -260,11 +260,13 @@ fn serialize_log<M: SerializeMap>(map: &mut M, log: &Log) -> Result<(), M::Error
         ("app", &log.app),
         ("procid", &log.procid),
         ("msgid", &log.msgid),
-        ("template", &log.template),
     ] {
         if let Some(text) = text {
             map.serialize_entry(name, text)?;
         }
+    }
+    if let Some(template) = log.template {
+        map.serialize_entry("template", &template)?;
     }
     if !log.sd.is_empty() {
         map.serialize_entry("sd", &log.sd)?;
@@ -326,7 +328,7 @@ struct Flat {
     #[serde(default)]
     message: String,
     #[serde(default)]
-    template: Option<String>,
+    template: Option<TemplateId>,
     #[serde(default)]
     score: Option<f32>,
 }

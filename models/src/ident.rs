@@ -53,11 +53,9 @@ pub(crate) fn hexadecimal_digits(bits: u64) -> [u8; 16] {
     std::array::from_fn(|at| DIGITS[usize::from((bits >> (60 - 4 * at)) as u8 & 0xf)])
 }
 
-/// 64 bits as 16 hexadecimal digits, as streams and templates are written.
-#[must_use]
-pub fn hexadecimal(bits: u64) -> String {
-    hexadecimal_digits(bits).map(char::from).iter().collect()
-}
+/// Names a template of log lines, written as [`Stream`]s are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TemplateId(pub u64);
 
 impl Stream {
     /// The same 64 bits as the signed number that Cassandra and SQLite keep.
@@ -76,6 +74,24 @@ impl Stream {
 impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Display for TemplateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Stream(self.0).fmt(f)
+    }
+}
+
+impl Serialize for TemplateId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Stream(self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for TemplateId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Stream::deserialize(deserializer).map(|Stream(bits)| Self(bits))
     }
 }
 

@@ -178,6 +178,7 @@ impl Parser {
     }
 
     /// Takes an event that has been written: its strings are used again.
+    #[inline]
     pub fn recycle(&mut self, event: Event) {
         let Body::Log(log) = event.body else { return };
         for string in [event.site, event.device, log.host, log.message] {
@@ -246,12 +247,14 @@ impl Parsed {
 
     /// The event without metadata.
     #[must_use]
+    #[inline]
     pub fn into_event(self) -> Event {
         self.event
     }
 
     /// Joins what is known of the device.
     #[must_use]
+    #[inline]
     pub fn enrich(self, enricher: &mut Enricher) -> Enriched {
         let mut event = self.event;
         let found = enricher.look_up(&event.site, &event.device, event.received_us);
@@ -275,6 +278,7 @@ impl Parsed {
 impl Enriched {
     /// The event for the stages after this one.
     #[must_use]
+    #[inline]
     pub fn into_event(self) -> Event {
         self.0
     }

@@ -10,7 +10,7 @@ use lru::LruCache;
 use weir_models::alert::{AlertData, AlertKind, AlertState, Model};
 use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::event::Log;
-use weir_models::ident::{Stream, hexadecimal};
+use weir_models::ident::{Stream, TemplateId};
 use weir_models::logs::{LogScorer, LogScorerConfig, LogVerdict, Miner};
 
 use super::{Draft, ScoreConfig, alert_id};
@@ -58,7 +58,7 @@ impl LogStage {
     ) {
         let template = self.miner.learn(&log.message);
         let (id, is_new) = (template.id, template.is_new);
-        log.template = Some(hexadecimal(id));
+        log.template = Some(TemplateId(id));
 
         self.key.clear();
         for part in [site, "/", device] {

@@ -18,7 +18,7 @@ use weir_models::detect::SuiteConfig;
 use weir_models::detect::life::LifeConfig;
 use weir_models::detect::rules::Rule;
 use weir_models::event::{Body, Event};
-use weir_models::ident::{EventId, hexadecimal};
+use weir_models::ident::EventId;
 use weir_models::logs::LogScorerConfig;
 
 use logs::LogStage;
@@ -161,7 +161,7 @@ impl Scorer {
 /// A name for an alert that nobody else gives.
 fn alert_id() -> String {
     let bits = getrandom::u64().unwrap_or_else(|_| weir_models::time::now_us().cast_unsigned());
-    hexadecimal(bits)
+    format!("{bits:016x}")
 }
 
 #[cfg(test)]

@@ -95,7 +95,9 @@ fn log_fields(out: &mut Vec<u8>, log: &Log) {
         text_field(out, b",\"msgid\":", msgid);
     }
     if let Some(template) = &log.template {
-        text_field(out, b",\"template\":", template);
+        out.extend_from_slice(b",\"template\":\"");
+        hexadecimal(out, template.0);
+        out.push(b'"');
     }
     if !log.sd.is_empty() {
         out.extend_from_slice(b",\"sd\":{");

@@ -206,7 +206,7 @@ impl Miner {
                 }
                 let is_wildcard = *token == self.wildcard;
                 let word = self.masked.word(message, of_message);
-                template.text.push_str(if is_wildcard { WILDCARD } else { word });
+                template.text.push_str(if is_wildcard { WILDCARD } else { &word });
             }
         }
         changed
