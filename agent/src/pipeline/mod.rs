@@ -37,7 +37,7 @@ use crate::status::{Counters, Status, StatusError, serve};
 pub use worker::Report;
 use worker::{Shared, Worker};
 
-/// Inputs between the sources and the pipeline; each is up to 64 KiB.
+/// Inputs between the sources and the pipeline; their bytes are bounded by the outlets.
 const INPUTS_MAX: usize = 64;
 /// How long the lanes may go on after the last flush when the agent stops.
 const DRAIN: Duration = Duration::from_secs(3);

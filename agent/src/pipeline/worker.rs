@@ -27,6 +27,7 @@ use crate::filter::{Filter, Verdict};
 use crate::parse::event::{Parsed, Parser};
 use crate::publish::Transport;
 use crate::score::{Draft, Scorer};
+use crate::source::pace::{Pace, next_look_behind};
 use crate::source::{Format, Input, Source, stopping};
 use crate::spool::log::Cause;
 use crate::spool::{Lane, LaneStats, Spool, WhenFull};
@@ -34,6 +35,8 @@ use crate::status::Counters;
 
 /// Logs at most this severe (numerically) go before readings: warning and worse.
 const URGENT_SEVERITY: u8 = 4;
+/// Fewer payloads than this at a time are little.
+const LITTLE: usize = 512;
 /// How long to wait before a flush that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -163,12 +166,24 @@ impl Worker {
         mut stop: watch::Receiver<bool>,
     ) {
         let mut timers = Timers { flush_at: None, sync_at: None, blocked: false };
+        let mut pace = Pace::default();
+        // While inputs come steadily: when they are looked at, so that not each of them wakes us.
+        let mut look_at = None;
         loop {
             tokio::select! {
-                input = inputs.recv(), if !timers.blocked => match input {
-                    Some(input) => self.take_all(input, &mut inputs),
+                input = inputs.recv(), if look_at.is_none() && !timers.blocked => match input {
+                    Some(input) => {
+                        let is_little = self.take_all(Some(input), &mut inputs) < LITTLE;
+                        let by_clock = pace.read(Instant::now(), is_little);
+                        look_at = by_clock.then(next_look_behind);
+                    }
                     None => break,
                 },
+                () = at(look_at), if look_at.is_some() && !timers.blocked => {
+                    let taken = self.take_all(None, &mut inputs);
+                    let goes_on = pace.look(taken == 0, taken < LITTLE) && !inputs.is_closed();
+                    look_at = goes_on.then(next_look_behind);
+                }
                 () = at(timers.flush_at) => self.flush(&mut timers),
                 () = at(timers.sync_at) => self.sync(&mut timers),
                 () = self.losses.notified() => self.mark_losses(&mut timers),
@@ -207,15 +222,16 @@ impl Worker {
         }
     }
 
-    /// Takes an input and what else is there, up to a flush.
-    fn take_all(&mut self, first: Input, inputs: &mut mpsc::Receiver<Input>) {
-        self.take(first);
-        while !self.spool.flush_due() {
-            match inputs.try_recv() {
-                Ok(input) => self.take(input),
-                Err(_) => return,
-            }
+    /// Takes an input and what else is there, up to a flush. Answers how many payloads that were.
+    fn take_all(&mut self, first: Option<Input>, inputs: &mut mpsc::Receiver<Input>) -> usize {
+        let mut taken = 0;
+        let mut next = first.or_else(|| inputs.try_recv().ok());
+        while let Some(input) = next {
+            taken += input.items.len();
+            self.take(input);
+            next = if self.spool.flush_due() { None } else { inputs.try_recv().ok() };
         }
+        taken
     }
 
     fn take(&mut self, input: Input) {

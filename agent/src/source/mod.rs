@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{SemaphorePermit, mpsc, oneshot, watch};
 
 pub mod config;
 pub mod file;
@@ -37,7 +37,7 @@ pub mod http;
 pub mod listen;
 pub mod mqtt;
 mod outlet;
-mod pace;
+pub(crate) mod pace;
 mod peers;
 pub mod relp;
 pub mod start;
@@ -128,6 +128,8 @@ pub struct Input {
     /// Told once the spool holds all of them; dropped without a word when that will not happen
     /// (the agent is stopping), and then the peer must not be acknowledged.
     pub done: Option<oneshot::Sender<()>>,
+    /// What it holds of the room in the channel, given back when it is dropped.
+    pub room: Option<SemaphorePermit<'static>>,
 }
 
 /// Where sources put their inputs.

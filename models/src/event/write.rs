@@ -4,6 +4,8 @@
 //! writes every event once: the generic way through a serializer costs several times as much,
 //! mostly for keys, which are known here, and for looking at text byte by byte.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
@@ -36,7 +38,15 @@ pub(super) fn event(out: &mut Vec<u8>, event: &Event) {
         Clock::Corrected => b",\"clock\":\"corrected\"",
     });
     text_field(out, b",\"source\":", &event.source);
-    text_field(out, b",\"dialect\":", &event.dialect);
+    match event.dialect {
+        // One of our own names, which need no escapes.
+        Cow::Borrowed(dialect) => {
+            out.extend_from_slice(b",\"dialect\":\"");
+            out.extend_from_slice(dialect.as_bytes());
+            out.push(b'"');
+        }
+        Cow::Owned(ref dialect) => text_field(out, b",\"dialect\":", dialect),
+    }
     out.extend_from_slice(match event.parse {
         ParseState::Ok => b",\"parse\":\"ok\"".as_slice(),
         ParseState::Partial => b",\"parse\":\"partial\"",
@@ -197,23 +207,26 @@ fn plain_bytes(bytes: &[u8]) -> usize {
     if tail.is_empty() {
         return before;
     }
-    // The last eight again, of which some were looked at; or fewer with blanks behind.
-    let (last, from) = match bytes.last_chunk::<8>() {
-        Some(last) => (u64::from_le_bytes(*last), bytes.len() - 8),
-        None => (padded(tail), 0),
-    };
-    let found = escapes_in(last);
-    if found == 0 { bytes.len() } else { from + found.trailing_zeros() as usize / 8 }
-}
-
-/// Fewer than eight bytes, and blanks.
-#[inline]
-fn padded(tail: &[u8]) -> u64 {
-    let mut eight = [b' '; 8];
-    for (padded, byte) in eight.iter_mut().zip(tail) {
-        *padded = *byte;
+    // The last eight again, of which some were looked at; or all of fewer, some of them twice.
+    if let Some(last) = bytes.last_chunk::<8>() {
+        let found = escapes_in(u64::from_le_bytes(*last));
+        let from = bytes.len() - last.len();
+        return if found == 0 { bytes.len() } else { from + found.trailing_zeros() as usize / 8 };
     }
-    u64::from_le_bytes(eight)
+    let few = match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+        }
+        _ => {
+            let (first, middle, last) = (tail[0], tail[tail.len() / 2], tail[tail.len() - 1]);
+            u64::from_le_bytes([first, middle, last, b' ', b' ', b' ', b' ', b' '])
+        }
+    };
+    if escapes_in(few) == 0 {
+        return bytes.len();
+    }
+    let escapes = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+    bytes.iter().position(escapes).unwrap_or(bytes.len())
 }
 
 /// The high bit of the first byte that needs an escape is set, and none below it.
@@ -238,6 +251,10 @@ fn signed(out: &mut Vec<u8>, number: i64) {
 
 /// Decimal digits, two at a time.
 fn unsigned(out: &mut Vec<u8>, mut number: u64) {
+    if number < 10 {
+        out.push(b'0' + number as u8);
+        return;
+    }
     const PAIRS: [[u8; 2]; 100] = {
         let mut pairs = [[0; 2]; 100];
         let mut at = 0;
@@ -258,6 +275,7 @@ fn unsigned(out: &mut Vec<u8>, mut number: u64) {
     let [tens, ones] = PAIRS[number as usize];
     at -= 1;
     digits[at] = ones;
+    // A hundred leaves a single digit.
     if number >= 10 {
         at -= 1;
         digits[at] = tens;

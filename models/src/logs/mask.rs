@@ -132,6 +132,9 @@ mod class {
     pub(super) const HYPHEN: u8 = 16;
     /// A letter, a digit or a part of a character beyond ASCII: what a word consists of.
     pub(super) const WORD: u8 = 32;
+    pub(super) const OTHER: u8 = 64;
+    /// Of no byte: the token has more than one colon.
+    pub(super) const COLONS: u8 = 128;
 
     pub(super) const OF: [u8; 256] = {
         let mut classes = [0; 256];
@@ -144,7 +147,7 @@ mod class {
                 b':' => COLON,
                 b'.' => DOT,
                 b'-' => HYPHEN,
-                _ => 0,
+                _ => OTHER,
             };
             byte += 1;
         }
@@ -175,7 +178,10 @@ fn mask_token(token: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(WILDCARD.as_bytes());
         return;
     }
-    let classes = token.iter().fold(0, |all, byte| all | class::OF[usize::from(*byte)]);
+    let classes = classes_of(token);
+    if classes & !(class::DIGIT | class::WORD) == 0 {
+        return mask_word(token, out);
+    }
     let mut rest = token;
     let mut before = None;
     while let Some(&first) = rest.first() {
@@ -195,6 +201,16 @@ fn mask_token(token: &[u8], out: &mut Vec<u8>) {
         before = Some(rest[taken - 1]);
         rest = &rest[taken..];
     }
+}
+
+/// The classes of all its bytes.
+fn classes_of(token: &[u8]) -> u8 {
+    let classes = token.iter().fold(0, |all, byte| all | class::OF[usize::from(*byte)]);
+    if classes & class::COLON == 0 {
+        return classes;
+    }
+    let colons = token.iter().filter(|byte| **byte == b':').count();
+    classes | if colons > 1 { class::COLONS } else { 0 }
 }
 
 #[inline]
@@ -250,7 +266,7 @@ fn special(rest: &[u8], before: Option<u8>, classes: u8) -> Option<(&'static [u8
     let masked = |mask: &'static [u8], taken: Option<usize>| taken.map(|taken| (mask, taken));
     let first = rest[0];
     if is_word(first) {
-        let marked = has(class::COLON | class::DOT | class::HYPHEN);
+        let marked = has(class::COLONS | class::DOT | class::HYPHEN);
         let may_be_address = marked && first.is_ascii_hexdigit();
         let address = if may_be_address { address(rest, classes) } else { None };
         return address
@@ -274,9 +290,9 @@ fn address(rest: &[u8], classes: u8) -> Option<(&'static [u8], usize)> {
         if classes & class == 0 { None } else { found(rest).map(|taken| (mask, taken)) }
     };
     masked(b"<uuid>", class::HYPHEN, uuid)
-        .or_else(|| masked(b"<mac>", class::COLON | class::HYPHEN, mac))
+        .or_else(|| masked(b"<mac>", class::COLONS | class::HYPHEN, mac))
         .or_else(|| masked(ADDRESS, class::DOT, ipv4))
-        .or_else(|| masked(ADDRESS, class::COLON, ipv6))
+        .or_else(|| masked(ADDRESS, class::COLONS, ipv6))
 }
 
 /// True where a word does not go on.

@@ -102,6 +102,7 @@ impl Running {
             items: vec![raw],
             lost: 0,
             done: Some(done),
+            room: None,
         };
         self.inputs.send(input).await.unwrap();
         is_done.await.unwrap();
