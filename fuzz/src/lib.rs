@@ -9,22 +9,27 @@ use weir_agent::parse::event::Parser;
 use weir_agent::parse::json::Fields;
 use weir_agent::parse::line::LineFields;
 use weir_agent::parse::{Limits, ParseState, Readable, Zone, json, line, syslog, text};
+use weir_agent::source::framing::{Framer, Framing};
 use weir_agent::source::mqtt::Pattern;
+use weir_agent::source::relp::frame;
 use weir_agent::source::{Format, Raw, Source, SourceSettings};
 use weir_agent::spool::{Lane, Spool, SpoolConfig};
 use weir_models::event::Event;
+use weir_models::limit::LINE_BYTES_MAX;
 use weir_models::wire::BatchView;
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// All targets, with the names of their corpora.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("syslog", syslog),
     ("line", line),
     ("json", json),
     ("event", event),
     ("topic", topic),
+    ("framing", framing),
+    ("relp", relp),
     ("wire", wire),
     ("spool", spool),
 ];
@@ -128,6 +133,73 @@ pub fn topic(bytes: &[u8]) {
     if let Ok(pattern) = Pattern::try_from(pattern.to_owned()) {
         assert!(!pattern.filter().contains(['{', '}']));
         let _ = pattern.labels(topic);
+    }
+}
+
+/// A stream in reads of `size` bytes, or in one.
+fn reads(stream: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
+    stream.chunks(if size == 0 { stream.len().max(1) } else { size })
+}
+
+/// Streams into frames, as TCP and files do it: however the stream is cut into reads, the frames are
+/// the same, and what comes out went in, in this order. The first byte picks the framing and the reads.
+pub fn framing(bytes: &[u8]) {
+    let Some((first, stream)) = bytes.split_first() else {
+        return;
+    };
+    let framing = if first & 1 == 0 { Framing::Syslog } else { Framing::Lines };
+    let frames = |size: usize| {
+        let mut framer = Framer::new(framing);
+        let mut frames = Vec::new();
+        for read in reads(stream, size) {
+            framer.buffer().extend_from_slice(read);
+            frames.extend(framer.take());
+            assert!(framer.waiting_bytes() <= LINE_BYTES_MAX + read.len());
+        }
+        frames.extend(framer.finish());
+        assert_eq!(framer.waiting_bytes(), 0);
+        frames
+    };
+    let whole = frames(0);
+    assert_eq!(whole, frames(1 + usize::from(first >> 1)));
+    let mut rest = stream;
+    for frame in &whole {
+        assert!(!frame.bytes.is_empty() && frame.bytes.len() <= LINE_BYTES_MAX);
+        let at = rest.windows(frame.bytes.len()).position(|window| window == frame.bytes);
+        assert!(at.is_some(), "a frame that nobody sent");
+        rest = &rest[at.unwrap_or_default() + frame.bytes.len()..];
+    }
+    if framing == Framing::Lines && stream.len() <= LINE_BYTES_MAX {
+        let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r' | 0);
+        let text = |line: &[u8]| line.iter().any(|byte| !is_end(byte));
+        assert_eq!(whole.len(), stream.split(|byte| *byte == b'\n').filter(|l| text(l)).count());
+    }
+}
+
+/// RELP: the same, up to the first bytes that are no frame.
+pub fn relp(bytes: &[u8]) {
+    let Some((first, stream)) = bytes.split_first() else {
+        return;
+    };
+    let commands = |size: usize| {
+        let mut framer = frame::Framer::new();
+        let mut commands = Vec::new();
+        for read in reads(stream, size) {
+            framer.buffer().extend_from_slice(read);
+            let (some, end) = framer.take();
+            commands.extend(some);
+            if end.is_err() {
+                return (commands, end);
+            }
+        }
+        (commands, Ok(()))
+    };
+    let whole = commands(0);
+    assert_eq!(whole, commands(1 + usize::from(*first)));
+    for command in &whole.0 {
+        if let frame::Command::Syslog { bytes, .. } = command {
+            assert!(bytes.len() <= LINE_BYTES_MAX);
+        }
     }
 }
 
