@@ -251,11 +251,40 @@ pub fn spool(bytes: &[u8]) {
     assert_eq!(last, Some((id.stream, id.seq)), "what was appended is not read");
 }
 
-/// A segment of a real spool and the record batch in it, to begin with.
+/// What to begin with: the files of the corpus, real lines, what a real spool makes, and nothing.
 ///
 /// # Errors
-/// When the folder for it cannot be written.
-pub fn segment_and_batch() -> Result<(Vec<u8>, Vec<u8>), Box<dyn std::error::Error>> {
+/// When a file cannot be read, or the folder for the spool not be written.
+pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seeds = vec![Vec::new()];
+    if let Ok(folder) = std::fs::read_dir(here.join("corpus").join(target)) {
+        let mut paths: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            seeds.push(std::fs::read(path)?);
+        }
+    }
+    if matches!(target, "syslog" | "event") {
+        let forms = std::fs::read_to_string(here.join("../fixtures/syslog/forms.ndjson"))?;
+        for line in forms.lines() {
+            let form: serde_json::Value = serde_json::from_str(line)?;
+            let raw = form["raw"].as_str().unwrap_or_default().as_bytes();
+            // The first byte of an event picks the format.
+            let first: &[u8] = if target == "event" { b"\0" } else { b"" };
+            seeds.push([first, raw].concat());
+        }
+    }
+    if matches!(target, "spool" | "wire") {
+        let (segment, batch) = segment_and_batch()?;
+        assert!(!segment.is_empty() && !batch.is_empty());
+        seeds.push(if target == "spool" { segment } else { batch });
+    }
+    Ok(seeds)
+}
+
+/// A segment of a real spool and the record batch in it.
+fn segment_and_batch() -> Result<(Vec<u8>, Vec<u8>), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let (mut spool, mut readers) = Spool::open(folder.path(), &SpoolConfig::default())?;
     let topic = "weir.logs".into();
