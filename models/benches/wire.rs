@@ -25,7 +25,12 @@ fn values() -> Vec<Vec<u8>> {
     (0..RECORDS).map(value).collect()
 }
 
-fn encode(values: &[Vec<u8>], builder: &mut BatchBuilder, zstd: &mut Compressor, out: &mut Vec<u8>) {
+fn encode(
+    values: &[Vec<u8>],
+    builder: &mut BatchBuilder,
+    zstd: &mut Compressor,
+    out: &mut Vec<u8>,
+) {
     for (n, value) in (0..).zip(values) {
         builder.push_with(1_760_000_000_000 + n, Some(b"plant-a/host-0001"), |out| {
             out.extend_from_slice(value);

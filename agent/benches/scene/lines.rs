@@ -25,7 +25,8 @@ pub fn host(n: usize) -> String {
 
 /// RFC 5424 messages with the texts of a real log, from [`HOSTS`] hosts.
 pub fn log_lines(count: usize) -> Vec<Bytes> {
-    let texts: Vec<&str> = AUTH_LOG.lines().filter_map(|line| Some(line.split_once(": ")?.1)).collect();
+    let texts: Vec<&str> =
+        AUTH_LOG.lines().filter_map(|line| Some(line.split_once(": ")?.1)).collect();
     let line = |n: usize| {
         let (host, text) = (host(n * 7), texts[n % texts.len()]);
         let (ms, pid) = (n % 1_000, 1_000 + n % 30_000);
@@ -40,10 +41,8 @@ pub fn reading_lines(count: usize) -> Vec<Bytes> {
         let (host, t_ns) = (host(n % 100), (RECEIVED_US + n as i64 * 10_000) * 1_000);
         let swing = (n as f64 / 700.0).sin();
         let (temperature, humidity) = (20.0 + 5.0 * swing, 60.0 - 9.0 * swing);
-        format!(
-            "climate,device={host} temperature={temperature:.2},humidity={humidity:.2} {t_ns}"
-        )
-        .into()
+        format!("climate,device={host} temperature={temperature:.2},humidity={humidity:.2} {t_ns}")
+            .into()
     };
     (0..count).map(line).collect()
 }
