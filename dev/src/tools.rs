@@ -4,11 +4,12 @@
 //! without a password); daemons are only unpacked into the cache, never installed (see
 //! [`debian`]). Elsewhere the list of what is missing is the error.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::step::Outcome;
+use crate::step::{Outcome, status};
 use crate::workspace::find;
-use crate::{debian, python};
+use crate::{debian, python, workspace};
 
 /// One thing that the tests run.
 pub(crate) struct Tool {
@@ -119,6 +120,29 @@ pub(crate) fn ensure() -> Outcome {
     }
     python::ensure()?;
     Ok(None)
+}
+
+/// Makes sure that valgrind is here, which only counting instructions needs.
+pub(crate) fn valgrind() -> Outcome {
+    let tool = Tool { name: "valgrind", here: || has("valgrind"), debian: Install(&["valgrind"]) };
+    if !(tool.here)() && debian::is_here() {
+        debian::get(&[&tool])?;
+    }
+    if (tool.here)() { Ok(None) } else { Err("install first: valgrind".to_string()) }
+}
+
+/// A program of a crate in the cache, installed when it is not there.
+pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<PathBuf, String> {
+    let root = workspace::cache().join("cargo").join(format!("{name}-{version}"));
+    let program = root.join("bin").join(name);
+    if !program.is_file() {
+        let mut install = workspace::cargo();
+        install.args(["install", "--quiet", "--locked", "--version", version, name, "--root"]);
+        // Its build is of no use to anything else.
+        install.arg(&root).env_remove("CARGO_TARGET_DIR");
+        status(&mut install)?;
+    }
+    Ok(program)
 }
 
 /// A list for a person, with the Debian package as a hint at what is meant.

@@ -17,7 +17,7 @@
 //! | [`mqtt`] | a client of an MQTT broker |
 //! | [`relp`] | RELP, each message acknowledged |
 //! | [`tls`] | certificates and handshakes of all of them |
-//! | `framing` | a stream of bytes into frames |
+//! | [`framing`] | a stream of bytes into frames |
 //! | `pace` | reading by the clock |
 //! | `peers` | limits on connections and their peers |
 //! | `outlet` | one source's way into the channel, with its counters |
@@ -32,7 +32,7 @@ use tokio::sync::{SemaphorePermit, mpsc, oneshot, watch};
 
 pub mod config;
 pub mod file;
-mod framing;
+pub mod framing;
 pub mod http;
 pub mod listen;
 pub mod mqtt;
