@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use weir_models::device::LaneStatus;
+use weir_models::device::{LaneStatus, StreamStatus};
 use weir_models::event::{Body, Event, Loss};
 use weir_models::metric;
 use weir_models::time::now_us;
@@ -96,7 +96,6 @@ pub(super) struct Worker {
     waiting: Vec<oneshot::Sender<()>>,
     drafts: Vec<Draft>,
     tally: Tally,
-    last_seq: [u64; 4],
     /// By the index of a source.
     when_full: Vec<WhenFull>,
     /// In whose name the spool's losses are marked.
@@ -139,7 +138,6 @@ impl Worker {
             waiting: Vec::new(),
             drafts: Vec::new(),
             tally: Tally::default(),
-            last_seq: [0; 4],
         }
     }
 }
@@ -240,7 +238,7 @@ impl Worker {
             let topic = self.shared.names.name(Topic::Alerts).clone();
             let partitions = self.partitions(&topic);
             let (key, now) = (draft.key(), now_us());
-            let id = self.spool.append(
+            self.spool.append(
                 Lane::Alerts,
                 &topic,
                 partitions,
@@ -248,7 +246,6 @@ impl Worker {
                 received_us / 1_000,
                 |id, out| draft.seal(id, cause, now).write_json(out),
             );
-            self.last_seq[Lane::Alerts as usize] = id.seq;
         }
     }
 
@@ -264,13 +261,10 @@ impl Worker {
         // The broker checks its stamp, and keeps the record by it: the receive time is sane even
         // where the event's own is from 1970.
         let kafka_ts_ms = event.received_us / 1_000;
-        let id =
-            self.spool.append(lane, &topic, partitions, key.as_bytes(), kafka_ts_ms, |id, out| {
-                event.id = id;
-                event.write_json(out);
-            });
-        self.last_seq[lane as usize] = id.seq;
-        id
+        self.spool.append(lane, &topic, partitions, key.as_bytes(), kafka_ts_ms, |id, out| {
+            event.id = id;
+            event.write_json(out);
+        })
     }
 
     fn partitions(&self, topic: &str) -> u32 {
@@ -361,16 +355,24 @@ impl Worker {
         }
     }
 
+    fn lane_status(&self, lane: Lane) -> LaneStatus {
+        let mut streams = self.spool.streams(lane).map(|state| StreamStatus {
+            stream: state.stream,
+            last_seq: state.last_seq,
+            waiting: state.waiting,
+        });
+        let last_seq = streams.next().map_or(0, |written| written.last_seq);
+        LaneStatus {
+            lane: lane.name().into(),
+            stream: self.spool.stream(lane),
+            last_seq,
+            waiting: self.spool.stats(lane).waiting_events,
+            backlog: streams.filter(|stream| stream.waiting > 0).collect(),
+        }
+    }
+
     fn report(&self) -> Report {
-        let lanes: Vec<_> = Lane::ALL
-            .into_iter()
-            .map(|lane| LaneStatus {
-                lane: lane.name().into(),
-                stream: self.spool.stream(lane),
-                last_seq: self.last_seq[lane as usize],
-                waiting: self.spool.stats(lane).waiting_events,
-            })
-            .collect();
+        let lanes = Lane::ALL.into_iter().map(|lane| self.lane_status(lane)).collect();
         let series = u64::try_from(self.scorer.series()).unwrap_or(u64::MAX);
         self.shared.counters.series.store(series, Ordering::Relaxed);
         Report {

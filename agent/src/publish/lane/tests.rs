@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use super::*;
 use crate::publish::{
     Begun, Delivered, Delivery, Followed, PublishError, Refused, TransportStatus,
 };
-use crate::spool::{Lane, Spool, SpoolConfig};
+use crate::spool::{Group, Lane, Spool, SpoolConfig};
 
 /// Does with each group in turn what the script says, and keeps what it took. As the contract
 /// asks, it takes nothing of an epoch in which something failed.
@@ -51,7 +53,7 @@ impl Transport for Scripted {
     }
 
     /// Counts the beginnings in the state that it asks to store.
-    async fn begin(&self, _: Lane, state: &[u8]) -> Result<Begun, PublishError> {
+    async fn begin(&self, _: Strand, state: &[u8]) -> Result<Begun, PublishError> {
         self.states.lock().unwrap().push(String::from_utf8(state.to_vec()).unwrap());
         let begun = self.states.lock().unwrap().len();
         let state = Some(format!("begun {begun}").into());
@@ -60,7 +62,7 @@ impl Transport for Scripted {
 
     async fn publish(
         &self,
-        _: Lane,
+        _: Strand,
         epoch: u64,
         group: Arc<Group>,
     ) -> Result<Delivery, PublishError> {
