@@ -191,9 +191,12 @@ impl StrandWriter {
     }
 
     pub(super) fn stream_state(&self) -> StreamState {
+        // After a reboot a backlog has a new identity too, under which nothing was written.
+        let written = self.log.tag().map(Identity::from_tag);
+        let identity = written.filter(|_| self.progress.is_sealed()).unwrap_or(self.identity);
         StreamState {
-            stream: self.identity.stream,
-            last_seq: self.identity.seq(self.log.next_ordinal()).saturating_sub(1),
+            stream: identity.stream,
+            last_seq: identity.seq(self.log.next_ordinal()).saturating_sub(1),
             waiting: self.waiting(),
         }
     }

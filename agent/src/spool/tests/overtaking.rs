@@ -94,6 +94,15 @@ fn what_comes_after_a_backlog_has_a_stream_of_its_own() {
     );
     assert_eq!(streams[0].stream, stream);
     assert_eq!(opened.spool.stats(Lane::Rest).oldest_ms, Some(0));
+    // After a reboot nobody writes these streams any more; the backlog is the same all the same.
+    drop(opened);
+    for number in 0..2 {
+        reboot_strand(dir.path(), Strand { lane: Lane::Rest, number });
+    }
+    let opened = open(&dir);
+    let after: Vec<_> = opened.spool.streams(Lane::Rest).collect();
+    assert_ne!(after[0].stream, stream);
+    assert_eq!(after[1], streams[1]);
 }
 
 /// Fills a lane, has one group acknowledged if `moves`, and answers into how many strands the events
