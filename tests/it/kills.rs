@@ -1,6 +1,6 @@
 //! The agent under load, killed with SIGKILL again and again at random moments, also while it starts,
-//! with Kafka coming and going: what was acknowledged is in Kafka, numbered without a gap, and after
-//! the sink's rule nothing is there twice. Ten kills; a hundred with `cargo dev test --long`.
+//! with Kafka coming and going and live data overtaking what waits: what was acknowledged is in Kafka,
+//! each stream numbered without a gap, and after the sink's rule nothing is there twice. Ten kills; a hundred with `cargo dev test --long`.
 #![allow(clippy::print_stderr, reason = "figures and seed are for the reader of the output")]
 
 use std::thread::sleep;
@@ -93,6 +93,9 @@ fn config(kafka: &Kafka, prefix: &str, http: u16, status: u16) -> String {
         [kafka]
         brokers = ["{}"]
         topic_prefix = "{prefix}."
+        # so that live data overtakes in every outage
+        [spool]
+        overtake_s = 1
         [[source.http]]
         listen = "127.0.0.1:{http}"
         [source.http.fields]

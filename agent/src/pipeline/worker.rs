@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use weir_models::device::LaneStatus;
+use weir_models::device::{LaneStatus, StreamStatus};
 use weir_models::event::{Body, Event, Loss};
 use weir_models::ident::EventId;
 use weir_models::metric;
@@ -100,7 +100,6 @@ pub(super) struct Worker {
     waiting: Vec<oneshot::Sender<()>>,
     drafts: Vec<Draft>,
     tally: Tally,
-    last_seq: [u64; 4],
     /// Of the record at hand; kept, so that it costs no allocation.
     key: String,
     /// By the index of a source.
@@ -149,7 +148,6 @@ impl Worker {
             waiting: Vec::new(),
             drafts: Vec::new(),
             tally: Tally::default(),
-            last_seq: [0; 4],
             key: String::new(),
         }
     }
@@ -270,7 +268,7 @@ impl Worker {
             let topic = self.shared.names.name(Topic::Alerts).clone();
             let partitions = self.partitions(&topic);
             let (key, now) = (draft.key(), now_us());
-            let id = self.spool.append(
+            self.spool.append(
                 Lane::Alerts,
                 &topic,
                 partitions,
@@ -278,7 +276,6 @@ impl Worker {
                 received_us / 1_000,
                 |id, out| draft.seal(id, cause, now).write_json(out),
             );
-            self.last_seq[Lane::Alerts as usize] = id.seq;
         }
     }
 
@@ -303,7 +300,6 @@ impl Worker {
                 event.write_json(out);
             });
         self.parser.recycle(event);
-        self.last_seq[lane as usize] = id.seq;
         id
     }
 
@@ -395,16 +391,24 @@ impl Worker {
         }
     }
 
+    fn lane_status(&self, lane: Lane) -> LaneStatus {
+        let mut streams = self.spool.streams(lane).map(|state| StreamStatus {
+            stream: state.stream,
+            last_seq: state.last_seq,
+            waiting: state.waiting,
+        });
+        let last_seq = streams.next().map_or(0, |written| written.last_seq);
+        LaneStatus {
+            lane: lane.name().into(),
+            stream: self.spool.stream(lane),
+            last_seq,
+            waiting: self.spool.stats(lane).waiting_events,
+            backlog: streams.filter(|stream| stream.waiting > 0).collect(),
+        }
+    }
+
     fn report(&self) -> Report {
-        let lanes: Vec<_> = Lane::ALL
-            .into_iter()
-            .map(|lane| LaneStatus {
-                lane: lane.name().into(),
-                stream: self.spool.stream(lane),
-                last_seq: self.last_seq[lane as usize],
-                waiting: self.spool.stats(lane).waiting_events,
-            })
-            .collect();
+        let lanes = Lane::ALL.into_iter().map(|lane| self.lane_status(lane)).collect();
         let series = u64::try_from(self.scorer.series()).unwrap_or(u64::MAX);
         self.shared.counters.series.store(series, Ordering::Relaxed);
         Report {
