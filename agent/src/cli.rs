@@ -1,32 +1,30 @@
 //! The command line of `weir-agent`.
 //!
 //! In: arguments. Out: an exit code: 0 when all went well, 1 when the program could not do its job, 2
-//! when the arguments or the configuration are wrong. What is said to a person goes to standard
+//! when the arguments or the configuration are wrong, and for `plan` two more where that is asked for. What is said to a person goes to standard
 //! error, what is for a program to standard output.
 
-use std::path::Path;
+use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use weir_models::kafka::Publisher;
 
-use crate::config::Config;
+use crate::config::{Config, Written, file};
 use crate::explain::{self, Explainer};
-use crate::notify::Notifier;
-use crate::pipeline;
-use crate::publish::{Direct, Transport};
+use crate::plan::Plan;
+use crate::run::run_until_signal;
 use crate::spool;
-use crate::status::describe_metrics;
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
 /// Exit code of wrong arguments or a wrong configuration.
 const MISUSED: u8 = 2;
+/// Exit codes of `plan --detailed-exitcode`.
+const CHANGES: u8 = 3;
+const RESTART: u8 = 4;
 
 /// Takes syslog and sensor readings, enriches and scores them, and publishes them to Kafka without
 /// loss.
@@ -42,12 +40,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the agent until SIGTERM or SIGINT.
+    /// Runs the agent until SIGTERM or SIGINT; SIGHUP takes over the changed configuration.
     Run {
         /// The configuration file.
         #[arg(short, long, value_name = "FILE")]
         config: String,
     },
+    /// Says what a running agent would do about a changed configuration, and does nothing.
+    Plan(PlanArgs),
     /// Checks a configuration, without starting anything.
     Check {
         /// The configuration file.
@@ -58,6 +58,20 @@ enum Command {
     Spool(spool::cli::Args),
     /// Says what the parser makes of the lines on standard input.
     Explain(explain::Options),
+}
+
+#[derive(Debug, clap::Args)]
+struct PlanArgs {
+    /// The configuration file that is to be taken over.
+    #[arg(short, long, value_name = "FILE")]
+    config: String,
+    /// The one that is in force; default: what the agent with the same data folder took over last.
+    #[arg(long, value_name = "FILE")]
+    against: Option<String>,
+    /// Exit with 0 when there is nothing to do, 3 when a reload does it, 4 when it takes a restart;
+    /// without this with 0 when a reload does it, 1 when it takes a restart.
+    #[arg(long)]
+    detailed_exitcode: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -77,10 +91,11 @@ pub fn main() -> ExitCode {
             Err(error) => say(&error, MISUSED),
         },
         Command::Explain(options) => explain(&options),
-        Command::Run { config } => match load(&config) {
-            Ok(config) => run(config),
+        Command::Run { config } => match Written::read(&config) {
+            Ok(written) => run(&config, written),
             Err(error) => say(&error, MISUSED),
         },
+        Command::Plan(args) => plan(&args),
         Command::Spool(args) => spool::cli::run(&args, load),
     }
 }
@@ -107,9 +122,7 @@ fn start_log(format: LogFormat) {
 }
 
 fn load(file: &str) -> Result<Config, String> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("cannot read the configuration `{file}`: {error}"))?;
-    Config::parse(file, &text).map_err(|error| error.to_string())
+    Written::read(file).map(|written| written.config)
 }
 
 fn explain(options: &explain::Options) -> ExitCode {
@@ -129,12 +142,12 @@ fn explain(options: &explain::Options) -> ExitCode {
     }
 }
 
-fn run(config: Config) -> ExitCode {
+fn run(file: &str, written: Written) -> ExitCode {
     // Two threads: one waits for sockets while the other writes to Kafka; the stages have their own.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run_until_signal(config)),
+        Ok(runtime) => runtime.block_on(run_until_signal(file, written)),
         Err(error) => Err(format!("cannot start the runtime: {error}")),
     };
     match outcome {
@@ -143,53 +156,33 @@ fn run(config: Config) -> ExitCode {
     }
 }
 
-async fn run_until_signal(config: Config) -> Result<(), String> {
-    let prometheus = metrics_exporter_prometheus::PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(|error| format!("cannot record metrics: {error}"))?;
-    describe_metrics();
-    let transport = transport(&config)?;
-    let mut agent = pipeline::start(config, transport, Some(prometheus))
-        .await
-        .map_err(|error| error.to_string())?;
-    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
-    let (mut terminate, mut interrupt) =
-        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let manager = Notifier::from_environment();
-    manager.ready();
-    let asker = agent.asker();
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = agent.finished() => {}
-        () = manager.watch(asker) => {}
+/// Says what a reload would do.
+fn plan(args: &PlanArgs) -> ExitCode {
+    let new = match Written::read(&args.config) {
+        Ok(new) => new,
+        Err(error) => return say(&error, MISUSED),
+    };
+    let old = match &args.against {
+        Some(file) => Written::read(file).map(|old| (old, file.clone())),
+        None => file::running(&new.config.agent.data_dir),
+    };
+    let (old, what) = match old {
+        Ok(old) => old,
+        Err(error) => return say(&error, FAILED),
+    };
+    let plan = Plan::of(&old.config, &new.config);
+    let mut text = format!("{} in place of {what}:\n", args.config);
+    for line in plan.lines(&old.table, &new.table).into_iter().chain([plan.summary()]) {
+        text.push_str(&line);
+        text.push('\n');
     }
-    manager.stopping();
-    agent.stop().await;
-    Ok(())
-}
-
-fn transport(config: &Config) -> Result<Arc<dyn Transport>, String> {
-    match config.kafka.publisher.unwrap_or_default() {
-        Publisher::Direct => {
-            let data_dir = Path::new(&config.agent.data_dir);
-            let direct = Direct::new(&config.kafka, Some(data_dir));
-            Ok(Arc::new(direct.map_err(|error| error.to_string())?))
-        }
-        Publisher::Librdkafka => librdkafka(config),
-    }
-}
-
-#[cfg(feature = "rdkafka")]
-fn librdkafka(config: &Config) -> Result<Arc<dyn Transport>, String> {
-    let password = config.kafka_password()?;
-    let settings = config.kafka.librdkafka_settings(password.as_ref());
-    let transport = crate::publish::Librdkafka::new(settings).map_err(|error| error.to_string())?;
-    Ok(Arc::new(transport))
-}
-
-#[cfg(not(feature = "rdkafka"))]
-fn librdkafka(_: &Config) -> Result<Arc<dyn Transport>, String> {
-    // The check of the configuration has refused it before.
-    Err("this binary was built without librdkafka: build it with the feature `rdkafka`".into())
+    // Whoever reads may have seen enough, as `head` does.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    let is_refused = plan.refusal().is_some();
+    ExitCode::from(match args.detailed_exitcode {
+        true if is_refused => RESTART,
+        true if !plan.is_empty() => CHANGES,
+        _ if is_refused => FAILED,
+        _ => 0,
+    })
 }

@@ -3,6 +3,8 @@
 //! In: the text of the file. Out: [`Config`], checked, or the first error with file, line, key and
 //! what to do. Each stage defines its own table; here they are put together.
 
+pub(crate) mod file;
+
 use serde::Deserialize;
 use weir_models::config::{ConfigError, Secret, parse};
 use weir_models::kafka::{KafkaConfig, Publisher};
@@ -15,7 +17,7 @@ use crate::source;
 use crate::spool::SpoolConfig;
 
 /// The whole file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Who this agent is.
@@ -60,6 +62,21 @@ pub struct AgentConfig {
     /// Partitions of a topic to reckon with before Kafka was ever reached.
     #[serde(default = "default_partitions")]
     pub partitions_assumed: u32,
+    /// When a changed configuration is taken over: `auto`, a few seconds after the file has changed or on
+    /// SIGHUP, or `signal`, on SIGHUP only.
+    #[serde(default)]
+    pub reload: Reload,
+}
+
+/// When a changed configuration is taken over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reload {
+    /// When the file has changed, and on SIGHUP.
+    #[default]
+    Auto,
+    /// On SIGHUP only.
+    Signal,
 }
 
 /// Metrics and health, `[status]`.
@@ -98,6 +115,8 @@ impl Config {
         if config.agent.id.is_none() {
             config.agent.id = Some(host_name());
         }
+        config.source.set_names();
+        config.kafka.publisher.get_or_insert_default();
         config.check(file)?;
         Ok(config)
     }
@@ -181,6 +200,8 @@ impl Config {
         self.kafka.sasl.as_ref().map(resolve).transpose()
     }
 }
+
+pub use file::Written;
 
 /// The kernel's host name; `/` in it, which no host name has, would break keys.
 pub(crate) fn host_name() -> String {

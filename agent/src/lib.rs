@@ -18,6 +18,8 @@ pub mod config;
 pub mod notify;
 pub mod explain;
 pub mod pipeline;
+pub mod plan;
 pub mod status;
 
 pub mod cli;
+mod run;

@@ -2,7 +2,7 @@
 //! `KEY=VALUE` lines to the socket that `NOTIFY_SOCKET` names.
 //!
 //! In: the environment, and whether the pipeline answers. Out: `READY=1` when all sources listen,
-//! `WATCHDOG=1` while the pipeline's thread goes round, `STOPPING=1`. A thread that hangs (a disk that
+//! `WATCHDOG=1` while the pipeline's thread goes round, `RELOADING=1`, `STOPPING=1`. A thread that hangs (a disk that
 //! never answers) says nothing more, and the service manager starts the agent anew; a full spool or a
 //! Kafka that is away does not hang it, and a restart would not help. Without a service manager all of
 //! this does nothing; a message that cannot be sent is logged and never stops the agent.
@@ -60,6 +60,18 @@ impl Notifier {
     /// All sources listen.
     pub fn ready(&self) {
         self.send("READY=1");
+    }
+
+    /// The configuration is being taken over anew; [`Notifier::ready`] follows.
+    pub fn reloading(&self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let now_us = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={now_us}"));
+    }
+
+    /// One line for a person, shown by `systemctl status`.
+    pub fn tell(&self, status: &str) {
+        self.send(&format!("STATUS={}", status.lines().next().unwrap_or_default()));
     }
 
     /// The agent was asked to end, or has nothing more to do.
@@ -146,6 +158,12 @@ mod tests {
         let notifier = Notifier::to(path.as_os_str(), None).unwrap();
         notifier.ready();
         assert_eq!(next(&manager), "READY=1");
+        notifier.reloading();
+        let said = next(&manager);
+        let since = said.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        assert!(since.parse::<u64>().unwrap() > 0, "{said}");
+        notifier.tell("one line\nand no more");
+        assert_eq!(next(&manager), "STATUS=one line");
         notifier.stopping();
         assert_eq!(next(&manager), "STOPPING=1");
         // Gone: logged, no more.

@@ -2,21 +2,23 @@
 //!
 //! In: counters of all stages. Out: `/metrics` (Prometheus text), `/healthz` (200 while the
 //! process lives), `/readyz` (200 when inputs reach the spool and Kafka takes them, else 503 with the
-//! reason), and one record a while on `weir.agents`. A heartbeat that cannot be sent is dropped:
+//! reason), `/reload` (how the last reload went, JSON), and one record a while on `weir.agents`. A heartbeat that cannot be sent is dropped:
 //! the next one tells more.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use weir_models::metric;
-use weir_models::time::now_us;
+use weir_models::time::{SECOND_US, now_us, rfc3339};
 
 use crate::pipeline::Report;
 use crate::publish::Transport;
@@ -34,6 +36,39 @@ pub struct Counters {
     pub series: AtomicU64,
     /// Why the spool takes nothing now.
     spool_problem: Mutex<Option<String>>,
+    configuration: Mutex<Configuration>,
+}
+
+/// What is known of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Configuration {
+    /// Since when it is in force, RFC 3339; none where nobody tells.
+    pub since: Option<String>,
+    /// The last time that it was to be taken over anew.
+    pub last_reload: Option<LastReload>,
+}
+
+/// How a reload went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LastReload {
+    /// When, RFC 3339.
+    pub at: String,
+    /// What became of it.
+    pub result: ReloadResult,
+    /// What has changed, or why nothing has.
+    pub message: String,
+}
+
+/// What became of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadResult {
+    /// What was new is in force.
+    Applied,
+    /// There was nothing to do.
+    Unchanged,
+    /// Nothing has changed.
+    Refused,
 }
 
 impl Counters {
@@ -49,11 +84,43 @@ impl Counters {
         *now = problem;
     }
 
+    /// Why the spool takes nothing now; none when it does.
+    #[must_use]
+    pub fn spool_problem(&self) -> Option<String> {
+        self.spool_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The configuration is in force from now on.
+    pub fn configured(&self) {
+        let now_us = now_us();
+        self.configuration().since = Some(rfc3339(now_us));
+        metrics::gauge!(metric::AGENT_CONFIGURED.name).set((now_us / SECOND_US) as f64);
+    }
+
+    /// Tells how a reload went; the log has it already.
+    pub fn reloaded(&self, result: ReloadResult, message: String) {
+        let label = match result {
+            ReloadResult::Applied => "applied",
+            ReloadResult::Unchanged => "unchanged",
+            ReloadResult::Refused => "refused",
+        };
+        metrics::counter!(metric::AGENT_RELOADS.name, "result" => label).increment(1);
+        if result == ReloadResult::Applied {
+            self.configured();
+        }
+        let last = LastReload { at: rfc3339(now_us()), result, message };
+        self.configuration().last_reload = Some(last);
+    }
+
+    fn configuration(&self) -> MutexGuard<'_, Configuration> {
+        // Nothing in there can be left half done.
+        self.configuration.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What keeps the agent from its job; none when all is well.
     #[must_use]
     pub fn problem(&self, transport: &dyn Transport) -> Option<String> {
-        let spool = self.spool_problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        spool.or_else(|| transport.status().problem)
+        self.spool_problem().or_else(|| transport.status().problem)
     }
 
     /// A counter now.
@@ -93,11 +160,28 @@ pub struct StatusError {
     source: std::io::Error,
 }
 
-/// Serves until the runtime ends. Returns the bound address.
+/// Metrics and health are served until this is ended or the runtime ends.
+#[derive(Debug)]
+pub struct Served {
+    /// The bound address.
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Served {
+    /// Gives the address back.
+    pub(crate) async fn end(self) {
+        self.task.abort();
+        // It was aborted: that is no news.
+        let _ = self.task.await;
+    }
+}
+
+/// Serves at `listen`; nothing when that is empty.
 ///
 /// # Errors
 /// When the address is taken or not ours.
-pub async fn serve(listen: &str, status: Status) -> Result<Option<SocketAddr>, StatusError> {
+pub async fn serve(listen: &str, status: Status) -> Result<Option<Served>, StatusError> {
     if listen.is_empty() {
         return Ok(None);
     }
@@ -107,20 +191,34 @@ pub async fn serve(listen: &str, status: Status) -> Result<Option<SocketAddr>, S
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
+        .route("/reload", get(configuration))
         .route("/metrics", get(render))
         .with_state(status);
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "metrics and health are no longer served");
         }
     });
-    Ok(Some(address))
+    Ok(Some(Served { address, task }))
+}
+
+async fn configuration(State(status): State<Status>) -> Json<Configuration> {
+    Json(status.counters.configuration().clone())
 }
 
 async fn ready(State(status): State<Status>) -> (StatusCode, String) {
+    // The old configuration does its work: that is no reason to take the agent for unfit.
+    let refused = match &status.counters.configuration().last_reload {
+        Some(LastReload { at, result: ReloadResult::Refused, message }) => {
+            format!(
+                "the configuration of before is in force, a reload was refused at {at}: {message}\n"
+            )
+        }
+        _ => String::new(),
+    };
     match status.counters.problem(&*status.transport) {
-        None => (StatusCode::OK, "ready\n".into()),
-        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")),
+        None => (StatusCode::OK, format!("ready\n{refused}")),
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n{refused}")),
     }
 }
 

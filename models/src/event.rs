@@ -256,11 +256,7 @@ fn serialize_log<M: SerializeMap>(map: &mut M, log: &Log) -> Result<(), M::Error
     if !log.host.is_empty() {
         map.serialize_entry("host", &log.host)?;
     }
-    for (name, text) in [
-        ("app", &log.app),
-        ("procid", &log.procid),
-        ("msgid", &log.msgid),
-    ] {
+    for (name, text) in [("app", &log.app), ("procid", &log.procid), ("msgid", &log.msgid)] {
         if let Some(text) = text {
             map.serialize_entry(name, text)?;
         }

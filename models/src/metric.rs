@@ -63,6 +63,10 @@ metrics! {
     AGENT_MISUNDERSTOOD = "weir_agent_misunderstood_connections_total";
     /// When the certificate of a source with TLS expires, in seconds since the Unix epoch, by `source`.
     AGENT_CERTIFICATE_EXPIRES = "weir_agent_certificate_expires_seconds";
+    /// Times that the configuration was to be taken over anew, by `result` (`applied`, `unchanged`, `refused`).
+    AGENT_RELOADS = "weir_agent_reloads_total";
+    /// Since when the configuration is in force, in seconds since the Unix epoch.
+    AGENT_CONFIGURED = "weir_agent_configured_seconds";
     /// Records consumed from Kafka, by `topic`.
     SINK_CONSUMED = "weir_sink_consumed_records_total";
     /// Records recognised as duplicates and dropped, by `topic`.

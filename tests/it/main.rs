@@ -24,6 +24,8 @@ mod senders;
 mod udp;
 /// RELP and TLS: sources that lose nothing, or say nothing in the clear.
 mod secure_sources;
+/// A running agent takes over a changed configuration.
+mod reload;
 /// Our own client of Kafka with TLS and each way to say who we are.
 mod direct_secure;
 /// What is wrong is said, with what to do.

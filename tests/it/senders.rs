@@ -24,7 +24,7 @@ pub(crate) struct Gateway {
 }
 
 /// The head of every configuration here; `[source…]` follows. No scores: a test counts events.
-fn head(prefix: &str) -> String {
+pub(crate) fn head(prefix: &str) -> String {
     format!(
         "agent = {{ id = \"gw\", site = \"plant\", data_dir = \"data\", heartbeat_s = 3600 }}\n\
          kafka = {{ brokers = [\"{}\"], topic_prefix = \"{prefix}\" }}\n\

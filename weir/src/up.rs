@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
-use weir_agent::config::{AgentConfig, Config as AgentFile, StatusConfig};
+use weir_agent::config::{AgentConfig, Config as AgentFile, Reload, StatusConfig};
 use weir_agent::enrich::MetadataConfig;
 use weir_agent::filter::Rule;
 use weir_agent::score::ScoreConfig;
@@ -108,6 +108,7 @@ impl Config {
                 data_dir: self.site.data_dir.join("agent").display().to_string(),
                 heartbeat_s: 30,
                 partitions_assumed: 1,
+                reload: Reload::Signal,
             },
             // Never connected to: the transport is the embedded broker.
             kafka: KafkaConfig::plain("embedded", DEFAULT_PREFIX),

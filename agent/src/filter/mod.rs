@@ -81,13 +81,33 @@ pub struct Filter {
     rules: Vec<Rule>,
     seen: Vec<u64>,
     dropped: Vec<u64>,
+    /// What rules took away that are gone, by name: a count never goes back.
+    gone: BTreeMap<String, u64>,
 }
 
 impl Filter {
     /// The rules in their order.
     #[must_use]
     pub fn new(rules: Vec<Rule>) -> Self {
-        Self { seen: vec![0; rules.len()], dropped: vec![0; rules.len()], rules }
+        let zeros = vec![0; rules.len()];
+        Self { seen: zeros.clone(), dropped: zeros, rules, gone: BTreeMap::new() }
+    }
+
+    /// Goes on with other rules. Counts go on by name, and one that samples and stays as it is goes on
+    /// where it was.
+    pub fn set_rules(&mut self, rules: Vec<Rule>) {
+        let before = std::mem::replace(self, Self::new(rules));
+        self.gone = before.gone;
+        for ((rule, seen), dropped) in before.rules.into_iter().zip(before.seen).zip(before.dropped)
+        {
+            if let Some(at) = self.rules.iter().position(|new| *new == rule) {
+                self.seen[at] = seen;
+            }
+            *self.gone.entry(rule.name).or_default() += dropped;
+        }
+        for (rule, dropped) in self.rules.iter().zip(&mut self.dropped) {
+            *dropped = self.gone.remove(&rule.name).unwrap_or(0);
+        }
     }
 
     /// Decides on an event, and takes away metrics that a rule on metrics names.
@@ -124,7 +144,9 @@ impl Filter {
 
     /// Name of each rule and how often it took something away.
     pub fn counts(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.rules.iter().map(|rule| rule.name.as_str()).zip(self.dropped.iter().copied())
+        let gone = self.gone.iter().map(|(name, dropped)| (name.as_str(), *dropped));
+        let now = self.rules.iter().map(|rule| rule.name.as_str());
+        now.zip(self.dropped.iter().copied()).chain(gone)
     }
 }
 

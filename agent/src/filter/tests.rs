@@ -18,7 +18,9 @@ fn event(body: Body) -> Event {
         dialect: "rfc3164".into(),
         parse: ParseState::Ok,
         parse_reason: None,
-        meta: Arc::new(std::collections::BTreeMap::from([("line".to_owned(), "4".to_owned())]).into()),
+        meta: Arc::new(
+            std::collections::BTreeMap::from([("line".to_owned(), "4".to_owned())]).into(),
+        ),
         meta_state: MetaState::Hit,
         meta_age_s: None,
         raw: None,
@@ -138,4 +140,28 @@ fn contradictions_are_told() {
     assert!(rule("name='a'\naction='sample'\nkeep_one_in=0"));
     assert!(rule("name='a'\naction='drop'\nmetric='t'\napp='x'"));
     assert!(!rule("name='a'\naction='drop'\nmetric='t'"));
+}
+
+#[test]
+fn counts_go_on_when_the_rules_change() {
+    const NOISE: &str = "[[filter]]\nname='noise'\naction='sample'\nkeep_one_in=3\napp='a'\n";
+    const DROP: &str = "[[filter]]\nname='drop'\naction='drop'\napp='b'\n";
+    let mut filter = filter(&format!("{NOISE}{DROP}"));
+    let counts = |filter: &Filter| -> BTreeMap<String, u64> {
+        filter.counts().map(|(name, dropped)| (name.to_owned(), dropped)).collect()
+    };
+    let kept = |filter: &mut Filter, app: &str| filter.apply(&mut log(6, app, "")) == Verdict::Keep;
+    assert_eq!([0; 4].map(|_| kept(&mut filter, "a")), [true, false, false, true]);
+    assert!(!kept(&mut filter, "b"));
+    // `noise` stays as it is and goes on in the middle of its three; `drop` is gone.
+    filter.set_rules(super::tests::filter(NOISE).rules);
+    assert_eq!([0; 3].map(|_| kept(&mut filter, "a")), [false, false, true]);
+    assert!(kept(&mut filter, "b"));
+    assert_eq!(counts(&filter), [("drop".into(), 1), ("noise".into(), 4)].into());
+    // Back, and another one of the same name.
+    let other = NOISE.replace("'a'", "'c'");
+    filter.set_rules(super::tests::filter(&format!("{DROP}{other}")).rules);
+    assert!(!kept(&mut filter, "b"));
+    assert!(kept(&mut filter, "c"), "it begins anew");
+    assert_eq!(counts(&filter), [("drop".into(), 2), ("noise".into(), 4)].into());
 }

@@ -87,13 +87,23 @@ impl Parser {
     /// # Errors
     /// When a source's time zone is not known.
     pub fn new(agent: &Arc<str>, config: &Config) -> Result<Self, String> {
-        let sources =
-            config.source.settings().iter().map(Settings::new).collect::<Result<_, _>>()?;
+        Self::of_sources(agent, &config.agent.site, &config.source.settings())
+    }
+
+    /// The parser for these sources; the place in the list is the index of the source.
+    ///
+    /// # Errors
+    /// When a source's time zone is not known.
+    pub fn of_sources(
+        agent: &Arc<str>,
+        site: &str,
+        sources: &[SourceSettings],
+    ) -> Result<Self, String> {
         Ok(Self {
             agent: agent.clone(),
-            site: config.agent.site.clone(),
+            site: site.to_owned(),
             host: host_name(),
-            sources,
+            sources: sources.iter().map(Settings::new).collect::<Result<_, _>>()?,
             limits: Limits::default(),
             texts: Texts::default(),
         })

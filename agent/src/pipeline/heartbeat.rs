@@ -32,6 +32,7 @@ impl Heartbeat {
         agent: &Arc<str>,
         config: &Config,
         names: &TopicNames,
+        started_us: i64,
         status: Status,
     ) -> Self {
         Self {
@@ -39,7 +40,7 @@ impl Heartbeat {
             site: config.agent.site.clone(),
             topic: names.name(Topic::Agents).clone(),
             every_s: config.agent.heartbeat_s,
-            started_us: now_us(),
+            started_us,
             status,
         }
     }

@@ -8,10 +8,11 @@
 //! In: a checked configuration and a transport. Out: a running [`Agent`]. Promises: order within a
 //! source is kept; a source is acknowledged after the flush that holds its payloads; stopping takes
 //! what was received to the disk, gives the lanes a few seconds, and keeps the rest for the next
-//! start. What can go wrong at the start (a busy port, a folder that cannot be written, a spool in use)
+//! start. A changed configuration is taken over by [`Agent::reload`]. What can go wrong at the start (a busy port, a folder that cannot be written, a spool in use)
 //! is a [`StartError`] that says what to do; nothing that comes in can stop it later.
 
 mod heartbeat;
+mod reload;
 mod tally;
 mod worker;
 
@@ -24,21 +25,25 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
 use crate::config::Config;
 use crate::enrich::{Following, Table, TableError, follow};
 use crate::parse::event::Parser;
 use crate::publish::{DeadLetters, Lanes, Transport, publish_lane};
-use crate::source::{self, Running, StartError as SourceError};
+use crate::source::{self, Input, Running, SourceSettings, StartError as SourceError};
 use crate::spool::{LaneReader, Spool, SpoolError};
-use crate::status::{Counters, Status, StatusError, serve};
+use crate::status::{Counters, Served, Status, StatusError, serve};
 
+pub use reload::ReloadError;
 pub use worker::Report;
-use worker::{Shared, Worker};
+use worker::{Shared, Swap, Worker};
 
 /// Inputs between the sources and the pipeline; their bytes are bounded by the outlets.
 const INPUTS_MAX: usize = 64;
+/// How long the sources may take to pass on what they have read when the agent stops.
+const SOURCES_STOP: Duration = Duration::from_secs(15);
 /// How long the lanes may go on after the last flush when the agent stops.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -76,17 +81,53 @@ pub enum StartError {
 }
 
 /// A running agent.
-#[derive(Debug)]
 pub struct Agent {
-    counters: Arc<Counters>,
+    config: Config,
+    stages: Stages,
     sources: Running,
-    status: Option<SocketAddr>,
-    ask: mpsc::Sender<oneshot::Sender<Report>>,
-    stop_sources: watch::Sender<bool>,
-    stop_rest: watch::Sender<bool>,
+    /// Not what holds the channel open: it closes when all sources have ended.
+    inputs: mpsc::WeakSender<Input>,
+    /// The parse settings of every source there ever was, by its index.
+    settings: Vec<SourceSettings>,
+    swaps: mpsc::Sender<Swap>,
+    status: Status,
+    served: Option<Served>,
+    metadata: Task,
+    heartbeat: Task,
+    stop_lanes: watch::Sender<bool>,
     worker: oneshot::Receiver<()>,
     closed: oneshot::Receiver<()>,
-    tasks: Vec<JoinHandle<()>>,
+    lanes: Vec<JoinHandle<()>>,
+}
+
+/// What the tasks beside the line share.
+struct Stages {
+    agent: Arc<str>,
+    names: TopicNames,
+    table: Arc<Table>,
+    started_us: i64,
+}
+
+/// A task that can be stopped alone.
+struct Task {
+    stop: watch::Sender<bool>,
+    handle: JoinHandle<()>,
+}
+
+impl Task {
+    fn spawn<Done>(task: impl FnOnce(watch::Receiver<bool>) -> Done) -> Self
+    where
+        Done: Future<Output = ()> + Send + 'static,
+    {
+        let (stop, stopped) = watch::channel(false);
+        Self { stop, handle: tokio::spawn(task(stopped)) }
+    }
+
+    async fn end(self) {
+        let _ = self.stop.send(true);
+        // A task that panicked has told so already.
+        let _ = self.handle.await;
+    }
 }
 
 /// Starts all stages.
@@ -98,69 +139,109 @@ pub async fn start(
     transport: Arc<dyn Transport>,
     prometheus: Option<PrometheusHandle>,
 ) -> Result<Agent, StartError> {
-    if config.source.settings().is_empty() {
+    if config.source.all().is_empty() {
         return Err(StartError::NoSource);
     }
     let data_dir = PathBuf::from(&config.agent.data_dir);
     std::fs::create_dir_all(&data_dir)
         .map_err(|error| StartError::Folder(data_dir.clone(), error))?;
     let (spool, readers) = Spool::open(&data_dir.join("spool"), &config.spool)?;
-    let table = Arc::new(Table::open(&data_dir.join("metadata.redb"))?);
-    let agent: Arc<str> = config.id().into();
-    let parser = Parser::new(&agent, &config).map_err(StartError::Parse)?;
-    let names = TopicNames::new(&config.kafka.topic_prefix);
+    let stages = Stages {
+        agent: config.id().into(),
+        names: TopicNames::new(&config.kafka.topic_prefix),
+        table: Arc::new(Table::open(&data_dir.join("metadata.redb"))?),
+        started_us: now_us(),
+    };
+    let parser = Parser::new(&stages.agent, &config).map_err(StartError::Parse)?;
     let counters = Arc::new(Counters::default());
 
-    let (stop_sources, sources_stopped) = watch::channel(false);
-    let (stop_rest, rest_stopped) = watch::channel(false);
+    let (stop_lanes, lanes_stopped) = watch::channel(false);
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
     let (ask, asked) = mpsc::channel(4);
+    let (swaps, swapped) = mpsc::channel(1);
     let (flushed_tx, flushed) = watch::channel(0);
-    let status_of = Status {
-        prometheus,
-        counters: counters.clone(),
-        transport: transport.clone(),
-        ask: ask.clone(),
-    };
-    let status = serve(&config.status.listen, status_of.clone()).await?;
-    let sources = source::start(&config.source, &data_dir, inputs, sources_stopped)?;
+    let status =
+        Status { prometheus, counters: counters.clone(), transport: transport.clone(), ask };
+    let served = serve(&config.status.listen, status.clone()).await?;
+    let sources = source::start(&config.source, &data_dir, &inputs)?;
 
     let shared = Shared {
-        table: table.clone(),
+        table: stages.table.clone(),
         transport: transport.clone(),
-        names: names.clone(),
+        names: stages.names.clone(),
         counters: counters.clone(),
     };
-    let worker = Worker::new(&agent, &config, parser, spool, flushed_tx, shared);
-    let (worker, closed) = spawn_worker(worker, received, asked, rest_stopped.clone())?;
+    let worker = Worker::new(&stages.agent, &config, parser, spool, flushed_tx, shared);
+    let line = Line { received, asked, swapped };
+    let (worker, closed) = spawn_worker(worker, line, lanes_stopped.clone())?;
 
     let lanes = Lanes {
-        transport: transport.clone(),
+        transport,
         dead: Arc::new(DeadLetters::new(&data_dir)),
         flushed,
         published: counters.events_out.clone(),
     };
-    let mut tasks = spawn_lanes(readers, &lanes, &rest_stopped);
-    let topic = config.metadata.topic.then(|| transport.follow(names.name(Topic::Metadata)));
-    let following = Following {
-        table,
-        files: config.metadata.files.clone(),
-        site: config.agent.site.clone(),
-        topic,
-    };
-    tasks.push(tokio::spawn(follow(following, rest_stopped.clone())));
-    let beat = heartbeat::Heartbeat::new(&agent, &config, &names, status_of);
-    tasks.push(tokio::spawn(beat.run(rest_stopped)));
-    tracing::info!(%agent, sources = ?sources.addresses(), ?status, "agent is running");
-    Ok(Agent { counters, sources, status, ask, stop_sources, stop_rest, worker, closed, tasks })
+    let lanes = spawn_lanes(readers, &lanes, &lanes_stopped);
+    let metadata = stages.follow_metadata(&config, &status);
+    let heartbeat = stages.beat(&config, &status);
+    let address = served.as_ref().map(|served| served.address);
+    tracing::info!(agent = %stages.agent, sources = ?sources.addresses(), status = ?address, "agent is running");
+    Ok(Agent {
+        settings: config.source.settings(),
+        config,
+        stages,
+        sources,
+        inputs: inputs.downgrade(),
+        swaps,
+        status,
+        served,
+        metadata,
+        heartbeat,
+        stop_lanes,
+        worker,
+        closed,
+        lanes,
+    })
+}
+
+impl Stages {
+    /// Keeps the metadata in step with its origins.
+    fn follow_metadata(&self, config: &Config, status: &Status) -> Task {
+        let name = self.names.name(Topic::Metadata);
+        let following = Following {
+            table: self.table.clone(),
+            files: config.metadata.files.clone(),
+            site: config.agent.site.clone(),
+            topic: config.metadata.topic.then(|| status.transport.follow(name)),
+        };
+        Task::spawn(|stop| follow(following, stop))
+    }
+
+    /// Tells now and then how the agent fares.
+    fn beat(&self, config: &Config, status: &Status) -> Task {
+        let beat = heartbeat::Heartbeat::new(
+            &self.agent,
+            config,
+            &self.names,
+            self.started_us,
+            status.clone(),
+        );
+        Task::spawn(|stop| beat.run(stop))
+    }
+}
+
+/// What comes to the pipeline's thread.
+struct Line {
+    received: mpsc::Receiver<Input>,
+    asked: mpsc::Receiver<oneshot::Sender<Report>>,
+    swapped: mpsc::Receiver<Swap>,
 }
 
 /// The stages from parse to spool block on the disk, so they have a thread of their own. Answers what
 /// tells that the sources have ended, and that the spool is closed.
 fn spawn_worker(
     mut worker: Worker,
-    received: mpsc::Receiver<source::Input>,
-    asked: mpsc::Receiver<oneshot::Sender<Report>>,
+    line: Line,
     stop: watch::Receiver<bool>,
 ) -> Result<(oneshot::Receiver<()>, oneshot::Receiver<()>), StartError> {
     let (ended_tx, ended) = oneshot::channel();
@@ -169,7 +250,8 @@ fn spawn_worker(
     std::thread::Builder::new()
         .name("pipeline".into())
         .spawn(move || {
-            runtime.block_on(worker.run(received, asked, ended_tx, stop));
+            let Line { received, asked, swapped } = line;
+            runtime.block_on(worker.run(received, asked, swapped, ended_tx, stop));
             worker.close();
             // Nobody waits when the agent was dropped and not stopped.
             let _ = closed_tx.send(());
@@ -188,59 +270,78 @@ fn spawn_lanes(
 }
 
 impl Agent {
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The bound address of each listening source, by name.
     #[must_use]
-    pub fn addresses(&self) -> &BTreeMap<String, SocketAddr> {
+    pub fn addresses(&self) -> BTreeMap<String, SocketAddr> {
         self.sources.addresses()
     }
 
     /// The bound address of metrics and health.
     #[must_use]
     pub fn status_address(&self) -> Option<SocketAddr> {
-        self.status
+        self.served.as_ref().map(|served| served.address)
     }
 
     /// The shared counters.
     #[must_use]
     pub fn counters(&self) -> &Arc<Counters> {
-        &self.counters
+        &self.status.counters
     }
 
     /// How the spool fares now; none once the pipeline has ended.
     pub async fn report(&self) -> Option<Report> {
-        report(&self.ask).await
+        self.status.report().await
     }
 
     /// Where to ask for a report without holding the agent.
     #[must_use]
     pub fn asker(&self) -> mpsc::Sender<oneshot::Sender<Report>> {
-        self.ask.clone()
+        self.status.ask.clone()
     }
 
     /// Returns when all sources have ended by themselves (standard input was read to its end) and
     /// Kafka has everything.
     pub async fn finished(&mut self) {
         ended(&mut self.worker).await;
-        drained(&self.ask).await;
+        drained(&self.status.ask).await;
     }
 
     /// Stops: sources first, then what they brought is flushed, then the lanes have a few seconds.
     /// What Kafka does not have by then stays in the spool.
     pub async fn stop(mut self) {
-        let _ = self.stop_sources.send(true);
-        self.sources.stopped().await;
+        if tokio::time::timeout(SOURCES_STOP, self.sources.stop()).await.is_err() {
+            tracing::warn!(
+                "the spool does not take the last inputs; senders that wait for an answer will send them again"
+            );
+        }
         let end = async {
             ended(&mut self.worker).await;
-            drained(&self.ask).await;
+            drained(&self.status.ask).await;
         };
         let _ = tokio::time::timeout(DRAIN, end).await;
-        let _ = self.stop_rest.send(true);
+        let _ = self.stop_lanes.send(true);
         let _ = self.closed.await;
-        for task in self.tasks {
+        self.metadata.end().await;
+        self.heartbeat.end().await;
+        for task in self.lanes {
             // A task that panicked has told so already.
             let _ = task.await;
         }
         tracing::info!("agent has stopped");
+    }
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut agent = f.debug_struct("Agent");
+        agent.field("id", &self.stages.agent).field("sources", &self.addresses());
+        agent.finish_non_exhaustive()
     }
 }
 

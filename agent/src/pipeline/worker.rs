@@ -32,6 +32,9 @@ use crate::source::{Format, Input, Source, stopping};
 use crate::spool::log::Cause;
 use crate::spool::{Lane, LaneStats, Spool, WhenFull};
 use crate::status::Counters;
+pub(super) use swap::Swap;
+
+mod swap;
 
 /// Logs at most this severe (numerically) go before readings: warning and worse.
 const URGENT_SEVERITY: u8 = 4;
@@ -160,6 +163,7 @@ impl Worker {
         &mut self,
         mut inputs: mpsc::Receiver<Input>,
         mut asked: mpsc::Receiver<oneshot::Sender<Report>>,
+        mut swaps: mpsc::Receiver<Swap>,
         ended: oneshot::Sender<()>,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -186,6 +190,7 @@ impl Worker {
                 () = at(timers.sync_at) => self.sync(&mut timers),
                 () = self.losses.notified() => self.mark_losses(&mut timers),
                 Some(answer) = asked.recv() => drop(answer.send(self.report())),
+                Some(swap) = swaps.recv() => self.swap(swap),
                 () = stopping(&mut stop) => return,
             }
             if self.spool.flush_due() && !timers.blocked {
@@ -294,11 +299,17 @@ impl Worker {
         // The broker checks its stamp, and keeps the record by it: the receive time is sane even
         // where the event's own is from 1970.
         let kafka_ts_ms = event.received_us / 1_000;
-        let id =
-            self.spool.append(lane, topic, partitions, self.key.as_bytes(), kafka_ts_ms, |id, out| {
+        let id = self.spool.append(
+            lane,
+            topic,
+            partitions,
+            self.key.as_bytes(),
+            kafka_ts_ms,
+            |id, out| {
                 event.id = id;
                 event.write_json(out);
-            });
+            },
+        );
         self.parser.recycle(event);
         id
     }
@@ -441,4 +452,4 @@ fn lane_of(event: &Event, verdict: Verdict) -> Lane {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -48,6 +48,19 @@ impl LogStage {
         }
     }
 
+    /// Goes on with other settings and all that was learnt; only another number of templates is
+    /// mined anew.
+    pub(super) fn configure(&mut self, config: &ScoreConfig) {
+        if config.log.templates != self.config.templates {
+            self.miner = Miner::new(config.log.templates);
+        }
+        self.life = config.life;
+        self.config = config.log.clone();
+        for (_, scorer) in &mut self.hosts {
+            scorer.configure(&config.log);
+        }
+    }
+
     pub(super) fn score(
         &mut self,
         site: &str,

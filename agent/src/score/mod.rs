@@ -25,7 +25,7 @@ use logs::LogStage;
 use readings::ReadingStage;
 
 /// The table `[score]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScoreConfig {
     /// Whether readings are scored.
@@ -119,6 +119,7 @@ impl Draft {
 /// Scores everything that passes.
 #[derive(Debug)]
 pub struct Scorer {
+    agent: Arc<str>,
     readings: Option<ReadingStage>,
     logs: Option<LogStage>,
 }
@@ -127,9 +128,26 @@ impl Scorer {
     /// Begins with nothing learnt.
     #[must_use]
     pub fn new(agent: &Arc<str>, config: &ScoreConfig) -> Self {
+        let agent = agent.clone();
         Self {
             readings: config.readings.then(|| ReadingStage::new(agent.clone(), config)),
             logs: config.logs.then(|| LogStage::new(agent.clone(), config)),
+            agent,
+        }
+    }
+
+    /// Goes on with other settings, and with all that was learnt, but for what is switched off. Alerts of
+    /// rules that are gone end like others: after calm readings.
+    pub fn configure(&mut self, config: &ScoreConfig) {
+        match &mut self.readings {
+            Some(stage) if config.readings => stage.configure(config),
+            stage => {
+                *stage = config.readings.then(|| ReadingStage::new(self.agent.clone(), config))
+            }
+        }
+        match &mut self.logs {
+            Some(stage) if config.logs => stage.configure(config),
+            stage => *stage = config.logs.then(|| LogStage::new(self.agent.clone(), config)),
         }
     }
 

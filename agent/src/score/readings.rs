@@ -39,8 +39,17 @@ struct Tracked {
     life: Life<String>,
     rules: Rules,
     rule_lives: Vec<Life<String>>,
+    /// Alerts of rules that are gone, until they end.
+    retired: Vec<Retired>,
     last: [LastValue; LAST_VALUES],
     seen: usize,
+}
+
+/// An alert of a rule that is gone, by the name of the rule.
+#[derive(Debug)]
+struct Retired {
+    rule: String,
+    life: Life<String>,
 }
 
 /// Rules as the detector wants them.
@@ -60,6 +69,23 @@ impl ReadingStage {
             rules: config.rules.clone(),
             series: LruCache::new(config.series_max),
             key: String::new(),
+        }
+    }
+
+    /// Goes on with other settings and all that was learnt.
+    pub(super) fn configure(&mut self, config: &ScoreConfig) {
+        let rules_differ = self.rules != config.rules;
+        self.suite = config.suite;
+        self.life = config.life;
+        self.rules.clone_from(&config.rules);
+        self.series.resize(config.series_max);
+        for (key, tracked) in self.series.iter_mut() {
+            tracked.suite.configure(&config.suite);
+            // As `score` puts it together: no site and no device has a `/` in it.
+            let mut parts = key.splitn(3, '/').skip(1);
+            if let (true, Some(device), Some(metric)) = (rules_differ, parts.next(), parts.next()) {
+                tracked.set_rules(&self.rules, device, metric);
+            }
         }
     }
 
@@ -102,6 +128,23 @@ impl ReadingStage {
     }
 }
 
+/// The rules for a series, and a life for each.
+fn rules_for(rules: &[SeriesRule], device: &str, metric: &str) -> (Rules, Vec<Life<String>>) {
+    let mine: Arc<[Rule]> = rules
+        .iter()
+        .filter(|rule| glob(&rule.device, device) && glob(&rule.metric, metric))
+        .map(|rule| rule.rule.clone())
+        .collect();
+    let rules = rules_of(mine).or_else(|error| {
+        tracing::error!(%error, device, metric, "rules of the series are not used");
+        rules_of([].into())
+    });
+    #[expect(clippy::unwrap_used, reason = "no rules are no bad rules")]
+    let rules = rules.unwrap();
+    let lives = vec![Life::default(); rules.rules().len()];
+    (rules, lives)
+}
+
 /// The series an alert is about.
 struct About<'a> {
     site: &'a str,
@@ -111,25 +154,37 @@ struct About<'a> {
 
 impl Tracked {
     fn new(suite: &SuiteConfig, rules: &[SeriesRule], device: &str, metric: &str) -> Self {
-        let mine: Arc<[Rule]> = rules
-            .iter()
-            .filter(|rule| glob(&rule.device, device) && glob(&rule.metric, metric))
-            .map(|rule| rule.rule.clone())
-            .collect();
-        let count = mine.len();
-        let rules = rules_of(mine).or_else(|error| {
-            tracing::error!(%error, device, metric, "rules of the series are not used");
-            rules_of([].into())
-        });
+        let (rules, rule_lives) = rules_for(rules, device, metric);
         Self {
             suite: Suite::new(suite),
             life: Life::default(),
-            rule_lives: vec![Life::default(); count],
-            #[expect(clippy::unwrap_used, reason = "no rules are no bad rules")]
-            rules: rules.unwrap(),
+            rules,
+            rule_lives,
+            retired: Vec::new(),
             last: [LastValue { ts_us: 0, v: 0.0 }; LAST_VALUES],
             seen: 0,
         }
+    }
+
+    /// Takes other rules. One that stays as it is goes on with its alert; a rate or a flat line is
+    /// measured anew.
+    fn set_rules(&mut self, rules: &[SeriesRule], device: &str, metric: &str) {
+        let (rules, mut lives) = rules_for(rules, device, metric);
+        if rules.rules() == self.rules.rules() {
+            return;
+        }
+        let before = std::mem::replace(&mut self.rules, rules);
+        for (rule, life) in before.rules().iter().zip(self.rule_lives.drain(..)) {
+            let same = self.rules.rules().iter().position(|new| new == rule);
+            match same.and_then(|at| lives.get_mut(at)) {
+                Some(at) => *at = life,
+                None if life.firing().is_some() => {
+                    self.retired.push(Retired { rule: rule.name().to_owned(), life });
+                }
+                None => {}
+            }
+        }
+        self.rule_lives = lives;
     }
 
     fn remember(&mut self, value: LastValue) {
@@ -199,19 +254,29 @@ impl Tracked {
         &mut self,
         agent: &Arc<str>,
         model: &Model,
-        life: &LifeConfig,
+        config: &LifeConfig,
         about: &About<'_>,
         ts_us: i64,
         drafts: &mut Vec<Draft>,
     ) {
-        if self.rule_lives.is_empty() {
+        if self.rule_lives.is_empty() && self.retired.is_empty() {
             return;
         }
         let Some(value) = self.last_values().pop() else { return };
+        for Retired { rule, mut life } in std::mem::take(&mut self.retired) {
+            match life.step(config, ts_us, Signal::rule(false), alert_id) {
+                Some(change) => {
+                    let mut data = self.data(agent, model, about, change);
+                    data.why = rule;
+                    drafts.push(Draft(data));
+                }
+                None => self.retired.push(Retired { rule, life }),
+            }
+        }
         let hits = self.rules.update(ts_us, value.v);
         for i in 0..self.rule_lives.len() {
             let signal = Signal::rule(hits.contains(i));
-            let Some(change) = self.rule_lives[i].step(life, ts_us, signal, alert_id) else {
+            let Some(change) = self.rule_lives[i].step(config, ts_us, signal, alert_id) else {
                 continue;
             };
             let mut data = self.data(agent, model, about, change);

@@ -114,3 +114,56 @@ fn lines_of_one_template_share_its_id() {
     assert_eq!(template("Accepted password for root from 10.0.0.9 port 4711"), first);
     assert_ne!(template("Server listening on 0.0.0.0 port 22."), first);
 }
+
+/// Alerts of the last `after` of the values, which come under other settings than those before.
+fn run_changed(before: &str, after: &str, values: &[f64], changed_at: usize) -> Vec<AlertData> {
+    let [before, after] = [before, after].map(|text| toml::from_str::<ScoreConfig>(text).unwrap());
+    let mut scorer = Scorer::new(&"gw".into(), &before);
+    let mut drafts = Vec::new();
+    for (i, v) in values.iter().enumerate() {
+        if i == changed_at {
+            scorer.configure(&after);
+        }
+        let mut event = reading(i64::try_from(i).unwrap() * 5 * MINUTE_US, *v);
+        scorer.score(&mut event, &mut drafts);
+    }
+    drafts.into_iter().map(|draft| draft.0).collect()
+}
+
+#[test]
+fn what_was_learnt_stays_when_settings_change() {
+    let values: Vec<f64> = (0..2_100).map(|i| if i >= 2_050 { 80.0 } else { calm(i) }).collect();
+    let fired = |after: &str| {
+        let alerts = run_changed("suite = { alarm_level = 50.0 }", after, &values, 2_040);
+        alerts.iter().filter(|alert| alert.state == AlertState::Firing).count()
+    };
+    // A scorer that began anew at the change would need more than ten readings to call this a jump.
+    assert_eq!(fired("suite = { alarm_level = 0.8 }"), 1);
+    assert_eq!(fired("suite = { alarm_level = 40.0 }"), 0);
+    assert_eq!(fired("readings = false"), 0);
+}
+
+#[test]
+fn alerts_of_rules_go_on_and_end_when_the_rules_change() {
+    let rule = |name: &str, max: f64| {
+        format!("[[rules]]\nrule={{kind='range', name='{name}', max={max:?}}}\n")
+    };
+    let quiet = "suite = { alarm_level = 50.0 }\n";
+    let mut values = vec![10.0; 5];
+    values.extend([1.0; 40]);
+    #[track_caller]
+    fn check(before: &str, after: &str, values: &[f64], expected: &[(&str, AlertState)]) {
+        let alerts = run_changed(before, after, values, 3);
+        let found: Vec<_> = alerts.iter().map(|alert| (alert.why.as_str(), alert.state)).collect();
+        assert_eq!(found, expected);
+        let ids: std::collections::BTreeSet<_> = alerts.iter().map(|a| &a.alert_id).collect();
+        assert_eq!(ids.len() * 2, alerts.len(), "each ends under the id it began with");
+    }
+    let one = format!("{quiet}{}", rule("a", 5.0));
+    let two = format!("{quiet}{}{}", rule("b", 8.0), rule("a", 5.0));
+    let (fires, ends) = (AlertState::Firing, AlertState::Resolved);
+    // The one that stays does not fire again, the new one does.
+    check(&one, &two, &values, &[("a", fires), ("b", fires), ("b", ends), ("a", ends)]);
+    // What is gone ends after calm readings, whatever the values are.
+    check(&one, quiet, &vec![10.0; 40], &[("a", fires), ("a", ends)]);
+}

@@ -1,15 +1,17 @@
 //! The table `[source]` of the configuration.
 //!
-//! In: TOML. Out: one struct a source, and what the parser needs to know of each, in the order of
-//! [`Source::index`](super::Source::index): syslog, file, stdin, http, mqtt, relp. What serde cannot see,
-//! such as two sources of one name, [`Config::check`] finds.
+//! In: TOML. Out: one struct a source, and what the parser needs to know of each, in the order syslog,
+//! file, stdin, http, mqtt, relp. What serde cannot see, such as two sources of one name,
+//! [`Config::check`] finds. A source is told from another by its name.
 
 use std::collections::HashSet;
 
 use serde::Deserialize;
+use weir_models::config::SecretRef;
 use weir_models::limit::UDP_SOCKETS_MAX;
 
 use super::listen::Listen;
+use super::sockets::Place;
 use super::{Format, file, http, mqtt, relp, stdin, syslog, tls};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
@@ -19,7 +21,7 @@ use crate::spool::WhenFull;
 const NAME_BYTES_MAX: usize = 64;
 
 /// All sources.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Syslog listeners.
@@ -71,43 +73,166 @@ impl Invalid {
     }
 }
 
-impl Config {
-    /// The parse settings of every source; the place in the list is the source's index.
+/// One source of any kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OneSource {
+    /// A syslog listener.
+    Syslog(syslog::Config),
+    /// Followed files.
+    File(file::Config),
+    /// Standard input.
+    Stdin(stdin::Config),
+    /// An HTTP listener.
+    Http(http::Config),
+    /// An MQTT broker.
+    Mqtt(mqtt::Config),
+    /// A RELP listener.
+    Relp(relp::Config),
+}
+
+/// Does the same with the settings of any kind.
+macro_rules! of_any {
+    ($source:expr, $config:ident => $what:expr) => {
+        match $source {
+            OneSource::Syslog($config) => $what,
+            OneSource::File($config) => $what,
+            OneSource::Stdin($config) => $what,
+            OneSource::Http($config) => $what,
+            OneSource::Mqtt($config) => $what,
+            OneSource::Relp($config) => $what,
+        }
+    };
+}
+
+impl OneSource {
+    /// Its name, which no other source has.
     #[must_use]
-    pub fn settings(&self) -> Vec<SourceSettings> {
-        let mut all = Vec::new();
-        macro_rules! add {
-            ($config:expr, $name:expr, $format:expr) => {
-                all.push(SourceSettings {
-                    name: $name,
-                    format: $format,
-                    zone: $config.zone.clone(),
-                    keep_raw: $config.keep_raw,
-                    when_full: $config.when_full,
-                    fields: $config.fields.clone(),
-                    line: $config.line.clone(),
-                })
+    pub fn name(&self) -> String {
+        of_any!(self, config => config.name())
+    }
+
+    /// Its kind, as in the configuration.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Syslog(_) => "syslog",
+            Self::File(_) => "file",
+            Self::Stdin(_) => "stdin",
+            Self::Http(_) => "http",
+            Self::Mqtt(_) => "mqtt",
+            Self::Relp(_) => "relp",
+        }
+    }
+
+    /// How its payloads are parsed.
+    #[must_use]
+    pub fn settings(&self) -> SourceSettings {
+        let format = match self {
+            Self::Syslog(config) => config.format,
+            Self::File(config) => config.format,
+            Self::Stdin(config) => config.format,
+            Self::Http(_) => Format::Json,
+            Self::Mqtt(config) => config.format,
+            Self::Relp(config) => config.format,
+        };
+        of_any!(self, config => SourceSettings {
+            name: config.name(),
+            format,
+            zone: config.zone.clone(),
+            keep_raw: config.keep_raw,
+            when_full: config.when_full,
+            fields: config.fields.clone(),
+            line: config.line.clone(),
+        })
+    }
+
+    /// Whether the two take the same payloads from the same place in the same way, so that a running
+    /// source need not know which of them it is: only what the parser makes of them may differ.
+    #[must_use]
+    pub fn takes_the_same(&self, other: &Self) -> bool {
+        self.without_parsing() == other.without_parsing()
+    }
+
+    fn without_parsing(&self) -> Self {
+        let mut same = self.clone();
+        of_any!(&mut same, config => {
+            config.zone = None;
+            config.keep_raw = true;
+            config.when_full = WhenFull::default();
+            config.fields = Fields::default();
+            config.line = LineFields::default();
+        });
+        same
+    }
+
+    /// Whether both listen at the same place with the same sockets.
+    #[must_use]
+    pub fn has_place_of(&self, other: &Self) -> bool {
+        let sockets = |source: &Self| match source {
+            Self::Syslog(config) => config.sockets,
+            _ => 1,
+        };
+        self.place().is_some() && self.place() == other.place() && sockets(self) == sockets(other)
+    }
+
+    /// Whether it listens at a place that `other` listens at, or at one that is in its way.
+    #[must_use]
+    pub fn shares_place_with(&self, other: &Self) -> bool {
+        match (self.place(), other.place()) {
+            (Some(mine), Some(others)) => mine.overlaps(&others),
+            _ => false,
+        }
+    }
+
+    /// Where the secrets are that it reads when it starts.
+    pub(super) fn secrets(&self) -> Vec<&SecretRef> {
+        match self {
+            Self::Http(config) => config.token.iter().collect(),
+            Self::Mqtt(config) => config.password.iter().collect(),
+            Self::Syslog(_) | Self::File(_) | Self::Stdin(_) | Self::Relp(_) => Vec::new(),
+        }
+    }
+
+    /// Where it listens, if it does.
+    pub(super) fn place(&self) -> Option<Place> {
+        match self {
+            Self::Syslog(config) => Some(Place::from(&config.listen)),
+            Self::Relp(config) => Some(Place::from(&config.listen)),
+            Self::Http(config) => Some(Place::Tcp(config.listen)),
+            Self::File(_) | Self::Stdin(_) | Self::Mqtt(_) => None,
+        }
+    }
+}
+
+impl Config {
+    /// Writes down the names that are left to be made up, so that it makes no difference who wrote them.
+    pub(crate) fn set_names(&mut self) {
+        macro_rules! set_names {
+            ($($kind:ident),*) => {
+                $(for config in &mut self.$kind {
+                    config.name = Some(config.name());
+                })*
             };
         }
-        for config in &self.syslog {
-            add!(config, config.name(), config.format);
-        }
-        for config in &self.file {
-            add!(config, config.name(), config.format);
-        }
-        if let Some(config) = &self.stdin {
-            add!(config, config.name.clone(), config.format);
-        }
-        for config in &self.http {
-            add!(config, config.name(), Format::Json);
-        }
-        for config in &self.mqtt {
-            add!(config, config.name(), config.format);
-        }
-        for config in &self.relp {
-            add!(config, config.name(), config.format);
-        }
-        all
+        set_names!(syslog, file, http, mqtt, relp);
+    }
+
+    /// Every source.
+    #[must_use]
+    pub fn all(&self) -> Vec<OneSource> {
+        let syslog = self.syslog.iter().cloned().map(OneSource::Syslog);
+        let file = self.file.iter().cloned().map(OneSource::File);
+        let stdin = self.stdin.iter().cloned().map(OneSource::Stdin);
+        let http = self.http.iter().cloned().map(OneSource::Http);
+        let mqtt = self.mqtt.iter().cloned().map(OneSource::Mqtt);
+        let relp = self.relp.iter().cloned().map(OneSource::Relp);
+        syslog.chain(file).chain(stdin).chain(http).chain(mqtt).chain(relp).collect()
+    }
+
+    /// The parse settings of every source, in the order of [`Config::all`].
+    #[must_use]
+    pub fn settings(&self) -> Vec<SourceSettings> {
+        self.all().iter().map(OneSource::settings).collect()
     }
 
     /// Whether the sources can be meant as they are written.
@@ -258,7 +383,7 @@ mod tests {
     "#;
 
     #[test]
-    fn settings_come_in_the_order_of_the_index() {
+    fn settings_come_in_the_order_of_the_kinds() {
         let config: Config = weir_models::config::parse("agent.toml", FULL).unwrap();
         config.check().unwrap();
         let names: Vec<_> = config
@@ -277,6 +402,33 @@ mod tests {
         ];
         assert_eq!(names, expected.map(|(n, f, z, k)| (n.to_owned(), f, z, k)));
         assert_eq!(config.syslog[1].mode, 0o600);
+    }
+
+    #[test]
+    fn what_only_the_parser_knows_is_told_from_what_the_source_does() {
+        #[track_caller]
+        fn check(change: &str, expected: bool) {
+            let one = |more: &str| {
+                let text = format!("[[syslog]]\nlisten = 'tcp://[::]:1'\n{more}");
+                let config: Config = weir_models::config::parse("agent.toml", &text).unwrap();
+                config.all().remove(0)
+            };
+            let (before, after) = (one(""), one(change));
+            assert_ne!(before, after);
+            assert_eq!(before.takes_the_same(&after), expected, "{change}");
+        }
+        for parsing in [
+            "zone = 'UTC'",
+            "keep_raw = false",
+            "when_full = 'drop_lowest'",
+            "fields = { time = 't' }",
+            "line = { device = 'host' }",
+        ] {
+            check(parsing, true);
+        }
+        for taking in ["format = 'text'", "idle_s = 1", "connections_max = 1", "name = 'x'"] {
+            check(taking, false);
+        }
     }
 
     #[track_caller]

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -91,10 +92,7 @@ pub(super) fn udp(
 
 fn udp_socket(address: SocketAddr, buffer_bytes: usize, is_shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    // Beyond the system's limit only with CAP_NET_ADMIN.
-    if setsockopt(&socket, sockopt::RcvBufForce, &buffer_bytes).is_err() {
-        socket.set_recv_buffer_size(buffer_bytes)?;
-    }
+    ask_for_buffer(&socket, buffer_bytes)?;
     if let Err(error) = setsockopt(&socket, sockopt::RxqOvfl, &1) {
         // A kernel without it, or an emulator: datagrams come all the same.
         tracing::warn!(%error, "the kernel does not tell how many datagrams it drops");
@@ -106,6 +104,15 @@ fn udp_socket(address: SocketAddr, buffer_bytes: usize, is_shared: bool) -> io::
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Asks for a receive buffer of `buffer_bytes`.
+pub(super) fn ask_for_buffer(socket: &impl AsFd, buffer_bytes: usize) -> io::Result<()> {
+    // Beyond the system's limit only with CAP_NET_ADMIN.
+    if setsockopt(socket, sockopt::RcvBufForce, &buffer_bytes).is_err() {
+        SockRef::from(socket).set_recv_buffer_size(buffer_bytes)?;
+    }
+    Ok(())
 }
 
 /// The receive buffer of a socket that asked for `wanted_bytes`, in bytes; says in the log what it

@@ -17,11 +17,14 @@
 //! | [`mqtt`] | a client of an MQTT broker |
 //! | [`relp`] | RELP, each message acknowledged |
 //! | [`tls`] | certificates and handshakes of all of them |
+//! | `accept` | the loop that accepts connections |
 //! | [`framing`] | a stream of bytes into frames |
 //! | `pace` | reading by the clock |
 //! | `peers` | limits on connections and their peers |
 //! | `outlet` | one source's way into the channel, with its counters |
 //! | [`listen`] | listening addresses, and what to do when one cannot be had |
+//! | `sockets` | sockets that go from one source to the next |
+//! | `switch` | sources that leave, and others that come, while the rest goes on |
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +33,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::{SemaphorePermit, mpsc, oneshot, watch};
 
+mod accept;
 pub mod config;
 pub mod file;
 pub mod framing;
@@ -40,13 +44,16 @@ mod outlet;
 pub(crate) mod pace;
 mod peers;
 pub mod relp;
+mod sockets;
 pub mod start;
 pub mod stdin;
+mod switch;
 pub mod syslog;
 pub mod tls;
 
-pub use config::{Config, SourceSettings};
+pub use config::{Config, OneSource, SourceSettings};
 pub use start::{Running, StartError, start};
+pub(crate) use switch::Switch;
 
 /// One payload as received: a datagram, a line, a message.
 #[derive(Clone, Debug)]
@@ -106,7 +113,7 @@ pub enum Format {
 pub struct Source {
     /// Name as configured.
     pub name: Arc<str>,
-    /// Index of its parse settings in the configuration's list of sources.
+    /// Where its parse settings are in the parser's list. No other source ever has the same index.
     pub index: usize,
     /// How to read its payloads.
     pub format: Format,
@@ -135,7 +142,7 @@ pub struct Input {
 /// Where sources put their inputs.
 pub type Inputs = mpsc::Sender<Input>;
 
-/// Waits until the agent is stopping.
+/// Waits until what has the other end stops: the source, or the agent.
 pub(crate) async fn stopping(stop: &mut watch::Receiver<bool>) {
     // An error says that the one who could stop us is gone: the same thing.
     let _ = stop.wait_for(|stop| *stop).await;

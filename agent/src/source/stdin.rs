@@ -19,7 +19,7 @@ use crate::parse::line::LineFields;
 use crate::spool::WhenFull;
 
 /// Standard input as a source: the table `[source.stdin]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name of the source, in events and metrics.
@@ -45,6 +45,14 @@ pub struct Config {
     pub line: LineFields,
 }
 
+impl Config {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
 fn default_name() -> String {
     "stdin".into()
 }
@@ -57,7 +65,7 @@ fn default_keep_raw() -> bool {
     true
 }
 
-/// Takes lines from `input` until it ends or the agent stops.
+/// Takes lines from `input` until it ends or the source stops.
 ///
 /// Reads on a thread of its own that is never waited for: a read of standard input cannot be
 /// interrupted, and must not keep the agent from stopping.

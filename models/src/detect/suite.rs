@@ -82,6 +82,11 @@ impl Suite {
         }
     }
 
+    /// Goes on with other settings and all that was learnt.
+    pub fn configure(&mut self, config: &SuiteConfig) {
+        self.config = *config;
+    }
+
     /// Judges one reading: `ts_us` is event time in microseconds since the Unix epoch, `value` in the unit of the
     /// series. Before anything is known, the expected value and its range are the value itself.
     pub fn update(&mut self, ts_us: i64, value: f64) -> Verdict {

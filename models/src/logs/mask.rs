@@ -277,7 +277,8 @@ fn special(rest: &[u8], before: Option<u8>, classes: u8) -> Option<(&'static [u8
         b'/' if has(class::DIGIT) => masked(b"<path>", path(rest)),
         b':' if rest.get(1) == Some(&b':') => masked(ADDRESS, ipv6(rest)),
         b'-' | b'+' => {
-            let begins = before.is_none_or(|b| matches!(b, b'=' | b'(' | b'[' | b',' | b':' | b'"'));
+            let begins =
+                before.is_none_or(|b| matches!(b, b'=' | b'(' | b'[' | b',' | b':' | b'"'));
             masked(NUMBER, if begins { number(rest) } else { None })
         }
         _ => None,

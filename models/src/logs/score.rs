@@ -125,6 +125,12 @@ impl LogScorer {
         }
     }
 
+    /// Goes on with other settings and all that was learnt.
+    pub fn configure(&mut self, config: &LogScorerConfig) {
+        self.templates.resize(NonZeroUsize::new(config.templates).unwrap_or(NonZeroUsize::MIN));
+        self.config = config.clone();
+    }
+
     /// Judges one line: event time in microseconds since the Unix epoch, template and `is_new` as the miner gave
     /// them, severity 0 (emergency) to 7 (debug) as in RFC 5424.
     pub fn update(
@@ -264,10 +270,7 @@ fn novelty(seen: f64, recent_lines: f64, recent_new: f64) -> f64 {
 fn level(config: &LogScorerConfig, recent_lines: f64, now_s: f64) -> f64 {
     let lines_a_month = recent_lines / exposure_s(now_s).max(PRIOR_S) * MONTH_S;
     let allowed = f64::from(config.false_alarms_per_month).max(1e-3);
-    ((1.0 - QUANTILE) * lines_a_month / allowed)
-        .max(1.0)
-        .ln()
-        .clamp(*LEVEL.start(), *LEVEL.end())
+    ((1.0 - QUANTILE) * lines_a_month / allowed).max(1.0).ln().clamp(*LEVEL.start(), *LEVEL.end())
 }
 
 /// Chernoff bound of -ln P(K >= k) for a negative binomial K of mean `mean` and shape `shape`; 0 up to the mean.

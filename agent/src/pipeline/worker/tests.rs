@@ -13,7 +13,7 @@ use crate::source::Raw;
 use crate::spool::{Group, LaneReader, Strand};
 
 /// Kafka was never reached.
-struct Away;
+pub(in crate::pipeline) struct Away;
 
 #[async_trait]
 impl Transport for Away {
@@ -63,6 +63,7 @@ struct Running {
     readers: [LaneReader; 4],
     inputs: mpsc::Sender<Input>,
     ask: mpsc::Sender<oneshot::Sender<Report>>,
+    swaps: mpsc::Sender<Swap>,
     flushed: watch::Receiver<u64>,
     _stop: watch::Sender<bool>,
 }
@@ -83,10 +84,11 @@ fn start(dir: &TempDir) -> Running {
     let mut worker = Worker::new(&agent, &config, parser, spool, flushed_tx, shared);
     let (inputs, received) = mpsc::channel(4);
     let (ask, asked) = mpsc::channel(4);
+    let (swaps, swapped) = mpsc::channel(1);
     let (ended, _) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(async move { worker.run(received, asked, ended, stopped).await });
-    Running { readers, inputs, ask, flushed, _stop: stop }
+    tokio::spawn(async move { worker.run(received, asked, swapped, ended, stopped).await });
+    Running { readers, inputs, ask, swaps, flushed, _stop: stop }
 }
 
 impl Running {
@@ -190,4 +192,34 @@ async fn damage_is_told_in_its_stream() {
     assert_eq!((loss.count, first, last, &*loss.reason), (1, 1, 1, "spool_damaged"));
     let report = running.report().await;
     assert_eq!(report.lost().collect::<Vec<_>>(), [("rest", "spool_damaged", 1)]);
+}
+
+#[tokio::test]
+async fn stages_are_swapped_between_two_events() {
+    let dir = TempDir::new().unwrap();
+    let mut running = start(&dir);
+    running.send(1).await;
+    let swap = |rules: &str, keep_raw: bool| {
+        let text = CONFIG.replace("when_full", &format!("keep_raw = {keep_raw}\nwhen_full"));
+        let config = Config::parse("agent.toml", &format!("{text}{rules}")).unwrap();
+        Swap::new(&config, &config.source.settings(), [true; 3]).unwrap()
+    };
+    let drop_all = "[[filter]]\nname = 'all'\naction = 'drop'\nmessage = 'x'\n";
+    for (rules, keep_raw) in [(drop_all, true), ("", false)] {
+        let (swap, done) = swap(rules, keep_raw);
+        running.swaps.send(swap).await.unwrap();
+        done.await.unwrap();
+        running.send(2).await;
+    }
+    let report = running.report().await;
+    assert_eq!(report.filtered, [("all".to_owned(), 1)].into(), "the count outlives the rule");
+    let mut found = Vec::new();
+    while found.len() < 2 {
+        match running.readers[3].next_group().unwrap() {
+            Some(group) => found.extend(events(&group)),
+            None => running.flushed.changed().await.unwrap(),
+        }
+    }
+    let seen: Vec<_> = found.iter().map(|event| (event.id.seq, event.raw.is_some())).collect();
+    assert_eq!(seen, [(1, true), (2, false)]);
 }

@@ -38,7 +38,7 @@ const IN_FLIGHT_MAX: usize = 16;
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
 /// Followed files: one table `[[source.file]]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name of the source, in events and metrics, and of its remembered positions; default: made of
@@ -110,13 +110,14 @@ impl Config {
     }
 }
 
-/// Files with their remembered positions, ready to be followed.
+/// Files and where their positions are remembered, ready to be followed.
 pub struct Files {
-    files: Vec<(Tail, Positions)>,
+    files: Vec<(PathBuf, Positions)>,
+    start: Start,
     poll: Duration,
 }
 
-/// Reads what is remembered of the files of `config`.
+/// Sees that positions of the files of `config` can be remembered.
 ///
 /// # Errors
 /// When positions cannot be kept in `data_dir`.
@@ -126,20 +127,22 @@ pub fn open(config: &Config, data_dir: &Path) -> Result<Files, StartError> {
         let folder = data_dir.join("positions");
         let positions = Positions::open(&folder, &name, path)
             .map_err(|error| StartError::DataDir { name: name.clone(), path: folder, error })?;
-        let tail = Tail::new(path.clone(), config.start, positions.load());
-        Ok((tail, positions))
+        Ok((path.clone(), positions))
     };
     Ok(Files {
         files: config.paths.iter().map(open).collect::<Result<_, StartError>>()?,
+        start: config.start,
         poll: Duration::from_millis(config.poll_ms),
     })
 }
 
-/// Follows the files until the agent stops or the pipeline ends.
+/// Follows the files until the source stops or the pipeline ends.
 pub async fn run(files: Files, source: Arc<Source>, inputs: Inputs, stop: watch::Receiver<bool>) {
     let outlet = Outlet::new(source, inputs);
     let mut followers = JoinSet::new();
-    for (tail, positions) in files.files {
+    for (path, positions) in files.files {
+        // Only now: until here another source may have followed the file, and moved the position.
+        let tail = Tail::new(path, files.start, positions.load());
         followers.spawn(follow(tail, positions, outlet.clone(), files.poll, stop.clone()));
     }
     drop(outlet);
@@ -175,7 +178,12 @@ async fn follow(
             }
             last_error = error;
             if let Ok(Step::Lines(batch)) = step {
-                if !in_flight.send(&outlet, batch).await || !in_flight.settle_ready() {
+                let sent = tokio::select! {
+                    sent = in_flight.send(&outlet, batch) => sent,
+                    // The pipeline may take nothing for long; what it does not take stays in the file.
+                    () = stopping(&mut stop) => break,
+                };
+                if !sent || !in_flight.settle_ready() {
                     return;
                 }
                 continue;

@@ -23,6 +23,7 @@ use weir_models::limit;
 
 use super::listen;
 use super::outlet::Outlet;
+use super::sockets::{Kept, Sockets};
 use super::start::StartError;
 use super::tls::{self, Door};
 use super::{Format, Inputs, Source};
@@ -37,7 +38,7 @@ mod serve;
 mod tests;
 
 /// An HTTP listener: one table `[[source.http]]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name of the source, in events and metrics; default: made of the port, for example `http-8086`.
@@ -129,16 +130,22 @@ impl Bound {
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }
+
+    /// A second hold on the socket.
+    pub(super) fn hold(&self) -> std::io::Result<Sockets> {
+        Sockets::of_tcp(&self.listener)
+    }
 }
 
-/// Binds the socket of `config` and fetches its secret. Needs a tokio runtime.
+/// Binds the socket of `config`, or takes over one that is `kept`, and fetches its secret. Needs a tokio
+/// runtime.
 ///
 /// # Errors
 /// Says which source, which address or key, and what to do.
-pub fn bind(config: &Config) -> Result<Bound, StartError> {
+pub(super) fn bind(config: &Config, kept: &Kept<'_>) -> Result<Bound, StartError> {
     let door = Door::new(&config.name(), config.tls.as_ref())?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let listener = listen::tcp(config.listen).map_err(|error| StartError::Listen {
+    let listener = kept.tcp(&config.name(), config.listen).map_err(|error| StartError::Listen {
         name: config.name(),
         address: format!("{scheme}://{}", config.listen),
         advice: listen::advice("tcp", config.listen, &error),
@@ -149,7 +156,7 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
     Ok(Bound { config: config.clone(), listener, door, token: token.transpose()? })
 }
 
-/// Answers requests until the agent stops or the pipeline ends.
+/// Answers requests until the source stops or the pipeline ends.
 pub async fn run(bound: Bound, source: Arc<Source>, inputs: Inputs, stop: watch::Receiver<bool>) {
     let outlet = |format: Format| {
         let source = Source { name: Arc::clone(&source.name), index: source.index, format };

@@ -14,10 +14,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
-use super::super::listen::watch_peer;
-use super::super::peers::{Guest, Limits, Peers};
+use super::super::accept::Entrance;
+use super::super::peers::{Guest, Limits};
 use super::super::stopping;
 use super::super::tls::{Door, Stream};
 use super::Config;
@@ -25,59 +24,27 @@ use super::routes::{self, Peer, Shared};
 
 /// How long requests may take at a stop.
 const STOP_WAIT: Duration = Duration::from_secs(5);
-/// How long to wait when no connection can be accepted, usually for want of file descriptors.
-const ACCEPT_WAIT: Duration = Duration::from_millis(200);
 
 type Routes = TowerToHyperService<axum::Router>;
 
-/// Serves until the agent stops.
+/// Serves until the source stops.
 pub(super) async fn run(
     config: &Config,
     listener: TcpListener,
     door: Door,
     shared: Arc<Shared>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
-    let (door, outlet) = (Arc::new(door), shared.lines.clone());
-    let routes = TowerToHyperService::new(routes::router(shared));
     let limits = Limits {
         connections_max: config.connections_max,
         peer_connections_max: config.peer_connections_max,
         peer_events_per_s_max: config.peer_events_per_s_max,
     };
-    let peers = Peers::new(outlet.name(), limits);
+    let entrance = Entrance { name: Arc::clone(shared.lines.name()), listener, door, limits };
     let idle = (config.idle_s > 0).then(|| Duration::from_secs(config.idle_s));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stopping(&mut stop) => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(source = %outlet.name(), %error, "cannot accept a connection; trying again");
-                tokio::time::sleep(ACCEPT_WAIT).await;
-                continue;
-            }
-        };
-        let Some(guest) = peers.admit(peer.ip().to_canonical()) else {
-            continue;
-        };
-        if let Err(error) = watch_peer(&stream).and_then(|()| stream.set_nodelay(true)) {
-            tracing::debug!(%peer, %error, "cannot set the options of a connection");
-        }
-        let (door, routes, mut stop) = (Arc::clone(&door), routes.clone(), stop.clone());
-        connections.spawn(async move {
-            if let Some(stream) = door.open(stream, peer, &mut stop).await {
-                connection(stream, guest, idle, routes, stop).await;
-            }
-        });
-    }
-    drop((listener, outlet, routes));
-    while connections.join_next().await.is_some() {}
+    let routes = TowerToHyperService::new(routes::router(shared));
+    let serve = move |guest, stream, stop| connection(stream, guest, idle, routes, stop);
+    entrance.run(stop, serve).await;
 }
 
 async fn connection(

@@ -22,7 +22,7 @@ impl Rig {
     fn new(more: &str) -> Self {
         let text = format!("listen = '127.0.0.1:0'\n{more}");
         let config: Config = weir_models::config::parse("agent.toml", &text).unwrap();
-        let bound = bind(&config).unwrap();
+        let bound = bind(&config, &Kept::default()).unwrap();
         let address = bound.address().unwrap();
         let source = Arc::new(Source { name: "http".into(), index: 3, format: Format::Json });
         let (inputs, outputs) = mpsc::channel(1);

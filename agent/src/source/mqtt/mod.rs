@@ -48,7 +48,7 @@ const GOODBYE_WAIT: Duration = Duration::from_secs(2);
 const HEARD_MAX: usize = 64;
 
 /// An MQTT broker to listen to: one table `[[source.mqtt]]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name of the source, in events and metrics; default: made of the broker, for example
@@ -279,7 +279,7 @@ fn remembered_id(path: &Path) -> io::Result<String> {
     Ok(id)
 }
 
-/// Takes messages until the agent stops or the pipeline ends.
+/// Takes messages until the source stops or the pipeline ends.
 pub async fn run(
     settings: Settings,
     source: Arc<Source>,
@@ -305,11 +305,17 @@ pub async fn run(
         tokio::select! {
             biased;
             () = stopping(&mut stop) => break,
-            Some(settled) = listener.in_flight.next() => listener.settled(settled),news = heard.recv(), if listener.in_flight.len() < in_flight_max => match news {
-                Some(news) => if listener.hear(news, &outlet).await.is_err() {
-                    break;
-                },
-                None => break,
+            Some(settled) = listener.in_flight.next() => listener.settled(settled),
+            news = heard.recv(), if listener.in_flight.len() < in_flight_max => {
+                let Some(news) = news else { break };
+                // The pipeline may take nothing for long; what it does not take the broker keeps.
+                tokio::select! {
+                    biased;
+                    heard = listener.hear(news, &outlet) => if heard.is_err() {
+                        break;
+                    },
+                    () = stopping(&mut stop) => break,
+                }
             }
         }
     }

@@ -10,20 +10,20 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use weir_models::{limit, metric};
 
-use super::listen::{self, Listen, watch_peer};
+use super::accept::Entrance;
+use super::listen::{self, Listen};
 use super::outlet::Outlet;
-use super::peers::{Limits, Peers};
+use super::peers::Limits;
+use super::sockets::{Kept, Sockets};
 use super::start::StartError;
 use super::tls::{self, Door};
-use super::{Format, Inputs, Source, stopping};
+use super::{Format, Inputs, Source};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
 use crate::spool::WhenFull;
@@ -35,11 +35,8 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-/// How long to wait when no connection can be accepted, usually for want of file descriptors.
-const ACCEPT_WAIT: Duration = Duration::from_millis(200);
-
 /// A RELP listener: one table `[[source.relp]]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name of the source, in events and metrics; default: made of the port, for example `relp-2514`.
@@ -132,13 +129,19 @@ impl Bound {
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }
+
+    /// A second hold on the socket.
+    pub(super) fn hold(&self) -> std::io::Result<Sockets> {
+        Sockets::of_tcp(&self.listener)
+    }
 }
 
-/// Binds the socket of `config` and reads its certificate. Needs a tokio runtime.
+/// Binds the socket of `config`, or takes over one that is `kept`, and reads its certificate. Needs a
+/// tokio runtime.
 ///
 /// # Errors
 /// Says which source, which address or file, and what to do.
-pub fn bind(config: &Config) -> Result<Bound, StartError> {
+pub(super) fn bind(config: &Config, kept: &Kept<'_>) -> Result<Bound, StartError> {
     let refused = |advice: String, error: std::io::Error| StartError::Listen {
         name: config.name(),
         address: config.listen.to_string(),
@@ -150,7 +153,8 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
         return Err(refused("RELP needs `tcp://` or `tls://`".into(), error));
     };
     let door = Door::new(&config.name(), config.tls.as_ref())?;
-    let listener = listen::tcp(address)
+    let listener = kept
+        .tcp(&config.name(), address)
         .map_err(|error| refused(listen::advice("tcp", address, &error), error))?;
     let limits = Limits {
         connections_max: config.connections_max,
@@ -160,47 +164,13 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
     Ok(Bound { limits, listener, door })
 }
 
-/// Takes messages until the agent stops or the pipeline ends.
-pub async fn run(
-    bound: Bound,
-    source: Arc<Source>,
-    inputs: Inputs,
-    mut stop: watch::Receiver<bool>,
-) {
+/// Takes messages until the source stops or the pipeline ends.
+pub async fn run(bound: Bound, source: Arc<Source>, inputs: Inputs, stop: watch::Receiver<bool>) {
     let Bound { limits, listener, door } = bound;
-    let (outlet, door) = (Outlet::new(source, inputs), Arc::new(door));
-    let peers = Peers::new(outlet.name(), limits);
+    let outlet = Outlet::new(source, inputs);
+    let entrance = Entrance { name: Arc::clone(outlet.name()), listener, door, limits };
     let misunderstood = metrics::counter!(metric::AGENT_MISUNDERSTOOD.name, "source" => outlet.name().to_string(), "reason" => "protocol");
-    let mut sessions = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stopping(&mut stop) => break,
-            Some(_) = sessions.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(source = %outlet.name(), %error, "cannot accept a connection; trying again");
-                tokio::time::sleep(ACCEPT_WAIT).await;
-                continue;
-            }
-        };
-        let Some(guest) = peers.admit(peer.ip().to_canonical()) else {
-            continue;
-        };
-        if let Err(error) = watch_peer(&stream).and_then(|()| stream.set_nodelay(true)) {
-            tracing::debug!(source = %outlet.name(), %peer, %error, "cannot set the options of a connection");
-        }
-        let session = Session::new(guest, outlet.clone(), misunderstood.clone());
-        let (door, mut stop) = (Arc::clone(&door), stop.clone());
-        sessions.spawn(async move {
-            if let Some(stream) = door.open(stream, peer, &mut stop).await {
-                session.run(stream, stop).await;
-            }
-        });
-    }
-    drop((listener, outlet));
-    while sessions.join_next().await.is_some() {}
+    let serve =
+        move |guest, stream, stop| Session::new(guest, outlet, misunderstood).run(stream, stop);
+    entrance.run(stop, serve).await;
 }

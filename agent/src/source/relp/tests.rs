@@ -31,7 +31,7 @@ impl Rig {
     fn listening(listen: &str, more: &str) -> Self {
         let text = format!("listen = '{listen}'\n{more}");
         let config: Config = weir_models::config::parse("agent.toml", &text).unwrap();
-        let bound = bind(&config).unwrap();
+        let bound = bind(&config, &Kept::default()).unwrap();
         let address = bound.address().unwrap();
         let source = Arc::new(Source { name: "relp".into(), index: 0, format: Format::Syslog });
         let (inputs, outputs) = mpsc::channel(4);

@@ -11,8 +11,7 @@ fn config(text: &str) -> Config {
 fn begin(text: &str) -> Result<Running, StartError> {
     let folder = tempfile::tempdir().unwrap();
     let (inputs, _) = tokio::sync::mpsc::channel(1);
-    let (_, stop) = watch::channel(false);
-    start(&config(text), folder.path(), inputs, stop)
+    start(&config(text), folder.path(), &inputs)
 }
 
 #[tokio::test]
@@ -73,9 +72,8 @@ async fn missing_secrets_and_addresses_are_named() {
 async fn a_data_folder_that_cannot_be_used_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let (inputs, _) = tokio::sync::mpsc::channel(1);
-    let (_, stop) = watch::channel(false);
     let config = config("[[file]]\npaths = ['/var/log/x']");
-    let error = start(&config, file.path(), inputs, stop).unwrap_err();
+    let error = start(&config, file.path(), &inputs).unwrap_err();
     assert!(error.to_string().contains("set another data folder"), "{error}");
 }
 
@@ -83,15 +81,14 @@ async fn a_data_folder_that_cannot_be_used_is_named() {
 async fn addresses_are_told_and_a_stop_stops_all() {
     let folder = tempfile::tempdir().unwrap();
     let (inputs, mut outputs) = tokio::sync::mpsc::channel(1);
-    let (stop, stopped) = watch::channel(false);
     let config = config(
         "[[syslog]]\nname='u'\nlisten = 'udp://127.0.0.1:0'\n[[syslog]]\nname='t'\nlisten = 'tcp://127.0.0.1:0'\n[[file]]\npaths = ['/nowhere/x']\n[[http]]\nname='h'\nlisten = '127.0.0.1:0'\n[[mqtt]]\nurl = 'mqtt://127.0.0.1:1'\ntopics = ['#']\n",
     );
-    let running = start(&config, folder.path(), inputs, stopped).unwrap();
-    let names: Vec<_> = running.addresses().keys().map(String::as_str).collect();
+    let mut running = start(&config, folder.path(), &inputs).unwrap();
+    drop(inputs);
+    let names: Vec<_> = running.addresses().into_keys().collect();
     assert_eq!(names, ["h", "t", "u"]);
     assert!(running.addresses().values().all(|address| address.port() != 0));
-    stop.send(true).unwrap();
-    running.stopped().await;
+    running.stop().await;
     assert!(outputs.recv().await.is_none());
 }

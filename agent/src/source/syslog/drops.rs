@@ -4,13 +4,18 @@
 //! that one was queued, so what was dropped behind the last one shows with the next; when none comes,
 //! the same counter is looked up in the kernel's table `/proc/net/udp` or `udp6`. Out: how many were
 //! lost since the last time, once a second at most, so that a flood does not become a flood of
-//! markers. Promises: each drop is told once, also when the counter, which has 32 bits, wraps.
+//! markers. Promises: each drop is told once, also when the counter, which has 32 bits, wraps, and
+//! when another source takes over the socket.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use metrics::Counter;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
+
+use super::super::sockets::UdpEnd;
 
 /// Least time between two losses told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -19,20 +24,22 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Drops {
     table: &'static str,
     inode: Option<u64>,
-    seen: u32,
+    /// Goes with the socket to the next source; nobody else looks at it meanwhile.
+    seen: Arc<AtomicU32>,
     untold: u64,
     told_at: Option<Instant>,
     metric: Counter,
 }
 
 impl Drops {
-    /// Watches `socket`; counts in `metric` at once.
-    pub(super) fn of(socket: &UdpSocket, metric: Counter) -> Self {
+    /// Watches the socket of `end`; counts in `metric` at once.
+    pub(super) fn of(end: &UdpEnd<UdpSocket>, metric: Counter) -> Self {
+        let socket = &end.socket;
         let is_v6 = socket.local_addr().is_ok_and(|address| address.is_ipv6());
         Self {
             table: if is_v6 { "/proc/net/udp6" } else { "/proc/net/udp" },
             inode: rustix::fs::fstat(socket).ok().map(|stat| stat.st_ino),
-            seen: 0,
+            seen: Arc::clone(&end.drops_seen),
             untold: 0,
             told_at: None,
             metric,
@@ -41,12 +48,12 @@ impl Drops {
 
     /// The kernel's counter was `total`.
     pub(super) fn saw(&mut self, total: u32) {
-        let new = total.wrapping_sub(self.seen);
+        let new = total.wrapping_sub(self.seen.load(Ordering::Relaxed));
         // A datagram that was queued before the table was looked at carries an older count.
         if new == 0 || new > u32::MAX / 2 {
             return;
         }
-        self.seen = total;
+        self.seen.store(total, Ordering::Relaxed);
         self.untold += u64::from(new);
         self.metric.increment(u64::from(new));
     }
@@ -103,6 +110,7 @@ mod tests {
 
     fn drops(seen: u32) -> Drops {
         let (table, inode, untold, told_at) = ("", None, 0, None);
+        let seen = Arc::new(AtomicU32::new(seen));
         Drops { table, inode, seen, untold, told_at, metric: Counter::noop() }
     }
 

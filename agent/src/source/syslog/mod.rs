@@ -4,8 +4,8 @@
 //! at once. Promises: a TCP sender is slowed down while the channel is full; at a stop what the
 //! kernel already took is read out. UDP datagrams that the kernel had to drop are told as lost.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use weir_models::limit;
 
 use super::listen::{self, Listen};
 use super::outlet::Outlet;
+use super::sockets::{Kept, SocketFile, Sockets, UdpEnd};
 use super::start::StartError;
 use super::tls::{self, Door};
 use super::{Format, Inputs, Source};
@@ -30,8 +31,10 @@ mod tests;
 mod udp;
 mod unix;
 
+pub(super) use unix::bind as bind_unix;
+
 /// A syslog listener: one table `[[source.syslog]]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name of the source, in events and metrics; default: made of network and port, for example
@@ -134,55 +137,70 @@ impl Config {
 
 /// A bound socket.
 #[derive(Debug)]
-pub enum Bound {
-    /// UDP: at least one, all on the same address.
-    Udp(Vec<UdpSocket>),
-    /// TCP, plain or TLS.
+pub struct Bound(Sort);
+
+#[derive(Debug)]
+enum Sort {
+    /// At least one, all on the same address.
+    Udp(Vec<UdpEnd<UdpSocket>>),
+    /// Plain or TLS.
     Tcp(TcpListener, Box<Door>),
-    /// A unix datagram socket and its file.
-    Unix(UnixDatagram, PathBuf),
+    /// With its file.
+    Unix(UnixDatagram, Arc<SocketFile>),
 }
 
 impl Bound {
     /// The address; a unix socket has none.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Udp(sockets) => sockets.first()?.local_addr().ok(),
-            Self::Tcp(listener, _) => listener.local_addr().ok(),
-            Self::Unix(..) => None,
+        match &self.0 {
+            Sort::Udp(ends) => ends.first()?.socket.local_addr().ok(),
+            Sort::Tcp(listener, _) => listener.local_addr().ok(),
+            Sort::Unix(..) => None,
+        }
+    }
+
+    /// A second hold on the sockets.
+    pub(super) fn hold(&self) -> io::Result<Sockets> {
+        match &self.0 {
+            Sort::Udp(ends) => Sockets::of_udp(ends),
+            Sort::Tcp(listener, _) => Sockets::of_tcp(listener),
+            Sort::Unix(socket, file) => Sockets::of_unix(socket, file),
         }
     }
 }
 
-/// Binds the socket of `config`. Needs a tokio runtime.
+/// Binds the socket of `config`, or takes over one that is `kept`. Needs a tokio runtime.
 ///
 /// # Errors
 /// Says which source, which address, and what to do.
-pub fn bind(config: &Config) -> Result<Bound, StartError> {
-    let refused = |advice: String, error: std::io::Error| StartError::Listen {
-        name: config.name(),
+pub(super) fn bind(config: &Config, kept: &Kept<'_>) -> Result<Bound, StartError> {
+    let name = config.name();
+    let refused = |advice: String, error: io::Error| StartError::Listen {
+        name: name.clone(),
         address: config.listen.to_string(),
         advice,
         error,
     };
     match &config.listen {
-        Listen::Udp(address) => listen::udp(*address, config.sockets, config.receive_buffer_bytes)
-            .map(Bound::Udp)
+        Listen::Udp(address) => kept
+            .udp(&name, *address, config.sockets, config.receive_buffer_bytes)
+            .map(|ends| Bound(Sort::Udp(ends)))
             .map_err(|error| refused(listen::advice("udp", *address, &error), error)),
         Listen::Tcp(address) | Listen::Tls(address) => {
-            let door = Door::new(&config.name(), config.tls.as_ref())?;
-            listen::tcp(*address)
-                .map(|listener| Bound::Tcp(listener, Box::new(door)))
+            let door = Door::new(&name, config.tls.as_ref())?;
+            kept.tcp(&name, *address)
+                .map(|listener| Bound(Sort::Tcp(listener, Box::new(door))))
                 .map_err(|error| refused(listen::advice("tcp", *address, &error), error))
         }
-        Listen::Unix(path) => unix::bind(path, config.mode)
-            .map(|socket| Bound::Unix(socket, path.clone()))
+        Listen::Unix(path) => kept
+            .unix(&name, path, config.mode)
+            .map(|(socket, file)| Bound(Sort::Unix(socket, file)))
             .map_err(|error| refused(listen::unix_advice(path, &error), error)),
     }
 }
 
-/// Takes messages until the agent stops or the pipeline ends.
+/// Takes messages until the source stops or the pipeline ends.
 pub async fn run(
     config: Config,
     bound: Bound,
@@ -191,9 +209,9 @@ pub async fn run(
     stop: watch::Receiver<bool>,
 ) {
     let outlet = Outlet::new(source, inputs);
-    match bound {
-        Bound::Udp(sockets) => udp::run(&config, sockets, &outlet, &stop).await,
-        Bound::Tcp(listener, door) => tcp::run(&config, listener, *door, outlet, stop).await,
-        Bound::Unix(socket, path) => unix::run(socket, &path, outlet, stop).await,
+    match bound.0 {
+        Sort::Udp(ends) => udp::run(&config, ends, &outlet, &stop).await,
+        Sort::Tcp(listener, door) => tcp::run(&config, listener, *door, outlet, stop).await,
+        Sort::Unix(socket, file) => unix::run(socket, file, config.mode, outlet, stop).await,
     }
 }

@@ -15,21 +15,18 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use weir_models::time::now_us;
 
+use super::super::accept::Entrance;
 use super::super::framing::{Frame, Framer, Framing, READ_BYTES};
-use super::super::listen::watch_peer;
 use super::super::outlet::{Closed, Outlet, raws};
 use super::super::pace::{Pace, next_look};
-use super::super::peers::{Guest, Limits, Peers};
+use super::super::peers::{Guest, Limits};
 use super::super::stopping;
 use super::super::tls::{Door, Stream};
 use super::Config;
 
-/// How long to wait when no connection can be accepted, usually for want of file descriptors.
-const ACCEPT_WAIT: Duration = Duration::from_millis(200);
 /// So much is read from a connection at a stop at most, in bytes.
 const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A read of less, in bytes, found most of the connection's buffers empty.
@@ -37,64 +34,39 @@ const LITTLE_BYTES: usize = READ_BYTES / 2;
 /// How much is asked for at once when reading by the clock, in bytes.
 const CLOCK_READ_BYTES: usize = 8 * 1024;
 
-/// Accepts connections until the agent stops, then waits for those there are.
+/// Accepts connections until the source stops, then waits for those there are.
 pub(super) async fn run(
     config: &Config,
     listener: TcpListener,
     door: Door,
     outlet: Outlet,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let limits = Limits {
         connections_max: config.connections_max,
         peer_connections_max: config.peer_connections_max,
         peer_events_per_s_max: config.peer_events_per_s_max,
     };
-    let door = Arc::new(door);
-    let peers = Peers::new(outlet.name(), limits);
+    let entrance = Entrance { name: Arc::clone(outlet.name()), listener, door, limits };
     let idle = (config.idle_s > 0).then(|| Duration::from_secs(config.idle_s));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stopping(&mut stop) => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(source = %outlet.name(), %error, "cannot accept a connection; trying again");
-                tokio::time::sleep(ACCEPT_WAIT).await;
-                continue;
-            }
-        };
-        let Some(guest) = peers.admit(peer.ip().to_canonical()) else {
-            continue;
-        };
-        if let Err(error) = watch_peer(&stream) {
-            tracing::debug!(source = %outlet.name(), %peer, %error, "no keep-alive for a connection");
-        }
+    let serve = move |guest, stream, stop| {
         let connection = Connection {
             guest,
             framer: Framer::new(Framing::Syslog),
-            outlet: outlet.clone(),
+            outlet,
             pace: Pace::default(),
             idle,
-            stop: stop.clone(),
+            stop,
         };
-        let (door, mut stop) = (Arc::clone(&door), stop.clone());
-        connections.spawn(async move {
+        async move {
             // `Closed` ends the connection like any other end: there is nobody to tell.
-            match door.open(stream, peer, &mut stop).await {
-                Some(Stream::Plain(stream)) => drop(connection.run(stream).await),
-                Some(stream) => drop(connection.run_tls(stream).await),
-                None => {}
+            match stream {
+                Stream::Plain(stream) => drop(connection.run(stream).await),
+                stream => drop(connection.run_tls(stream).await),
             }
-        });
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
+        }
+    };
+    entrance.run(stop, serve).await;
 }
 
 /// Why a way of reading ends.

@@ -23,7 +23,7 @@ struct Rig {
 impl Rig {
     fn new(text: &str, channel: usize) -> Self {
         let config: Config = weir_models::config::parse("agent.toml", text).unwrap();
-        let bound = bind(&config).unwrap();
+        let bound = bind(&config, &Kept::default()).unwrap();
         let address = bound.address();
         let source =
             Arc::new(Source { name: config.name().into(), index: 0, format: Format::Syslog });
@@ -157,7 +157,7 @@ async fn several_sockets_share_an_address_and_let_no_stranger_in() {
     assert_eq!(inodes.lines().filter(|row| row.contains(&port)).count(), 4, "{inodes}");
     let text = format!("listen = 'udp://{address}'\nsockets = 2");
     let config: Config = weir_models::config::parse("agent.toml", &text).unwrap();
-    let error = bind(&config).unwrap_err().to_string();
+    let error = bind(&config, &Kept::default()).unwrap_err().to_string();
     assert!(error.contains("another process listens there"), "{error}");
 }
 
@@ -354,7 +354,7 @@ async fn a_unix_socket_replaces_a_stale_file_only_and_goes_with_the_agent() {
     assert_eq!(mode & 0o777, 0o622);
 
     let config: Config = weir_models::config::parse("agent.toml", &text).unwrap();
-    let error = bind(&config).unwrap_err().to_string();
+    let error = bind(&config, &Kept::default()).unwrap_err().to_string();
     assert!(error.contains("another process listens there"), "{error}");
 
     let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
@@ -369,7 +369,7 @@ async fn a_unix_socket_replaces_a_stale_file_only_and_goes_with_the_agent() {
     assert!(!Path::new(&path).exists());
 
     std::fs::write(&path, "precious").unwrap();
-    let error = bind(&config).unwrap_err().to_string();
+    let error = bind(&config, &Kept::default()).unwrap_err().to_string();
     assert!(error.contains("no socket is in the way"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
 }

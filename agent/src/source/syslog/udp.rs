@@ -27,6 +27,7 @@ use weir_models::time::now_us;
 use super::super::listen::granted_bytes;
 use super::super::outlet::{Closed, Outlet};
 use super::super::pace::{Pace, next_look};
+use super::super::sockets::UdpEnd;
 use super::super::stopping;
 use super::Config;
 use super::datagram::{BATCH, DRAIN_ROUNDS, Packer, pass_on};
@@ -43,27 +44,27 @@ const ERROR_WAIT: Duration = Duration::from_millis(200);
 /// What the kernel counts for a small datagram beside its bytes, about.
 const OVERHEAD_BYTES: usize = 1_280;
 
-/// Takes datagrams from all sockets until the agent stops.
+/// Takes datagrams from all sockets until the source stops.
 pub(super) async fn run(
     config: &Config,
-    sockets: Vec<UdpSocket>,
+    ends: Vec<UdpEnd<UdpSocket>>,
     outlet: &Outlet,
     stop: &watch::Receiver<bool>,
 ) {
     let mut tasks = JoinSet::new();
-    for (number, socket) in sockets.into_iter().enumerate() {
+    for (number, end) in ends.into_iter().enumerate() {
         let name = outlet.name().to_string();
-        let buffer_bytes = granted_bytes(&name, &socket, config.receive_buffer_bytes);
+        let buffer_bytes = granted_bytes(&name, &end.socket, config.receive_buffer_bytes);
         let metric = metrics::counter!(metric::AGENT_DROPPED.name, "source" => name, "socket" => number.to_string());
         let reader = Reader {
             outlet: outlet.clone(),
             stop: stop.clone(),
-            receiver: Receiver::new(Drops::of(&socket, metric)),
+            receiver: Receiver::new(Drops::of(&end, metric)),
             pace: Pace::default(),
             buffer_bytes,
         };
         // `Closed` ends it like a stop: there is nobody to tell.
-        tasks.spawn(async move { drop(reader.run(socket).await) });
+        tasks.spawn(async move { drop(reader.run(end.socket).await) });
     }
     while tasks.join_next().await.is_some() {}
 }

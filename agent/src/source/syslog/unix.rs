@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixDatagram;
@@ -16,6 +17,7 @@ use weir_models::limit::LINE_BYTES_MAX;
 use weir_models::time::now_us;
 
 use super::super::outlet::Outlet;
+use super::super::sockets::SocketFile;
 use super::super::stopping;
 use super::datagram::{BATCH, DRAIN_ROUNDS, Packer, pass_on};
 
@@ -49,13 +51,19 @@ impl Gatherer {
     }
 }
 
-/// Takes datagrams from the unix socket at `path` until the agent stops; then removes the file.
+/// Takes datagrams from `socket` until the source stops; then removes its file, unless another source
+/// has taken it over.
 pub(super) async fn run(
     socket: UnixDatagram,
-    path: &Path,
+    file: Arc<SocketFile>,
+    mode: u32,
     outlet: Outlet,
     mut stop: watch::Receiver<bool>,
 ) {
+    // A socket that was taken over has those of the source before.
+    if let Err(error) = fs::set_permissions(&file.0, fs::Permissions::from_mode(mode)) {
+        tracing::warn!(source = %outlet.name(), path = %file.0.display(), %error, "cannot set the permissions of the socket file");
+    }
     let mut gatherer = Gatherer { scratch: vec![0; LINE_BYTES_MAX + 1], packer: Packer::default() };
     loop {
         let ready = tokio::select! {
@@ -73,9 +81,7 @@ pub(super) async fn run(
         }
     }
     // First no new datagrams, then the last ones.
-    if let Err(error) = fs::remove_file(path) {
-        tracing::warn!(source = %outlet.name(), path = %path.display(), %error, "cannot remove the socket file");
-    }
+    drop(file);
     // From here on the kernel is asked itself: tokio answers from what it knew when it last looked.
     let Ok(socket) = socket.into_std() else {
         return;
@@ -91,7 +97,7 @@ pub(super) async fn run(
 
 /// A unix datagram socket at `path` with the permissions `mode`. A socket file on which nobody
 /// listens is what a crash left behind, and is removed.
-pub(super) fn bind(path: &Path, mode: u32) -> io::Result<UnixDatagram> {
+pub(in super::super) fn bind(path: &Path, mode: u32) -> io::Result<UnixDatagram> {
     if let Ok(metadata) = fs::symlink_metadata(path) {
         if !metadata.file_type().is_socket() {
             return Err(io::ErrorKind::AlreadyExists.into());
