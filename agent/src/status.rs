@@ -229,6 +229,9 @@ async fn render(State(status): State<Status>) -> String {
         for (lane, stats) in &report.spool {
             metrics::counter!(metric::AGENT_SPOOL_WRITTEN.name, "lane" => *lane)
                 .absolute(stats.written_bytes);
+            let age_ms = stats.oldest_ms.map_or(0, |oldest_ms| now_us() / 1_000 - oldest_ms);
+            metrics::gauge!(metric::AGENT_SPOOL_OLDEST.name, "lane" => *lane)
+                .set(age_ms.max(0) as f64 / 1e3);
         }
         for (lane, reason, count) in report.lost() {
             metrics::counter!(metric::AGENT_LOST.name, "lane" => lane, "reason" => reason)

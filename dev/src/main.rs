@@ -8,6 +8,8 @@
 
 mod cross;
 mod debian;
+mod fuzz;
+mod instructions;
 mod links;
 mod package;
 mod python;
@@ -34,14 +36,16 @@ cargo dev COMMAND
   tools                      makes sure that everything the tests need is there
   services start|stop|env    a Kafka and a Cassandra that stay between test runs
   fuzz [--seconds N]         seeds and mutations of all fuzz targets, N (10) seconds each
+  fuzz --grow N              all fuzz targets by libFuzzer, N seconds each
   bench agent                the agent as a whole: CPU and memory for a million events
   bench udp                  the agent with 50,000 datagrams a second: what the kernel drops
   bench peers                the same beside rsyslog and syslog-ng, in turn
-  bench [FILTER]             the benchmarks of parts
+  bench instructions         instructions of parts, compared with the stored ones; --keep stores
+  bench [FILTER]             the benchmarks of parts, by the clock
   cross ARCH [--test]        the agent for gateways (aarch64, armv7, x86_64); --test: its tests and a
                              run against a real Kafka, emulated
   package deb|rpm [ARCH]     the packages of the agent, for all architectures or one
-  package try                installs, upgrades, removes and purges the .deb in a folder (as root)
+  package try                installs, upgrades and removes the .deb and the .rpm in a folder (as root)
 ";
 
 fn main() -> ExitCode {
@@ -63,10 +67,13 @@ fn main() -> ExitCode {
         ["bench", what @ ("agent" | "udp" | "peers"), more @ ..] => {
             run(|| bench_agent(&mut steps, what, more))
         }
-        ["fuzz"] => run(|| fuzz(&mut steps, "10")),
-        ["fuzz", "--seconds", seconds] => run(|| fuzz(&mut steps, seconds)),
-        ["bench"] => run(|| steps.cargo("bench", &["bench", "--workspace"], &[])),
-        ["bench", filter] => run(|| steps.cargo("bench", &["bench", "--workspace", filter], &[])),
+        ["fuzz"] => run(|| fuzz::replay(&mut steps, "10")),
+        ["fuzz", "--seconds", seconds] => run(|| fuzz::replay(&mut steps, seconds)),
+        ["fuzz", "--grow", seconds] => run(|| fuzz::grow(&mut steps, seconds)),
+        ["bench", "instructions"] => run(|| instructions::run(&mut steps, false)),
+        ["bench", "instructions", "--keep"] => run(|| instructions::run(&mut steps, true)),
+        ["bench"] => run(|| bench_parts(&mut steps, None)),
+        ["bench", filter] => run(|| bench_parts(&mut steps, Some(filter))),
         ["cross", arch] => cross(&mut steps, arch, false),
         ["cross", arch, "--test"] => cross(&mut steps, arch, true),
         ["package", "try"] => run(|| package::attempt(&mut steps)),
@@ -106,7 +113,7 @@ fn test(steps: &mut Steps, args: &[&str]) -> bool {
     steps.cargo("format", FORMAT_CHECK, &[]);
     steps.cargo("clippy", CLIPPY, &[]);
     docs(steps, Generated::LeaveToTests);
-    fuzz(steps, "2");
+    fuzz::replay(steps, "2");
     // The tests run the real programs, and `cargo test` builds none of them.
     steps.cargo("build", &["build", "--workspace", "--bins"], &[]);
     if steps.failed("tools") || steps.failed("build") {
@@ -149,14 +156,18 @@ fn package(
     any
 }
 
-/// The fuzz targets on the stable toolchain; libFuzzer's way is in `fuzz/README.md`.
-fn fuzz(steps: &mut Steps, seconds: &str) {
-    let replay = ["test", "--manifest-path", "fuzz/Cargo.toml", "--", "--nocapture"];
-    steps.cargo("fuzz", &replay, &[("WEIR_FUZZ_SECONDS", seconds)]);
+/// The benchmarks that look at the clock; `instructions` looks at callgrind.
+fn bench_parts(steps: &mut Steps, filter: Option<&str>) {
+    const BENCHES: [&str; 7] = ["parse", "enrich", "spool", "pipeline", "wire", "detect", "logs"];
+    let mut bench = vec!["bench", "-p", "weir-agent", "-p", "weir-models"];
+    bench.extend(BENCHES.iter().flat_map(|name| ["--bench", name]));
+    bench.extend(filter.iter().flat_map(|filter| ["--", filter]));
+    steps.cargo("bench", &bench, &[]);
 }
 
 /// The agent's release build against a real Kafka.
 fn bench_agent(steps: &mut Steps, what: &str, more: &[&str]) {
+    steps.step("tools", tools::ensure);
     steps.cargo("build", &["build", "--release", "-p", "weir-agent"], &[]);
     if steps.failed("build") {
         steps.skip("bench", "it needs the agent");

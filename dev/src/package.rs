@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::cross::Gateway;
 use crate::step::{Outcome, Steps, status};
-use crate::workspace;
+use crate::{tools, workspace};
 
 mod attempt;
 
@@ -65,7 +65,8 @@ pub(crate) fn make(steps: &mut Steps, kind: Kind, gateway: &Gateway) -> bool {
 
 /// Packs the build that is there. `revision` goes behind the version, so that there can be two of it.
 fn pack(kind: Kind, gateway: &Gateway, revision: u32) -> Result<PathBuf, String> {
-    let tool = tool(kind)?;
+    let (name, tool_version) = kind.tool();
+    let tool = tools::cargo_tool(name, tool_version)?;
     let folder = workspace::target().join("package");
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     // All crates of the workspace have one version.
@@ -88,26 +89,12 @@ fn pack(kind: Kind, gateway: &Gateway, revision: u32) -> Result<PathBuf, String>
             let needs = if gateway.is_static() { "disabled" } else { "builtin" };
             command.args(["--auto-req", needs]);
             command.args(["--arch", gateway.rpm]);
+            command.args(["--set-metadata", &format!("release = \"{revision}\"")]);
         }
     }
     command.args(["--target", gateway.triple, "--profile", "edge", "--output"]).arg(&file);
     status(&mut command)?;
     Ok(file)
-}
-
-/// The tool in the cache, installed when it is not there.
-fn tool(kind: Kind) -> Result<PathBuf, String> {
-    let (name, version) = kind.tool();
-    let root = workspace::cache().join("cargo").join(format!("{name}-{version}"));
-    let program = root.join("bin").join(name);
-    if !program.is_file() {
-        let mut install = workspace::cargo();
-        install.args(["install", "--quiet", "--locked", "--version", version, name, "--root"]);
-        // Its build is of no use to anything else.
-        install.arg(&root).env_remove("CARGO_TARGET_DIR");
-        status(&mut install)?;
-    }
-    Ok(program)
 }
 
 /// A step that fails with what was expected.

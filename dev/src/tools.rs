@@ -4,11 +4,12 @@
 //! without a password); daemons are only unpacked into the cache, never installed (see
 //! [`debian`]). Elsewhere the list of what is missing is the error.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::step::Outcome;
+use crate::step::{Outcome, status};
 use crate::workspace::find;
-use crate::{debian, python};
+use crate::{debian, python, workspace};
 
 /// One thing that the tests run.
 pub(crate) struct Tool {
@@ -82,19 +83,23 @@ const TOOLS: &[Tool] = &[
         debian: Unpack { package: "mosquitto", modules: &[], program: "mosquitto" },
     },
     Tool {
-        name: "rsyslogd, with RELP and TLS",
-        // Both packages come together; the driver for TLS cannot be tried by itself.
-        here: || rsyslog_has("omrelp"),
+        name: "rsyslogd, with RELP, TLS and Kafka",
+        // The packages come together; the driver for TLS cannot be tried by itself.
+        here: || rsyslog_has("omrelp") && rsyslog_has("omkafka"),
         debian: Unpack {
             package: "rsyslog",
-            modules: &["rsyslog-relp", "rsyslog-gnutls"],
+            modules: &["rsyslog-relp", "rsyslog-gnutls", "rsyslog-kafka"],
             program: "rsyslogd",
         },
     },
     Tool {
-        name: "syslog-ng",
-        here: || has("syslog-ng"),
-        debian: Unpack { package: "syslog-ng-core", modules: &[], program: "syslog-ng" },
+        name: "syslog-ng, with Kafka and tables",
+        here: || syslog_ng_has("kafka_c") && syslog_ng_has("add_contextual_data"),
+        debian: Unpack {
+            package: "syslog-ng-core",
+            modules: &["syslog-ng-mod-rdkafka", "syslog-ng-mod-add-contextual-data"],
+            program: "syslog-ng",
+        },
     },
 ];
 
@@ -115,6 +120,29 @@ pub(crate) fn ensure() -> Outcome {
     }
     python::ensure()?;
     Ok(None)
+}
+
+/// Makes sure that valgrind is here, which only counting instructions needs.
+pub(crate) fn valgrind() -> Outcome {
+    let tool = Tool { name: "valgrind", here: || has("valgrind"), debian: Install(&["valgrind"]) };
+    if !(tool.here)() && debian::is_here() {
+        debian::get(&[&tool])?;
+    }
+    if (tool.here)() { Ok(None) } else { Err("install first: valgrind".to_string()) }
+}
+
+/// A program of a crate in the cache, installed when it is not there.
+pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<PathBuf, String> {
+    let root = workspace::cache().join("cargo").join(format!("{name}-{version}"));
+    let program = root.join("bin").join(name);
+    if !program.is_file() {
+        let mut install = workspace::cargo();
+        install.args(["install", "--quiet", "--locked", "--version", version, name, "--root"]);
+        // Its build is of no use to anything else.
+        install.arg(&root).env_remove("CARGO_TARGET_DIR");
+        status(&mut install)?;
+    }
+    Ok(program)
 }
 
 /// A list for a person, with the Debian package as a hint at what is meant.
@@ -148,6 +176,12 @@ fn rsyslog_has(module: &str) -> bool {
     // What stays behind is of no consequence.
     let _ = std::fs::remove_file(&config);
     checked.is_ok_and(|output| output.status.success())
+}
+
+/// Whether syslog-ng is here with this plugin.
+fn syslog_ng_has(plugin: &str) -> bool {
+    let loaded = Command::new("syslog-ng").arg("--module-registry").output();
+    loaded.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains(plugin))
 }
 
 /// The major version of the `java` in `PATH`, 0 without one.

@@ -9,22 +9,27 @@ use weir_agent::parse::event::Parser;
 use weir_agent::parse::json::Fields;
 use weir_agent::parse::line::LineFields;
 use weir_agent::parse::{Limits, ParseState, Readable, Zone, json, line, syslog, text};
+use weir_agent::source::framing::{Framer, Framing};
 use weir_agent::source::mqtt::Pattern;
+use weir_agent::source::relp::frame;
 use weir_agent::source::{Format, Raw, Source, SourceSettings};
 use weir_agent::spool::{Lane, Spool, SpoolConfig};
 use weir_models::event::Event;
+use weir_models::limit::LINE_BYTES_MAX;
 use weir_models::wire::BatchView;
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// All targets, with the names of their corpora.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("syslog", syslog),
     ("line", line),
     ("json", json),
     ("event", event),
     ("topic", topic),
+    ("framing", framing),
+    ("relp", relp),
     ("wire", wire),
     ("spool", spool),
 ];
@@ -102,7 +107,7 @@ pub fn event(bytes: &[u8]) {
         fields: Fields::default(),
         line: LineFields::default(),
     };
-    let Ok(parser) = Parser::of_one("site", &settings) else {
+    let Ok(mut parser) = Parser::of_one("site", &settings) else {
         panic!("UTC is a time zone");
     };
     let source = Source { name: "fuzz".into(), index: 0, format };
@@ -128,6 +133,73 @@ pub fn topic(bytes: &[u8]) {
     if let Ok(pattern) = Pattern::try_from(pattern.to_owned()) {
         assert!(!pattern.filter().contains(['{', '}']));
         let _ = pattern.labels(topic);
+    }
+}
+
+/// A stream in reads of `size` bytes, or in one.
+fn reads(stream: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
+    stream.chunks(if size == 0 { stream.len().max(1) } else { size })
+}
+
+/// Streams into frames, as TCP and files do it: however the stream is cut into reads, the frames are
+/// the same, and what comes out went in, in this order. The first byte picks the framing and the reads.
+pub fn framing(bytes: &[u8]) {
+    let Some((first, stream)) = bytes.split_first() else {
+        return;
+    };
+    let framing = if first & 1 == 0 { Framing::Syslog } else { Framing::Lines };
+    let frames = |size: usize| {
+        let mut framer = Framer::new(framing);
+        let mut frames = Vec::new();
+        for read in reads(stream, size) {
+            framer.buffer().extend_from_slice(read);
+            frames.extend(framer.take());
+            assert!(framer.waiting_bytes() <= LINE_BYTES_MAX + read.len());
+        }
+        frames.extend(framer.finish());
+        assert_eq!(framer.waiting_bytes(), 0);
+        frames
+    };
+    let whole = frames(0);
+    assert_eq!(whole, frames(1 + usize::from(first >> 1)));
+    let mut rest = stream;
+    for frame in &whole {
+        assert!(!frame.bytes.is_empty() && frame.bytes.len() <= LINE_BYTES_MAX);
+        let at = rest.windows(frame.bytes.len()).position(|window| window == frame.bytes);
+        assert!(at.is_some(), "a frame that nobody sent");
+        rest = &rest[at.unwrap_or_default() + frame.bytes.len()..];
+    }
+    if framing == Framing::Lines && stream.len() <= LINE_BYTES_MAX {
+        let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r' | 0);
+        let text = |line: &[u8]| line.iter().any(|byte| !is_end(byte));
+        assert_eq!(whole.len(), stream.split(|byte| *byte == b'\n').filter(|l| text(l)).count());
+    }
+}
+
+/// RELP: the same, up to the first bytes that are no frame.
+pub fn relp(bytes: &[u8]) {
+    let Some((first, stream)) = bytes.split_first() else {
+        return;
+    };
+    let commands = |size: usize| {
+        let mut framer = frame::Framer::new();
+        let mut commands = Vec::new();
+        for read in reads(stream, size) {
+            framer.buffer().extend_from_slice(read);
+            let (some, end) = framer.take();
+            commands.extend(some);
+            if end.is_err() {
+                return (commands, end);
+            }
+        }
+        (commands, Ok(()))
+    };
+    let whole = commands(0);
+    assert_eq!(whole, commands(1 + usize::from(*first)));
+    for command in &whole.0 {
+        if let frame::Command::Syslog { bytes, .. } = command {
+            assert!(bytes.len() <= LINE_BYTES_MAX);
+        }
     }
 }
 
@@ -179,11 +251,40 @@ pub fn spool(bytes: &[u8]) {
     assert_eq!(last, Some((id.stream, id.seq)), "what was appended is not read");
 }
 
-/// A segment of a real spool and the record batch in it, to begin with.
+/// What to begin with: the files of the corpus, real lines, what a real spool makes, and nothing.
 ///
 /// # Errors
-/// When the folder for it cannot be written.
-pub fn segment_and_batch() -> Result<(Vec<u8>, Vec<u8>), Box<dyn std::error::Error>> {
+/// When a file cannot be read, or the folder for the spool not be written.
+pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seeds = vec![Vec::new()];
+    if let Ok(folder) = std::fs::read_dir(here.join("corpus").join(target)) {
+        let mut paths: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            seeds.push(std::fs::read(path)?);
+        }
+    }
+    if matches!(target, "syslog" | "event") {
+        let forms = std::fs::read_to_string(here.join("../fixtures/syslog/forms.ndjson"))?;
+        for line in forms.lines() {
+            let form: serde_json::Value = serde_json::from_str(line)?;
+            let raw = form["raw"].as_str().unwrap_or_default().as_bytes();
+            // The first byte of an event picks the format.
+            let first: &[u8] = if target == "event" { b"\0" } else { b"" };
+            seeds.push([first, raw].concat());
+        }
+    }
+    if matches!(target, "spool" | "wire") {
+        let (segment, batch) = segment_and_batch()?;
+        assert!(!segment.is_empty() && !batch.is_empty());
+        seeds.push(if target == "spool" { segment } else { batch });
+    }
+    Ok(seeds)
+}
+
+/// A segment of a real spool and the record batch in it.
+fn segment_and_batch() -> Result<(Vec<u8>, Vec<u8>), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let (mut spool, mut readers) = Spool::open(folder.path(), &SpoolConfig::default())?;
     let topic = "weir.logs".into();

@@ -1,10 +1,9 @@
 //! Every seed of every target, then mutations of them: the same ones in every run of the same length.
 //! `WEIR_FUZZ_SECONDS` is how long each target is tried (default 1).
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use weir_fuzz::TARGETS;
+use weir_fuzz::{TARGETS, seeds};
 
 /// Pieces that parsers look for.
 const TOKENS: [&str; 24] = [
@@ -46,34 +45,6 @@ impl Random {
     }
 }
 
-fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut seeds = vec![Vec::new()];
-    if let Ok(folder) = std::fs::read_dir(here.join("corpus").join(target)) {
-        let mut paths: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        seeds.extend(paths.iter().map(|path| std::fs::read(path).unwrap()));
-    }
-    if matches!(target, "syslog" | "event") {
-        let forms = here.join("../fixtures/syslog/forms.ndjson");
-        for line in std::fs::read_to_string(forms).unwrap().lines() {
-            let form: serde_json::Value = serde_json::from_str(line).unwrap();
-            let raw = form["raw"].as_str().unwrap_or_default().as_bytes();
-            // The first byte of an event picks the format.
-            let first: &[u8] = if target == "event" { b"\0" } else { b"" };
-            seeds.push([first, raw].concat());
-        }
-    }
-    let (segment, batch) = weir_fuzz::segment_and_batch().unwrap();
-    assert!(!segment.is_empty() && !batch.is_empty());
-    match target {
-        "spool" => seeds.push(segment),
-        "wire" => seeds.push(batch),
-        _ => {}
-    }
-    seeds
-}
-
 fn mutate(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut bytes = seeds[random.below(seeds.len())].clone();
     for _ in 0..=random.below(4) {
@@ -106,7 +77,7 @@ fn seeds_and_their_mutations() {
     let seconds = std::env::var("WEIR_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
     let span = Duration::from_secs(seconds.unwrap_or(1));
     for (name, target) in TARGETS {
-        let seeds = seeds(name);
+        let seeds = seeds(name).unwrap();
         seeds.iter().for_each(|seed| target(seed));
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let (begin, mut runs) = (Instant::now(), 0_u64);

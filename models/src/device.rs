@@ -49,11 +49,26 @@ impl Device {
 pub struct LaneStatus {
     /// Name of the lane.
     pub lane: String,
-    /// Its present stream.
+    /// The stream that is written.
     pub stream: Stream,
     /// The last number given out in that stream; 0 when none yet.
     pub last_seq: u64,
-    /// Events in the lane that Kafka does not have yet.
+    /// Events in the lane that Kafka does not have yet, in all its streams.
+    pub waiting: u64,
+    /// Streams that live data has overtaken and that Kafka does not have wholly yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backlog: Vec<StreamStatus>,
+}
+
+/// A stream of a lane that is written no more, on its way to Kafka.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StreamStatus {
+    /// The stream.
+    pub stream: Stream,
+    /// Its last number.
+    pub last_seq: u64,
+    /// Events of it that Kafka does not have yet.
     pub waiting: u64,
 }
 

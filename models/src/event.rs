@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::ident::{EventId, Stream};
+use crate::ident::{EventId, Stream, TemplateId};
 
 /// How far the gateway's clock could be trusted when the stamp was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,9 +102,9 @@ pub struct Log {
     pub sd: StructuredData,
     /// The message text; invalid UTF-8 is replaced (the raw bytes have it).
     pub message: String,
-    /// Template of the message, as 16 hexadecimal digits of its id.
+    /// Template of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<String>,
+    pub template: Option<TemplateId>,
     /// Anomaly score; about 1 is where an alarm is worth a look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
@@ -159,7 +159,7 @@ pub struct Event {
     /// Why not all, when not all.
     pub parse_reason: Option<Cow<'static, str>>,
     /// Metadata joined at the edge.
-    pub meta: Arc<BTreeMap<String, String>>,
+    pub meta: Arc<Meta>,
     /// Where the metadata came from.
     pub meta_state: MetaState,
     /// Age of the metadata in seconds, when there is some.
@@ -224,7 +224,7 @@ impl Serialize for Event {
             map.serialize_entry("parse_reason", reason)?;
         }
         if !self.meta.is_empty() {
-            map.serialize_entry("meta", &*self.meta)?;
+            map.serialize_entry("meta", &**self.meta)?;
         }
         map.serialize_entry("meta_state", &self.meta_state)?;
         if let Some(age) = self.meta_age_s {
@@ -256,15 +256,13 @@ fn serialize_log<M: SerializeMap>(map: &mut M, log: &Log) -> Result<(), M::Error
     if !log.host.is_empty() {
         map.serialize_entry("host", &log.host)?;
     }
-    for (name, text) in [
-        ("app", &log.app),
-        ("procid", &log.procid),
-        ("msgid", &log.msgid),
-        ("template", &log.template),
-    ] {
+    for (name, text) in [("app", &log.app), ("procid", &log.procid), ("msgid", &log.msgid)] {
         if let Some(text) = text {
             map.serialize_entry(name, text)?;
         }
+    }
+    if let Some(template) = log.template {
+        map.serialize_entry("template", &template)?;
     }
     if !log.sd.is_empty() {
         map.serialize_entry("sd", &log.sd)?;
@@ -326,7 +324,7 @@ struct Flat {
     #[serde(default)]
     message: String,
     #[serde(default)]
-    template: Option<String>,
+    template: Option<TemplateId>,
     #[serde(default)]
     score: Option<f32>,
 }
@@ -371,7 +369,7 @@ impl Flat {
             dialect: Cow::Owned(self.dialect),
             parse: self.parse,
             parse_reason: self.parse_reason.map(Cow::Owned),
-            meta: Arc::new(self.meta),
+            meta: Arc::new(self.meta.into()),
             meta_state: self.meta_state,
             meta_age_s: self.meta_age_s,
             raw,
@@ -380,7 +378,10 @@ impl Flat {
     }
 }
 
+mod meta;
 mod write;
+
+pub use meta::Meta;
 
 #[cfg(test)]
 mod tests;

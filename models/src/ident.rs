@@ -47,6 +47,16 @@ pub struct SeriesKey {
 #[error("`{0}` is not a stream number: expected up to 16 hexadecimal digits")]
 pub struct BadStream(String);
 
+/// The 16 hexadecimal digits of 64 bits.
+pub(crate) fn hexadecimal_digits(bits: u64) -> [u8; 16] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    std::array::from_fn(|at| DIGITS[usize::from((bits >> (60 - 4 * at)) as u8 & 0xf)])
+}
+
+/// Names a template of log lines, written as [`Stream`]s are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TemplateId(pub u64);
+
 impl Stream {
     /// The same 64 bits as the signed number that Cassandra and SQLite keep.
     #[must_use]
@@ -67,6 +77,24 @@ impl fmt::Display for Stream {
     }
 }
 
+impl fmt::Display for TemplateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Stream(self.0).fmt(f)
+    }
+}
+
+impl Serialize for TemplateId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Stream(self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for TemplateId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Stream::deserialize(deserializer).map(|Stream(bits)| Self(bits))
+    }
+}
+
 impl FromStr for Stream {
     type Err = BadStream;
 
@@ -81,12 +109,8 @@ impl FromStr for Stream {
 
 impl Serialize for Stream {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0u8; 16];
-        for (i, digit) in text.iter_mut().enumerate() {
-            *digit = DIGITS[usize::from((self.0 >> (60 - 4 * i)) as u8 & 0xf)];
-        }
-        serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
+        let digits = hexadecimal_digits(self.0);
+        serializer.serialize_str(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

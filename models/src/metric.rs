@@ -40,6 +40,9 @@ metrics! {
     AGENT_SPOOL_BYTES = "weir_agent_spool_bytes";
     /// Events in the spool that Kafka does not have yet.
     AGENT_SPOOL_WAITING = "weir_agent_spool_waiting_events";
+    /// How long the oldest event in the spool that Kafka does not have yet waits, in seconds, by
+    /// `lane`; 0 if none does.
+    AGENT_SPOOL_OLDEST = "weir_agent_spool_oldest_seconds";
     /// Events that Kafka acknowledged.
     AGENT_PUBLISHED = "weir_agent_published_events_total";
     /// Failed tries to publish; each lane then begins again at its checkpoint.

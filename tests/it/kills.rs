@@ -1,20 +1,19 @@
 //! The agent under load, killed with SIGKILL again and again at random moments, also while it starts,
-//! with Kafka coming and going: what was acknowledged is in Kafka, numbered without a gap, and after
-//! the sink's rule nothing is there twice. Ten kills; a hundred with `cargo dev test --long`.
+//! with Kafka coming and going and live data overtaking what waits: what was acknowledged is in Kafka,
+//! each stream numbered without a gap, and after the sink's rule nothing is there twice. Ten kills; a hundred with `cargo dev test --long`.
 #![allow(clippy::print_stderr, reason = "figures and seed are for the reader of the output")]
 
-use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use weir_tests::cassandra::Row;
-use weir_tests::kafka::{Kafka, Message};
+use weir_tests::kafka::Kafka;
 use weir_tests::line::metric;
 use weir_tests::services::Private;
 use weir_tests::{Program, free_port, unique};
 
 use crate::line::random::Random;
 use crate::line::steady::Steady;
+use crate::numbers::{after_the_rule, check_numbers};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -84,49 +83,6 @@ fn killed_again_and_again() {
     );
 }
 
-/// What the sink keeps: per partition and stream, only numbers above the highest one seen.
-fn after_the_rule(messages: &[Message]) -> (Vec<Row>, usize) {
-    let mut highest: BTreeMap<(&str, i32, String), u64> = BTreeMap::new();
-    let (mut kept, mut dropped) = (Vec::new(), 0);
-    for message in messages.iter().filter(|message| !message.topic.ends_with(".agents")) {
-        let row = message.json().as_object().unwrap().clone();
-        // Alerts carry their identity in `data`.
-        let id =
-            row.get("data").and_then(|data| data.as_object()).filter(|d| d.contains_key("seq"));
-        let id = id.unwrap_or(&row);
-        let stream = id["stream"].as_str().unwrap().to_string();
-        let seq = id["seq"].as_u64().unwrap();
-        let seen = highest.entry((&message.topic, message.partition, stream)).or_default();
-        if seq > *seen {
-            *seen = seq;
-            kept.push(row.into_iter().collect());
-        } else {
-            dropped += 1;
-        }
-    }
-    (kept, dropped)
-}
-
-/// Each stream is numbered from 1 on, each number once.
-#[track_caller]
-fn check_numbers(kept: &[Row]) {
-    let mut streams: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for row in kept {
-        let id = row.get("data").filter(|data| data.get("seq").is_some());
-        let (stream, seq) = match id {
-            Some(data) => (&data["stream"], &data["seq"]),
-            None => (&row["stream"], &row["seq"]),
-        };
-        streams.entry(stream.as_str().unwrap()).or_default().push(seq.as_u64().unwrap());
-    }
-    for (stream, mut numbers) in streams {
-        numbers.sort_unstable();
-        for (expected, number) in (1..).zip(&numbers) {
-            assert_eq!(*number, expected, "stream {stream} has a gap or a number twice");
-        }
-    }
-}
-
 fn config(kafka: &Kafka, prefix: &str, http: u16, status: u16) -> String {
     format!(
         r#"
@@ -137,6 +93,9 @@ fn config(kafka: &Kafka, prefix: &str, http: u16, status: u16) -> String {
         [kafka]
         brokers = ["{}"]
         topic_prefix = "{prefix}."
+        # so that live data overtakes in every outage
+        [spool]
+        overtake_s = 1
         [[source.http]]
         listen = "127.0.0.1:{http}"
         [source.http.fields]

@@ -19,6 +19,7 @@ use steady::Steady;
 mod api;
 mod arrived;
 mod input;
+mod overtaking;
 pub(crate) mod random;
 pub(crate) mod steady;
 

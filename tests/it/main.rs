@@ -10,6 +10,10 @@ mod harness;
 mod line;
 /// The agent killed again and again, with Kafka coming and going.
 mod kills;
+/// Three brokers, of which some are killed, frozen and stopped.
+mod cluster;
+/// Stream and `seq` of what the topics hold.
+mod numbers;
 /// Both transports keep one contract.
 mod transport;
 /// Both stores keep one contract; the CQL of the documents runs.

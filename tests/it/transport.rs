@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 use weir_agent::publish::{Followed, PublishError};
-use weir_agent::spool::{Group, Lane, LaneReader, Spool, SpoolConfig};
+use weir_agent::spool::{Group, Lane, LaneReader, Spool, SpoolConfig, Strand};
 use weir_models::topic::Topic;
 use weir_models::wire::partition_for;
 use weir_sink::consume::{Committed, Partition, Record};
@@ -27,8 +27,8 @@ const SOON: Duration = Duration::from_secs(30);
 const MARK: &str = "mark ";
 /// Partitions of the data topics, on any line that is not asked for another number.
 const PARTITIONS: u32 = 4;
-/// The lane that publishes.
-const LANE: Lane = Lane::Readings;
+/// The strand that publishes.
+const STRAND: Strand = Strand { lane: Lane::Readings, number: 0 };
 
 /// Stamp, key and value of a record.
 type Sent = (i64, String, Vec<u8>);
@@ -295,7 +295,7 @@ async fn too_large_is_refused(carrier: Carrier) {
     assert!(!refused.reason.is_empty());
     let before = ends.epochs[0];
     assert_ne!(ends.epochs.last(), Some(&before), "something has failed");
-    let stale = ends.line.transport.publish(LANE, before, Arc::new(groups[0].clone())).await;
+    let stale = ends.line.transport.publish(STRAND, before, Arc::new(groups[0].clone())).await;
     assert!(matches!(stale, Err(PublishError::Failed(_))), "a group of an old epoch is taken");
 
     for (number, records) in ends.arrived(Topic::Readings).await {

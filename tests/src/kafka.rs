@@ -15,12 +15,27 @@ use serde_json::Value;
 use crate::runtime::wait;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// For one of the brokers to answer while others are away.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// A cluster.
 #[derive(Debug, Clone)]
 pub struct Kafka {
     /// `host:port`, several with commas between.
     pub bootstrap: String,
+}
+
+/// Where a partition is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Placed {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The broker that leads it; -1 if none.
+    pub leader: i32,
+    /// The brokers whose copies are complete.
+    pub in_sync: Vec<i32>,
 }
 
 /// A message as it lies in Kafka.
@@ -69,11 +84,11 @@ impl Kafka {
         config
     }
 
-    /// Makes a topic.
+    /// Makes a topic, with as many copies as the cluster makes by default.
     #[track_caller]
     pub fn create_topic(&self, name: &str, partitions: i32) {
         let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
         let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
         let results = wait(admin.create_topics([&topic], &options)).unwrap();
         for result in results {
@@ -112,6 +127,25 @@ impl Kafka {
             .collect();
         topics.sort();
         topics
+    }
+
+    /// Where the partitions of the topics are whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub fn placed(&self, prefix: &str) -> Result<Vec<Placed>, KafkaError> {
+        let consumer: BaseConsumer = self.config().create()?;
+        let metadata = consumer.fetch_metadata(None, ANSWER)?;
+        let topics = metadata.topics().iter().filter(|topic| topic.name().starts_with(prefix));
+        let placed = topics.flat_map(|topic| {
+            topic.partitions().iter().map(|partition| Placed {
+                topic: topic.name().to_string(),
+                partition: partition.id(),
+                leader: partition.leader(),
+                in_sync: partition.isr().to_vec(),
+            })
+        });
+        Ok(placed.collect())
     }
 
     /// How many offsets a topic holds now; 0 when it is not there.

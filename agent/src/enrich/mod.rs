@@ -21,7 +21,7 @@ use std::sync::Arc;
 use lru::LruCache;
 use serde::Deserialize;
 use weir_models::device::Device;
-use weir_models::event::MetaState;
+use weir_models::event::{Meta, MetaState};
 use weir_models::time::SECOND_US;
 
 pub use file::{FileError, read_devices};
@@ -60,14 +60,14 @@ pub struct Known {
     /// Name of the device.
     pub device: String,
     /// Its metadata.
-    pub meta: Arc<BTreeMap<String, String>>,
+    pub meta: Arc<Meta>,
     /// Unit of each metric.
     pub units: BTreeMap<String, String>,
 }
 
 impl From<Device> for Known {
     fn from(device: Device) -> Self {
-        Self { device: device.device, meta: Arc::new(device.meta), units: device.units }
+        Self { device: device.device, meta: Arc::new(device.meta.into()), units: device.units }
     }
 }
 

@@ -18,7 +18,9 @@ fn event(body: Body) -> Event {
         dialect: "rfc3164".into(),
         parse: ParseState::Ok,
         parse_reason: None,
-        meta: Arc::new([("line".to_owned(), "4".to_owned())].into()),
+        meta: Arc::new(
+            std::collections::BTreeMap::from([("line".to_owned(), "4".to_owned())]).into(),
+        ),
         meta_state: MetaState::Hit,
         meta_age_s: None,
         raw: None,

@@ -19,6 +19,7 @@ use weir_models::limit::{METRICS_MAX, NAME_BYTES_MAX};
 use super::json::{self, Fields};
 use super::line::{self, LineFields, Precision};
 use super::syslog::{self, Syslog};
+use super::texts::Texts;
 use super::{Limits, Readable, Reading, StampRule, Zone, text};
 use crate::clock;
 use crate::config::{Config, host_name};
@@ -51,6 +52,7 @@ pub struct Parser {
     host: String,
     sources: Vec<Settings>,
     limits: Limits,
+    texts: Texts,
 }
 
 /// How the payloads of one source are read.
@@ -103,6 +105,7 @@ impl Parser {
             host: host_name(),
             sources: sources.iter().map(Settings::new).collect::<Result<_, _>>()?,
             limits: Limits::default(),
+            texts: Texts::default(),
         })
     }
 
@@ -118,13 +121,14 @@ impl Parser {
             host: String::new(),
             sources: vec![Settings::new(source)?],
             limits: Limits::default(),
+            texts: Texts::default(),
         })
     }
 
     /// Parses one payload.
     #[must_use]
     pub fn parse(
-        &self,
+        &mut self,
         source: &Source,
         peer: Option<IpAddr>,
         labels: Option<&Labels>,
@@ -143,9 +147,12 @@ impl Parser {
                 let text = Readable::new(bytes, &self.limits);
                 let read = syslog::parse(&text, raw.received_us, &settings.zone, &self.limits);
                 ts_rule = read.ts_rule;
-                log_event(&read)
+                log_event(&read, &mut self.texts)
             }
-            Format::Text => log_event(&text::parse(&Readable::new(bytes, &self.limits))),
+            Format::Text => {
+                let text = Readable::new(bytes, &self.limits);
+                log_event(&text::parse(&text), &mut self.texts)
+            }
             Format::Json => {
                 let read = json::parse(bytes, &settings.fields, &settings.zone, &self.limits);
                 reading_event("json", read, labels)
@@ -173,16 +180,28 @@ impl Parser {
             event.parse = event.parse.max(ParseState::Partial);
             event.parse_reason.get_or_insert(Cow::Borrowed("only a part of what was sent"));
         }
-        self.complete(&mut event, source, peer, labels, raw.received_us);
         if settings.keep_raw {
             event.raw = Some(RawBytes(bytes.clone()));
         }
+        self.complete(&mut event, source, peer, labels, raw.received_us);
         Parsed { event, ts_rule }
+    }
+
+    /// Takes an event that has been written: its strings are used again.
+    #[inline]
+    pub fn recycle(&mut self, event: Event) {
+        let Body::Log(log) = event.body else { return };
+        for string in [event.site, event.device, log.host, log.message] {
+            self.texts.give_back(string);
+        }
+        for string in [log.app, log.procid, log.msgid].into_iter().flatten() {
+            self.texts.give_back(string);
+        }
     }
 
     /// A loss marker in the name of a source.
     #[must_use]
-    pub fn marker(&self, source: &Source, now_us: i64, loss: Loss) -> Event {
+    pub fn marker(&mut self, source: &Source, now_us: i64, loss: Loss) -> Event {
         let mut event = blank("loss", Body::Loss(loss));
         event.device = source.name.to_string();
         self.complete(&mut event, source, None, &Labels::default(), now_us);
@@ -191,7 +210,7 @@ impl Parser {
 
     /// Fills what the payload did not say.
     fn complete(
-        &self,
+        &mut self,
         event: &mut Event,
         source: &Source,
         peer: Option<IpAddr>,
@@ -206,7 +225,7 @@ impl Parser {
             event.ts_us = received_us;
         }
         if event.site.is_empty() {
-            event.site = labels.site.clone().unwrap_or_else(|| self.site.clone());
+            event.site = self.texts.own(labels.site.as_ref().unwrap_or(&self.site));
         }
         if event.device.is_empty() {
             event.device = match (&labels.device, peer) {
@@ -238,12 +257,14 @@ impl Parsed {
 
     /// The event without metadata.
     #[must_use]
+    #[inline]
     pub fn into_event(self) -> Event {
         self.event
     }
 
     /// Joins what is known of the device.
     #[must_use]
+    #[inline]
     pub fn enrich(self, enricher: &mut Enricher) -> Enriched {
         let mut event = self.event;
         let found = enricher.look_up(&event.site, &event.device, event.received_us);
@@ -267,6 +288,7 @@ impl Parsed {
 impl Enriched {
     /// The event for the stages after this one.
     #[must_use]
+    #[inline]
     pub fn into_event(self) -> Event {
         self.0
     }
@@ -313,8 +335,7 @@ fn raw_event(dialect: &'static str, reason: &'static str) -> Event {
     event
 }
 
-fn log_event(read: &Syslog<'_>) -> Event {
-    let own = |text: Option<&str>| text.map(str::to_owned);
+fn log_event(read: &Syslog<'_>, texts: &mut Texts) -> Event {
     let mut sd = StructuredData::new();
     for element in read.sd.elements() {
         let params = sd.entry(element.id.to_owned()).or_default();
@@ -322,8 +343,9 @@ fn log_event(read: &Syslog<'_>) -> Event {
             params.insert(name.to_owned(), value.into_owned());
         }
     }
-    let mut host = read.host.unwrap_or_default().to_owned();
+    let mut host = texts.own(read.host.unwrap_or_default());
     bound_name(&mut host);
+    let mut own = |text: Option<&str>| text.map(|text| texts.own(text));
     let log = Log {
         facility: read.facility,
         severity: read.severity,
@@ -332,13 +354,13 @@ fn log_event(read: &Syslog<'_>) -> Event {
         procid: own(read.procid),
         msgid: own(read.msgid),
         sd,
-        message: read.message.to_owned(),
+        message: texts.own(read.message),
         template: None,
         score: None,
     };
-    let mut event = blank(read.dialect.as_str(), Body::Log(Log::default()));
-    event.device.clone_from(&log.host);
-    event.body = Body::Log(log);
+    let device = texts.own(&log.host);
+    let mut event = blank(read.dialect.as_str(), Body::Log(log));
+    event.device = device;
     event.ts_us = read.ts_us.unwrap_or(UNKNOWN_TIME);
     event.parse = read.state;
     event.parse_reason = read.reason.map(Cow::Borrowed);

@@ -16,6 +16,7 @@ mod readable;
 mod stamp;
 pub mod syslog;
 pub mod text;
+mod texts;
 pub mod zone;
 
 use std::borrow::Cow;

@@ -40,7 +40,7 @@ pub use reload::ReloadError;
 pub use worker::Report;
 use worker::{Shared, Swap, Worker};
 
-/// Inputs between the sources and the pipeline; each is up to 64 KiB.
+/// Inputs between the sources and the pipeline; their bytes are bounded by the outlets.
 const INPUTS_MAX: usize = 64;
 /// How long the sources may take to pass on what they have read when the agent stops.
 const SOURCES_STOP: Duration = Duration::from_secs(15);

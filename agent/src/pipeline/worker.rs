@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use weir_models::device::LaneStatus;
+use weir_models::device::{LaneStatus, StreamStatus};
 use weir_models::event::{Body, Event, Loss};
+use weir_models::ident::EventId;
 use weir_models::metric;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
@@ -26,6 +27,7 @@ use crate::filter::{Filter, Verdict};
 use crate::parse::event::{Parsed, Parser};
 use crate::publish::Transport;
 use crate::score::{Draft, Scorer};
+use crate::source::pace::{Pace, next_look_behind};
 use crate::source::{Format, Input, Source, stopping};
 use crate::spool::log::Cause;
 use crate::spool::{Lane, LaneStats, Spool, WhenFull};
@@ -36,6 +38,8 @@ mod swap;
 
 /// Logs at most this severe (numerically) go before readings: warning and worse.
 const URGENT_SEVERITY: u8 = 4;
+/// Fewer payloads than this at a time are little.
+const LITTLE: usize = 512;
 /// How long to wait before a flush that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -99,7 +103,8 @@ pub(super) struct Worker {
     waiting: Vec<oneshot::Sender<()>>,
     drafts: Vec<Draft>,
     tally: Tally,
-    last_seq: [u64; 4],
+    /// Of the record at hand; kept, so that it costs no allocation.
+    key: String,
     /// By the index of a source.
     when_full: Vec<WhenFull>,
     /// In whose name the spool's losses are marked.
@@ -125,6 +130,10 @@ impl Worker {
         shared: Shared,
     ) -> Self {
         let settings = config.source.settings();
+        // Asked for before the first event: what is reckoned with another count has to be taken apart.
+        for topic in [Topic::Alerts, Topic::Readings, Topic::Logs] {
+            let _ = shared.transport.partitions(shared.names.name(topic));
+        }
         Self {
             when_full: settings.iter().map(|source| source.when_full).collect(),
             marker: Source { name: "spool".into(), index: usize::MAX, format: Format::Json },
@@ -142,7 +151,7 @@ impl Worker {
             waiting: Vec::new(),
             drafts: Vec::new(),
             tally: Tally::default(),
-            last_seq: [0; 4],
+            key: String::new(),
         }
     }
 }
@@ -159,12 +168,24 @@ impl Worker {
         mut stop: watch::Receiver<bool>,
     ) {
         let mut timers = Timers { flush_at: None, sync_at: None, blocked: false };
+        let mut pace = Pace::default();
+        // While inputs come steadily: when they are looked at, so that not each of them wakes us.
+        let mut look_at = None;
         loop {
             tokio::select! {
-                input = inputs.recv(), if !timers.blocked => match input {
-                    Some(input) => self.take_all(input, &mut inputs),
+                input = inputs.recv(), if look_at.is_none() && !timers.blocked => match input {
+                    Some(input) => {
+                        let is_little = self.take_all(Some(input), &mut inputs) < LITTLE;
+                        let by_clock = pace.read(Instant::now(), is_little);
+                        look_at = by_clock.then(next_look_behind);
+                    }
                     None => break,
                 },
+                () = at(look_at), if look_at.is_some() && !timers.blocked => {
+                    let taken = self.take_all(None, &mut inputs);
+                    let goes_on = pace.look(taken == 0, taken < LITTLE) && !inputs.is_closed();
+                    look_at = goes_on.then(next_look_behind);
+                }
                 () = at(timers.flush_at) => self.flush(&mut timers),
                 () = at(timers.sync_at) => self.sync(&mut timers),
                 () = self.losses.notified() => self.mark_losses(&mut timers),
@@ -204,15 +225,16 @@ impl Worker {
         }
     }
 
-    /// Takes an input and what else is there, up to a flush.
-    fn take_all(&mut self, first: Input, inputs: &mut mpsc::Receiver<Input>) {
-        self.take(first);
-        while !self.spool.flush_due() {
-            match inputs.try_recv() {
-                Ok(input) => self.take(input),
-                Err(_) => return,
-            }
+    /// Takes an input and what else is there, up to a flush. Answers how many payloads that were.
+    fn take_all(&mut self, first: Option<Input>, inputs: &mut mpsc::Receiver<Input>) -> usize {
+        let mut taken = 0;
+        let mut next = first.or_else(|| inputs.try_recv().ok());
+        while let Some(input) = next {
+            taken += input.items.len();
+            self.take(input);
+            next = if self.spool.flush_due() { None } else { inputs.try_recv().ok() };
         }
+        taken
     }
 
     fn take(&mut self, input: Input) {
@@ -240,12 +262,18 @@ impl Worker {
         let lane = lane_of(&event, verdict);
         let received_us = event.received_us;
         let cause = self.append(lane, event);
+        if !self.drafts.is_empty() {
+            self.append_alerts(cause, received_us);
+        }
+    }
+
+    fn append_alerts(&mut self, cause: EventId, received_us: i64) {
         for draft in std::mem::take(&mut self.drafts) {
             self.tally.alert(draft.fires());
             let topic = self.shared.names.name(Topic::Alerts).clone();
             let partitions = self.partitions(&topic);
             let (key, now) = (draft.key(), now_us());
-            let id = self.spool.append(
+            self.spool.append(
                 Lane::Alerts,
                 &topic,
                 partitions,
@@ -253,28 +281,36 @@ impl Worker {
                 received_us / 1_000,
                 |id, out| draft.seal(id, cause, now).write_json(out),
             );
-            self.last_seq[Lane::Alerts as usize] = id.seq;
         }
     }
 
-    fn append(&mut self, lane: Lane, mut event: Event) -> weir_models::ident::EventId {
+    fn append(&mut self, lane: Lane, mut event: Event) -> EventId {
         let (topic, who) = match &event.body {
             Body::Reading(_) => (Topic::Readings, event.device.as_str()),
             Body::Log(log) if !log.host.is_empty() => (Topic::Logs, log.host.as_str()),
             Body::Log(_) | Body::Loss(_) => (Topic::Logs, event.device.as_str()),
         };
-        let key = format!("{}/{who}", event.site);
-        let topic = self.shared.names.name(topic).clone();
-        let partitions = self.partitions(&topic);
+        self.key.clear();
+        for part in [&*event.site, "/", who] {
+            self.key.push_str(part);
+        }
+        let topic = self.shared.names.name(topic);
+        let partitions = self.partitions(topic);
         // The broker checks its stamp, and keeps the record by it: the receive time is sane even
         // where the event's own is from 1970.
         let kafka_ts_ms = event.received_us / 1_000;
-        let id =
-            self.spool.append(lane, &topic, partitions, key.as_bytes(), kafka_ts_ms, |id, out| {
+        let id = self.spool.append(
+            lane,
+            topic,
+            partitions,
+            self.key.as_bytes(),
+            kafka_ts_ms,
+            |id, out| {
                 event.id = id;
                 event.write_json(out);
-            });
-        self.last_seq[lane as usize] = id.seq;
+            },
+        );
+        self.parser.recycle(event);
         id
     }
 
@@ -366,16 +402,24 @@ impl Worker {
         }
     }
 
+    fn lane_status(&self, lane: Lane) -> LaneStatus {
+        let mut streams = self.spool.streams(lane).map(|state| StreamStatus {
+            stream: state.stream,
+            last_seq: state.last_seq,
+            waiting: state.waiting,
+        });
+        let last_seq = streams.next().map_or(0, |written| written.last_seq);
+        LaneStatus {
+            lane: lane.name().into(),
+            stream: self.spool.stream(lane),
+            last_seq,
+            waiting: self.spool.stats(lane).waiting_events,
+            backlog: streams.filter(|stream| stream.waiting > 0).collect(),
+        }
+    }
+
     fn report(&self) -> Report {
-        let lanes: Vec<_> = Lane::ALL
-            .into_iter()
-            .map(|lane| LaneStatus {
-                lane: lane.name().into(),
-                stream: self.spool.stream(lane),
-                last_seq: self.last_seq[lane as usize],
-                waiting: self.spool.stats(lane).waiting_events,
-            })
-            .collect();
+        let lanes = Lane::ALL.into_iter().map(|lane| self.lane_status(lane)).collect();
         let series = u64::try_from(self.scorer.series()).unwrap_or(u64::MAX);
         self.shared.counters.series.store(series, Ordering::Relaxed);
         Report {

@@ -30,7 +30,7 @@ use super::order::in_order;
 use super::{
     Begun, Delivered, Delivery, Followed, PublishError, Refused, Transport, TransportStatus,
 };
-use crate::spool::{Group, Lane};
+use crate::spool::{Group, Strand};
 
 /// How long a call that asks the cluster may take.
 const ASK: Duration = Duration::from_secs(5);
@@ -284,13 +284,13 @@ impl Transport for Librdkafka {
         self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
     }
 
-    async fn begin(&self, _: Lane, _: &[u8]) -> Result<Begun, PublishError> {
+    async fn begin(&self, _: Strand, _: &[u8]) -> Result<Begun, PublishError> {
         Ok(Begun { epoch: self.0.generation().number, state: None })
     }
 
     async fn publish(
         &self,
-        _: Lane,
+        _: Strand,
         epoch: u64,
         group: Arc<Group>,
     ) -> Result<Delivery, PublishError> {

@@ -1,9 +1,10 @@
 //! Publish: from the spool to Kafka.
 //!
-//! In: flush groups of a lane, in order. Out: acknowledgements that move the lane's checkpoint.
+//! In: flush groups of each strand of a lane, in order. Out: acknowledgements that move the strand's
+//! checkpoint.
 //! Promises: the checkpoint moves only when every record of a group, and of all groups before it, is
 //! on all in-sync replicas or was refused for good (then it is in the dead letter file with the
-//! reason); after a failure the lane starts again from its checkpoint, so that order is kept and
+//! reason); after a failure the strand starts again from its checkpoint, so that order is kept and
 //! whatever is sent twice is recognised by the broker, or by the sink as a `seq` not above the
 //! highest seen. What can go
 //! wrong: Kafka is away or refuses us; nothing is lost then, the spool grows, and `/readyz` and the
@@ -15,6 +16,7 @@ mod lane;
 #[cfg(feature = "rdkafka")]
 mod librdkafka;
 mod order;
+mod strand;
 
 use std::sync::Arc;
 
@@ -24,7 +26,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use weir_models::ident::EventId;
 
-use crate::spool::{Group, Lane};
+use crate::spool::{Group, Strand};
 
 pub use dead::DeadLetters;
 pub use direct::{Direct, DirectError};
@@ -109,22 +111,26 @@ pub trait Transport: Send + Sync {
     /// event, so it has to be cheap.
     fn partitions(&self, topic: &str) -> Option<u32>;
 
-    /// Begins an epoch of a lane at its checkpoint. Nothing that was handed over in an earlier epoch
-    /// of the lane counts any more. `state` is what was last stored beside the checkpoint; empty
+    /// Begins an epoch of a strand at its checkpoint. Nothing that was handed over in an earlier epoch
+    /// of the strand counts any more. `state` is what was last stored beside the checkpoint; empty
     /// without one. The same spool may have been published by another process before, or by another
     /// transport.
-    async fn begin(&self, lane: Lane, state: &[u8]) -> Result<Begun, PublishError>;
+    async fn begin(&self, strand: Strand, state: &[u8]) -> Result<Begun, PublishError>;
 
-    /// Hands a group over for sending and returns what tells its end. A lane hands its groups over
+    /// Hands a group over for sending and returns what tells its end. A strand hands its groups over
     /// one after the other, from its checkpoint on, and several may be under way. When one fails,
     /// no record of a later one of this epoch has been or will be accepted: the sink takes a `seq`
-    /// that comes after a higher one for a duplicate, so an overtaken record would be lost.
+    /// that comes after a higher one for a duplicate, so an overtaken record would be lost. Strands
+    /// have nothing to do with each other.
     async fn publish(
         &self,
-        lane: Lane,
+        strand: Strand,
         epoch: u64,
         group: Arc<Group>,
     ) -> Result<Delivery, PublishError>;
+
+    /// A strand is published to its end: what is known of it may be forgotten.
+    fn forget(&self, _: Strand) {}
 
     /// Sends one record to a compacted topic, past the spool.
     async fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), PublishError>;

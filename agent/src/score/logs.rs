@@ -10,7 +10,7 @@ use lru::LruCache;
 use weir_models::alert::{AlertData, AlertKind, AlertState, Model};
 use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::event::Log;
-use weir_models::ident::Stream;
+use weir_models::ident::{Stream, TemplateId};
 use weir_models::logs::{LogScorer, LogScorerConfig, LogVerdict, Miner};
 
 use super::{Draft, ScoreConfig, alert_id};
@@ -71,20 +71,25 @@ impl LogStage {
     ) {
         let template = self.miner.learn(&log.message);
         let (id, is_new) = (template.id, template.is_new);
-        log.template = Some(format!("{id:016x}"));
+        log.template = Some(TemplateId(id));
 
         self.key.clear();
         for part in [site, "/", device] {
             self.key.push_str(part);
         }
-        if !self.hosts.contains(self.key.as_str()) {
-            let scorer = Box::new(LogScorer::new(self.config.clone()));
-            self.hosts.put(self.key.clone(), scorer);
-        }
-        let Some(scorer) = self.hosts.get_mut(self.key.as_str()) else { return };
-        let verdict = scorer.update(ts_us, id, is_new, log.severity);
+        let verdict = match self.hosts.get_mut(self.key.as_str()) {
+            Some(scorer) => scorer.update(ts_us, id, is_new, log.severity),
+            None => {
+                let mut scorer = Box::new(LogScorer::new(self.config.clone()));
+                let verdict = scorer.update(ts_us, id, is_new, log.severity);
+                self.hosts.put(self.key.clone(), scorer);
+                verdict
+            }
+        };
         log.score = Some(verdict.score);
-
+        if !verdict.alarm && self.lives.is_empty() {
+            return;
+        }
         let app = log.app.as_deref().unwrap_or(NO_APP);
         self.key.push('/');
         self.key.push_str(app);

@@ -24,7 +24,7 @@ const COUNT_DIGITS_MAX: usize = 7;
 
 /// How frames end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// Octet counting or LF or NUL, told apart for each frame.
     Syslog,
     /// LF only: files and standard input.
@@ -33,11 +33,11 @@ pub(super) enum Framing {
 
 /// One frame, without its framing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
+pub struct Frame {
     /// The bytes.
-    pub(super) bytes: Bytes,
+    pub bytes: Bytes,
     /// Whether it is only a part of what was sent.
-    pub(super) cut: bool,
+    pub cut: bool,
 }
 
 /// Where in the stream the first byte of the buffer is.
@@ -73,7 +73,7 @@ enum Count {
 
 /// Makes frames of a stream.
 #[derive(Debug)]
-pub(super) struct Framer {
+pub struct Framer {
     framing: Framing,
     buffer: BytesMut,
     state: State,
@@ -83,12 +83,13 @@ pub(super) struct Framer {
 
 impl Framer {
     /// A framer at the beginning of a stream.
-    pub(super) fn new(framing: Framing) -> Self {
+    #[must_use]
+    pub fn new(framing: Framing) -> Self {
         Self { framing, buffer: BytesMut::new(), state: State::Start, scanned: 0 }
     }
 
-    /// Where to read into: has room for some bytes, at most [`READ_BYTES`] mostly.
-    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+    /// Where to read into: has room for some bytes, at most 64 KiB mostly.
+    pub fn buffer(&mut self) -> &mut BytesMut {
         if self.buffer.capacity() - self.buffer.len() < ROOM_BYTES_MIN {
             self.buffer.reserve(READ_BYTES);
         }
@@ -96,13 +97,14 @@ impl Framer {
     }
 
     /// Bytes that wait for the end of their frame.
-    pub(super) fn waiting_bytes(&self) -> usize {
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
         self.buffer.len()
     }
 
     /// Takes all complete frames out of the buffer. What is no longer waiting afterwards has been
     /// given out.
-    pub(super) fn take(&mut self) -> Vec<Frame> {
+    pub fn take(&mut self) -> Vec<Frame> {
         let mut pieces = Vec::new();
         let mut at = 0;
         while let Some(piece) = self.step(at) {
@@ -119,7 +121,7 @@ impl Framer {
     }
 
     /// The stream has ended: what waits is the last frame.
-    pub(super) fn finish(&mut self) -> Vec<Frame> {
+    pub fn finish(&mut self) -> Vec<Frame> {
         let mut frames = self.take();
         let cut = !matches!(self.state, State::Start);
         let rest = self.buffer.split().freeze();

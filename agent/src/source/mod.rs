@@ -19,7 +19,7 @@
 //! | [`relp`] | RELP, each message acknowledged |
 //! | [`tls`] | certificates and handshakes of all of them |
 //! | `accept` | the loop that accepts connections |
-//! | `framing` | a stream of bytes into frames |
+//! | [`framing`] | a stream of bytes into frames |
 //! | `pace` | reading by the clock |
 //! | `peers` | limits on connections and their peers |
 //! | `outlet` | one source's way into the channel, with its counters |
@@ -32,18 +32,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{SemaphorePermit, mpsc, oneshot, watch};
 
 mod accept;
 pub mod config;
 pub mod file;
-mod framing;
+pub mod framing;
 pub mod http;
 pub mod listen;
 pub mod mqtt;
 mod one;
 mod outlet;
-mod pace;
+pub(crate) mod pace;
 mod peers;
 pub mod relp;
 mod sockets;
@@ -138,6 +138,8 @@ pub struct Input {
     /// Told once the spool holds all of them; dropped without a word when that will not happen
     /// (the agent is stopping), and then the peer must not be acknowledged.
     pub done: Option<oneshot::Sender<()>>,
+    /// What it holds of the room in the channel, given back when it is dropped.
+    pub room: Option<SemaphorePermit<'static>>,
 }
 
 /// Where sources put their inputs.

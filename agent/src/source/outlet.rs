@@ -7,11 +7,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use metrics::Counter;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use weir_models::metric;
 
 use super::framing::Frame;
 use super::{Input, Inputs, Raw, Source};
+
+/// What may lie in the channel, in bytes, whatever sources there are: as much as the pipeline takes in a
+/// few milliseconds.
+const QUEUED_BYTES_MAX: usize = 1 << 20;
+/// The room for it. Of the whole process, as memory is.
+static ROOM: Semaphore = Semaphore::const_new(QUEUED_BYTES_MAX);
 
 /// The pipeline has ended and takes nothing any more.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,13 +58,17 @@ impl Outlet {
             items,
             lost: 0,
             done: None,
+            room: None,
         }
     }
 
     /// Puts `input` into the channel; waits while it is full.
-    pub(super) async fn send(&self, input: Input) -> Result<(), Closed> {
+    pub(super) async fn send(&self, mut input: Input) -> Result<(), Closed> {
         let events = input.items.len() as u64;
         let bytes: usize = input.items.iter().map(|raw| raw.bytes.len()).sum();
+        // One that is larger than all the room has it for itself.
+        let held = (bytes + size_of_val(&*input.items)).min(QUEUED_BYTES_MAX);
+        input.room = ROOM.acquire_many(held as u32).await.ok();
         self.inputs.send(input).await.map_err(|_| Closed)?;
         self.events.increment(events);
         self.bytes.increment(bytes as u64);

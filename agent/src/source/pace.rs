@@ -4,8 +4,9 @@
 //! the clock. A gateway lives at a few thousand messages a second, each sent alone; woken for each,
 //! it would spend more on waking up than on the messages. While they come steadily a source lets its
 //! socket out of the runtime's sight and looks at it every [`PERIOD`] only. All sources look at the
-//! same moments, so that they share a wake-up. Promises: nothing is delayed by more than [`PERIOD`]
-//! and the millisecond by which timers are late; what comes now and then is not delayed at all.
+//! same moments, so that they share a wake-up, and the pipeline right after them. Promises: nothing is
+//! delayed by more than [`PERIOD`], [`BEHIND`] and the millisecond by which timers are late; what
+//! comes now and then is not delayed at all.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -13,10 +14,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Time between two looks.
-pub(super) const PERIOD: Duration = Duration::from_millis(8);
+const PERIOD: Duration = Duration::from_millis(20);
+/// So much later than the sources the pipeline looks at what they have read.
+const BEHIND: Duration = Duration::from_millis(3);
 /// Reads closer than this are a steady flow. That is more than a period, because the wake-up is shared
 /// with all other sources that go by the clock.
-const CLOSE: Duration = Duration::from_millis(12);
+const CLOSE: Duration = Duration::from_millis(30);
 /// So many close reads in a row make it worth while.
 const STEADY_READS: u32 = 8;
 /// After so many looks in a row that found nothing the flow has ended.
@@ -27,7 +30,7 @@ static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Watches one socket's reads.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     last: Option<Instant>,
     close: u32,
     empty: u32,
@@ -36,7 +39,7 @@ pub(super) struct Pace {
 impl Pace {
     /// Something was read at `now`; `is_little` says that much more would have been welcome. Tells
     /// whether to read by the clock from now on.
-    pub(super) fn read(&mut self, now: Instant, is_little: bool) -> bool {
+    pub(crate) fn read(&mut self, now: Instant, is_little: bool) -> bool {
         let last = self.last.replace(now);
         let is_close = last.is_some_and(|last| now.duration_since(last) < CLOSE);
         self.close = if is_little && is_close { self.close + 1 } else { 0 };
@@ -45,7 +48,7 @@ impl Pace {
 
     /// A look by the clock found something or not, and whether it was little. Tells whether to go on
     /// so; if not, it takes another steady flow.
-    pub(super) fn look(&mut self, is_empty: bool, is_little: bool) -> bool {
+    pub(crate) fn look(&mut self, is_empty: bool, is_little: bool) -> bool {
         self.empty = if is_empty { self.empty + 1 } else { 0 };
         let goes_on = is_little && self.empty < EMPTY_LOOKS;
         if !goes_on {
@@ -60,8 +63,16 @@ pub(super) async fn next_look() {
     tokio::time::sleep_until(look_after(*ORIGIN, Instant::now())).await;
 }
 
+/// When whoever takes what the sources have read looks next.
+pub(crate) fn next_look_behind() -> Instant {
+    look_after(*ORIGIN + BEHIND, Instant::now())
+}
+
 /// The first moment after `now`.
 fn look_after(origin: Instant, now: Instant) -> Instant {
+    if now < origin {
+        return origin;
+    }
     let since = now.saturating_duration_since(origin);
     let into = since.as_nanos() % PERIOD.as_nanos();
     now + PERIOD - Duration::from_nanos(u64::try_from(into).unwrap_or(0))
@@ -84,12 +95,12 @@ mod tests {
     #[test]
     fn a_steady_flow_of_little_goes_by_the_clock() {
         check((0..100).map(|n| (n * 200, true)), Some(8));
-        check((0..100).map(|n| (n * 11_900, true)), Some(8));
+        check((0..100).map(|n| (n * 29_900, true)), Some(8));
     }
 
     #[test]
     fn what_comes_now_and_then_is_read_at_once() {
-        check((0..100).map(|n| (n * 12_000, true)), None);
+        check((0..100).map(|n| (n * 30_000, true)), None);
         // Bursts of a few lines every 50 ms.
         check((0..100).map(|n| (n / 6 * 50_000 + n % 6 * 100, true)), None);
     }
@@ -121,9 +132,10 @@ mod tests {
     #[test]
     fn all_look_at_the_same_moments_and_none_waits_longer_than_a_period() {
         let origin = Instant::now();
-        for (at_us, expected_us) in [(0, 8_000), (1, 8_000), (7_999, 8_000), (8_000, 16_000)] {
+        for (at_us, expected_us) in [(0, 20_000), (1, 20_000), (19_999, 20_000), (20_000, 40_000)] {
             let look = look_after(origin, origin + Duration::from_micros(at_us));
             assert_eq!(look, origin + Duration::from_micros(expected_us), "{at_us}");
         }
+        assert_eq!(look_after(origin + BEHIND, origin), origin + BEHIND);
     }
 }

@@ -15,9 +15,9 @@ use serde_json::json;
 use weir_models::event::{Event, Loss};
 
 use super::log::Log;
-use super::survey::{LaneReport, LaneSurvey};
+use super::survey::{LaneReport, LaneSurvey, PartitionReport};
 use super::writer::lock;
-use super::{Lane, SpoolConfig, SpoolError};
+use super::{Lane, SpoolConfig, SpoolError, folders};
 use crate::config::Config;
 use crate::publish::DeadLetters;
 
@@ -237,6 +237,17 @@ fn inspect(dir: &Path, as_json: bool, out: &mut impl Write) -> Result<bool, CliE
             let (stream, first, last) = (of.stream, of.first_seq, of.last_seq);
             writeln!(out, "  stream {stream}: seq {first} to {last}, {} waiting", of.waiting)?;
         }
+        for of in &lane.partitions {
+            let PartitionReport { topic, partition, of, batches, events } = of;
+            let of = of.map_or_else(String::new, |of| format!(" of {of}"));
+            writeln!(
+                out,
+                "  {topic}, partition {partition}{of}: {events} events in {batches} batches"
+            )?;
+        }
+    }
+    for path in folders::left_over(&spool) {
+        writeln!(out, "left over, goes with the next start: {}", path.display())?;
     }
     report.damage(out)?;
     Ok(true)
@@ -272,14 +283,17 @@ fn repair(dir: &Path, as_json: bool, out: &mut impl Write) -> Result<bool, CliEr
         if !found.is_damaged(false) {
             continue;
         }
-        let folder = spool.join(lane.folder());
-        // The lane may end earlier than it did: a number must not be given out twice.
-        let state = folder.join("stream");
-        if state.exists() {
-            std::fs::remove_file(&state).map_err(|error| SpoolError::writing(&state, error))?;
+        let strands = folders::strands(&spool, lane);
+        for strand in strands.map_err(|error| SpoolError::writing(&spool, error))? {
+            let folder = spool.join(strand.folder());
+            // It may end earlier than it did: a number must not be given out twice.
+            let state = folder.join("stream");
+            if state.exists() {
+                std::fs::remove_file(&state).map_err(|error| SpoolError::writing(&state, error))?;
+            }
+            let mut log = Log::open(&folder, SpoolConfig::default().segment_bytes)?;
+            rewritten += log.repair(|bytes| progress.tell(bytes))?;
         }
-        let mut log = Log::open(&folder, SpoolConfig::default().segment_bytes)?;
-        rewritten += log.repair(|bytes| progress.tell(bytes))?;
     }
     let after = Report::read(&spool)?;
     if as_json {

@@ -32,6 +32,10 @@ pub struct SpoolConfig {
     /// Longest time until what is written and not yet in Kafka is synced to the disk, in
     /// milliseconds: this much may be lost in a power cut. A longer time saves flash.
     pub sync_ms: u64,
+    /// When a lane is further behind than so many seconds and Kafka takes its events again, what comes
+    /// from then on is published beside the backlog instead of after it. Never so in the lane of
+    /// alerts. 0 turns it off: everything comes in the order in which it was received.
+    pub overtake_s: u64,
     /// Compression level of zstd; higher is smaller and slower. 0 turns compression off.
     pub zstd_level: i32,
 }
@@ -43,6 +47,7 @@ impl Default for SpoolConfig {
             segment_bytes: 8 << 20,
             flush_ms: 150,
             sync_ms: 1_000,
+            overtake_s: 30,
             zstd_level: 1,
         }
     }
@@ -56,7 +61,7 @@ impl SpoolConfig {
     pub fn check(&self) -> Result<(), String> {
         const MAX_BYTES_MIN: u64 = 4 << 20;
         const SEGMENT_BYTES_MIN: u64 = 64 << 10;
-        let SpoolConfig { max_bytes, segment_bytes, flush_ms, sync_ms, zstd_level } = *self;
+        let SpoolConfig { max_bytes, segment_bytes, flush_ms, sync_ms, zstd_level, .. } = *self;
         let max_bytes_min = segment_bytes.saturating_mul(4).max(MAX_BYTES_MIN);
         if segment_bytes < SEGMENT_BYTES_MIN {
             return Err(format!(

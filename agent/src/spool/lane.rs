@@ -1,24 +1,27 @@
 //! The writing side of one lane: builders for each topic and partition, closed together as one
-//! group.
+//! group, and the strands that the groups go to.
 //!
-//! In: events. Out: groups in the lane's log. Events wait in memory until [`LaneWriter::flush`];
+//! In: events. Out: groups in the newest strand. Events wait in memory until [`LaneWriter::flush`];
 //! if that fails they wait on and nothing of them is lost.
+//!
+//! When a lane is far behind and Kafka takes its events again, the next group begins a new strand, so
+//! that what comes now need not wait for the backlog: see decision 8.
 
-use std::io;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Notify;
-use weir_models::event::{Clock, Loss};
+use tokio::sync::{Notify, mpsc};
+use weir_models::event::Clock;
 use weir_models::ident::{EventId, Stream};
 use weir_models::wire::{BatchBuilder, Compressor, partition_for};
 
-use super::checkpoint::Checkpoint;
-use super::identity::{Found, Identity, State, boot};
-use super::log::{FrameHead, GaveWay, GroupBuilder, Log, Lost, clear_way};
+use super::log::{FrameHead, GroupBuilder};
 use super::reader::{LaneReader, PARTITIONS_MAX, packed};
-use super::{Lane, LaneStats, MAY_DROP, SpoolError, WhenFull, clock_byte};
+use super::strand::{StrandWriter, StreamState};
+use super::{
+    Lane, LaneStats, MAY_DROP, SpoolConfig, SpoolError, Strand, WhenFull, clock_byte, folders,
+};
 
 /// A batch is closed at this many bytes before compression: one bad byte on disk costs a batch.
 const BATCH_BYTES: usize = 256 << 10;
@@ -26,24 +29,42 @@ const BATCH_BYTES: usize = 256 << 10;
 const BATCH_RECORDS: u32 = 1_000;
 /// Idle builders that keep their memory.
 const SPARE_BUILDERS: usize = 8;
+/// Strands of a lane at most: each is a folder, a producer id, and an entry in the sink's memory.
+const STRANDS_MAX: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct LaneWriter {
-    log: Log,
-    identity: Identity,
-    /// As it is stored.
-    state: State,
-    state_path: PathBuf,
+    spool: PathBuf,
+    segment_bytes: u64,
+    losses: Arc<Notify>,
+    /// Backlogs, oldest first.
+    older: VecDeque<StrandWriter>,
+    /// The one that is written to.
+    newest: StrandWriter,
+    /// Where the readers of new strands go.
+    readers: mpsc::UnboundedSender<LaneReader>,
+    overtaking: Overtaking,
     /// The ordinal of the next event.
     next: u64,
-    /// The ordinal after the last one that Kafka has acknowledged.
-    acknowledged: Arc<AtomicU64>,
     topics: Vec<TopicBuilders>,
     spare: Vec<BatchBuilder>,
     /// Batches that are closed and not written yet.
     group: GroupBuilder,
     /// Bytes in open builders, before compression.
     open_bytes: usize,
+    /// Counters of strands that are gone.
+    gone: LaneStats,
+}
+
+/// When a new strand begins.
+#[derive(Debug)]
+struct Overtaking {
+    /// How far behind the lane has to be; none if nothing overtakes in it.
+    after_ms: Option<i64>,
+    /// How far the newest strand was acknowledged when the last group began.
+    acknowledged: u64,
+    /// When the last one was begun, or tried.
+    tried_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -79,83 +100,66 @@ fn slot(partition: u32, when_full: WhenFull) -> usize {
 }
 
 impl LaneWriter {
+    /// Opens all strands of a lane. Answers the reader of the oldest one, which has those of the
+    /// others.
     pub(super) fn open(
-        dir: &Path,
+        spool: &Path,
         lane: Lane,
-        segment_bytes: u64,
+        config: &SpoolConfig,
         losses: &Arc<Notify>,
     ) -> Result<(LaneWriter, LaneReader), SpoolError> {
-        let [state_path, checkpoint_path, state_draft] =
-            ["stream", "checkpoint", "stream.draft"].map(|name| dir.join(name));
-        clear_way(dir, true).map_err(|error| SpoolError::writing(dir, error))?;
-        for path in [&state_path, &checkpoint_path, &state_draft] {
-            clear_way(path, false).map_err(|error| SpoolError::writing(path, error))?;
+        let found =
+            folders::strands(spool, lane).map_err(|error| SpoolError::writing(spool, error))?;
+        let (readers, later) = mpsc::unbounded_channel();
+        let mut older = VecDeque::new();
+        let mut oldest_reader = None;
+        for strand in found {
+            let (writer, reader) = StrandWriter::open(spool, strand, config.segment_bytes, losses)?;
+            older.push_back(writer);
+            match &oldest_reader {
+                None => oldest_reader = Some(reader),
+                // Its receiver is here.
+                Some(_) => drop(readers.send(reader)),
+            }
         }
-        let stored = State::read(&state_path);
-        if let Some(state) = stored {
-            // The log cuts its tail as it opens. Should this process be killed then, the next one
-            // must not take the shorter lane for a whole one and give its numbers out twice.
-            let unsure = State { boot: [0; 16], closed_at: None, ..state };
-            unsure.write(&state_path).map_err(|error| SpoolError::writing(&state_path, error))?;
-        }
-        let mut log = Log::open(dir, segment_bytes)?;
-        #[cfg(test)]
-        if super::log::faults::killed() {
-            return Err(SpoolError::Config("killed".into()));
-        }
-        log.tell_losses(Arc::clone(losses));
-        let checkpoint = Checkpoint::open(&checkpoint_path)
-            .map_err(|error| SpoolError::writing(&checkpoint_path, error))?;
-        let found = Found {
-            tag: log.tag(),
-            next: log.next_ordinal(),
-            newest: log.newest_base(),
-            torn_bytes: log.torn_bytes(),
-            checkpoint: checkpoint.ordinal(),
-            boot: boot(),
+        let (Some(newest), Some(mut reader)) = (older.pop_back(), oldest_reader) else {
+            return Err(SpoolError::Config(format!("the lane {} has no strand", lane.name())));
         };
-        log.raise_next(checkpoint.ordinal());
-        // A power cut may have brought back what was deleted.
-        log.delete_below(checkpoint.ordinal());
-        let kept = stored.filter(|state| state.continues(found));
-        let identity = match kept {
-            Some(state) => state.identity,
-            None => Identity::draw(log.next_ordinal()).map_err(|error| {
-                SpoolError::writing(&state_path, io::Error::other(error.to_string()))
-            })?,
+        older.iter().for_each(|strand| strand.progress().seal());
+        reader.precedes(later);
+        let overtakes = lane != Lane::Alerts && config.overtake_s > 0;
+        let after_ms = i64::try_from(config.overtake_s.saturating_mul(1_000)).ok();
+        let overtaking = Overtaking {
+            after_ms: after_ms.filter(|_| overtakes),
+            acknowledged: newest.progress().acknowledged(),
+            tried_ms: None,
         };
-        // On disk before the first event can be published under it.
-        let newest = log.newest_base();
-        let state = State { identity, boot: found.boot, closed_at: None, newest };
-        state.write(&state_path).map_err(|error| SpoolError::writing(&state_path, error))?;
-        log.set_tag(identity.tag());
-        let stream = identity.stream;
-        tracing::info!(?lane, %stream, kept = kept.is_some(), next_seq = identity.seq(log.next_ordinal()), "lane opened");
-        let acknowledged = Arc::new(AtomicU64::new(checkpoint.ordinal()));
-        let reader = LaneReader::new(
-            lane,
-            log.reader(),
-            checkpoint,
-            checkpoint_path,
-            Arc::clone(&acknowledged),
-        );
         let writer = LaneWriter {
-            next: log.next_ordinal(),
-            log,
-            state,
-            identity,
-            state_path,
-            acknowledged,
+            spool: spool.to_owned(),
+            segment_bytes: config.segment_bytes,
+            losses: Arc::clone(losses),
+            older,
+            next: newest.next_ordinal(),
+            newest,
+            readers,
+            overtaking,
             topics: Vec::new(),
             spare: Vec::new(),
             group: GroupBuilder::default(),
             open_bytes: 0,
+            gone: LaneStats::default(),
         };
         Ok((writer, reader))
     }
 
-    pub(super) fn stream(&self) -> Stream {
-        self.identity.stream
+    /// All strands, oldest first.
+    pub(super) fn strands(&self) -> impl Iterator<Item = &StrandWriter> {
+        self.older.iter().chain([&self.newest])
+    }
+
+    /// The same, to change.
+    pub(super) fn strands_mut(&mut self) -> impl Iterator<Item = &mut StrandWriter> {
+        self.older.iter_mut().chain([&mut self.newest])
     }
 
     pub(super) fn append(
@@ -164,8 +168,11 @@ impl LaneWriter {
         place: Place<'_>,
         write: impl FnOnce(EventId, &mut Vec<u8>),
     ) -> EventId {
+        if self.open_bytes == 0 && self.group.is_empty() && self.is_behind(place.ts_ms) {
+            self.begin_strand();
+        }
         let ordinal = self.next;
-        let id = EventId { stream: self.identity.stream, seq: self.identity.seq(ordinal) };
+        let id = self.newest.id(ordinal);
         let partitions = place.partitions.clamp(1, PARTITIONS_MAX);
         let partition = partition_for(place.key, partitions);
         let at = self.topic(place.topic);
@@ -249,62 +256,74 @@ impl LaneWriter {
 
     /// Writes the group. If that fails it stays, and the next batches join it.
     pub(super) fn flush(&mut self) -> Result<(), SpoolError> {
-        self.log.append(&self.group)?;
+        self.newest.append(&self.group)?;
         self.group.clear();
-        if self.state.newest != self.log.newest_base() {
-            let state = State { newest: self.log.newest_base(), ..self.state };
-            // The events are in the log, and that is what counts. Where the state lags behind, the
-            // next process takes the stream for one whose end it does not know.
-            match state.write(&self.state_path) {
-                Ok(()) => self.state = state,
-                Err(error) => {
-                    tracing::warn!(path = %self.state_path.display(), %error, "state of the lane not stored")
-                }
-            }
-        }
+        self.remove_finished();
         Ok(())
     }
 
-    /// Gives back the disk that holds nothing Kafka still has to get.
-    pub(super) fn reclaim(&mut self) {
-        let acknowledged = self.acknowledged.load(Ordering::Acquire);
-        if let Err(error) = self.log.reclaim(acknowledged) {
-            tracing::warn!(%error, "segments could not be given back");
+    /// Takes away the backlogs that Kafka has.
+    fn remove_finished(&mut self) {
+        while let Some(at) = self.older.iter().position(StrandWriter::is_finished) {
+            let Some(strand) = self.older.remove(at) else { return };
+            self.gone.add(LaneStats { disk_bytes: 0, ..strand.stats() });
+            strand.remove(&self.spool);
         }
     }
 
-    /// Gives up the oldest events that may give way. `None` if there are none.
-    pub(super) fn give_way(&mut self) -> Result<Option<GaveWay>, SpoolError> {
-        let acknowledged = self.acknowledged.load(Ordering::Acquire);
-        Ok(self.log.give_way(acknowledged, |head| head.flags & MAY_DROP != 0)?)
+    /// Whether what comes now has to overtake: the newest strand is far behind, and on its way. While
+    /// Kafka is away there is nothing to overtake: one strand is enough for the whole outage.
+    fn is_behind(&mut self, now_ms: i64) -> bool {
+        let Some(after_ms) = self.overtaking.after_ms else { return false };
+        let acknowledged = self.newest.progress().acknowledged();
+        let moves = acknowledged > self.overtaking.acknowledged;
+        self.overtaking.acknowledged = acknowledged;
+        let is_late = |since: i64| now_ms.saturating_sub(since) >= after_ms;
+        let is_behind = moves
+            && self.newest.waiting() > 0
+            && self.newest.progress().oldest_ms().is_some_and(is_late)
+            && self.overtaking.tried_ms.is_none_or(is_late)
+            && self.older.len() + 1 < STRANDS_MAX;
+        if is_behind {
+            self.overtaking.tried_ms = Some(now_ms);
+        }
+        is_behind
     }
 
-    /// What was lost and not taken before.
-    pub(super) fn take_losses(&self) -> impl Iterator<Item = Loss> {
-        self.log.take_lost().into_iter().map(|lost| loss_of(&lost))
+    /// From now on events go to a new strand.
+    fn begin_strand(&mut self) {
+        let Strand { lane, number } = self.newest.strand;
+        let Some(number) = number.checked_add(1) else { return };
+        let strand = Strand { lane, number };
+        let opened = StrandWriter::open(&self.spool, strand, self.segment_bytes, &self.losses);
+        let (newest, reader) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::warn!(%strand, %error, "live data goes on behind the backlog");
+                return;
+            }
+        };
+        self.next = newest.next_ordinal();
+        self.overtaking.acknowledged = newest.progress().acknowledged();
+        let backlog = std::mem::replace(&mut self.newest, newest);
+        tracing::info!(%strand, backlog = backlog.waiting(), "live data overtakes the backlog");
+        backlog.progress().seal();
+        self.older.push_back(backlog);
+        // Without a reader nobody publishes: it is read after the next start.
+        drop(self.readers.send(reader));
     }
 
-    pub(super) fn losses_are_told(&self) {
-        self.log.lost_are_told();
+    pub(super) fn stream(&self) -> Stream {
+        self.newest.id(0).stream
     }
 
-    /// Syncs what Kafka does not have yet.
-    pub(super) fn sync(&mut self) -> Result<(), SpoolError> {
-        let acknowledged = self.acknowledged.load(Ordering::Acquire);
-        Ok(self.log.sync(acknowledged)?)
-    }
-
-    /// Syncs everything and notes the clean end, so that the stream may go on after a reboot.
-    pub(super) fn close(&mut self) -> Result<(), SpoolError> {
-        self.log.sync(0)?;
-        let closed_at = Some(self.log.next_ordinal());
-        let newest = self.log.newest_base();
-        let state = State { identity: self.identity, boot: boot(), closed_at, newest };
-        state.write(&self.state_path).map_err(|error| SpoolError::writing(&self.state_path, error))
+    /// The streams that are written or wait, the one that is written first.
+    pub(super) fn streams(&self) -> impl Iterator<Item = StreamState> {
+        [&self.newest].into_iter().chain(&self.older).map(StrandWriter::stream_state)
     }
 
     pub(super) fn pending_events(&self) -> u64 {
-        self.next - self.log.next_ordinal()
+        self.next - self.newest.next_ordinal()
     }
 
     pub(super) fn pending_bytes(&self) -> u64 {
@@ -313,28 +332,12 @@ impl LaneWriter {
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.log.bytes()
+        self.strands().map(StrandWriter::disk_bytes).sum()
     }
 
     pub(super) fn stats(&self) -> LaneStats {
-        let acknowledged = self.acknowledged.load(Ordering::Acquire);
-        LaneStats {
-            waiting_events: self.log.next_ordinal().saturating_sub(acknowledged),
-            disk_bytes: self.log.bytes(),
-            written_bytes: self.log.written_bytes(),
-            bad_frames: self.log.bad_frames(),
-            skipped_events: self.log.skipped(),
-            dropped_events: self.log.dropped(),
-            torn_bytes: self.log.torn_bytes(),
-        }
+        let mut stats = self.gone;
+        self.strands().for_each(|strand| stats.add(strand.stats()));
+        stats
     }
-}
-
-/// A loss as its marker tells it. What lies before the stream's begin was in another stream, of
-/// which nothing is left.
-pub(super) fn loss_of(lost: &Lost) -> Loss {
-    let identity = Identity::from_tag(lost.tag);
-    let range = (identity.base <= lost.first)
-        .then(|| (identity.stream, identity.seq(lost.first), identity.seq(lost.last)));
-    Loss { count: lost.count, range, reason: lost.cause.reason().into() }
 }

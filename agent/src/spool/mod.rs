@@ -15,33 +15,44 @@
 //! (back-pressure); a damaged frame is left out. What is lost is never silent: it is noted with its
 //! numbers, and the checkpoint does not pass it before it was told ([`Spool::losses_are_told`]).
 //!
-//! Layout of the folder: `lock`; for each lane a folder `0-alerts`, `1-urgent`, `2-readings`,
-//! `3-rest` with segments (see [`log`]), the file `checkpoint` and the file `stream`. Everything
-//! blocks: call it from a thread that may.
+//! A lane is a log, first in, first out. After an outage what comes now would wait behind all that
+//! waits already; so a lane that is far behind begins a new log, which is published beside the old one.
+//! Each of these is a [`Strand`], with a stream, a checkpoint and a reader of its own. Only the newest
+//! is written to; the others are backlogs, which go when Kafka has them (decision 8).
+//!
+//! Layout of the folder: `lock`; for each strand a folder (`0-alerts`, `1-urgent`, `2-readings`,
+//! `3-rest`, and `2-readings.1` for one that has overtaken) with segments (see [`log`]), the file
+//! `checkpoint` and the file `stream`. Everything blocks: call it from a thread that may.
 
 pub mod cli;
 pub mod log;
 
 mod checkpoint;
 mod config;
+mod folders;
 mod identity;
 mod lane;
+mod progress;
 mod reader;
 mod seal;
+mod strand;
 mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use config::{SpoolConfig, WhenFull};
+pub(crate) use reader::GROUPS_IN_FLIGHT_MAX;
 pub use reader::{Frame, Group, LaneReader, Position};
+pub use strand::StreamState;
 use weir_models::event::Clock;
 pub use writer::{Pending, Spool};
 
-/// A priority. Each lane is a stream of its own, so that what matters more overtakes.
+/// A priority. Each lane has a stream of its own, so that what matters more overtakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
     /// Alerts.
@@ -74,12 +85,29 @@ impl Lane {
     }
 }
 
-/// Counters of one lane. All but `waiting_events` and `disk_bytes` count from the start of the
-/// process.
+/// A log of a lane: it has a stream, a checkpoint and a producer of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Strand {
+    /// Its lane.
+    pub lane: Lane,
+    /// Its number in the lane. They rise: events of a higher one came later.
+    pub number: u64,
+}
+
+impl fmt::Display for Strand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.lane.name(), self.number)
+    }
+}
+
+/// Counters of one lane. All but `waiting_events`, `oldest_ms` and `disk_bytes` count from the start
+/// of the process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LaneStats {
     /// Events on disk that Kafka has not acknowledged.
     pub waiting_events: u64,
+    /// When the oldest of them was received, milliseconds since the Unix epoch, as far as known.
+    pub oldest_ms: Option<i64>,
     /// Bytes on disk, with what is acknowledged and not yet deleted.
     pub disk_bytes: u64,
     /// Bytes written (flash wear).
@@ -92,6 +120,23 @@ pub struct LaneStats {
     pub dropped_events: u64,
     /// Bytes cut from the tail on opening.
     pub torn_bytes: u64,
+}
+
+impl LaneStats {
+    /// Adds those of another strand of the lane.
+    fn add(&mut self, other: LaneStats) {
+        self.waiting_events += other.waiting_events;
+        self.oldest_ms = match (self.oldest_ms, other.oldest_ms) {
+            (Some(one), Some(another)) => Some(one.min(another)),
+            (one, another) => one.or(another),
+        };
+        self.disk_bytes += other.disk_bytes;
+        self.written_bytes += other.written_bytes;
+        self.bad_frames += other.bad_frames;
+        self.skipped_events += other.skipped_events;
+        self.dropped_events += other.dropped_events;
+        self.torn_bytes += other.torn_bytes;
+    }
 }
 
 /// A spool that cannot go on.

@@ -1,23 +1,29 @@
-//! The reading side of one lane, for the publisher; runs beside the writer, in another task.
+//! The reading side of one strand of a lane, for the publisher; runs beside the writer, in another
+//! task.
 //!
-//! In: the lane's log. Out: groups of ready batches, in order, from the checkpoint on. Promises:
+//! In: the strand's log. Out: groups of ready batches, in order, from the checkpoint on. Promises:
 //! nothing is forgotten before [`LaneReader::acknowledge`]; after a restart reading begins at the
 //! first group that was not acknowledged.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 use weir_models::event::Clock;
 use weir_models::ident::Stream;
 
 use super::checkpoint::Checkpoint;
 use super::identity::Identity;
 use super::log::{self, LogReader};
-use super::{Lane, SpoolError, clock_of};
+use super::progress::Progress;
+use super::{Lane, SpoolError, Strand, clock_of};
 
-/// The end of a group in its lane. Positions of one lane rise, over all its streams.
+/// Groups of a strand that may be under way to Kafka at a time.
+pub(crate) const GROUPS_IN_FLIGHT_MAX: usize = 4;
+
+/// The end of a group in its strand. Positions of one strand rise, over all its streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(u64);
 
@@ -58,32 +64,65 @@ pub struct Frame {
     pub batch: Bytes,
 }
 
-/// Reads one lane and moves its checkpoint.
+/// Reads one strand of a lane and moves its checkpoint.
 #[derive(Debug)]
 pub struct LaneReader {
-    lane: Lane,
+    strand: Strand,
     log: LogReader,
     checkpoint: Checkpoint,
     checkpoint_path: PathBuf,
-    acknowledged: Arc<AtomicU64>,
+    progress: Arc<Progress>,
+    /// Ends and receive stamps of the groups that were given and not acknowledged, in order.
+    given: VecDeque<(u64, i64)>,
+    /// The readers of later strands; in the oldest one's reader only.
+    later: Option<mpsc::UnboundedReceiver<LaneReader>>,
 }
 
 impl LaneReader {
     pub(super) fn new(
-        lane: Lane,
-        mut log: LogReader,
+        strand: Strand,
+        log: LogReader,
         checkpoint: Checkpoint,
         checkpoint_path: PathBuf,
-        acknowledged: Arc<AtomicU64>,
+        progress: Arc<Progress>,
     ) -> Self {
-        log.seek(checkpoint.ordinal());
-        LaneReader { lane, log, checkpoint, checkpoint_path, acknowledged }
+        let (given, later) = (VecDeque::new(), None);
+        let mut reader =
+            LaneReader { strand, log, checkpoint, checkpoint_path, progress, given, later };
+        reader.rewind();
+        // What may have been sent before must not give way: the sequences of what follows it hang on
+        // it. And it tells since when the strand waits.
+        for _ in 0..GROUPS_IN_FLIGHT_MAX {
+            // What cannot be read now will be tried again.
+            if !reader.next_group().is_ok_and(|group| group.is_some()) {
+                break;
+            }
+        }
+        reader.rewind();
+        reader
+    }
+
+    /// It is the oldest of its lane, and has the readers of the others.
+    pub(super) fn precedes(&mut self, later: mpsc::UnboundedReceiver<LaneReader>) {
+        self.later = Some(later);
+    }
+
+    /// The readers of the strands that come after this one, those that are there and each that will
+    /// be. Only the readers that [`Spool::open`](super::Spool::open) answers have it, once.
+    pub fn later(&mut self) -> Option<mpsc::UnboundedReceiver<LaneReader>> {
+        self.later.take()
+    }
+
+    /// The strand it reads.
+    #[must_use]
+    pub fn strand(&self) -> Strand {
+        self.strand
     }
 
     /// The lane it reads.
     #[must_use]
     pub fn lane(&self) -> Lane {
-        self.lane
+        self.strand.lane
     }
 
     /// The next group that was flushed, `None` if there is none yet.
@@ -109,18 +148,43 @@ impl LaneReader {
                 batch: frame.batch,
             }
         };
-        Ok(Some(Group {
+        let group = Group {
             end: Position(group.last + 1),
             stream: identity.stream,
             first_seq: identity.seq(group.first),
             last_seq: identity.seq(group.last),
             frames: group.frames.into_iter().map(frame).collect(),
-        }))
+        };
+        if let Some(stamp) = group.oldest_ms() {
+            if self.given.is_empty() {
+                self.progress.set_oldest_ms(Some(stamp));
+            }
+            self.given.push_back((group.end.0, stamp));
+        }
+        Ok(Some(group))
     }
 
     /// Goes back to the checkpoint: everything that is not acknowledged is read again.
     pub fn rewind(&mut self) {
+        self.given.clear();
         self.log.seek(self.checkpoint.ordinal());
+    }
+
+    /// Whether Kafka has all of the strand, and nothing more will come: only of one that a later one
+    /// has taken the place of. To be asked while nothing is under way.
+    ///
+    /// # Errors
+    /// [`SpoolError`] if the checkpoint cannot be written; it may be tried again.
+    pub fn finish(&mut self) -> Result<bool, SpoolError> {
+        if !self.progress.is_sealed() || self.log.position() < self.log.end() {
+            return Ok(false);
+        }
+        // What lies at the end may be damaged, so that there is no group to acknowledge; and a loss
+        // that was told meanwhile no longer holds the checkpoint.
+        let end = self.log.end();
+        let state = self.checkpoint.state().to_vec();
+        self.acknowledge_with(Position(end), &state)?;
+        Ok(self.checkpoint.ordinal() >= end)
     }
 
     /// Notes that Kafka refuses the event `seq` of `group` for good; before its acknowledgement.
@@ -166,7 +230,11 @@ impl LaneReader {
         if ordinal > self.checkpoint.ordinal() && !self.log.holds(ordinal) {
             let failed = |error| SpoolError::writing(&self.checkpoint_path, error);
             self.checkpoint.store(ordinal, state).map_err(failed)?;
-            self.acknowledged.store(ordinal, Ordering::Release);
+            while self.given.front().is_some_and(|(end, _)| *end <= ordinal) {
+                self.given.pop_front();
+            }
+            self.progress.set_oldest_ms(self.given.front().map(|(_, stamp)| *stamp));
+            self.progress.acknowledge(ordinal);
         }
         if self.log.deletable_below(ordinal) {
             // Else a power cut could bring back a checkpoint that lies before what is left.
@@ -176,6 +244,17 @@ impl LaneReader {
             self.log.delete_below(self.checkpoint.ordinal());
         }
         Ok(())
+    }
+}
+
+impl Group {
+    /// When its first events were received, milliseconds since the Unix epoch; none if nothing is left
+    /// of it.
+    fn oldest_ms(&self) -> Option<i64> {
+        // The time stamp of a batch's first record, as it lies in its head.
+        const AT: usize = 27;
+        let stamp = |frame: &Frame| frame.batch.get(AT..)?.first_chunk().copied();
+        self.frames.iter().filter_map(stamp).map(i64::from_be_bytes).min()
     }
 }
 
@@ -189,6 +268,7 @@ pub(super) fn packed(partition: u32, partitions: u32) -> u32 {
     partitions << 16 | partition
 }
 
-fn unpacked(field: u32) -> (u32, u32) {
+/// Partition and number of partitions in a frame.
+pub(super) fn unpacked(field: u32) -> (u32, u32) {
     (field & 0xffff, field >> 16)
 }

@@ -1,9 +1,11 @@
 //! What is in a spool, read without touching it; also beside the agent that writes it.
 //!
-//! In: the spool's folder. Out: one report a lane, and its events. Everything is read and every
-//! checksum checked, the broker's of each batch too.
+//! In: the spool's folder. Out: one report a lane, over all its strands, and its events. Everything is
+//! read and every checksum checked, the broker's of each batch too.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use weir_models::event::Loss;
@@ -12,14 +14,17 @@ use weir_models::wire::{BatchView, MAX_RAW_BYTES, WireError};
 
 use super::checkpoint::Checkpoint;
 use super::identity::Identity;
-use super::lane::loss_of;
-use super::log::{self, Cause, Found, Lost, SegmentFile};
-use super::{Lane, SpoolError};
+use super::log::{self, Cause, Found, FrameHead, Lost, SegmentFile};
+use super::reader::unpacked;
+use super::strand::loss_of;
+use super::{Lane, SpoolError, Strand, folders};
 
 /// One lane.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct LaneReport {
     pub(super) lane: &'static str,
+    /// Logs of the lane: one, and one for each backlog that was overtaken.
+    pub(super) strands: usize,
     pub(super) segments: usize,
     pub(super) bytes: u64,
     /// Events on disk.
@@ -29,6 +34,8 @@ pub(super) struct LaneReport {
     pub(super) batches: u64,
     /// Oldest first.
     pub(super) streams: Vec<StreamReport>,
+    /// By topic, partition and number of partitions.
+    pub(super) partitions: Vec<PartitionReport>,
     /// Lost and written down: a marker tells it when the publisher comes there.
     pub(super) lost: Vec<Loss>,
     /// Lost to damage that nobody has come across yet.
@@ -41,6 +48,17 @@ pub(super) struct LaneReport {
     pub(super) not_segments: Vec<PathBuf>,
     /// Files that were set aside or left over.
     pub(super) others: Vec<PathBuf>,
+}
+
+/// What a lane holds for a partition of a topic.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct PartitionReport {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: u32,
+    /// The number of partitions that was reckoned with; none where an older agent did not note it.
+    pub(super) of: Option<u32>,
+    pub(super) batches: u64,
+    pub(super) events: u64,
 }
 
 /// One stream in a lane.
@@ -66,29 +84,32 @@ impl LaneReport {
 #[derive(Debug)]
 pub(super) struct LaneSurvey {
     lane: Lane,
+    strands: Vec<StrandSurvey>,
+}
+
+/// A strand as it lies on disk.
+#[derive(Debug)]
+struct StrandSurvey {
     segments: Vec<SegmentFile>,
     others: Vec<PathBuf>,
     /// The ordinal after the last one that Kafka has acknowledged.
     checkpoint: u64,
 }
 
+/// By topic and the frame's field: batches and events.
+type Partitions = BTreeMap<(Arc<str>, u32), (u64, u64)>;
+
 impl LaneSurvey {
     pub(super) fn open(spool: &Path, lane: Lane) -> Result<LaneSurvey, SpoolError> {
-        let dir = spool.join(lane.folder());
-        let path = dir.join("checkpoint");
-        // Before the segments: what is acknowledged meanwhile may be gone, and is not missed.
-        let checkpoint = if path.is_file() {
-            Checkpoint::open(&path).map_err(|error| SpoolError::writing(&path, error))?.ordinal()
-        } else {
-            0
-        };
-        let log::Survey { segments, others } = log::survey(&dir)?;
-        Ok(LaneSurvey { lane, segments, others, checkpoint })
+        let found =
+            folders::strands(spool, lane).map_err(|error| SpoolError::writing(spool, error))?;
+        let strands = found.into_iter().map(|strand| StrandSurvey::open(spool, strand));
+        Ok(LaneSurvey { lane, strands: strands.collect::<Result<_, _>>()? })
     }
 
     /// Bytes to read.
     pub(super) fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.bytes).sum()
+        self.strands.iter().flat_map(|strand| &strand.segments).map(|segment| segment.bytes).sum()
     }
 
     /// Reads everything. `watch` hears of the bytes read, `event` is shown each event's JSON and
@@ -98,43 +119,73 @@ impl LaneSurvey {
         mut watch: impl FnMut(u64),
         mut event: impl FnMut(&[u8], bool) -> Result<(), SpoolError>,
     ) -> Result<LaneReport, SpoolError> {
-        let known = |path: &PathBuf| {
-            path.file_name().is_some_and(|name| name == "checkpoint" || name == "stream")
-        };
-        let named_so = |path: &&PathBuf| path.extension().is_some_and(|e| e == "seg");
-        let others = self.others.iter().filter(|path| !known(path) && !named_so(path));
         let mut report = LaneReport {
             lane: self.lane.name(),
-            segments: self.segments.len(),
+            strands: self.strands.len(),
+            segments: self.strands.iter().map(|strand| strand.segments.len()).sum(),
             bytes: self.bytes(),
             events: 0,
             waiting: 0,
             batches: 0,
             streams: Vec::new(),
+            partitions: Vec::new(),
             lost: Vec::new(),
             damaged: Vec::new(),
             bad_batches: 0,
             torn_bytes: 0,
-            // One that has gone meanwhile was given back.
-            not_segments: self
-                .others
-                .iter()
-                .filter(named_so)
-                .filter(|p| p.exists())
-                .cloned()
-                .collect(),
-            others: others.cloned().collect(),
+            not_segments: Vec::new(),
+            others: Vec::new(),
         };
-        for segment in &self.segments {
-            segment.read(|found| self.take(&mut report, found, &mut event))?;
-            watch(segment.bytes);
+        let mut partitions = Partitions::new();
+        for strand in &self.strands {
+            strand.name_others(&mut report);
+            for segment in &strand.segments {
+                segment
+                    .read(|found| strand.take(&mut report, &mut partitions, found, &mut event))?;
+                watch(segment.bytes);
+            }
         }
+        let of = |((topic, field), (batches, events))| {
+            let (partition, of) = unpacked(field);
+            let of = Some(of).filter(|of| *of > 0);
+            PartitionReport { topic, partition, of, batches, events }
+        };
+        report.partitions = partitions.into_iter().map(of).collect();
         Ok(report)
+    }
+}
+
+impl StrandSurvey {
+    fn open(spool: &Path, strand: Strand) -> Result<StrandSurvey, SpoolError> {
+        let dir = spool.join(strand.folder());
+        let path = dir.join("checkpoint");
+        // Before the segments: what is acknowledged meanwhile may be gone, and is not missed.
+        let checkpoint = if path.is_file() {
+            Checkpoint::open(&path).map_err(|error| SpoolError::writing(&path, error))?.ordinal()
+        } else {
+            0
+        };
+        let log::Survey { segments, others } = log::survey(&dir)?;
+        Ok(StrandSurvey { segments, others, checkpoint })
+    }
+
+    /// Names the files that are no segments.
+    fn name_others(&self, report: &mut LaneReport) {
+        for path in &self.others {
+            let named = |names: &[&str]| names.iter().any(|name| path.ends_with(name));
+            if path.extension().is_some_and(|extension| extension == "seg") {
+                // One that has gone meanwhile was given back.
+                report.not_segments.extend(path.exists().then(|| path.clone()));
+            } else if !named(&["checkpoint", "stream"]) {
+                report.others.push(path.clone());
+            }
+        }
     }
 
     fn take(
         &self,
         report: &mut LaneReport,
+        partitions: &mut Partitions,
         found: Found,
         event: &mut impl FnMut(&[u8], bool) -> Result<(), SpoolError>,
     ) -> Result<(), SpoolError> {
@@ -156,11 +207,14 @@ impl LaneSurvey {
                 let identity = Identity::from_tag(group.tag);
                 let mut events = 0;
                 for frame in &group.frames {
+                    let FrameHead { topic, partition, .. } = &frame.head;
+                    let of = partitions.entry((topic.clone(), *partition)).or_default();
+                    *of = (of.0 + 1, of.1 + u64::from(frame.head.records));
                     report.batches += 1;
                     match records(&frame.batch, frame.head.records, |json| event(json, waits))? {
                         Ok(count) => events += count,
                         Err(error) => {
-                            tracing::warn!(lane = self.lane.name(), %error, "a batch that Kafka would refuse");
+                            tracing::warn!(lane = report.lane, %error, "a batch that Kafka would refuse");
                             report.bad_batches += 1;
                         }
                     }

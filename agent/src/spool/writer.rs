@@ -15,16 +15,23 @@ use weir_models::wire::{Codec, Compressor};
 
 use super::lane::{LaneWriter, Place};
 use super::log::clear_way;
-use super::{Lane, LaneReader, LaneStats, SpoolConfig, SpoolError, WhenFull};
+use super::strand::{StrandWriter, StreamState};
+use super::{Lane, LaneReader, LaneStats, SpoolConfig, SpoolError, WhenFull, folders};
 
 /// So much pending makes a flush due before its time, so that memory stays small.
-const FLUSH_BYTES: u64 = 1 << 20;
+const FLUSH_BYTES_MAX: u64 = 1 << 20;
+/// The same in the smallest spool.
+const FLUSH_BYTES_MIN: u64 = 64 << 10;
+/// And so large a part of the budget. Groups under way never give way, four of a strand, two strands of
+/// a lane: all of them together must leave room for what comes.
+const FLUSH_PART: u64 = 64;
 
 /// The spool. See the module for what it promises.
 #[derive(Debug)]
 pub struct Spool {
     dir: PathBuf,
     max_bytes: u64,
+    flush_bytes: u64,
     compressor: Compressor,
     clock: Clock,
     when_full: WhenFull,
@@ -46,7 +53,8 @@ pub struct Pending {
 
 impl Spool {
     /// Opens the spool in `dir`, which is made if need be. Answers the writer and one reader for
-    /// each lane, in the order of [`Lane::ALL`].
+    /// each lane, in the order of [`Lane::ALL`]: that of its oldest strand, which hands on the readers
+    /// of the others ([`LaneReader::later`]).
     ///
     /// # Errors
     /// [`SpoolError::Locked`], [`SpoolError::Config`], or files that cannot be read or written;
@@ -55,9 +63,8 @@ impl Spool {
         config.check().map_err(SpoolError::Config)?;
         let lock = lock(dir)?;
         let losses = Arc::new(Notify::new());
-        let open = |lane: Lane| {
-            LaneWriter::open(&dir.join(lane.folder()), lane, config.segment_bytes, &losses)
-        };
+        folders::sweep(dir);
+        let open = |lane: Lane| LaneWriter::open(dir, lane, config, &losses);
         let [alerts, urgent, readings, rest] = Lane::ALL;
         let (alerts, alerts_reader) = open(alerts)?;
         let (urgent, urgent_reader) = open(urgent)?;
@@ -67,6 +74,7 @@ impl Spool {
         let spool = Spool {
             dir: dir.to_owned(),
             max_bytes: config.max_bytes,
+            flush_bytes: (config.max_bytes / FLUSH_PART).clamp(FLUSH_BYTES_MIN, FLUSH_BYTES_MAX),
             compressor: Compressor::new(codec, config.zstd_level),
             clock: Clock::Synced,
             when_full: WhenFull::Block,
@@ -124,14 +132,16 @@ impl Spool {
     #[must_use]
     pub fn take_losses(&self) -> Vec<(Lane, Loss)> {
         let of = |(lane, writer): (Lane, &LaneWriter)| {
-            writer.take_losses().map(|loss| (lane, loss)).collect::<Vec<_>>()
+            let losses = writer.strands().flat_map(StrandWriter::take_losses);
+            losses.map(|loss| (lane, loss)).collect::<Vec<_>>()
         };
         Lane::ALL.into_iter().zip(&self.lanes).flat_map(of).collect()
     }
 
     /// What was taken is marked.
     pub fn losses_are_told(&self) {
-        self.lanes.iter().for_each(LaneWriter::losses_are_told);
+        let strands = self.lanes.iter().flat_map(LaneWriter::strands);
+        strands.for_each(StrandWriter::losses_are_told);
     }
 
     /// What the next flush will write.
@@ -152,7 +162,7 @@ impl Spool {
     /// Whether so much is pending that it should be flushed before its time.
     #[must_use]
     pub fn flush_due(&self) -> bool {
-        self.pending().bytes >= FLUSH_BYTES
+        self.pending().bytes >= self.flush_bytes
     }
 
     /// Writes all that is pending, each lane by one write, and shows it to the readers. Only
@@ -182,9 +192,7 @@ impl Spool {
         if needed == 0 || self.disk_bytes() + needed <= self.max_bytes {
             return Ok(());
         }
-        for lane in &mut self.lanes {
-            lane.reclaim();
-        }
+        self.strands_mut().for_each(StrandWriter::reclaim);
         loop {
             let used_bytes = self.disk_bytes();
             if used_bytes + needed <= self.max_bytes {
@@ -197,14 +205,19 @@ impl Spool {
         }
     }
 
+    /// All strands of all lanes.
+    fn strands_mut(&mut self) -> impl Iterator<Item = &mut StrandWriter> {
+        self.lanes.iter_mut().flat_map(LaneWriter::strands_mut)
+    }
+
     /// Gives up the oldest events of the lowest lane that may give way to events of lane `at`.
     /// Answers whether that freed something.
     fn give_way_to(&mut self, at: usize) -> Result<bool, SpoolError> {
-        for (lane, writer) in Lane::ALL.into_iter().zip(&mut self.lanes).skip(at).rev() {
+        for writer in self.lanes[at..].iter_mut().rev().flat_map(LaneWriter::strands_mut) {
             if let Some(gave_way) = writer.give_way()? {
                 let (count, freed_bytes) = (gave_way.lost.count, gave_way.freed_bytes);
                 tracing::warn!(
-                    lane = lane.name(),
+                    lane = writer.strand.lane.name(),
                     count,
                     freed_bytes,
                     "the spool is full, the oldest events of the lowest lane give way"
@@ -223,7 +236,7 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`] if the disk refuses; try again.
     pub fn sync(&mut self) -> Result<(), SpoolError> {
-        self.lanes.iter_mut().try_for_each(LaneWriter::sync)
+        self.strands_mut().try_for_each(StrandWriter::sync)
     }
 
     /// Flushes, syncs and notes the clean end, so that the streams go on after a reboot.
@@ -233,13 +246,19 @@ impl Spool {
     /// sources have not been acknowledged.
     pub fn close(mut self) -> Result<(), SpoolError> {
         let flushed = self.flush();
-        self.lanes.iter_mut().try_for_each(LaneWriter::close).and(flushed)
+        self.strands_mut().try_for_each(StrandWriter::close).and(flushed)
     }
 
     /// The stream that `lane` writes.
     #[must_use]
     pub fn stream(&self, lane: Lane) -> Stream {
         self.lanes[lane as usize].stream()
+    }
+
+    /// The streams of `lane` that are written or wait, each the last one of its strand: the one that is
+    /// written first, then the backlogs.
+    pub fn streams(&self, lane: Lane) -> impl Iterator<Item = StreamState> {
+        self.lanes[lane as usize].streams()
     }
 
     /// The counters of `lane`.

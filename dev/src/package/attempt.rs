@@ -1,10 +1,11 @@
-//! `cargo dev package try`: a life of the `.deb` in a Debian of its own.
+//! `cargo dev package try`: a life of the `.deb`, and one of the `.rpm`, in a Debian of its own.
 //!
 //! In: nothing but this machine's architecture. A minimal Debian is made in a folder (debootstrap,
-//! unpacked into the cache), and in it the package is installed, the agent runs until its spool is
-//! filled, the package is upgraded, the new agent finds the spool, and the package is removed and
-//! purged. Out: an error at the first thing that is not as the documents say. Needs root, for the
-//! folder's owners and `chroot`; on another system than Debian it says so.
+//! unpacked into the cache), with Debian's RPM in it. There the package is installed, the agent runs
+//! until its spool is filled, the package is upgraded, the new agent finds the spool, and the package is
+//! removed, and purged where there is such a thing. Out: an error at the first thing that is not as the
+//! documents say. Needs root, for the folder's owners and `chroot`; on another system than Debian it
+//! says so.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -21,6 +22,7 @@ use crate::{debian, workspace};
 
 /// The release that the packages are tried in.
 const SUITE: &str = "bookworm";
+const CONFIG: &str = "/etc/weir-agent/agent.toml";
 /// What the spool is filled with.
 const LINES: usize = 1_000;
 /// For the spool to hold them.
@@ -38,19 +40,53 @@ pub(crate) fn attempt(steps: &mut Steps) {
     }
     steps.step("try", || {
         let system = System::make()?;
-        let outcome = life(&system, gateway);
+        let outcome =
+            life(&system, gateway, Kind::Deb).and_then(|_| life(&system, gateway, Kind::Rpm));
         system.remove()?;
         outcome
     });
 }
 
-fn life(system: &System, gateway: &Gateway) -> Outcome {
-    let first = system.take(&pack(Kind::Deb, gateway, 1)?)?;
-    let second = system.take(&pack(Kind::Deb, gateway, 2)?)?;
-    let config = "/etc/weir-agent/agent.toml";
+impl Kind {
+    /// Installs the package in this file, or upgrades to it.
+    fn install(self, file: &str) -> Vec<&str> {
+        match self {
+            Self::Deb => vec!["dpkg", "-i", file],
+            // RPM does not know what the folder's Debian has, and would rather not work there.
+            Self::Rpm => vec!["rpm", "-U", "--nodeps", "--force-debian", file],
+        }
+    }
 
-    status(&mut system.run(&["dpkg", "-i", &first]))?;
-    status(&mut system.run(&["weir-agent", "check", "-c", config]))?;
+    fn remove(self) -> Vec<&'static str> {
+        match self {
+            Self::Deb => vec!["dpkg", "--remove", "weir-agent"],
+            Self::Rpm => vec!["rpm", "-e", "--force-debian", "weir-agent"],
+        }
+    }
+
+    /// Fails when the package is not known.
+    fn ask(self) -> Vec<&'static str> {
+        match self {
+            Self::Deb => vec!["dpkg-query", "--list", "weir-agent"],
+            Self::Rpm => vec!["rpm", "-q", "weir-agent"],
+        }
+    }
+
+    /// Where an edited configuration is after the removal.
+    fn kept(self) -> &'static str {
+        match self {
+            Self::Deb => CONFIG,
+            Self::Rpm => "/etc/weir-agent/agent.toml.rpmsave",
+        }
+    }
+}
+
+fn life(system: &System, gateway: &Gateway, kind: Kind) -> Outcome {
+    let first = system.take(&pack(kind, gateway, 1)?)?;
+    let second = system.take(&pack(kind, gateway, 2)?)?;
+
+    status(&mut system.run(&kind.install(&first)))?;
+    status(&mut system.run(&["weir-agent", "check", "-c", CONFIG]))?;
     expect(
         system.mode("/etc/weir-agent/environment") == Some(0o600),
         "secrets only root can read",
@@ -64,29 +100,31 @@ fn life(system: &System, gateway: &Gateway) -> Outcome {
          status = {{ listen = \"{status_at}\" }}\n\
          source = {{ stdin = {{ format = \"syslog\" }} }}\n"
     );
-    system.write(config, &edited)?;
+    system.write(CONFIG, &edited)?;
     let lines: String = (0..LINES).map(|n| format!("<13>1 - - - - - - line {n}\n")).collect();
-    system.fill_spool(config, &lines, status_at, LINES)?;
+    system.fill_spool(CONFIG, &lines, status_at, LINES)?;
     let spool = system.spool();
 
-    status(&mut system.run(&["dpkg", "-i", &second]))?;
+    status(&mut system.run(&kind.install(&second)))?;
     expect(system.spool() == spool, "an upgrade that leaves the spool as it is")?;
-    expect(system.read(config)? == edited, "an upgrade that leaves the configuration as it is")?;
+    expect(system.read(CONFIG)? == edited, "an upgrade that leaves the configuration as it is")?;
     // The new agent takes the spool over, and adds what is new.
-    system.fill_spool(config, "<13>1 - - - - - - new\n", status_at, LINES + 1)?;
+    system.fill_spool(CONFIG, "<13>1 - - - - - - new\n", status_at, LINES + 1)?;
     let grown = system.spool();
 
-    status(&mut system.run(&["dpkg", "--remove", "weir-agent"]))?;
+    status(&mut system.run(&kind.remove()))?;
     expect(!system.path("/usr/bin/weir-agent").exists(), "no program after the removal")?;
     expect(system.spool() == grown, "a removal that keeps the spool")?;
-    expect(system.read(config)? == edited, "a removal that keeps the configuration")?;
+    expect(system.read(kind.kept())? == edited, "a removal that keeps the configuration")?;
 
-    status(&mut system.run(&["dpkg", "--purge", "weir-agent"]))?;
-    expect(!system.path("/var/lib/weir-agent").exists(), "no state after purging")?;
-    expect(!system.path("/var/lib/private/weir-agent").exists(), "no state after purging")?;
-    expect(!system.path("/etc/weir-agent").exists(), "no configuration after purging")?;
-    let left = output(&mut system.run(&["dpkg-query", "--list", "weir-agent"]));
-    expect(left.is_err(), "nothing of the package in dpkg's list")
+    if matches!(kind, Kind::Deb) {
+        status(&mut system.run(&["dpkg", "--purge", "weir-agent"]))?;
+        expect(!system.path("/var/lib/weir-agent").exists(), "no state after purging")?;
+        expect(!system.path("/var/lib/private/weir-agent").exists(), "no state after purging")?;
+        expect(!system.path("/etc/weir-agent").exists(), "no configuration after purging")?;
+    }
+    let left = output(&mut system.run(&kind.ask()));
+    expect(left.is_err(), "a system that no longer knows the package")
 }
 
 /// A Debian in a folder.
@@ -107,7 +145,7 @@ impl System {
         fs::create_dir_all(&root).map_err(|e| format!("{}: {e}", root.display()))?;
         let system = Self { root };
         let mut debootstrap = debian::debootstrap()?;
-        debootstrap.args(["--variant=minbase", SUITE]).arg(&system.root);
+        debootstrap.args(["--variant=minbase", "--include=rpm", SUITE]).arg(&system.root);
         status(debootstrap.arg(debian::mirror()?).stdout(Stdio::null()))?;
         Ok(system)
     }

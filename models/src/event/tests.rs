@@ -17,7 +17,7 @@ fn event(body: Body, raw: &[u8]) -> Event {
         dialect: "rfc3164".into(),
         parse: ParseState::Ok,
         parse_reason: None,
-        meta: Arc::new(BTreeMap::from([("line".into(), "4".into())])),
+        meta: Arc::new(BTreeMap::from([("line".into(), "4".into())]).into()),
         meta_state: MetaState::Hit,
         meta_age_s: Some(12),
         raw: Some(RawBytes(raw.to_vec().into())),
@@ -107,7 +107,7 @@ proptest! {
     fn events_are_written_as_serde_writes_them(
         numbers in (any::<u64>(), any::<u64>(), any::<i64>(), any::<i64>(), proptest::option::of(any::<u64>())),
         names in (any::<String>(), any::<String>(), any::<String>(), some_text()),
-        log in (proptest::option::of(0..24_u8), proptest::option::of(0..8_u8), any::<String>(), some_text(), some_text(), some_text(), some_text()),
+        log in (proptest::option::of(0..24_u8), proptest::option::of(0..8_u8), any::<String>(), some_text(), some_text(), some_text(), proptest::option::of(any::<u64>())),
         sd in proptest::collection::btree_map(any::<String>(), proptest::collection::btree_map(any::<String>(), any::<String>(), 0..3), 0..3),
         score in proptest::option::of(any::<f32>()),
         state in 0..3_usize,
@@ -115,14 +115,14 @@ proptest! {
     ) {
         let body = Log {
             facility: log.0, severity: log.1, host: log.2, app: log.3, procid: log.4, msgid: log.5,
-            template: log.6, sd: sd.clone(), message: names.0.clone(), score,
+            template: log.6.map(TemplateId), sd: sd.clone(), message: names.0.clone(), score,
         };
         let mut sent = event(Body::Log(body), b"");
         sent.id = EventId { stream: Stream(numbers.0), seq: numbers.1 };
         (sent.ts_us, sent.received_us, sent.meta_age_s) = (numbers.2, numbers.3, numbers.4);
         (sent.site, sent.device, sent.dialect) = (names.0, names.1, names.2.into());
         sent.parse_reason = names.3.map(Into::into);
-        sent.meta = Arc::new(sd.into_values().next().unwrap_or_default());
+        sent.meta = Arc::new(sd.into_values().next().unwrap_or_default().into());
         sent.clock = [Clock::Synced, Clock::Unsynced, Clock::Corrected][state];
         sent.parse = [ParseState::Ok, ParseState::Partial, ParseState::Raw][state];
         sent.meta_state = [MetaState::Hit, MetaState::Miss, MetaState::Stale][state];

@@ -4,14 +4,22 @@
 //! writes every event once: the generic way through a serializer costs several times as much,
 //! mostly for keys, which are known here, and for looking at text byte by byte.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
 use super::{Body, Clock, Event, Log, MetaState, ParseState, RawBytes};
+use crate::ident::hexadecimal_digits;
+
+/// Room for an event without its texts, in bytes.
+const FRAME_BYTES: usize = 640;
 
 /// Appends the event.
 pub(super) fn event(out: &mut Vec<u8>, event: &Event) {
+    // Once for all fields but long ones.
+    out.reserve(FRAME_BYTES);
     out.extend_from_slice(b"{\"agent\":");
     text(out, &event.agent);
     out.extend_from_slice(b",\"stream\":\"");
@@ -30,7 +38,15 @@ pub(super) fn event(out: &mut Vec<u8>, event: &Event) {
         Clock::Corrected => b",\"clock\":\"corrected\"",
     });
     text_field(out, b",\"source\":", &event.source);
-    text_field(out, b",\"dialect\":", &event.dialect);
+    match event.dialect {
+        // One of our own names, which need no escapes.
+        Cow::Borrowed(dialect) => {
+            out.extend_from_slice(b",\"dialect\":\"");
+            out.extend_from_slice(dialect.as_bytes());
+            out.push(b'"');
+        }
+        Cow::Owned(ref dialect) => text_field(out, b",\"dialect\":", dialect),
+    }
     out.extend_from_slice(match event.parse {
         ParseState::Ok => b",\"parse\":\"ok\"".as_slice(),
         ParseState::Partial => b",\"parse\":\"partial\"",
@@ -41,7 +57,7 @@ pub(super) fn event(out: &mut Vec<u8>, event: &Event) {
     }
     if !event.meta.is_empty() {
         out.extend_from_slice(b",\"meta\":");
-        texts(out, event.meta.iter());
+        out.extend_from_slice(event.meta.json());
     }
     out.extend_from_slice(match event.meta_state {
         MetaState::Hit => b",\"meta_state\":\"hit\"".as_slice(),
@@ -79,16 +95,19 @@ fn log_fields(out: &mut Vec<u8>, log: &Log) {
     if !log.host.is_empty() {
         text_field(out, b",\"host\":", &log.host);
     }
-    let optional: [(&[u8], &Option<String>); 4] = [
-        (b",\"app\":", &log.app),
-        (b",\"procid\":", &log.procid),
-        (b",\"msgid\":", &log.msgid),
-        (b",\"template\":", &log.template),
-    ];
-    for (key, field) in optional {
-        if let Some(field) = field {
-            text_field(out, key, field);
-        }
+    if let Some(app) = &log.app {
+        text_field(out, b",\"app\":", app);
+    }
+    if let Some(procid) = &log.procid {
+        text_field(out, b",\"procid\":", procid);
+    }
+    if let Some(msgid) = &log.msgid {
+        text_field(out, b",\"msgid\":", msgid);
+    }
+    if let Some(template) = &log.template {
+        out.extend_from_slice(b",\"template\":\"");
+        hexadecimal(out, template.0);
+        out.push(b'"');
     }
     if !log.sd.is_empty() {
         out.extend_from_slice(b",\"sd\":{");
@@ -109,7 +128,7 @@ fn log_fields(out: &mut Vec<u8>, log: &Log) {
 }
 
 /// An object of texts.
-fn texts<'a>(out: &mut Vec<u8>, pairs: impl Iterator<Item = (&'a String, &'a String)>) {
+pub(super) fn texts<'a>(out: &mut Vec<u8>, pairs: impl Iterator<Item = (&'a String, &'a String)>) {
     out.push(b'{');
     for (at, (name, value)) in pairs.enumerate() {
         if at > 0 {
@@ -130,6 +149,8 @@ fn other_field(out: &mut Vec<u8>, key: &[u8], value: &impl Serialize) {
     debug_assert!(written.is_ok(), "an event is always JSON: {written:?}");
 }
 
+// In place, so that the key is copied by an instruction or two.
+#[inline(always)]
 fn text_field(out: &mut Vec<u8>, key: &[u8], value: &str) {
     out.extend_from_slice(key);
     text(out, value);
@@ -137,16 +158,21 @@ fn text_field(out: &mut Vec<u8>, key: &[u8], value: &str) {
 
 /// A string with the escapes of RFC 8259, section 7, the short ones where there are.
 fn text(out: &mut Vec<u8>, text: &str) {
-    const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
-    let mut rest = text.as_bytes();
-    out.reserve(rest.len() + 2);
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    loop {
-        let (plain, after) = rest.split_at(plain_bytes(rest));
-        out.extend_from_slice(plain);
-        let Some((&byte, after)) = after.split_first() else {
-            break;
-        };
+    let (plain, rest) = bytes.split_at(plain_bytes(bytes));
+    out.extend_from_slice(plain);
+    if !rest.is_empty() {
+        escaped(out, rest);
+    }
+    out.push(b'"');
+}
+
+/// The rest of a string, from the first byte on that needs an escape.
+fn escaped(out: &mut Vec<u8>, mut rest: &[u8]) {
+    const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
+    while let Some((&byte, after)) = rest.split_first() {
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -161,33 +187,59 @@ fn text(out: &mut Vec<u8>, text: &str) {
                 out.push(HEXADECIMAL[usize::from(byte & 15)]);
             }
         }
-        rest = after;
+        let (plain, then) = after.split_at(plain_bytes(after));
+        out.extend_from_slice(plain);
+        rest = then;
     }
-    out.push(b'"');
 }
 
 /// How many bytes from the begin on need no escape; eight are looked at together.
 #[inline]
 fn plain_bytes(bytes: &[u8]) -> usize {
+    let (eights, tail) = bytes.as_chunks::<8>();
+    for (at, eight) in eights.iter().enumerate() {
+        let found = escapes_in(u64::from_le_bytes(*eight));
+        if found != 0 {
+            return 8 * at + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let before = bytes.len() - tail.len();
+    if tail.is_empty() {
+        return before;
+    }
+    // The last eight again, of which some were looked at; or all of fewer, some of them twice.
+    if let Some(last) = bytes.last_chunk::<8>() {
+        let found = escapes_in(u64::from_le_bytes(*last));
+        let from = bytes.len() - last.len();
+        return if found == 0 { bytes.len() } else { from + found.trailing_zeros() as usize / 8 };
+    }
+    let few = match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+        }
+        _ => {
+            let (first, middle, last) = (tail[0], tail[tail.len() / 2], tail[tail.len() - 1]);
+            u64::from_le_bytes([first, middle, last, b' ', b' ', b' ', b' ', b' '])
+        }
+    };
+    if escapes_in(few) == 0 {
+        return bytes.len();
+    }
+    let escapes = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+    bytes.iter().position(escapes).unwrap_or(bytes.len())
+}
+
+/// The high bit of the first byte that needs an escape is set, and none below it.
+#[inline]
+fn escapes_in(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
-    // A byte that is zero sets its high bit; a borrow can only set one above the lowest true one.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    let mut at = 0;
-    for chunk in bytes.chunks_exact(8) {
-        let mut eight = [0; 8];
-        eight.copy_from_slice(chunk);
-        let word = u64::from_le_bytes(eight);
-        let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        let found = zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c)) | controls;
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    let tail = &bytes[at..];
-    let escapes = |&byte: &u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    at + tail.iter().position(escapes).unwrap_or(tail.len())
+    // What is less than the number taken away sets its high bit; a borrow can only set one above the lowest
+    // true one. Bytes beyond ASCII have theirs set anyway, and never count.
+    let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
+    let control = word.wrapping_sub(ONES * 0x20);
+    (quote | backslash | control) & !word & HIGHS
 }
 
 fn signed(out: &mut Vec<u8>, number: i64) {
@@ -197,27 +249,41 @@ fn signed(out: &mut Vec<u8>, number: i64) {
     unsigned(out, number.unsigned_abs());
 }
 
+/// Decimal digits, two at a time.
 fn unsigned(out: &mut Vec<u8>, mut number: u64) {
+    if number < 10 {
+        out.push(b'0' + number as u8);
+        return;
+    }
+    const PAIRS: [[u8; 2]; 100] = {
+        let mut pairs = [[0; 2]; 100];
+        let mut at = 0;
+        while at < 100 {
+            pairs[at] = [b'0' + (at / 10) as u8, b'0' + (at % 10) as u8];
+            at += 1;
+        }
+        pairs
+    };
     // 2^64 has twenty digits.
     let mut digits = [0; 20];
     let mut at = digits.len();
-    loop {
+    while number >= 100 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
+    }
+    let [tens, ones] = PAIRS[number as usize];
+    at -= 1;
+    digits[at] = ones;
+    // A hundred leaves a single digit.
+    if number >= 10 {
         at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+        digits[at] = tens;
     }
     out.extend_from_slice(&digits[at..]);
 }
 
 /// Sixteen digits.
 fn hexadecimal(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0; 16];
-    for (at, digit) in digits.iter_mut().enumerate() {
-        let nibble = (number >> (60 - 4 * at) & 15) as u8;
-        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    }
-    out.extend_from_slice(&digits);
+    out.extend_from_slice(&hexadecimal_digits(number));
 }

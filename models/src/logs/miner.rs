@@ -13,9 +13,11 @@
 //! with the same latest text ([`Match::text_id`]) are one template. A template that left and comes back from the same
 //! first text has the same id again.
 
+use super::eights;
 use super::mask::{Masked, WILDCARD, hash, mix};
 use lru::LruCache;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Templates kept by default: far more than one machine writes, and less than a mebibyte.
 pub const DEFAULT_TEMPLATES: usize = 2048;
@@ -56,9 +58,29 @@ struct Template {
     leaf: u64,
     /// Rises with every match in any template: the lowest is the least recently used.
     used: u64,
+    /// The match that last made it the first in the order of use.
+    promoted: u64,
     text: String,
     /// Hash of each token of `text`.
     tokens: Vec<u64>,
+}
+
+/// The hash of a leaf is the leaf itself: it is mixed already.
+#[derive(Debug, Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, mixed: u64) {
+        self.0 = mixed;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash(bytes);
+    }
 }
 
 /// All templates of one source of lines.
@@ -67,8 +89,9 @@ pub struct Miner {
     cap: usize,
     templates: Vec<Template>,
     /// Slots of templates by length and first token.
-    leaves: HashMap<u64, Vec<u32>>,
-    /// Slots, least recently used first out.
+    leaves: HashMap<u64, Vec<u32>, BuildHasherDefault<Mixed>>,
+    /// Slots, least recently used first out. A template moves to the front only when a quarter of the
+    /// room may have passed it: what leaves was not used for the other three quarters.
     recency: LruCache<u32, ()>,
     used: u64,
     evicted: u64,
@@ -83,12 +106,12 @@ impl Miner {
         Self {
             cap: cap.clamp(1, u32::MAX as usize),
             templates: Vec::new(),
-            leaves: HashMap::new(),
+            leaves: HashMap::default(),
             recency: LruCache::unbounded(),
             used: 0,
             evicted: 0,
             masked: Masked::default(),
-            wildcard: hash(WILDCARD.as_bytes()),
+            wildcard: eights::token(WILDCARD.as_bytes()).hash,
         }
     }
 
@@ -124,12 +147,15 @@ impl Miner {
         self.used += 1;
         let leaf = self.leaf_of_message();
         let (slot, is_new, generalised) = match self.most_similar(leaf) {
-            Some(slot) => (slot, false, self.generalise(slot)),
-            None => (self.insert(leaf), true, false),
+            Some(slot) => (slot, false, self.generalise(slot, message)),
+            None => (self.insert(leaf, message), true, false),
         };
-        self.recency.put(slot, ());
         let template = &mut self.templates[slot as usize];
         template.used = self.used;
+        if is_new || self.used - template.promoted > self.cap as u64 / 4 {
+            template.promoted = self.used;
+            self.recency.put(slot, ());
+        }
         Match { id: template.id, is_new, generalised, text: &template.text }
     }
 
@@ -161,7 +187,7 @@ impl Miner {
     }
 
     /// Makes `<*>` of the tokens of a template that differ from the message; says whether there was one.
-    fn generalise(&mut self, slot: u32) -> bool {
+    fn generalise(&mut self, slot: u32, message: &str) -> bool {
         let template = &mut self.templates[slot as usize];
         let mut changed = false;
         for (token, of_message) in template.tokens.iter_mut().zip(&self.masked.tokens) {
@@ -173,21 +199,20 @@ impl Miner {
         if changed {
             // Wherever the template is no wildcard, its tokens are those of the message.
             template.text.clear();
-            let mut start = 0;
-            for (token, of_message) in template.tokens.iter().zip(&self.masked.tokens) {
-                if start > 0 {
+            let tokens = template.tokens.iter().zip(&self.masked.tokens);
+            for (at, (token, of_message)) in tokens.enumerate() {
+                if at > 0 {
                     template.text.push(' ');
                 }
-                let end = of_message.end as usize;
-                let word = &self.masked.text[start..end];
-                template.text.push_str(if *token == self.wildcard { WILDCARD } else { word });
-                start = end + 1;
+                let is_wildcard = *token == self.wildcard;
+                let word = self.masked.word(message, of_message);
+                template.text.push_str(if is_wildcard { WILDCARD } else { &word });
             }
         }
         changed
     }
 
-    fn insert(&mut self, leaf: u64) -> u32 {
+    fn insert(&mut self, leaf: u64, message: &str) -> u32 {
         let crowded = self.leaves.get(&leaf).filter(|slots| slots.len() >= LEAF_TEMPLATES);
         let oldest = crowded.and_then(|slots| {
             slots.iter().min_by_key(|s| self.templates[**s as usize].used).copied()
@@ -205,7 +230,7 @@ impl Miner {
         let template = &mut self.templates[slot as usize];
         template.leaf = leaf;
         template.text.clear();
-        template.text.push_str(&self.masked.text);
+        self.masked.write_text(message, &mut template.text);
         template.tokens.clear();
         template.tokens.extend(self.masked.tokens.iter().map(|t| t.hash));
         template.id = hash(template.text.as_bytes());

@@ -6,10 +6,12 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
+//! | `eights` | the next token of a message, eight bytes at a time |
 //! | `mask` | one pass over a message: tokens, with numbers, addresses and the like masked |
 //! | `miner` | groups masked messages into templates |
 //! | `score` | novelty, rate and severity of a line |
 
+mod eights;
 mod mask;
 mod miner;
 mod score;

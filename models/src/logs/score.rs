@@ -73,7 +73,7 @@ pub struct LogVerdict {
     pub score: f32,
     /// Somebody should be told.
     pub alarm: bool,
-    /// The level at which an alarm is raised; it rises with the number of lines.
+    /// The level at which an alarm is raised, of the last line that came near it; it rises with the number of lines.
     pub threshold: f32,
     /// What made the score: `learning`, `new template`, `burst`, `severity`, or `none`.
     pub why: &'static str,
@@ -101,6 +101,8 @@ pub struct LogScorer {
     /// Exponentially weighted over 24 h: lines, and those with a new template.
     recent_lines: f64,
     recent_new: f64,
+    /// The level at which a score was last compared.
+    threshold: f64,
 }
 
 impl LogScorer {
@@ -119,6 +121,7 @@ impl LogScorer {
             lines: 0,
             recent_lines: 0.0,
             recent_new: 0.0,
+            threshold: *LEVEL.start(),
         }
     }
 
@@ -138,34 +141,42 @@ impl LogScorer {
         severity: Option<u8>,
     ) -> LogVerdict {
         self.advance(ts_us);
-        let known = if is_new { None } else { self.templates.get(&template_id).copied() };
-        let before = known.unwrap_or(TemplateState {
-            last_s: self.now_s,
-            counts: [0.0; 3],
-            seen: 0,
-            loud_s: f64::NEG_INFINITY,
-        });
-        let novelty = (-f64::from(before.seen) / FAMILIAR).exp() * self.surprise_of_new();
-        let mut state = self.count(before);
-        let burst = self.surprise_of_burst(&state);
+        let now_s = self.now_s;
+        // Before it is counted: what came so far tells whether a new one surprises.
+        let (recent_lines, recent_new) = (self.recent_lines, self.recent_new);
         self.recent_lines += 1.0;
-        self.recent_new += if known.is_none() { 1.0 } else { 0.0 };
         self.lines += 1;
-
-        let prior = severity_prior(severity);
-        let learning =
-            self.lines <= LEARNING_LINES || self.now_s < f64::from(self.config.learning_s);
-        let y = if learning { 0.0 } else { self.pot.update(novelty.max(burst) + prior) };
-        let threshold = self.level();
-        let loud = y >= threshold;
-        let alarm = loud && self.now_s - state.loud_s > f64::from(self.config.quiet_s);
-        if loud {
-            state.loud_s = self.now_s;
+        let state = match self.templates.get_mut(&template_id) {
+            Some(state) if !is_new => state,
+            _ => {
+                self.recent_new += 1.0;
+                let begun = TemplateState::begun(now_s);
+                let state = self.templates.get_or_insert_mut(template_id, || begun);
+                *state = begun;
+                state
+            }
+        };
+        let seen = f64::from(state.seen);
+        state.count(now_s);
+        if self.lines <= LEARNING_LINES || now_s < f64::from(self.config.learning_s) {
+            let threshold = self.threshold as f32;
+            return LogVerdict { score: 0.0, alarm: false, threshold, why: "learning" };
         }
-        self.templates.put(template_id, state);
-        let why = if learning {
-            "learning"
-        } else if y <= 0.0 {
+        let novelty = novelty(seen, recent_lines, recent_new);
+        let burst = state.surprise_of_burst(exposure_s(now_s));
+        let prior = severity_prior(severity);
+        let y = self.pot.update(novelty.max(burst) + prior);
+        // Below the least level there is nothing to be told, nor to be compared: a score under half of
+        // it is calm whatever the level.
+        let mut alarm = false;
+        if y >= 0.5 * LEVEL.start() {
+            self.threshold = level(&self.config, self.recent_lines, now_s);
+            if y >= self.threshold {
+                alarm = now_s - state.loud_s > f64::from(self.config.quiet_s);
+                state.loud_s = now_s;
+            }
+        }
+        let why = if y <= 0.0 {
             "none"
         } else if prior > novelty.max(burst) {
             "severity"
@@ -174,7 +185,7 @@ impl LogScorer {
         } else {
             "burst"
         };
-        LogVerdict { score: y as f32, alarm, threshold: threshold as f32, why }
+        LogVerdict { score: y as f32, alarm, threshold: self.threshold as f32, why }
     }
 
     /// Templates remembered now.
@@ -197,52 +208,69 @@ impl LogScorer {
         let set_back = last_us.saturating_sub(ts_us) as f64 / 1e6 > MIDDLE_S;
         self.last_us = Some(if set_back { ts_us } else { last_us.max(ts_us) });
         self.now_s += step_s;
-        let left = (-step_s / LONG_S).exp();
+        let left = decay(step_s / LONG_S);
         self.recent_lines *= left;
         self.recent_new *= left;
     }
+}
 
-    /// Seconds over which the counts of 24 h have really been gathered.
-    fn exposure_s(&self) -> f64 {
-        LONG_S * (1.0 - (-self.now_s / LONG_S).exp())
+impl TemplateState {
+    /// A template that is seen for the first time.
+    fn begun(now_s: f64) -> Self {
+        Self { last_s: now_s, counts: [0.0; 3], seen: 0, loud_s: f64::NEG_INFINITY }
     }
 
-    /// -ln of the share of lines with a new template (Laplace's rule of succession with half a line).
-    fn surprise_of_new(&self) -> f64 {
-        -((self.recent_new + 0.5) / (self.recent_lines + 1.0)).ln()
-    }
-
-    /// Ages the counts of a template and adds this line.
-    fn count(&self, mut state: TemplateState) -> TemplateState {
-        let elapsed_s = self.now_s - state.last_s;
-        for (count, tau_s) in state.counts.iter_mut().zip([SHORT_S, MIDDLE_S, LONG_S]) {
-            *count = (f64::from(*count) * (-elapsed_s / tau_s).exp()) as f32 + 1.0;
+    /// Ages the counts and adds a line.
+    fn count(&mut self, now_s: f64) {
+        let elapsed_s = now_s - self.last_s;
+        for (count, tau_s) in self.counts.iter_mut().zip([SHORT_S, MIDDLE_S, LONG_S]) {
+            *count = (f64::from(*count) * decay(elapsed_s / tau_s)) as f32 + 1.0;
         }
-        state.last_s = self.now_s;
-        state.seen = state.seen.saturating_add(1);
-        state
+        self.last_s = now_s;
+        self.seen = self.seen.saturating_add(1);
     }
 
     /// The larger of the surprises in 10 s and in 10 min. This line itself is given: only further ones surprise.
-    fn surprise_of_burst(&self, state: &TemplateState) -> f64 {
-        let [short, middle, long] = state.counts.map(f64::from);
+    fn surprise_of_burst(&self, exposure_s: f64) -> f64 {
+        let [short, middle, long] = self.counts.map(f64::from);
         // What the burst itself brought into the long count does not excuse it.
         let learnt = PRIOR_LINES + (long - middle).max(0.0);
-        let per_s = learnt / (PRIOR_S + self.exposure_s());
+        let per_s = learnt / (PRIOR_S + exposure_s);
         let of =
             |count: f64, tau_s: f64| negative_binomial_surprise(count - 1.0, per_s * tau_s, learnt);
         of(short, SHORT_S).max(of(middle, MIDDLE_S))
     }
+}
 
-    /// The score that lines exceed as often as false alarms are allowed.
-    fn level(&self) -> f64 {
-        let lines_a_month = self.recent_lines / self.exposure_s().max(PRIOR_S) * MONTH_S;
-        let allowed = f64::from(self.config.false_alarms_per_month).max(1e-3);
-        ((1.0 - QUANTILE) * lines_a_month / allowed)
-            .max(1.0)
-            .ln()
-            .clamp(*LEVEL.start(), *LEVEL.end())
+/// `exp(-x)` for `x` of 0 and more. Lines come close to each other: then five terms of the series are all of an `f32`.
+fn decay(x: f64) -> f64 {
+    const SMALL: f64 = 1.0 / 64.0;
+    if x < SMALL {
+        return 1.0 - x * (1.0 - x / 2.0 * (1.0 - x / 3.0 * (1.0 - x / 4.0)));
     }
+    (-x).exp()
+}
+
+/// Seconds over which the counts of 24 h have really been gathered.
+fn exposure_s(now_s: f64) -> f64 {
+    LONG_S * (1.0 - decay(now_s / LONG_S))
+}
+
+/// -ln of the share of lines with a new template (Laplace's rule of succession with half a line), less with every
+/// line of this template `seen` before.
+fn novelty(seen: f64, recent_lines: f64, recent_new: f64) -> f64 {
+    // A ten-thousandth of its novelty is left.
+    if seen > 10.0 * FAMILIAR {
+        return 0.0;
+    }
+    (-seen / FAMILIAR).exp() * -((recent_new + 0.5) / (recent_lines + 1.0)).ln()
+}
+
+/// The score that lines exceed as often as false alarms are allowed.
+fn level(config: &LogScorerConfig, recent_lines: f64, now_s: f64) -> f64 {
+    let lines_a_month = recent_lines / exposure_s(now_s).max(PRIOR_S) * MONTH_S;
+    let allowed = f64::from(config.false_alarms_per_month).max(1e-3);
+    ((1.0 - QUANTILE) * lines_a_month / allowed).max(1.0).ln().clamp(*LEVEL.start(), *LEVEL.end())
 }
 
 /// Chernoff bound of -ln P(K >= k) for a negative binomial K of mean `mean` and shape `shape`; 0 up to the mean.

@@ -224,8 +224,9 @@ fn add_log(columns: &mut Columns, events: &[&Event]) {
         .collect();
     columns.text_or_null("sd", sd.iter().map(|sd| sd.as_deref()));
     columns.text_or_null("message", logs().map(|log| log.map(|log| &*log.message)));
-    let template = logs().map(|log| log.and_then(|log| log.template.as_deref()));
-    columns.text_or_null("template", template);
+    let template: Vec<Option<String>> =
+        logs().map(|log| log.and_then(|log| log.template).map(|id| id.to_string())).collect();
+    columns.text_or_null("template", template.iter().map(|template| template.as_deref()));
     let score = logs().map(|log| log.and_then(|log| log.score));
     columns.add("score", true, score.collect::<Float32Array>());
 }

@@ -36,7 +36,7 @@ fn event(seq: u64, body: Body) -> RowBody {
         dialect: "rfc3164".into(),
         parse: ParseState::Partial,
         parse_reason: Some("no year".into()),
-        meta: Arc::new(BTreeMap::from([("line".into(), "4".into())])),
+        meta: Arc::new(BTreeMap::from([("line".into(), "4".into())]).into()),
         meta_state: MetaState::Stale,
         meta_age_s: Some(12),
         raw: Some(RawBytes(bytes::Bytes::from_static(b"\xff\x00"))),

@@ -54,7 +54,7 @@ fn log_row(event: &Event, log: &Log) -> LogRow {
         procid: log.procid.clone(),
         msgid: log.msgid.clone(),
         message: log.message.clone(),
-        template: log.template.clone(),
+        template: log.template.map(|template| template.to_string()),
         score: log.score,
     }
 }

@@ -19,7 +19,7 @@ use weir_sink::consume::{Committed, ConsumeError, Partition, Polled, Record};
 use weir_sink::status::Status;
 use weir_tests::{services, temp_dir, unique};
 
-use super::{LANE, MARK, PARTITIONS, SOON};
+use super::{MARK, PARTITIONS, SOON, STRAND};
 
 /// What carries records, with all that outlives a line over it.
 pub(super) enum Carrier {
@@ -109,7 +109,7 @@ impl Ends {
         let deadline = Instant::now() + SOON;
         while refused.len() < groups.len() {
             assert!(Instant::now() < deadline, "group {} does not end", refused.len());
-            let begun = transport.begin(LANE, &self.state).await.unwrap();
+            let begun = transport.begin(STRAND, &self.state).await.unwrap();
             self.epochs.push(begun.epoch);
             if let Some(state) = begun.state {
                 self.state = state.to_vec();
@@ -117,7 +117,7 @@ impl Ends {
             let mut under_way = Vec::new();
             for group in &groups[refused.len()..] {
                 let group = Arc::new(group.clone());
-                match transport.publish(LANE, begun.epoch, group).await {
+                match transport.publish(STRAND, begun.epoch, group).await {
                     Ok(delivery) => under_way.push(delivery),
                     Err(_) => break,
                 }

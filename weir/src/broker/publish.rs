@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use weir_agent::publish::{
     Begun, Delivered, Delivery, Followed, PublishError, Transport, TransportStatus,
 };
-use weir_agent::spool::{Group, Lane};
+use weir_agent::spool::{Group, Strand};
 use weir_models::topic::Topic;
 use weir_models::wire::{BatchBuilder, Codec, Compressor, partition_for};
 
@@ -49,12 +49,17 @@ impl Transport for Embedded {
         self.0.names.topic(topic).map(|topic| self.0.count(topic))
     }
 
-    async fn begin(&self, _: Lane, _: &[u8]) -> Result<Begun, PublishError> {
+    async fn begin(&self, _: Strand, _: &[u8]) -> Result<Begun, PublishError> {
         // An append that fails leaves nothing behind, so there is nothing to tell apart.
         Ok(Begun::default())
     }
 
-    async fn publish(&self, _: Lane, _: u64, group: Arc<Group>) -> Result<Delivery, PublishError> {
+    async fn publish(
+        &self,
+        _: Strand,
+        _: u64,
+        group: Arc<Group>,
+    ) -> Result<Delivery, PublishError> {
         let mut tickets = Vec::with_capacity(group.frames.len());
         for frame in &group.frames {
             let Some(topic) = self.0.names.topic(&frame.topic) else {

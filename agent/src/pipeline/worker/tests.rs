@@ -10,7 +10,7 @@ use weir_models::wire::{BatchView, MAX_RAW_BYTES};
 use super::*;
 use crate::publish::{Begun, Delivery, Followed, PublishError, TransportStatus};
 use crate::source::Raw;
-use crate::spool::{Group, LaneReader};
+use crate::spool::{Group, LaneReader, Strand};
 
 /// Kafka was never reached.
 pub(in crate::pipeline) struct Away;
@@ -21,11 +21,11 @@ impl Transport for Away {
         None
     }
 
-    async fn begin(&self, _: Lane, _: &[u8]) -> Result<Begun, PublishError> {
+    async fn begin(&self, _: Strand, _: &[u8]) -> Result<Begun, PublishError> {
         Err(PublishError::Failed("away".into()))
     }
 
-    async fn publish(&self, _: Lane, _: u64, _: Arc<Group>) -> Result<Delivery, PublishError> {
+    async fn publish(&self, _: Strand, _: u64, _: Arc<Group>) -> Result<Delivery, PublishError> {
         Err(PublishError::Failed("away".into()))
     }
 
@@ -104,6 +104,7 @@ impl Running {
             items: vec![raw],
             lost: 0,
             done: Some(done),
+            room: None,
         };
         self.inputs.send(input).await.unwrap();
         is_done.await.unwrap();

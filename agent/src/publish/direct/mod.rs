@@ -1,16 +1,16 @@
 //! The direct publisher: our own small client for Kafka, which sends the spool's batches as they are.
 //!
-//! In: groups of a lane. Out: Produce requests with `acks=all`, and acknowledgements. Promises: what
-//! [`Transport`] asks for; each lane has a producer id and sequences of its own, kept beside its
+//! In: groups of a strand. Out: Produce requests with `acks=all`, and acknowledgements. Promises: what
+//! [`Transport`] asks for; each strand has a producer id and sequences of its own, kept beside its
 //! checkpoint, so that what is sent again after a kill is a duplicate that the broker recognises
 //! (decision 7); nothing but what is under way is kept in memory. What can go wrong is told by
 //! [`Transport::status`], in words that say what to do.
 //!
 //! | file | |
 //! | --- | --- |
-//! | `producer` | one lane's sequences, and what follows from an answer; no network |
+//! | `producer` | one strand's sequences, and what follows from an answer; no network |
 //! | `state` | what of it is stored |
-//! | `sender`, `search` | one lane's network; the search for a bad record |
+//! | `sender`, `search` | one strand's network; the search for a bad record |
 //! | `batch`, `regroup` | a group as batches for the real partitions |
 //! | `cluster`, `counts` | metadata, connections, partition counts on disk |
 //! | `errors`, `problems` | what an error code asks for; what is wrong now |
@@ -44,15 +44,16 @@ mod sender;
 mod single;
 mod state;
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use weir_models::kafka::KafkaConfig;
 
 use super::{Begun, Delivery, Followed, PublishError, Transport, TransportStatus};
-use crate::spool::{Group, Lane};
+use crate::spool::{Group, Strand};
 use cluster::Cluster;
 use sender::Sender;
 use settings::Settings;
@@ -66,8 +67,9 @@ const FOLLOWED_MAX: usize = 1_000;
 /// Publishes by our own client.
 pub struct Direct {
     cluster: Arc<Cluster>,
-    /// By the number of the lane.
-    lanes: [Arc<Sender>; 4],
+    here: Here,
+    /// One for each strand that has begun.
+    senders: Mutex<HashMap<Strand, Arc<Sender>>>,
     fresh: tokio::task::AbortHandle,
 }
 
@@ -93,15 +95,19 @@ impl Direct {
     fn over(settings: Settings, data_dir: Option<&Path>) -> Self {
         let file = data_dir.map(|dir| dir.join("partitions.json"));
         let cluster = Arc::new(Cluster::new(settings, file));
-        let here = Here::now();
-        let lanes = Lane::ALL.map(|lane| Arc::new(Sender::new(lane, cluster.clone(), here)));
+        let (here, senders) = (Here::now(), Mutex::default());
         let keeping = cluster.clone();
         let fresh = tokio::spawn(async move { keeping.keep_fresh().await }).abort_handle();
-        Self { cluster, lanes, fresh }
+        Self { cluster, here, senders, fresh }
     }
 
-    fn lane(&self, lane: Lane) -> &Arc<Sender> {
-        &self.lanes[lane as usize]
+    fn senders(&self) -> MutexGuard<'_, HashMap<Strand, Arc<Sender>>> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sender(&self, strand: Strand) -> Arc<Sender> {
+        let new = || Arc::new(Sender::new(strand, self.cluster.clone(), self.here));
+        self.senders().entry(strand).or_insert_with(new).clone()
     }
 }
 
@@ -117,17 +123,22 @@ impl Transport for Direct {
         self.cluster.partitions(topic)
     }
 
-    async fn begin(&self, lane: Lane, state: &[u8]) -> Result<Begun, PublishError> {
-        self.lane(lane).begin(state).await
+    async fn begin(&self, strand: Strand, state: &[u8]) -> Result<Begun, PublishError> {
+        self.sender(strand).begin(state).await
     }
 
     async fn publish(
         &self,
-        lane: Lane,
+        strand: Strand,
         epoch: u64,
         group: Arc<Group>,
     ) -> Result<Delivery, PublishError> {
-        self.lane(lane).publish(epoch, group).await
+        self.sender(strand).publish(epoch, group).await
+    }
+
+    fn forget(&self, strand: Strand) {
+        let sender = self.senders().remove(&strand);
+        sender.iter().for_each(|sender| sender.forget());
     }
 
     async fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), PublishError> {

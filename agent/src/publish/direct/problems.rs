@@ -11,14 +11,15 @@ use weir_models::metric;
 use super::connection::CallError;
 use super::errors::{Class, class, words};
 use super::opening::OpenError;
+use crate::spool::Strand;
 
 /// Who met it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     /// Whoever asks for metadata.
     Cluster,
-    /// A lane, by its number.
-    Lane(usize),
+    /// A strand of a lane.
+    Strand(Strand),
     /// Single records past the spool.
     Single,
     /// A compacted topic that is followed.
@@ -108,17 +109,19 @@ impl Problems {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::Lane;
 
     #[test]
     fn a_problem_is_shown_until_who_met_it_works_again() {
         let problems = Problems::default();
+        let part = Part::Strand(Strand { lane: Lane::Rest, number: 0 });
         let denied = Failure::answered(29, "the topic weir.logs", None);
-        problems.met(Part::Lane(3), &Failure::answered(6, "it", None), false);
+        problems.met(part, &Failure::answered(6, "it", None), false);
         assert_eq!(problems.shown(), None);
-        problems.met(Part::Lane(3), &denied, true);
+        problems.met(part, &denied, true);
         problems.over(Part::Cluster);
         assert!(problems.shown().is_some_and(|text| text.contains("grant WRITE")));
-        problems.over(Part::Lane(3));
+        problems.over(part);
         assert_eq!(problems.shown(), None);
     }
 }

@@ -39,8 +39,9 @@ pub(super) use plan::Renewal;
 
 /// What a broker remembers of a producer and partition.
 const BATCHES_IN_FLIGHT_MAX: usize = 5;
-/// Requests of a lane under way at a time: four lanes share a connection, which takes a hundred.
-const REQUESTS_MAX: usize = 20;
+/// Requests of a strand under way at a time: up to seven strands, two of each lane but that of alerts,
+/// share a connection, which takes a hundred.
+const REQUESTS_MAX: usize = 12;
 /// For how long a broker surely remembers a producer, counted from the time stamp of its last batch
 /// (`producer.id.expiration.ms` is a day).
 const REMEMBERED_MS: i64 = 12 * 3_600_000;

@@ -1,4 +1,4 @@
-//! One lane on its way to the brokers.
+//! One strand of a lane on its way to the brokers.
 //!
 //! In: groups, one after the other. Out: Produce requests, at most five batches of a partition at a
 //! time, and what tells the end of each group. What is sent and what follows from an answer is
@@ -25,7 +25,7 @@ use super::problems::{Failure, Part};
 use super::producer::{CONFIRMED_WITHIN, Entry, HandedOver, Producer, Renewal};
 use super::state::{Here, ProducerId, sequence};
 use crate::publish::{Begun, Delivered, Delivery, PublishError};
-use crate::spool::{Group, Lane};
+use crate::spool::{Group, Strand};
 
 /// A request is closed at this many bytes.
 const REQUEST_BYTES: usize = 1 << 20;
@@ -36,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Failures in a row after which a passing one is shown.
 const SHOWN_AFTER: u32 = 3;
 
-/// One lane.
+/// One strand.
 pub(super) struct Sender {
     part: Part,
     pub(super) cluster: Arc<Cluster>,
@@ -69,9 +69,9 @@ fn failed(failure: &Failure) -> PublishError {
 }
 
 impl Sender {
-    pub(super) fn new(lane: Lane, cluster: Arc<Cluster>, here: Here) -> Self {
+    pub(super) fn new(strand: Strand, cluster: Arc<Cluster>, here: Here) -> Self {
         Self {
-            part: Part::Lane(lane as usize),
+            part: Part::Strand(strand),
             cluster,
             here,
             producer: Mutex::default(),
@@ -95,6 +95,11 @@ impl Sender {
 
     pub(super) fn now(&self) -> Here {
         self.here.later()
+    }
+
+    /// Nothing is wrong with it any more: it has ended.
+    pub(super) fn forget(&self) {
+        self.cluster.problems.over(self.part);
     }
 
     /// Begins an epoch at the checkpoint beside which `stored` lies.

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use super::*;
 use crate::publish::{
     Begun, Delivered, Delivery, Followed, PublishError, Refused, TransportStatus,
 };
-use crate::spool::{Lane, Spool, SpoolConfig};
+use crate::spool::{Group, Lane, Spool, SpoolConfig};
 
 /// Does with each group in turn what the script says, and keeps what it took. As the contract
 /// asks, it takes nothing of an epoch in which something failed.
@@ -24,6 +26,9 @@ struct Scripted {
     taken: Mutex<Vec<String>>,
     /// What it was given at each beginning.
     states: Mutex<Vec<String>>,
+    forgotten: Mutex<Vec<u64>>,
+    /// Groups of this strand never end.
+    stuck: Option<u64>,
 }
 
 enum Act {
@@ -51,7 +56,7 @@ impl Transport for Scripted {
     }
 
     /// Counts the beginnings in the state that it asks to store.
-    async fn begin(&self, _: Lane, state: &[u8]) -> Result<Begun, PublishError> {
+    async fn begin(&self, _: Strand, state: &[u8]) -> Result<Begun, PublishError> {
         self.states.lock().unwrap().push(String::from_utf8(state.to_vec()).unwrap());
         let begun = self.states.lock().unwrap().len();
         let state = Some(format!("begun {begun}").into());
@@ -60,10 +65,13 @@ impl Transport for Scripted {
 
     async fn publish(
         &self,
-        _: Lane,
+        strand: Strand,
         epoch: u64,
         group: Arc<Group>,
     ) -> Result<Delivery, PublishError> {
+        if self.stuck == Some(strand.number) {
+            return Ok(Box::pin(std::future::pending()));
+        }
         if epoch != self.epoch.load(Ordering::Relaxed) {
             return Err(PublishError::Failed("another epoch has begun".into()));
         }
@@ -95,6 +103,10 @@ impl Transport for Scripted {
             }]),
         };
         Ok(Box::pin(async move { end }))
+    }
+
+    fn forget(&self, strand: Strand) {
+        self.forgotten.lock().unwrap().push(strand.number);
     }
 
     async fn send(&self, _: &str, _: &[u8], _: &[u8]) -> Result<(), PublishError> {
@@ -141,6 +153,50 @@ async fn run(dir: &Path, reader: LaneReader, transport: &Arc<Scripted>, taken: u
     }
     stop.send(true).unwrap();
     lane.await.unwrap();
+}
+
+/// Three strands with the values `0a` to `0f`, `1a` to `1f` and so on, the first of each acknowledged.
+fn three_strands(dir: &Path) -> (Spool, LaneReader) {
+    let (mut spool, [.., mut first]) = Spool::open(dir, &SpoolConfig::default()).unwrap();
+    let mut later = first.later().unwrap();
+    let mut readers = vec![first];
+    for minute in 0..3 {
+        for letter in 'a'..='f' {
+            spool.append(Lane::Rest, &"t".into(), 1, b"k", minute * 60_000, |_, out| {
+                out.extend_from_slice(format!("{minute}{letter}").as_bytes());
+            });
+            spool.flush().unwrap();
+        }
+        readers.extend(std::iter::from_fn(|| later.try_recv().ok()));
+        let newest = readers.last_mut().unwrap();
+        let group = newest.next_group().unwrap().unwrap();
+        newest.next_group().unwrap();
+        newest.acknowledge(group.end).unwrap();
+    }
+    assert_eq!(readers.len(), 3);
+    drop((spool, readers));
+    let (spool, [.., reader]) = Spool::open(dir, &SpoolConfig::default()).unwrap();
+    (spool, reader)
+}
+
+#[tokio::test]
+async fn the_newest_strand_goes_beside_the_oldest_and_what_is_between_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, reader) = three_strands(dir.path());
+    let values = |strand: u64| ('b'..='f').map(move |letter| format!("{strand}{letter}"));
+    let transport = Arc::new(Scripted { stuck: Some(0), ..Scripted::default() });
+    run(dir.path(), reader, &transport, 5).await;
+    assert_eq!(*transport.taken.lock().unwrap(), values(2).collect::<Vec<_>>());
+    assert!(transport.forgotten.lock().unwrap().is_empty());
+    drop(spool);
+
+    let (mut spool, [.., reader]) = Spool::open(dir.path(), &SpoolConfig::default()).unwrap();
+    let transport = Arc::new(Scripted::default());
+    run(dir.path(), reader, &transport, 10).await;
+    assert_eq!(*transport.taken.lock().unwrap(), values(0).chain(values(1)).collect::<Vec<_>>());
+    spool.flush().unwrap();
+    assert_eq!(spool.stats(Lane::Rest).waiting_events, 0);
+    assert_eq!(spool.streams(Lane::Rest).count(), 1, "published backlogs are gone");
 }
 
 #[tokio::test]

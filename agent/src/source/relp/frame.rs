@@ -27,28 +27,55 @@ pub(super) const OPEN_BYTES_MAX: usize = 4 * 1024;
 
 /// Something that the peer says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Command {
-    /// `open` with what the peer offers.
-    Open { txnr: u32, offers: Bytes },
+pub enum Command {
+    /// `open`.
+    Open {
+        /// The number that the answer repeats.
+        txnr: u32,
+        /// What the peer offers.
+        offers: Bytes,
+    },
     /// `syslog`, or a piece of it.
-    Syslog { txnr: u32, bytes: Bytes, cut: bool, is_last: bool },
+    Syslog {
+        /// The number that the answer repeats.
+        txnr: u32,
+        /// The message.
+        bytes: Bytes,
+        /// Whether it is only a piece.
+        cut: bool,
+        /// Whether nothing follows of it: it is to be answered.
+        is_last: bool,
+    },
     /// `close`.
-    Close { txnr: u32 },
+    Close {
+        /// The number that the answer repeats.
+        txnr: u32,
+    },
     /// Anything else.
-    Unknown { txnr: u32, name: String },
+    Unknown {
+        /// The number that the answer repeats.
+        txnr: u32,
+        /// What the peer calls it.
+        name: String,
+    },
 }
 
 /// Bytes that are no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadFrame {
+pub enum BadFrame {
+    /// It does not begin with a number.
     #[error("a frame has to begin with its number, 1 to 9 digits, and a space")]
     Number,
+    /// No command follows.
     #[error("the number of a frame has to be followed by a command of 1 to 32 letters and a space")]
     Name,
+    /// No length follows.
     #[error("a command has to be followed by the length of its data, 1 to 9 digits, and a space")]
     Length,
+    /// The data do not end where they should.
     #[error("the data of a frame have to be followed by a line feed")]
     End,
+    /// The offers are too large.
     #[error("`open` has more than {OPEN_BYTES_MAX} bytes")]
     Open,
 }
@@ -96,27 +123,35 @@ enum Found {
 
 /// Makes commands of a stream.
 #[derive(Debug)]
-pub(super) struct Framer {
+pub struct Framer {
     buffer: BytesMut,
     state: State,
 }
 
+impl Default for Framer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Framer {
     /// A framer at the beginning of a stream.
-    pub(super) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         Self { buffer: BytesMut::new(), state: State::Header }
     }
 
     /// Where to read into.
-    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+    pub fn buffer(&mut self) -> &mut BytesMut {
         if self.buffer.capacity() - self.buffer.len() < ROOM_BYTES_MIN {
             self.buffer.reserve(READ_BYTES);
         }
         &mut self.buffer
     }
 
-    /// Takes all complete commands out of the buffer, up to a bad frame, if there is one.
-    pub(super) fn take(&mut self) -> (Vec<Command>, Result<(), BadFrame>) {
+    /// Takes all complete commands out of the buffer, up to a bad frame, if there is one: nothing
+    /// can be read after it.
+    pub fn take(&mut self) -> (Vec<Command>, Result<(), BadFrame>) {
         let mut found = Vec::new();
         let mut at = 0;
         let end = loop {

@@ -29,7 +29,7 @@ use crate::parse::line::LineFields;
 use crate::spool::WhenFull;
 use session::Session;
 
-mod frame;
+pub mod frame;
 mod offers;
 mod session;
 #[cfg(test)]

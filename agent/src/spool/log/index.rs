@@ -90,7 +90,10 @@ impl Shared {
             };
             drop(index);
             let path = path_of(&self.dir, segment.header.base);
-            if let Err(error) = std::fs::remove_file(&path) {
+            // The whole log may have been taken away meanwhile.
+            if let Err(error) = std::fs::remove_file(&path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
                 tracing::warn!(path = %path.display(), %error, "segment could not be deleted, delete it by hand");
             }
             count += 1;

@@ -45,6 +45,12 @@ impl LogReader {
         self.next
     }
 
+    /// The ordinal after the last one appended.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.shared.lock().next
+    }
+
     /// Goes to `ordinal`: the next group is the one that holds it, or the first one after it.
     pub fn seek(&mut self, ordinal: u64) {
         self.next = ordinal;

@@ -28,7 +28,7 @@ enum Mischief {
     Copy { file: Index, place: usize },
 }
 
-const PLACES: [&str; 14] = [
+const PLACES: [&str; 20] = [
     "lock",
     "0-alerts",
     "1-urgent/stream",
@@ -43,6 +43,12 @@ const PLACES: [&str; 14] = [
     "3-rest/00000000000000000100.seg",
     "3-rest/99999999999999999999.seg",
     "3-rest/notes.txt",
+    "3-rest.1",
+    "3-rest.1/stream",
+    "3-rest.1/checkpoint",
+    "3-rest.1/00000000000000000000.seg",
+    "3-rest.18446744073709551615/checkpoint",
+    "3-rest.gone/x",
 ];
 
 fn mischief() -> impl Strategy<Value = Mischief> {
@@ -155,7 +161,11 @@ fn works(dir: &Path, seen: &mut Vec<String>) {
         spool.flush().unwrap();
         spool.sync().unwrap();
         assert!(!seen.contains(&id), "{id} names two events");
-        let read = rest(reader);
+        let mut read = rest(reader);
+        let mut later = reader.later().unwrap();
+        while let Ok(mut reader) = later.try_recv() {
+            read.extend(rest(&mut reader));
+        }
         assert_eq!(read.iter().filter(|found| **found == id).count(), 1, "{id} in {read:?}");
         seen.push(id);
     }

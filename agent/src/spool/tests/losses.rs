@@ -94,6 +94,37 @@ fn what_a_waiting_source_was_told_to_be_safe_stays() {
     assert!(kept.iter().all(|id| read.contains(id)));
 }
 
+/// Groups under way do not give way, so they must not fill the spool: neither those of the lanes nor
+/// those of a backlog. Batches that do not compress, as large as they get.
+#[test]
+fn what_is_under_way_leaves_room_for_what_comes() {
+    let dir = TempDir::new().unwrap();
+    let config = SpoolConfig { segment_bytes: 1 << 20, ..config() };
+    let (mut spool, mut readers) = Spool::open(dir.path(), &config).unwrap();
+    spool.set_when_full(WhenFull::DropLowest);
+    let topic = topic("t");
+    let mut flushes = 0;
+    while spool.stats(Lane::Rest).dropped_events == 0 {
+        for lane in [Lane::Urgent, Lane::Readings, Lane::Rest] {
+            // As the pipeline, which looks after each input.
+            while !spool.flush_due() {
+                append(&mut spool, lane, &topic, "k", 5_000);
+            }
+            spool.flush().unwrap();
+            // As the publisher, to whom nobody answers.
+            if flushes < 4 {
+                readers[lane as usize].next_group().unwrap().unwrap();
+            }
+        }
+        flushes += 1;
+    }
+    for _ in 0..100 {
+        append(&mut spool, Lane::Rest, &topic, "k", 60_000);
+        spool.flush().unwrap();
+    }
+    assert!(spool.disk_bytes() <= config.max_bytes);
+}
+
 /// Whatever sources share a partition: to the sink a number below one that came before is a duplicate.
 #[test]
 fn batches_of_a_partition_follow_each_other() {

@@ -193,6 +193,7 @@ fn heartbeat(agent: &str, ts_us: i64) -> AgentStatus {
             stream: Stream(7),
             last_seq: 10,
             waiting: 1,
+            backlog: Vec::new(),
         }],
         devices: 1,
         series: 1,

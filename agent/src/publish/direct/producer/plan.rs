@@ -10,7 +10,7 @@ use super::{Partition, Producer};
 use crate::publish::Begun;
 use crate::publish::direct::cluster::View;
 use crate::publish::direct::state::{Here, State, TopicState};
-use crate::publish::lane::GROUPS_IN_FLIGHT_MAX;
+use crate::spool::GROUPS_IN_FLIGHT_MAX;
 
 /// How a producer gets new sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -71,6 +71,10 @@ pub(super) struct World {
     /// Batches with a record that has this text are refused with this code.
     pub(super) refuse: Option<(String, i16)>,
     pub(super) ids: i64,
+    /// How long a broker works on a Produce request; it takes the requests of a connection one by one.
+    pub(super) pace: Duration,
+    /// Requests are read and never answered; nor are later ones on the same connection.
+    pub(super) is_deaf: bool,
     /// Produce requests that came.
     pub(super) requests: usize,
     /// When the last two of them came.
@@ -165,6 +169,8 @@ impl Brokers {
             topic_code: 0,
             refuse: None,
             ids: 0,
+            pace: Duration::ZERO,
+            is_deaf: false,
             requests: 0,
             came: Vec::new(),
         };
@@ -201,7 +207,12 @@ impl Brokers {
 }
 
 async fn serve(mut side: Side<TcpStream>, node: i32, world: Arc<Mutex<World>>) {
+    let mut is_deaf = false;
     while let Some(asked) = side.asked().await {
+        is_deaf |= world.lock().unwrap().is_deaf;
+        if is_deaf {
+            continue;
+        }
         match ApiKey::try_from(asked.key).unwrap() {
             ApiKey::ApiVersions => side.greet_to(&asked).await,
             ApiKey::Metadata => {
@@ -220,6 +231,8 @@ async fn serve(mut side: Side<TcpStream>, node: i32, world: Arc<Mutex<World>>) {
                 side.answer(&asked, &answer).await;
             }
             ApiKey::Produce => {
+                let pace = world.lock().unwrap().pace;
+                tokio::time::sleep(pace).await;
                 let (act, answer) = produce(&asked, node, &mut world.lock().unwrap());
                 match act {
                     Act::Close | Act::TakeAndClose => return,

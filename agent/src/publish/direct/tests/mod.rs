@@ -2,6 +2,7 @@
 //! log once and in order, or in the dead letter file.
 
 mod broker;
+mod overtaking;
 mod restart;
 
 use std::path::Path;
@@ -12,13 +13,14 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+use weir_models::ident::EventId;
 use weir_models::wire::partition_for;
 
 use super::peer::settings;
 use super::*;
 use crate::publish::order::seq;
 use crate::publish::{DeadLetters, Lanes, publish_lane};
-use crate::spool::{LaneReader, Spool, SpoolConfig};
+use crate::spool::{Lane, LaneReader, Spool, SpoolConfig};
 use broker::{Act, Brokers};
 
 const TOPIC: &str = "t.readings";
@@ -65,17 +67,21 @@ impl Agent {
 
     /// One group whose last record has this text.
     fn spool_with(&mut self, records: usize, text: &str) {
+        // As the pipeline: event times go up and down, the receive time does not.
+        self.spool_at(weir_models::time::now_us() / 1_000, records, text);
+    }
+
+    /// The same, received then.
+    fn spool_at(&mut self, now_ms: i64, records: usize, text: &str) {
         let spool = self.spool.as_mut().unwrap();
         for n in 0..records {
             let key = format!("plant/pump-{}", n % 29);
             let text = if n + 1 == records { text } else { "" };
-            // As the pipeline: event times go up and down, the receive time does not.
-            let now_ms = weir_models::time::now_us() / 1_000;
             let topic = TOPIC.into();
             spool.append(LANE, &topic, self.reckoned, key.as_bytes(), now_ms, |id, out| {
-                out.extend_from_slice(
-                    format!("{{\"seq\":{},\"v\":\"{text}\"}}", id.seq).as_bytes(),
-                );
+                let EventId { stream, seq } = id;
+                let json = format!("{{\"stream\":\"{stream}\",\"seq\":{seq},\"v\":\"{text}\"}}");
+                out.extend_from_slice(json.as_bytes());
             });
         }
         spool.flush().unwrap();
@@ -331,6 +337,25 @@ async fn a_topic_that_grows_is_filled_in_order() {
     assert_eq!(logs.iter().map(Vec::len).sum::<usize>(), 600);
     assert!(logs[2..].iter().all(|log| !log.is_empty()), "the new ones are used");
     assert_eq!(brokers.world().ids, 1);
+}
+
+/// Connections stay open, and nothing comes of them any more: those that are made later work.
+#[tokio::test]
+async fn a_broker_that_no_longer_answers_is_connected_to_anew() {
+    let brokers = Brokers::start(1, TOPIC, 4).await;
+    let mut agent = Agent::new(&brokers, 4);
+    agent.spool(40);
+    agent.start();
+    agent.drained().await;
+    brokers.world().is_deaf = true;
+    agent.spool(700);
+    problem(&agent, "answer").await;
+    brokers.world().is_deaf = false;
+    agent.spool(3);
+    agent.drained().await;
+    check_once(&brokers, 743);
+    assert_eq!(agent.direct.status().problem, None);
+    assert_eq!(brokers.world().ids, 1, "its sequences go on");
 }
 
 #[tokio::test]
