@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, unreachable_pub, reason = "gungraun's macros make undocumented functions")]
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "gungraun's `main` ends the process")]
 
 mod scene;
 

@@ -108,7 +108,7 @@ fn lines_of_one_template_share_its_id() {
         let log = Log { message: message.into(), ..Log::default() };
         let mut event = event(0, Body::Log(log));
         scorer.score(&mut event, &mut Vec::new());
-        event.log().unwrap().template.clone().unwrap()
+        event.log().unwrap().template.unwrap()
     };
     let first = template("Accepted password for root from 10.0.0.1 port 22");
     assert_eq!(template("Accepted password for root from 10.0.0.9 port 4711"), first);

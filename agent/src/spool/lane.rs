@@ -110,6 +110,7 @@ impl LaneWriter {
     ) -> Result<(LaneWriter, LaneReader), SpoolError> {
         let found =
             folders::strands(spool, lane).map_err(|error| SpoolError::writing(spool, error))?;
+        #[expect(clippy::disallowed_methods, reason = "strands have files: the budget bounds them")]
         let (readers, later) = mpsc::unbounded_channel();
         let mut older = VecDeque::new();
         let mut oldest_reader = None;
