@@ -11,12 +11,13 @@
 //! | a source, only in how its payloads are parsed | the parser goes on with the other settings; the source does not notice |
 //! | a source, in anything else | it stops and starts anew, on the same sockets where it listens at the same place |
 //! | metadata, filter, score, status, most of agent | other settings between two events |
-//! | who the agent is, where its data lies, Kafka, the spool's sizes, standard input | only a restart can |
+//! | who the agent is, where its data lies, Kafka, most of the spool, standard input | only a restart can |
 
 mod words;
 
 use crate::config::Config;
 use crate::source::OneSource;
+use crate::spool::SpoolConfig;
 
 /// What a reload does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,12 +99,11 @@ impl Plan {
         compare("metadata", *metadata == new.metadata, Action::Swap);
         compare("filter", *filter == new.filter, Action::Swap);
         compare("score", *score == new.score, Action::Swap);
-        let sizes = (spool.max_bytes, spool.segment_bytes, spool.zstd_level);
-        let other = &new.spool;
-        let action = if sizes == (other.max_bytes, other.segment_bytes, other.zstd_level) {
+        let (flush_ms, sync_ms) = (new.spool.flush_ms, new.spool.sync_ms);
+        let action = if (SpoolConfig { flush_ms, sync_ms, ..spool.clone() }) == new.spool {
             Action::Swap
         } else {
-            Action::Restart("the spool is open with its sizes")
+            Action::Restart("the spool is open with these settings")
         };
         compare("spool", *spool == new.spool, action);
         compare("status", *status == new.status, Action::Swap);

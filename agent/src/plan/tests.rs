@@ -110,7 +110,7 @@ fn what_takes_a_restart_is_told_with_the_reason_and_without_secrets() {
         &format!("{UDP}[spool]\nmax_bytes = 40000000\n"),
         &format!("{UDP}[source.stdin]\n[spool]\nmax_bytes = 50000000\n[status]\nlisten = ''\n"),
         expect![[r#"
-            ! `[spool]` takes a restart, the spool is open with its sizes: `max_bytes` 40000000 -> 50000000
+            ! `[spool]` takes a restart, the spool is open with these settings: `max_bytes` 40000000 -> 50000000
             ~ `[status]` changes between two events: `listen` default -> ""
             ! source `stdin` takes a restart, a read of standard input cannot be taken back
             1 source stays as it is, with its connections.
@@ -148,5 +148,6 @@ fn every_table_is_compared() {
     check("logs = false", "score", true);
     check("flush_ms = 10", "spool", true);
     check("zstd_level = 3", "spool", false);
+    check("overtake_s = 5", "spool", false);
     check("listen = ''", "status", true);
 }
