@@ -39,7 +39,7 @@ fn newest_in_kafka(line: &Line) -> Option<u64> {
     let messages = line.kafka.read(&line.topic("readings"));
     let events = messages.iter().map(|message| message.json());
     let of_pump = events.filter(|event| event["device"] == "pump");
-    of_pump.filter_map(|event| event["values"]["value"]["v"].as_f64()).map(|v| v as u64).max()
+    of_pump.filter_map(|event| event["values"]["live"]["v"].as_f64()).map(|v| v as u64).max()
 }
 
 /// The newest value as the sink tells it.
