@@ -89,9 +89,7 @@ pub async fn publish_lane(mut reader: LaneReader, lanes: Lanes, mut stop: watch:
 }
 
 /// The next reader that comes; never where none can.
-async fn next_reader(
-    later: &mut Option<mpsc::UnboundedReceiver<LaneReader>>,
-) -> Option<LaneReader> {
+async fn next_reader(later: &mut Option<mpsc::Receiver<LaneReader>>) -> Option<LaneReader> {
     let reader = match later {
         Some(later) => later.recv().await,
         None => std::future::pending().await,

@@ -42,7 +42,7 @@ pub(super) struct LaneWriter {
     /// The one that is written to.
     newest: StrandWriter,
     /// Where the readers of new strands go.
-    readers: mpsc::UnboundedSender<LaneReader>,
+    readers: mpsc::Sender<LaneReader>,
     overtaking: Overtaking,
     /// The ordinal of the next event.
     next: u64,
@@ -110,8 +110,7 @@ impl LaneWriter {
     ) -> Result<(LaneWriter, LaneReader), SpoolError> {
         let found =
             folders::strands(spool, lane).map_err(|error| SpoolError::writing(spool, error))?;
-        #[expect(clippy::disallowed_methods, reason = "strands have files: the budget bounds them")]
-        let (readers, later) = mpsc::unbounded_channel();
+        let (readers, later) = mpsc::channel(found.len().max(STRANDS_MAX));
         let mut older = VecDeque::new();
         let mut oldest_reader = None;
         for strand in found {
@@ -119,8 +118,8 @@ impl LaneWriter {
             older.push_back(writer);
             match &oldest_reader {
                 None => oldest_reader = Some(reader),
-                // Its receiver is here.
-                Some(_) => drop(readers.send(reader)),
+                // There is room for all of them.
+                Some(_) => drop(readers.try_send(reader)),
             }
         }
         let (Some(newest), Some(mut reader)) = (older.pop_back(), oldest_reader) else {
@@ -284,7 +283,8 @@ impl LaneWriter {
             && self.newest.waiting() > 0
             && self.newest.progress().oldest_ms().is_some_and(is_late)
             && self.overtaking.tried_ms.is_none_or(is_late)
-            && self.older.len() + 1 < STRANDS_MAX;
+            && self.older.len() + 1 < STRANDS_MAX
+            && self.readers.capacity() > 0;
         if is_behind {
             self.overtaking.tried_ms = Some(now_ms);
         }
@@ -311,7 +311,7 @@ impl LaneWriter {
         backlog.progress().seal();
         self.older.push_back(backlog);
         // Without a reader nobody publishes: it is read after the next start.
-        drop(self.readers.send(reader));
+        drop(self.readers.try_send(reader));
     }
 
     pub(super) fn stream(&self) -> Stream {

@@ -75,7 +75,7 @@ pub struct LaneReader {
     /// Ends and receive stamps of the groups that were given and not acknowledged, in order.
     given: VecDeque<(u64, i64)>,
     /// The readers of later strands; in the oldest one's reader only.
-    later: Option<mpsc::UnboundedReceiver<LaneReader>>,
+    later: Option<mpsc::Receiver<LaneReader>>,
 }
 
 impl LaneReader {
@@ -103,13 +103,13 @@ impl LaneReader {
     }
 
     /// It is the oldest of its lane, and has the readers of the others.
-    pub(super) fn precedes(&mut self, later: mpsc::UnboundedReceiver<LaneReader>) {
+    pub(super) fn precedes(&mut self, later: mpsc::Receiver<LaneReader>) {
         self.later = Some(later);
     }
 
     /// The readers of the strands that come after this one, those that are there and each that will
     /// be. Only the readers that [`Spool::open`](super::Spool::open) answers have it, once.
-    pub fn later(&mut self) -> Option<mpsc::UnboundedReceiver<LaneReader>> {
+    pub fn later(&mut self) -> Option<mpsc::Receiver<LaneReader>> {
         self.later.take()
     }
 

@@ -194,6 +194,7 @@ async fn the_newest_strand_goes_beside_the_oldest_and_what_is_between_waits() {
     let transport = Arc::new(Scripted::default());
     run(dir.path(), reader, &transport, 10).await;
     assert_eq!(*transport.taken.lock().unwrap(), values(0).chain(values(1)).collect::<Vec<_>>());
+    assert_eq!(*transport.forgotten.lock().unwrap(), [0u64, 1]);
     spool.flush().unwrap();
     assert_eq!(spool.stats(Lane::Rest).waiting_events, 0);
     assert_eq!(spool.streams(Lane::Rest).count(), 1, "published backlogs are gone");

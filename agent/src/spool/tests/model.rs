@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use steps::{Step, step};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 
 use super::*;
 use crate::spool::folders::strands;
@@ -42,7 +42,7 @@ struct Opened {
     spool: Spool,
     /// By lane and number of the strand.
     readers: BTreeMap<(usize, u64), LaneReader>,
-    later: [UnboundedReceiver<LaneReader>; 2],
+    later: [Receiver<LaneReader>; 2],
 }
 
 impl Opened {

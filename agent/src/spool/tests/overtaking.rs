@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 
 use super::*;
 use crate::spool::folders;
@@ -23,7 +23,7 @@ fn flush_at(spool: &mut Spool, lane: Lane, ts_ms: i64) -> String {
 struct Opened {
     spool: Spool,
     readers: Vec<LaneReader>,
-    later: UnboundedReceiver<LaneReader>,
+    later: Receiver<LaneReader>,
     lane: Lane,
 }
 
