@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::{SemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 mod accept;
 pub mod config;
@@ -138,8 +138,8 @@ pub struct Input {
     /// Told once the spool holds all of them; dropped without a word when that will not happen
     /// (the agent is stopping), and then the peer must not be acknowledged.
     pub done: Option<oneshot::Sender<()>>,
-    /// What it holds of the room in the channel, given back when it is dropped.
-    pub room: Option<SemaphorePermit<'static>>,
+    /// What it holds of its source's room in the channel, given back when it is dropped.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// Where sources put their inputs.

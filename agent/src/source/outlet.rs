@@ -13,11 +13,8 @@ use weir_models::metric;
 use super::framing::Frame;
 use super::{Input, Inputs, Raw, Source};
 
-/// What may lie in the channel, in bytes, whatever sources there are: as much as the pipeline takes in a
-/// few milliseconds.
-const QUEUED_BYTES_MAX: usize = 1 << 20;
-/// The room for it. Of the whole process, as memory is.
-static ROOM: Semaphore = Semaphore::const_new(QUEUED_BYTES_MAX);
+/// What one source may have in the channel, in bytes: as much as the pipeline takes in a few milliseconds.
+const QUEUED_BYTES_MAX: usize = 512 << 10;
 
 /// The pipeline has ended and takes nothing any more.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +25,8 @@ pub(super) struct Closed;
 pub(super) struct Outlet {
     source: Arc<Source>,
     inputs: Inputs,
+    /// The room for what lies in the channel.
+    room: Arc<Semaphore>,
     events: Counter,
     bytes: Counter,
 }
@@ -41,6 +40,7 @@ impl Outlet {
             bytes: counter(metric::AGENT_RECEIVED_BYTES),
             source,
             inputs,
+            room: Arc::new(Semaphore::new(QUEUED_BYTES_MAX)),
         }
     }
 
@@ -68,7 +68,7 @@ impl Outlet {
         let bytes: usize = input.items.iter().map(|raw| raw.bytes.len()).sum();
         // One that is larger than all the room has it for itself.
         let held = (bytes + size_of_val(&*input.items)).min(QUEUED_BYTES_MAX);
-        input.room = ROOM.acquire_many(held as u32).await.ok();
+        input.room = Arc::clone(&self.room).acquire_many_owned(held as u32).await.ok();
         self.inputs.send(input).await.map_err(|_| Closed)?;
         self.events.increment(events);
         self.bytes.increment(bytes as u64);
