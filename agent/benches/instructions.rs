@@ -3,13 +3,14 @@
 
 #![allow(missing_docs, unreachable_pub, reason = "gungraun's macros make undocumented functions")]
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "the main function of gungraun ends by `exit`")]
 
 mod scene;
 
 use std::hint::black_box;
 
 use bytes::Bytes;
-use gungraun::{library_bench, library_bench_group, main};
+use gungraun::{library_benchmark, library_benchmark_group, main};
 use scene::devices::{SITE, enricher, table};
 use scene::lines::{self, RECEIVED_US, host, log_lines, reading_lines};
 use scene::stages::Stages;
@@ -42,7 +43,7 @@ fn parse_syslog_times(bytes: &[u8], zone: &Zone, times: usize) {
     }
 }
 
-#[library_bench(setup = message)]
+#[library_benchmark(setup = message)]
 #[bench::rfc3164(lines::RFC3164, "UTC")]
 #[bench::rfc3164_iana_zone(lines::RFC3164, "Europe/Berlin")]
 #[bench::file(lines::FILE, "UTC")]
@@ -54,7 +55,7 @@ fn parse_syslog((bytes, zone): (&'static [u8], Zone)) -> Zone {
     zone
 }
 
-#[library_bench]
+#[library_benchmark]
 fn parse_json() {
     let fields = json::Fields {
         device: Some("device_id".to_owned()),
@@ -68,7 +69,7 @@ fn parse_json() {
     }
 }
 
-#[library_bench]
+#[library_benchmark]
 fn parse_line() {
     let fields = line::LineFields { device: Some("host".to_owned()), ..Default::default() };
     for _ in 0..TIMES {
@@ -91,7 +92,7 @@ fn look_ups(prefix: &str, memory_entries: usize, step: usize) -> (TempDir, Enric
     (folder, enricher, names)
 }
 
-#[library_bench(setup = look_ups)]
+#[library_benchmark(setup = look_ups)]
 #[bench::memory("host", 4_096, 1)]
 #[bench::disk("host", 64, 7_919)]
 #[bench::miss("stranger", 64, 7_919)]
@@ -123,7 +124,7 @@ fn encode((builder, zstd, out, values): &mut Batch) {
     builder.finish(zstd, out);
 }
 
-#[library_bench(setup = batch)]
+#[library_benchmark(setup = batch)]
 #[bench::uncompressed(Codec::None)]
 #[bench::zstd_1(Codec::Zstd)]
 fn wire(mut batch: Batch) -> Batch {
@@ -144,7 +145,7 @@ fn stages(format: Format) -> (Stages, Vec<Bytes>) {
     (stages, measured)
 }
 
-#[library_bench(setup = stages)]
+#[library_benchmark(setup = stages)]
 #[bench::logs(Format::Syslog)]
 #[bench::readings(Format::Line)]
 fn pipeline((mut stages, lines): (Stages, Vec<Bytes>)) -> (Stages, Vec<Bytes>) {
@@ -159,16 +160,16 @@ fn filled(format: Format) -> Stages {
     stages
 }
 
-#[library_bench(setup = filled)]
+#[library_benchmark(setup = filled)]
 #[bench::logs(Format::Syslog)]
 fn read_spool(mut stages: Stages) -> Stages {
     stages.publish();
     stages
 }
 
-library_bench_group!(
-    name = agent;
-    benchmarks = parse_syslog, parse_json, parse_line, enrich, wire, pipeline, read_spool
+library_benchmark_group!(
+    name = agent,
+    benchmarks = [parse_syslog, parse_json, parse_line, enrich, wire, pipeline, read_spool]
 );
 
-main!(library_bench_groups = agent);
+main!(library_benchmark_groups = agent);
