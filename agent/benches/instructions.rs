@@ -3,7 +3,7 @@
 
 #![allow(missing_docs, unreachable_pub, reason = "gungraun's macros make undocumented functions")]
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
-#![allow(clippy::disallowed_methods, reason = "gungraun's `main` ends the process")]
+#![allow(clippy::disallowed_methods, reason = "the main function of gungraun ends by `exit`")]
 
 mod scene;
 
@@ -168,8 +168,8 @@ fn read_spool(mut stages: Stages) -> Stages {
 }
 
 library_benchmark_group!(
-    name = agent;
-    benchmarks = parse_syslog, parse_json, parse_line, enrich, wire, pipeline, read_spool
+    name = agent,
+    benchmarks = [parse_syslog, parse_json, parse_line, enrich, wire, pipeline, read_spool]
 );
 
 main!(library_benchmark_groups = agent);

@@ -241,11 +241,7 @@ fn read_number(literal: &str) -> Option<Number> {
         return Some(integer(number, number as f64));
     }
     // Rust also reads `inf`, `nan` and `infinity`, which the protocol has not.
-    let spelled = literal
-        .bytes()
-        .all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'));
-    let v: f64 = literal.parse().ok().filter(|v: &f64| spelled && v.is_finite())?;
-    Some(Number::Exact(v))
+    literal.parse().ok().filter(|v: &f64| v.is_finite()).map(Number::Exact)
 }
 
 /// Where the first of the stop bytes stands that no backslash escapes.

@@ -240,7 +240,7 @@ pub(super) fn is_printed_priority(word: &str) -> bool {
             || facility.strip_prefix("local").is_some_and(|n| n.len() == 1))
 }
 
-/// Whether a word without a colon is rather a program than the begin of a sentence: it begins like
+/// Whether a word without a colon, and no severity, is rather a program than the begin of a sentence: it begins like
 /// a name and is in lower case, or has a mark, a digit or a capital within.
 fn is_program(word: &str) -> bool {
     let bytes = word.as_bytes();
@@ -253,8 +253,5 @@ fn is_program(word: &str) -> bool {
         bytes.windows(2).any(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase());
     let marked =
         others.iter().any(|b| b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.' | b'/'));
-    begins
-        && ends
-        && !is_severity(word)
-        && (first.is_ascii_lowercase() || first == b'/' || marked || capital_after_small)
+    begins && ends && (first.is_ascii_lowercase() || first == b'/' || marked || capital_after_small)
 }
