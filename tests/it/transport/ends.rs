@@ -109,7 +109,11 @@ impl Ends {
         let deadline = Instant::now() + SOON;
         while refused.len() < groups.len() {
             assert!(Instant::now() < deadline, "group {} does not end", refused.len());
-            let begun = transport.begin(STRAND, &self.state).await.unwrap();
+            // A broker that has just started gives no producer id yet.
+            let Ok(begun) = transport.begin(STRAND, &self.state).await else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
             self.epochs.push(begun.epoch);
             if let Some(state) = begun.state {
                 self.state = state.to_vec();
