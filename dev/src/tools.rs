@@ -180,8 +180,9 @@ fn rsyslog_has(module: &str) -> bool {
 
 /// Whether syslog-ng is here with this plugin.
 fn syslog_ng_has(plugin: &str) -> bool {
-    let loaded = Command::new("syslog-ng").arg("--module-registry").output();
-    loaded.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains(plugin))
+    let Some(program) = find("syslog-ng") else { return false };
+    let registry = Command::new(program).arg("--module-registry").output();
+    registry.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains(plugin))
 }
 
 /// The major version of the `java` in `PATH`, 0 without one.

@@ -134,6 +134,12 @@ fn numbers(events: &[Value], source: &str) -> Vec<usize> {
     ours.iter().map(|event| event["procid"].as_str().unwrap().parse().unwrap()).collect()
 }
 
+/// One datagram.
+fn say(port: u16, text: &str) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.send_to(text.as_bytes(), ("127.0.0.1", port)).unwrap();
+}
+
 #[test]
 fn who_stays_does_not_notice_and_nothing_is_lost_or_doubled() {
     let [stays, goes, comes, replaced] = [(); 4].map(|()| free_port());
@@ -158,17 +164,10 @@ fn who_stays_does_not_notice_and_nothing_is_lost_or_doubled() {
         // A refusal of the datagram before shows here.
         assert_eq!(socket.send_to(line.as_bytes(), ("127.0.0.1", replaced)).unwrap(), line.len());
     });
-    let say = |text: &str| {
-        let line = format!("<14>Mar 27 13:06:56 gw {text}\n");
-        UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .send_to(line.as_bytes(), ("127.0.0.1", replaced))
-            .unwrap();
-    };
     lines.wait_more(100);
     let metrics = format!("http://{}/metrics", rig.status);
     for round in 1..=5 {
-        say("noise[1]: dropped by the rule");
+        say(replaced, "<14>Mar 27 13:06:56 gw noise[1]: dropped by the rule\n");
         rig.gateway.agent.wait("the dropped line to be counted", SOON, |_| {
             // Once each time, while the rule is there; the count goes on.
             match metric(&metrics, "weir_agent_filtered_events_total{rule=\"noise\"") {
@@ -192,10 +191,7 @@ fn who_stays_does_not_notice_and_nothing_is_lost_or_doubled() {
         let mut rest = Vec::new();
         let _ = std::io::Read::read_to_end(&mut goodbye, &mut rest);
         TcpListener::bind(("127.0.0.1", goes)).unwrap();
-        UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .send_to(b"<14>hello", ("127.0.0.1", comes))
-            .unwrap();
+        say(comes, "<14>hello");
         lines.wait_more(100);
         rig.reload(&one, "applied");
         assert_eq!(UdpSocket::bind(("127.0.0.1", comes)).map(drop).map_err(|e| e.kind()), Ok(()));

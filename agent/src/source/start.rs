@@ -2,7 +2,7 @@
 //!
 //! In: the configuration. Out: [`Running`], or the first [`StartError`], which says what to do; then
 //! nothing runs. Promises: no source takes anything before all of them could be started. Each can be
-//! stopped alone; [`switch`](super::switch) does that while the others go on.
+//! stopped alone; `switch` does that while the others go on.
 
 use std::collections::BTreeMap;
 use std::future::Future;
