@@ -33,7 +33,7 @@ mod tail;
 mod tests;
 
 /// Inputs of one file that the spool does not hold yet, at most.
-const IN_FLIGHT_MAX: usize = 16;
+const IN_FLIGHT_MAX: usize = 64;
 /// How long to wait at a stop for the spool to hold the last inputs.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
