@@ -8,11 +8,11 @@
 use std::time::{Duration, Instant};
 
 use weir_tests::kafka::{Kafka, Placed};
-use weir_tests::line::metric;
+use weir_tests::line::{metric, wait_empty_spool};
 use weir_tests::services::Private;
 use weir_tests::{Program, free_port, http, unique, wait_until};
 
-use crate::line::steady::Steady;
+use crate::line::steady::{Steady, agent_config};
 use crate::numbers::{after_the_rule, check_numbers};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ fn brokers_fail_and_nothing_is_lost_or_double() {
 
     load.wait_more(MORE);
     let sent = load.stop();
-    scene.wait_empty_spool();
+    wait_empty_spool(&mut scene.agent, scene.status, SOON);
     let messages = scene.kafka.read(&format!("{}.", scene.prefix));
     let (kept, dropped) = after_the_rule(&messages);
     check_numbers(&kept);
@@ -67,7 +67,7 @@ impl<'a> Scene<'a> {
             kafka.create_topic(&format!("{prefix}.{topic}"), PARTITIONS);
         }
         let (http, status) = (free_port(), free_port());
-        let agent = Program::agent(&config(&kafka, &prefix, http, status));
+        let agent = Program::agent(&agent_config(&kafka, &prefix, http, status));
         let mut scene = Self { service, kafka, agent, prefix, http, status };
         scene.wait_ready();
         scene.wait_placed("three copies in step", |p| p.in_sync.len() == 3);
@@ -160,14 +160,6 @@ impl<'a> Scene<'a> {
     }
 
     #[track_caller]
-    fn wait_empty_spool(&self) {
-        wait_until("an empty spool", SOON, || match self.waiting() {
-            Ok(0.0) => Ok(()),
-            seen => Err(format!("{seen:?}")),
-        });
-    }
-
-    #[track_caller]
     fn wait_ready(&mut self) {
         let url = self.of_status("/readyz");
         self.agent.wait_http(&url, SOON);
@@ -190,27 +182,4 @@ impl<'a> Scene<'a> {
         let after_s = begun.elapsed().as_secs_f64();
         eprintln!("cluster: {what} after {after_s:.1} s, failed tries {}", errors.unwrap_or(0.0));
     }
-}
-
-fn config(kafka: &Kafka, prefix: &str, http: u16, status: u16) -> String {
-    let brokers: Vec<&str> = kafka.bootstrap.split(',').collect();
-    format!(
-        r#"
-        [agent]
-        id = "gateway"
-        site = "plant"
-        data_dir = "data"
-        [kafka]
-        brokers = {brokers:?}
-        topic_prefix = "{prefix}."
-        [[source.http]]
-        listen = "127.0.0.1:{http}"
-        [source.http.fields]
-        device = "device"
-        time = "ts"
-        values = "data"
-        [status]
-        listen = "127.0.0.1:{status}"
-        "#
-    )
 }

@@ -6,13 +6,12 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use weir_tests::kafka::Kafka;
-use weir_tests::line::metric;
+use weir_tests::line::wait_empty_spool;
 use weir_tests::services::Private;
 use weir_tests::{Program, free_port, unique};
 
 use crate::line::random::Random;
-use crate::line::steady::Steady;
+use crate::line::steady::{Steady, agent_config};
 use crate::numbers::{after_the_rule, check_numbers};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -31,7 +30,9 @@ fn killed_again_and_again() {
         kafka.create_topic(&format!("{prefix}.{topic}"), 3);
     }
     let (http, status) = (free_port(), free_port());
-    let mut agent = Program::agent(&config(&kafka, &prefix, http, status));
+    // So that live data overtakes in every outage.
+    let config = agent_config(&kafka, &prefix, http, status) + "[spool]\novertake_s = 1\n";
+    let mut agent = Program::agent(&config);
     let ready = format!("http://127.0.0.1:{status}/readyz");
     agent.wait_http(&ready, SOON);
     let input = |path: &str| format!("http://127.0.0.1:{http}{path}");
@@ -60,13 +61,7 @@ fn killed_again_and_again() {
     agent.wait_http(&ready, SOON);
     load.wait_more(1_000);
     let sent = load.stop();
-    let metrics = format!("http://127.0.0.1:{status}/metrics");
-    agent.wait("an empty spool", SOON, |_| {
-        match metric(&metrics, "weir_agent_spool_waiting_events") {
-            Ok(0.0) => Ok(()),
-            seen => Err(format!("{seen:?}")),
-        }
-    });
+    wait_empty_spool(&mut agent, status, SOON);
 
     let messages = kafka.read(&format!("{prefix}."));
     let (kept, dropped) = after_the_rule(&messages);
@@ -81,30 +76,4 @@ fn killed_again_and_again() {
         sent.repeated,
         begun.elapsed().as_secs_f64()
     );
-}
-
-fn config(kafka: &Kafka, prefix: &str, http: u16, status: u16) -> String {
-    format!(
-        r#"
-        [agent]
-        id = "gateway"
-        site = "plant"
-        data_dir = "data"
-        [kafka]
-        brokers = ["{}"]
-        topic_prefix = "{prefix}."
-        # so that live data overtakes in every outage
-        [spool]
-        overtake_s = 1
-        [[source.http]]
-        listen = "127.0.0.1:{http}"
-        [source.http.fields]
-        device = "device"
-        time = "ts"
-        values = "data"
-        [status]
-        listen = "127.0.0.1:{status}"
-        "#,
-        kafka.bootstrap
-    )
 }

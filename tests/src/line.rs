@@ -77,13 +77,7 @@ impl Line {
     /// Waits until Kafka has all that the agent has taken, and the sink has committed all of it.
     #[track_caller]
     pub fn settle(&mut self, timeout: Duration) {
-        let metrics = self.agent_status("/metrics");
-        self.agent.wait("an empty spool", timeout, |_| {
-            match metric(&metrics, "weir_agent_spool_waiting_events") {
-                Ok(0.0) => Ok(()),
-                seen => Err(format!("{seen:?}")),
-            }
-        });
+        wait_empty_spool(&mut self.agent, self.ports.status, timeout);
         let topics = ["readings", "logs", "alerts"].map(|name| self.topic(name));
         let (kafka, group) = (&self.kafka, &self.name);
         self.sink.wait("all of it to be committed", timeout, |_| {
@@ -128,6 +122,18 @@ impl Line {
     pub fn tcp(&self) -> (&'static str, u16) {
         ("127.0.0.1", self.ports.tcp)
     }
+}
+
+/// Waits until Kafka has all that the agent has taken; `status` is the port of its metrics.
+#[track_caller]
+pub fn wait_empty_spool(agent: &mut Program, status: u16, timeout: Duration) {
+    let metrics = format!("http://127.0.0.1:{status}/metrics");
+    agent.wait("an empty spool", timeout, |_| {
+        match metric(&metrics, "weir_agent_spool_waiting_events") {
+            Ok(0.0) => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        }
+    });
 }
 
 /// The sum of a metric over all its labels, or, as `name{label="value"`, over those with that first

@@ -11,6 +11,7 @@ use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use weir_tests::cassandra::Row;
+use weir_tests::kafka::Kafka;
 use weir_tests::line::Line;
 use weir_tests::{http, wait_until};
 
@@ -20,6 +21,30 @@ const BATCH: u64 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 /// A sender that is not heard for so long gives up, and fails the test.
 const GIVE_UP: Duration = Duration::from_secs(60);
+
+/// The configuration of an agent that takes such a load.
+pub(crate) fn agent_config(kafka: &Kafka, prefix: &str, http: u16, status: u16) -> String {
+    let brokers: Vec<&str> = kafka.bootstrap.split(',').collect();
+    format!(
+        r#"
+        [agent]
+        id = "gateway"
+        site = "plant"
+        data_dir = "data"
+        [kafka]
+        brokers = {brokers:?}
+        topic_prefix = "{prefix}."
+        [[source.http]]
+        listen = "127.0.0.1:{http}"
+        [source.http.fields]
+        device = "device"
+        time = "ts"
+        values = "data"
+        [status]
+        listen = "127.0.0.1:{status}"
+        "#
+    )
+}
 
 /// Senders at work.
 pub(crate) struct Steady {
