@@ -12,6 +12,7 @@ mod fuzz;
 mod instructions;
 mod links;
 mod package;
+mod peers;
 mod python;
 mod services;
 mod step;
@@ -39,7 +40,7 @@ cargo dev COMMAND
   fuzz --grow N              all fuzz targets by libFuzzer, N seconds each
   bench agent                the agent as a whole: CPU and memory for a million events
   bench udp                  the agent with 50,000 datagrams a second: what the kernel drops
-  bench peers                the same beside rsyslog and syslog-ng, in turn
+  bench peers                the same beside six other agents, in turn; --only NAME,NAME
   bench instructions         instructions of parts, compared with the stored ones; --keep stores
   bench [FILTER]             the benchmarks of parts, by the clock
   cross ARCH [--test]        the agent for gateways (aarch64, armv7, x86_64); --test: its tests and a
@@ -168,6 +169,10 @@ fn bench_parts(steps: &mut Steps, filter: Option<&str>) {
 /// The agent's release build against a real Kafka.
 fn bench_agent(steps: &mut Steps, what: &str, more: &[&str]) {
     steps.step("tools", tools::ensure);
+    if what == "peers" {
+        let only = more.iter().position(|word| *word == "--only").and_then(|at| more.get(at + 1));
+        steps.step("peers", || peers::ensure(only.copied()));
+    }
     steps.cargo("build", &["build", "--release", "-p", "weir-agent"], &[]);
     if steps.failed("build") {
         steps.skip("bench", "it needs the agent");

@@ -23,18 +23,23 @@ pub(crate) fn cache() -> PathBuf {
         .join("weir-services")
 }
 
-/// A program of somebody else: unpacked in the cache by `cargo dev tools`, in `PATH`, or in the
-/// folders of system programs. Several names for one program: the first that is there.
+/// A program of somebody else, as [`find_tool`] finds it; it has to be there.
 #[track_caller]
 pub fn tool(names: &[&str]) -> PathBuf {
+    match find_tool(names) {
+        Some(file) => file,
+        None => panic!("`{}` is not here: run `cargo dev tools`", names[0]),
+    }
+}
+
+/// A program of somebody else: unpacked in the cache by `cargo dev tools`, in `PATH`, or in the
+/// folders of system programs. Several names for one program: the first that is there.
+pub fn find_tool(names: &[&str]) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::iter::once(cache().join("bin"))
         .chain(env::split_paths(&path))
         .chain(["/usr/sbin".into(), "/sbin".into()])
         .collect();
     let mut places = names.iter().flat_map(|name| folders.iter().map(move |dir| dir.join(name)));
-    match places.find(|file| file.is_file()) {
-        Some(file) => file,
-        None => panic!("`{}` is not here: run `cargo dev tools`", names[0]),
-    }
+    places.find(|file| file.is_file())
 }

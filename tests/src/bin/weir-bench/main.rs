@@ -1,7 +1,7 @@
 //! Measures whole agents: CPU seconds per million syslog events, wall rate, idle and peak memory.
 //!
 //! In: what to measure, and the path of a release build of `weir-agent`. Out: a table on standard output,
-//! a row for each run, and the ratio of our smallest figure to the smallest of each peer. Every run sends
+//! a row for each run, the best of each contender, and the ratios of ours to theirs. Every run sends
 //! the same messages, ends when Kafka has all, and reads the topic back: a message that is missing or
 //! there twice is told. Run by `cargo dev bench agent`,
 //! `cargo dev bench udp` and `cargo dev bench peers`.
@@ -14,14 +14,16 @@
 )]
 
 mod contender;
+mod figures;
 mod load;
 mod measure;
 
 use std::path::PathBuf;
 
 use contender::Input;
+use figures::{Figures, summary};
 use load::Load;
-use measure::{Figures, Task, measure};
+use measure::{Task, measure};
 
 const USAGE: &str = "weir-bench agent|udp|peers PATH-OF-WEIR-AGENT [--work full|paced|file] \
                      [--events N] [--rate EVENTS_PER_SECOND] [--rounds N] [--only NAME,NAME]";
@@ -37,32 +39,26 @@ fn main() {
     let options = options(std::env::args().skip(1));
     for (title, task, events) in &options.tasks {
         println!("\n{title}, {events} events");
+        let mut names: Vec<&str> = options.names.iter().map(String::as_str).collect();
+        names.retain(|name| match contender::why_not(name, task.input) {
+            Some(why) => {
+                println!("without {name}: {why}");
+                false
+            }
+            None => true,
+        });
         println!("{}", Figures::HEAD);
         let load = Load::new(*events);
-        let mut all: Vec<Figures> = Vec::new();
+        let mut runs: Vec<Figures> = Vec::new();
         // In turn and not one after the other: what else the machine does disturbs all alike.
         for _ in 0..options.rounds {
-            for name in &options.names {
+            for name in &names {
                 let figures = measure(name, *task, &load, &options.agent);
                 println!("{figures}");
-                all.push(figures);
+                runs.push(figures);
             }
         }
-        ratios(&all, &options.names);
-    }
-}
-
-/// Our least CPU time as a part of each peer's.
-fn ratios(all: &[Figures], names: &[String]) {
-    let least = |name: &str| {
-        let of_name = all.iter().filter(|figures| figures.name == name);
-        of_name.map(|figures| figures.cpu_s_per_million).min_by(f64::total_cmp)
-    };
-    let Some(ours) = least("weir") else { return };
-    for name in names.iter().filter(|name| *name != "weir") {
-        if let Some(theirs) = least(name) {
-            println!("CPU of weir / {name}: {:.2} ({ours:.2} / {theirs:.2})", ours / theirs);
-        }
+        println!("{}", summary(&runs, &names, task.rate.is_none()));
     }
 }
 
@@ -103,7 +99,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Options {
     tasks.retain(|(key, ..)| wanted.split(',').any(|work| work == *key));
     let names = match only {
         Some(names) => names.split(',').map(Into::into).collect(),
-        None if peers => contender::NAMES.map(String::from).to_vec(),
+        None if peers => contender::names().map(String::from).collect(),
         None => vec!["weir".into()],
     };
     Options {

@@ -3,7 +3,6 @@
 //! In: who, the task, the load. Out: its figures. CPU time is user and system time of its process from the
 //! first byte sent until Kafka has everything, so that other load on the machine disturbs little.
 
-use std::fmt;
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use weir_tests::services::{self, unique};
 use weir_tests::wait_until;
 
 use crate::contender::{Contender, Input, Place, contender};
+use crate::figures::Figures;
 use crate::load::{Load, count};
 
 /// Between the start and the first message: what is read then is the idle memory.
@@ -30,56 +30,11 @@ pub(crate) struct Task {
     pub(crate) rate: Option<f64>,
 }
 
-/// What one run gave.
-pub(crate) struct Figures {
-    /// Who ran.
-    pub(crate) name: &'static str,
-    /// Seconds of CPU for a million of the messages that arrived.
-    pub(crate) cpu_s_per_million: f64,
-    events_a_second: f64,
-    idle_mib: f64,
-    peak_mib: f64,
-    /// How often its threads have waited for something while the messages came.
-    wake_ups_per_1000: f64,
-    missing: usize,
-    double: usize,
-    /// Of the missing ones, those that the kernel dropped.
-    dropped: f64,
-    load_average: f64,
-}
-
-impl Figures {
-    /// The head of the table of rows.
-    pub(crate) const HEAD: &str = "              CPU s per M   events/s   idle MiB   peak MiB   wakes/1000   missing   double   dropped   load";
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            name,
-            cpu_s_per_million,
-            events_a_second,
-            idle_mib,
-            peak_mib,
-            wake_ups_per_1000,
-            missing,
-            double,
-            dropped,
-            load_average,
-        } = self;
-        write!(
-            f,
-            "{name:<14}{cpu_s_per_million:>11.2}{events_a_second:>11.0}{idle_mib:>11.1}{peak_mib:>11.1}\
-             {wake_ups_per_1000:>13.0}{missing:>10}{double:>9}{dropped:>10.0}{load_average:>7.1}"
-        )
-    }
-}
-
 /// Runs it once.
 pub(crate) fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figures {
     let kafka = services::kafka();
     let prefix = format!("{}.", unique("bench"));
-    let place = Place { agent, bootstrap: &kafka.bootstrap, prefix: &prefix };
+    let place = Place { agent, bootstrap: &kafka.bootstrap, prefix: &prefix, events: load.events };
     let Contender { name, launch, port, file, topic, metrics } =
         contender(name, task.input, &place);
     for other in ["readings", "logs", "alerts"] {
