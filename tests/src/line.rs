@@ -147,7 +147,8 @@ pub fn metric(url: &str, name: &str) -> Result<f64, String> {
         line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{', ',', '}']))
     };
     let value = |line: &str| line.rsplit(' ').next().and_then(|v| v.parse::<f64>().ok());
-    Ok(text.lines().filter(of_it).filter_map(value).sum())
+    // (not `sum`, which is -0 for nothing)
+    Ok(text.lines().filter(of_it).filter_map(value).fold(0.0, |sum, value| sum + value))
 }
 
 fn agent_config(name: &str, kafka: &Kafka, ports: Ports) -> String {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use weir_tests::{Launch, free_port, paths};
 
-use crate::load::KNOWN_HOSTS;
+use crate::load::{CLASS, KNOWN_HOSTS};
 
 /// Where messages come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(crate) struct Contender {
     pub(crate) file: PathBuf,
     /// The topic that holds what it has read.
     pub(crate) topic: String,
+    /// Whether it can look hosts up in a table.
+    pub(crate) looks_up: bool,
     /// Where our agent tells its metrics.
     pub(crate) metrics: Option<String>,
 }
@@ -139,14 +141,14 @@ fn kind(name: &str) -> &'static Kind {
 fn finish(name: &'static str, launch: Launch, port: u16, topic: String) -> Contender {
     let launch = launch.file("input.log", "");
     let file = launch.dir().join("input.log");
-    Contender { name, launch, port, file, topic, metrics: None }
+    Contender { name, launch, port, file, topic, looks_up: true, metrics: None }
 }
 
 /// A line for each known host: its name and `class,critical`.
 fn table(head: &str, line: impl Fn(&str, &str) -> String) -> String {
     let mut out = if head.is_empty() { String::new() } else { format!("{head}\n") };
     for host in 0..KNOWN_HOSTS {
-        let row = format!("class-{},{}", host % 7, host % 2);
+        let row = format!("{CLASS}{},{}", host % 7, host % 2);
         writeln!(out, "{}", line(&format!("host-{host}"), &row)).unwrap();
     }
     out

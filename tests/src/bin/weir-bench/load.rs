@@ -17,6 +17,8 @@ use weir_tests::fixtures;
 pub(crate) const HOSTS: usize = 1_000;
 /// Hosts in the table, which is what a gateway knows.
 pub(crate) const KNOWN_HOSTS: usize = 900;
+/// Before the number of a host's class, which only the table has.
+pub(crate) const CLASS: &str = "class-";
 /// Connections over which messages come.
 const CONNECTIONS: usize = 4;
 /// How often a paced sender sends.
@@ -117,19 +119,32 @@ fn write_paced(bytes: &[u8], rate: Option<f64>, out: &mut impl Write) {
     }
 }
 
-/// The numbers of messages that arrived: how many distinct ones, and how many twice.
-pub(crate) fn count(values: impl Iterator<Item = Vec<u8>>, events: usize) -> (usize, usize) {
+/// What has arrived.
+#[derive(Default)]
+pub(crate) struct Arrived {
+    /// Messages that are there.
+    pub(crate) distinct: usize,
+    /// Messages that are there again.
+    pub(crate) double: usize,
+    /// Messages of hosts that are in the table, without what it says of them.
+    pub(crate) not_looked_up: usize,
+}
+
+/// Counts what has arrived, by the numbers of the messages.
+pub(crate) fn count(values: impl Iterator<Item = Vec<u8>>, events: usize) -> Arrived {
     let mut seen = vec![false; events];
-    let (mut distinct, mut double) = (0, 0);
+    let mut arrived = Arrived::default();
     for value in values {
         let Some(number) = number(&value).filter(|number| *number < events) else { continue };
         if std::mem::replace(&mut seen[number], true) {
-            double += 1;
-        } else {
-            distinct += 1;
+            arrived.double += 1;
+            continue;
         }
+        arrived.distinct += 1;
+        let looked_up = value.windows(CLASS.len()).any(|bytes| bytes == CLASS.as_bytes());
+        arrived.not_looked_up += usize::from(number % HOSTS < KNOWN_HOSTS && !looked_up);
     }
-    (distinct, double)
+    arrived
 }
 
 fn number(value: &[u8]) -> Option<usize> {

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use weir_tests::line::metric;
 use weir_tests::services::{self, unique};
-use weir_tests::wait_until;
 
 use crate::contender::{Contender, Input, Place, contender};
 use crate::figures::Figures;
-use crate::load::{Load, count};
+use crate::load::{Arrived, Load, count};
 
 /// Between the start and the first message: what is read then is the idle memory.
 const IDLE: Duration = Duration::from_secs(5);
@@ -35,7 +34,7 @@ pub(crate) fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figu
     let kafka = services::kafka();
     let prefix = format!("{}.", unique("bench"));
     let place = Place { agent, bootstrap: &kafka.bootstrap, prefix: &prefix, events: load.events };
-    let Contender { name, launch, port, file, topic, metrics } =
+    let Contender { name, launch, port, file, topic, looks_up, metrics } =
         contender(name, task.input, &place);
     for other in ["readings", "logs", "alerts"] {
         kafka.create_topic(&format!("{prefix}{other}"), PARTITIONS);
@@ -48,8 +47,8 @@ pub(crate) fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figu
         program.wait_line("agent is running", Duration::from_secs(30));
     }
     if task.input == Input::Tcp {
-        wait_until("the port", Duration::from_secs(30), || {
-            std::net::TcpStream::connect(("127.0.0.1", port))
+        program.wait("the port", Duration::from_secs(30), |_| {
+            std::net::TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())
         });
     }
     std::thread::sleep(IDLE);
@@ -83,7 +82,10 @@ pub(crate) fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figu
     let (dropped, load_average) = (dropped(), load_average());
     program.term(Duration::from_secs(60));
     let messages = kafka.read(&topic).into_iter().filter(|message| message.topic == topic);
-    let (distinct, double) = count(messages.filter_map(|message| message.payload), load.events);
+    let Arrived { distinct, double, not_looked_up } =
+        count(messages.filter_map(|message| message.payload), load.events);
+    // Whoever has not done the work must not be in the table.
+    assert!(!looks_up || not_looked_up == 0, "{name}: {not_looked_up} hosts were not looked up");
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     Figures {
         name,

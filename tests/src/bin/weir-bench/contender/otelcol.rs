@@ -30,5 +30,6 @@ pub(super) fn otelcol(input: Input, place: &Place<'_>, port: u16) -> Contender {
         place.bootstrap
     );
     let launch = Launch::tool("otelcol").file("otelcol.yaml", config);
-    finish("otelcol", launch.args(["--config", "otelcol.yaml"]), port, topic)
+    let launch = launch.args(["--config", "otelcol.yaml"]);
+    Contender { looks_up: false, ..finish("otelcol", launch, port, topic) }
 }
