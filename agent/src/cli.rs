@@ -143,17 +143,33 @@ fn explain(options: &explain::Options) -> ExitCode {
 }
 
 fn run(file: &str, written: Written) -> ExitCode {
-    // Two threads: one waits for sockets while the other writes to Kafka; the stages have their own.
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run_until_signal(file, written)),
-        Err(error) => Err(format!("cannot start the runtime: {error}")),
-    };
+    let outcome = run_on_threads(file, written);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => say(&format!("weir-agent: {error}"), FAILED),
     }
+}
+
+/// A thread for what comes in, one for the stages and one for what goes out: each wakes up once where
+/// several that share their work would wake each other, and a slow disk under the publishers does not
+/// keep datagrams waiting.
+fn run_on_threads(file: &str, written: Written) -> Result<(), String> {
+    let runtime = || {
+        let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        built.map_err(|error| format!("cannot start the runtime: {error}"))
+    };
+    let (taking, publishing) = (runtime()?, runtime()?);
+    let out = publishing.handle().clone();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let publisher = std::thread::Builder::new()
+        .name("publish".into())
+        .spawn(move || publishing.block_on(ended))
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    let outcome = taking.block_on(run_until_signal(file, written, &out));
+    drop(end);
+    // It ends by the channel's end, and a panic there has told so already.
+    let _ = publisher.join();
+    outcome
 }
 
 /// Says what a reload would do.

@@ -7,6 +7,7 @@
 pub mod source;
 pub mod parse;
 
+mod recent;
 pub mod enrich;
 pub mod filter;
 pub mod score;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use weir_models::kafka::Publisher;
 
@@ -26,8 +27,12 @@ enum Cause {
     File,
 }
 
-/// Runs the agent that `file` describes, which was read as `written`.
-pub(crate) async fn run_until_signal(file: &str, written: Written) -> Result<(), String> {
+/// Runs the agent that `file` describes, which was read as `written`; what publishes runs on `publishing`.
+pub(crate) async fn run_until_signal(
+    file: &str,
+    written: Written,
+    publishing: &Handle,
+) -> Result<(), String> {
     let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
     // First: until then they end the process.
     let (mut terminate, mut interrupt, mut hangup) = (
@@ -41,7 +46,11 @@ pub(crate) async fn run_until_signal(file: &str, written: Written) -> Result<(),
         .map_err(|error| format!("cannot record metrics: {error}"))?;
     describe_metrics();
     let config = &written.config;
-    let mut agent = pipeline::start(config.clone(), transport(config)?, Some(prometheus))
+    let transport = {
+        let _there = publishing.enter();
+        transport(config)?
+    };
+    let mut agent = pipeline::start(config.clone(), transport, publishing, Some(prometheus))
         .await
         .map_err(|error| error.to_string())?;
     agent.counters().configured();

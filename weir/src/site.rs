@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::runtime::Handle;
 use weir_agent::config::Config;
 use weir_agent::pipeline::Agent;
 use weir_agent::publish::{Direct, Transport};
@@ -136,9 +137,10 @@ pub async fn start(settled: Settled, line: Line, status: Arc<Status>) -> anyhow:
         status,
     };
     let sink = Service::start(settings, settled.http, parts, None).await?;
-    let agent = weir_agent::pipeline::start(settled.agent, line.transport, None)
-        .await
-        .context("the agent cannot start")?;
+    let agent =
+        weir_agent::pipeline::start(settled.agent, line.transport, &Handle::current(), None)
+            .await
+            .context("the agent cannot start")?;
     Ok(Site { agent, sink, store, archive })
 }
 

@@ -18,12 +18,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use lru::LruCache;
 use serde::Deserialize;
 use weir_models::device::Device;
 use weir_models::event::{Meta, MetaState};
 use weir_models::time::SECOND_US;
 
+use crate::recent::Recent;
 pub use file::{FileError, read_devices};
 pub use follow::{Following, follow};
 pub use table::{Table, TableError, Update};
@@ -86,7 +86,7 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Enricher {
     table: Arc<Table>,
-    hot: LruCache<String, Option<Arc<Known>>>,
+    hot: Recent<Option<Arc<Known>>>,
     version: u64,
     stale_after_s: u64,
     key: String,
@@ -99,7 +99,7 @@ impl Enricher {
         Self {
             version: table.version(),
             table,
-            hot: LruCache::new(config.memory_entries),
+            hot: Recent::new(config.memory_entries),
             stale_after_s: config.stale_after_s,
             key: String::new(),
         }
@@ -118,14 +118,8 @@ impl Enricher {
         self.key.push_str(site);
         self.key.push('/');
         self.key.push_str(name);
-        let device = if let Some(known) = self.hot.get(self.key.as_str()) {
-            known.clone()
-        } else {
-            let read = self.table.get(&self.key).map(|device| Arc::new(device.into()));
-            self.hot.put(self.key.clone(), read.clone());
-            read
-        };
-        let Some(device) = device else {
+        let read = || self.table.get(&self.key).map(|device| Arc::new(device.into()));
+        let Some(device) = self.hot.with(&self.key, read, |known| known.clone()) else {
             return Found { device: None, state: MetaState::Miss, age_s: None };
         };
         let age_us = now_us.saturating_sub(self.table.in_step_us()).max(0);

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use weir_models::time::now_us;
@@ -106,6 +107,8 @@ struct Stages {
     names: TopicNames,
     table: Arc<Table>,
     started_us: i64,
+    /// Where what talks to Kafka runs.
+    publishing: Handle,
 }
 
 /// A task that can be stopped alone.
@@ -115,12 +118,12 @@ struct Task {
 }
 
 impl Task {
-    fn spawn<Done>(task: impl FnOnce(watch::Receiver<bool>) -> Done) -> Self
+    fn spawn<Done>(on: &Handle, task: impl FnOnce(watch::Receiver<bool>) -> Done) -> Self
     where
         Done: Future<Output = ()> + Send + 'static,
     {
         let (stop, stopped) = watch::channel(false);
-        Self { stop, handle: tokio::spawn(task(stopped)) }
+        Self { stop, handle: on.spawn(task(stopped)) }
     }
 
     async fn end(self) {
@@ -130,13 +133,14 @@ impl Task {
     }
 }
 
-/// Starts all stages.
+/// Starts all stages. What publishes runs on the runtime `publishing`, where `transport` was made, too.
 ///
 /// # Errors
 /// See [`StartError`]; nothing runs then.
 pub async fn start(
     config: Config,
     transport: Arc<dyn Transport>,
+    publishing: &Handle,
     prometheus: Option<PrometheusHandle>,
 ) -> Result<Agent, StartError> {
     if config.source.all().is_empty() {
@@ -151,6 +155,7 @@ pub async fn start(
         names: TopicNames::new(&config.kafka.topic_prefix),
         table: Arc::new(Table::open(&data_dir.join("metadata.redb"))?),
         started_us: now_us(),
+        publishing: publishing.clone(),
     };
     let parser = Parser::new(&stages.agent, &config).map_err(StartError::Parse)?;
     let counters = Arc::new(Counters::default());
@@ -181,7 +186,7 @@ pub async fn start(
         flushed,
         published: counters.events_out.clone(),
     };
-    let lanes = spawn_lanes(readers, &lanes, &lanes_stopped);
+    let lanes = spawn_lanes(publishing, readers, &lanes, &lanes_stopped);
     let metadata = stages.follow_metadata(&config, &status);
     let heartbeat = stages.beat(&config, &status);
     let address = served.as_ref().map(|served| served.address);
@@ -214,7 +219,7 @@ impl Stages {
             site: config.agent.site.clone(),
             topic: config.metadata.topic.then(|| status.transport.follow(name)),
         };
-        Task::spawn(|stop| follow(following, stop))
+        Task::spawn(&self.publishing, |stop| follow(following, stop))
     }
 
     /// Tells now and then how the agent fares.
@@ -226,7 +231,7 @@ impl Stages {
             self.started_us,
             status.clone(),
         );
-        Task::spawn(|stop| beat.run(stop))
+        Task::spawn(&self.publishing, |stop| beat.run(stop))
     }
 }
 
@@ -246,7 +251,11 @@ fn spawn_worker(
 ) -> Result<(oneshot::Receiver<()>, oneshot::Receiver<()>), StartError> {
     let (ended_tx, ended) = oneshot::channel();
     let (closed_tx, closed) = oneshot::channel();
-    let runtime = tokio::runtime::Handle::current();
+    // A clock of its own: its timers need not wake the threads of the sources first.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(StartError::Thread)?;
     std::thread::Builder::new()
         .name("pipeline".into())
         .spawn(move || {
@@ -261,11 +270,12 @@ fn spawn_worker(
 }
 
 fn spawn_lanes(
+    on: &Handle,
     readers: [LaneReader; 4],
     lanes: &Lanes,
     stop: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
-    let spawn = |reader| tokio::spawn(publish_lane(reader, lanes.clone(), stop.clone()));
+    let spawn = |reader| on.spawn(publish_lane(reader, lanes.clone(), stop.clone()));
     readers.into_iter().map(spawn).collect()
 }
 

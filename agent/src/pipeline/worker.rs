@@ -27,7 +27,7 @@ use crate::filter::{Filter, Verdict};
 use crate::parse::event::{Parsed, Parser};
 use crate::publish::Transport;
 use crate::score::{Draft, Scorer};
-use crate::source::pace::{Pace, next_look_behind};
+use crate::source::pace::{Much, Pace, set_flush_every};
 use crate::source::{Format, Input, Source, stopping};
 use crate::spool::log::Cause;
 use crate::spool::{Lane, LaneStats, Spool, WhenFull};
@@ -38,8 +38,8 @@ mod swap;
 
 /// Logs at most this severe (numerically) go before readings: warning and worse.
 const URGENT_SEVERITY: u8 = 4;
-/// Fewer payloads than this at a time are little.
-const LITTLE: usize = 512;
+/// So many payloads are not left for a while.
+const MUCH: Much = Much { short: 512, long: 2_048 };
 /// How long to wait before a flush that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -134,6 +134,8 @@ impl Worker {
         for topic in [Topic::Alerts, Topic::Readings, Topic::Logs] {
             let _ = shared.transport.partitions(shared.names.name(topic));
         }
+        let flush_every = Duration::from_millis(config.spool.flush_ms);
+        set_flush_every(flush_every);
         Self {
             when_full: settings.iter().map(|source| source.when_full).collect(),
             marker: Source { name: "spool".into(), index: usize::MAX, format: Format::Json },
@@ -145,7 +147,7 @@ impl Worker {
             scorer: Scorer::new(agent, &config.score),
             spool,
             partitions_assumed: config.agent.partitions_assumed,
-            flush_every: Duration::from_millis(config.spool.flush_ms),
+            flush_every,
             sync_every: Duration::from_millis(config.spool.sync_ms),
             flushed,
             waiting: Vec::new(),
@@ -175,16 +177,19 @@ impl Worker {
             tokio::select! {
                 input = inputs.recv(), if look_at.is_none() && !timers.blocked => match input {
                     Some(input) => {
-                        let is_little = self.take_all(Some(input), &mut inputs) < LITTLE;
-                        let by_clock = pace.read(Instant::now(), is_little);
-                        look_at = by_clock.then(next_look_behind);
+                        let taken = self.take_all(Some(input), &mut inputs);
+                        let by_clock = pace.read(Instant::now(), taken, MUCH);
+                        look_at = by_clock.then(|| pace.next_look_behind());
                     }
                     None => break,
                 },
                 () = at(look_at), if look_at.is_some() && !timers.blocked => {
                     let taken = self.take_all(None, &mut inputs);
-                    let goes_on = pace.look(taken == 0, taken < LITTLE) && !inputs.is_closed();
-                    look_at = goes_on.then(next_look_behind);
+                    if pace.is_long() {
+                        self.flush(&mut timers);
+                    }
+                    let goes_on = pace.look(taken, MUCH) && !inputs.is_closed();
+                    look_at = goes_on.then(|| pace.next_look_behind());
                 }
                 () = at(timers.flush_at) => self.flush(&mut timers),
                 () = at(timers.sync_at) => self.sync(&mut timers),

@@ -14,6 +14,7 @@ use weir_models::ident::{Stream, TemplateId};
 use weir_models::logs::{LogScorer, LogScorerConfig, LogVerdict, Miner};
 
 use super::{Draft, ScoreConfig, alert_id};
+use crate::recent::Recent;
 
 /// Hosts that are scored at a time; a gateway that relays for more begins anew with the oldest.
 const HOSTS_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
@@ -29,7 +30,7 @@ pub(super) struct LogStage {
     config: LogScorerConfig,
     life: LifeConfig,
     miner: Miner,
-    hosts: LruCache<String, Box<LogScorer>>,
+    hosts: Recent<Box<LogScorer>>,
     lives: LruCache<String, Life<String>>,
     key: String,
 }
@@ -42,7 +43,7 @@ impl LogStage {
             config: config.log.clone(),
             life: config.life,
             miner: Miner::new(config.log.templates),
-            hosts: LruCache::new(HOSTS_MAX),
+            hosts: Recent::new(HOSTS_MAX),
             lives: LruCache::new(LIVES_MAX),
             key: String::new(),
         }
@@ -56,7 +57,7 @@ impl LogStage {
         }
         self.life = config.life;
         self.config = config.log.clone();
-        for (_, scorer) in &mut self.hosts {
+        for (_, scorer) in self.hosts.iter_mut() {
             scorer.configure(&config.log);
         }
     }
@@ -77,15 +78,10 @@ impl LogStage {
         for part in [site, "/", device] {
             self.key.push_str(part);
         }
-        let verdict = match self.hosts.get_mut(self.key.as_str()) {
-            Some(scorer) => scorer.update(ts_us, id, is_new, log.severity),
-            None => {
-                let mut scorer = Box::new(LogScorer::new(self.config.clone()));
-                let verdict = scorer.update(ts_us, id, is_new, log.severity);
-                self.hosts.put(self.key.clone(), scorer);
-                verdict
-            }
-        };
+        let begin = || Box::new(LogScorer::new(self.config.clone()));
+        let verdict = self
+            .hosts
+            .with(&self.key, begin, |scorer| scorer.update(ts_us, id, is_new, log.severity));
         log.score = Some(verdict.score);
         if !verdict.alarm && self.lives.is_empty() {
             return;

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lru::LruCache;
 use weir_models::alert::{AlertData, AlertKind, AlertState, Baseline, LastValue, Model};
 use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::detect::rules::{Rule, RuleError, Rules};
@@ -16,6 +15,7 @@ use weir_models::ident::Stream;
 
 use super::{Draft, ScoreConfig, SeriesRule, alert_id};
 use crate::filter::glob;
+use crate::recent::Recent;
 
 /// Values that an alert shows.
 const LAST_VALUES: usize = 8;
@@ -28,7 +28,7 @@ pub(super) struct ReadingStage {
     suite: SuiteConfig,
     life: LifeConfig,
     rules: Vec<SeriesRule>,
-    series: LruCache<String, Box<Tracked>>,
+    series: Recent<Box<Tracked>>,
     key: String,
 }
 
@@ -67,7 +67,7 @@ impl ReadingStage {
             suite: config.suite,
             life: config.life,
             rules: config.rules.clone(),
-            series: LruCache::new(config.series_max),
+            series: Recent::new(config.series_max),
             key: String::new(),
         }
     }
@@ -106,24 +106,29 @@ impl ReadingStage {
             for part in [site, "/", device, "/", metric] {
                 self.key.push_str(part);
             }
-            if !self.series.contains(self.key.as_str()) {
-                let tracked = Tracked::new(&self.suite, &self.rules, device, metric);
-                self.series.put(self.key.clone(), Box::new(tracked));
-            }
-            let Some(tracked) = self.series.get_mut(self.key.as_str()) else { continue };
-            let verdict = tracked.suite.update(ts_us, value.v);
-            if verdict.refused.is_some() {
-                continue;
-            }
-            value.score = Some(verdict.score);
-            tracked.remember(LastValue { ts_us, v: value.v });
-            let about = About { site, device, metric };
-            let new_id = alert_id;
-            if let Some(change) = tracked.life.update(&self.life, ts_us, &verdict, new_id) {
-                let data = tracked.alert(&self.agent, &self.model, &about, &verdict, change);
-                drafts.push(Draft(data));
-            }
-            tracked.apply_rules(&self.agent, &self.rule_model, &self.life, &about, ts_us, drafts);
+            let begin = || Box::new(Tracked::new(&self.suite, &self.rules, device, metric));
+            self.series.with(&self.key, begin, |tracked| {
+                let verdict = tracked.suite.update(ts_us, value.v);
+                if verdict.refused.is_some() {
+                    return;
+                }
+                value.score = Some(verdict.score);
+                tracked.remember(LastValue { ts_us, v: value.v });
+                let about = About { site, device, metric };
+                let new_id = alert_id;
+                if let Some(change) = tracked.life.update(&self.life, ts_us, &verdict, new_id) {
+                    let data = tracked.alert(&self.agent, &self.model, &about, &verdict, change);
+                    drafts.push(Draft(data));
+                }
+                tracked.apply_rules(
+                    &self.agent,
+                    &self.rule_model,
+                    &self.life,
+                    &about,
+                    ts_us,
+                    drafts,
+                );
+            });
         }
     }
 }

@@ -65,9 +65,12 @@ struct Template {
     tokens: Vec<u64>,
 }
 
-/// The hash of a leaf is the leaf itself: it is mixed already.
+/// For maps by what is mixed already: leaves, ids of templates.
+pub(super) type ById = BuildHasherDefault<Mixed>;
+
+/// The hash of what is mixed already is that itself.
 #[derive(Debug, Default)]
-struct Mixed(u64);
+pub(super) struct Mixed(u64);
 
 impl Hasher for Mixed {
     fn finish(&self) -> u64 {
@@ -89,7 +92,7 @@ pub struct Miner {
     cap: usize,
     templates: Vec<Template>,
     /// Slots of templates by length and first token.
-    leaves: HashMap<u64, Vec<u32>, BuildHasherDefault<Mixed>>,
+    leaves: HashMap<u64, Vec<u32>, ById>,
     /// Slots, least recently used first out. A template moves to the front only when a quarter of the
     /// room may have passed it: what leaves was not used for the other three quarters.
     recency: LruCache<u32, ()>,

@@ -1,7 +1,7 @@
 //! How unusual a log line is, from its template: novelty, rate, severity.
 //!
-//! In: event time, template and severity of every line of one host. Out: a [`LogVerdict`]. Bounded: about 60 bytes a
-//! template, the least recently used one leaves.
+//! In: event time, template and severity of every line of one host. Out: a [`LogVerdict`]. Bounded: about 50 bytes a
+//! template; when there are too many, the eighth leaves that came last the longest ago.
 //!
 //! Every part is a surprise in nats, that is -ln of a chance, so parts of different kinds can be compared:
 //! - novelty: -ln of the share of lines that are first of their kind on this host, times `exp(-seen / 8)`. Where
@@ -18,10 +18,10 @@
 //! The same lines give the same scores on one machine; `exp` and `ln` of different platforms may differ in the last
 //! bit. Nothing here survives a restart: a host is learnt anew.
 
+use super::miner::ById;
 use crate::detect::pot::{Pot, QUANTILE};
-use lru::LruCache;
 use serde::Deserialize;
-use std::num::NonZeroUsize;
+use std::collections::HashMap;
 
 /// Event time and its decay are kept in seconds since the scorer began.
 const SHORT_S: f64 = 10.0;
@@ -93,7 +93,8 @@ struct TemplateState {
 #[derive(Debug)]
 pub struct LogScorer {
     config: LogScorerConfig,
-    templates: LruCache<u64, TemplateState>,
+    /// In place, so that a line touches little memory.
+    templates: HashMap<u64, TemplateState, ById>,
     pot: Pot,
     last_us: Option<i64>,
     now_s: f64,
@@ -109,12 +110,9 @@ impl LogScorer {
     /// A scorer that has seen nothing.
     #[must_use]
     pub fn new(config: LogScorerConfig) -> Self {
-        // Room for all templates at once would be 68 KiB a host, of which most never use a tenth.
-        let mut templates = LruCache::unbounded();
-        templates.resize(NonZeroUsize::new(config.templates).unwrap_or(NonZeroUsize::MIN));
         Self {
             config,
-            templates,
+            templates: HashMap::default(),
             pot: Pot::new(),
             last_us: None,
             now_s: 0.0,
@@ -127,8 +125,8 @@ impl LogScorer {
 
     /// Goes on with other settings and all that was learnt.
     pub fn configure(&mut self, config: &LogScorerConfig) {
-        self.templates.resize(NonZeroUsize::new(config.templates).unwrap_or(NonZeroUsize::MIN));
         self.config = config.clone();
+        self.make_room();
     }
 
     /// Judges one line: event time in microseconds since the Unix epoch, template and `is_new` as the miner gave
@@ -150,9 +148,10 @@ impl LogScorer {
             Some(state) if !is_new => state,
             _ => {
                 self.recent_new += 1.0;
-                let begun = TemplateState::begun(now_s);
-                let state = self.templates.get_or_insert_mut(template_id, || begun);
-                *state = begun;
+                self.make_room();
+                let state =
+                    self.templates.entry(template_id).or_insert(TemplateState::begun(now_s));
+                *state = TemplateState::begun(now_s);
                 state
             }
         };
@@ -186,6 +185,23 @@ impl LogScorer {
             "burst"
         };
         LogVerdict { score: y as f32, alarm, threshold: self.threshold as f32, why }
+    }
+
+    /// Leaves room for one template. The oldest go together: looking for them takes a pass over all.
+    fn make_room(&mut self) {
+        let room = self.config.templates.max(1);
+        if self.templates.len() < room {
+            return;
+        }
+        let mut last_s: Vec<f64> = self.templates.values().map(|state| state.last_s).collect();
+        let mut leave = (last_s.len() + 1 - room + room / 8).min(last_s.len());
+        let (_, youngest_s, _) = last_s.select_nth_unstable_by(leave - 1, f64::total_cmp);
+        let youngest_s = *youngest_s;
+        self.templates.retain(|_, state| {
+            let leaves = state.last_s <= youngest_s && leave > 0;
+            leave -= usize::from(leaves);
+            !leaves
+        });
     }
 
     /// Templates remembered now.

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 use super::super::start;
 use super::super::worker::tests::Away;
@@ -20,7 +21,7 @@ impl Rig {
     async fn new(tables: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = parse(&folder, tables);
-        let agent = start(config, Arc::new(Away), None).await.unwrap();
+        let agent = start(config, Arc::new(Away), &Handle::current(), None).await.unwrap();
         Self { folder, agent }
     }
 

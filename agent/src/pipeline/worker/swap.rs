@@ -16,6 +16,7 @@ use crate::filter::Rule;
 use crate::parse::event::Parser;
 use crate::score::ScoreConfig;
 use crate::source::SourceSettings;
+use crate::source::pace::set_flush_every;
 use crate::spool::WhenFull;
 
 /// Other settings.
@@ -78,6 +79,7 @@ impl Worker {
         }
         self.partitions_assumed = swap.partitions_assumed;
         self.flush_every = swap.flush_every;
+        set_flush_every(swap.flush_every);
         self.sync_every = swap.sync_every;
         // Whoever asked may have given up.
         let _ = swap.done.send(());

@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ use weir_models::time::now_us;
 use super::super::accept::Entrance;
 use super::super::framing::{Frame, Framer, Framing, READ_BYTES};
 use super::super::outlet::{Closed, Outlet, raws};
-use super::super::pace::{Pace, next_look};
+use super::super::pace::{Much, Pace};
 use super::super::peers::{Guest, Limits};
 use super::super::stopping;
 use super::super::tls::{Door, Stream};
@@ -30,9 +31,11 @@ use super::Config;
 /// So much is read from a connection at a stop at most, in bytes.
 const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A read of less, in bytes, found most of the connection's buffers empty.
-const LITTLE_BYTES: usize = READ_BYTES / 2;
+const MUCH_BYTES: usize = READ_BYTES / 2;
 /// How much is asked for at once when reading by the clock, in bytes.
 const CLOCK_READ_BYTES: usize = 8 * 1024;
+/// No more is left for a whole period, in bytes.
+const LONG_BYTES_MAX: usize = 2 * READ_BYTES;
 
 /// Accepts connections until the source stops, then waits for those there are.
 pub(super) async fn run(
@@ -168,7 +171,8 @@ impl Connection {
                 Some(Ok(bytes)) => {
                     let frames = self.framer.take();
                     self.pass_on(frames).await?;
-                    if self.pace.read(Instant::now(), bytes < LITTLE_BYTES) {
+                    let much = Much { short: MUCH_BYTES, long: 0 };
+                    if self.pace.read(Instant::now(), bytes, much) {
                         return Ok(Until::Other);
                     }
                 }
@@ -187,9 +191,9 @@ impl Connection {
     /// Reads by the clock, until nothing or much comes.
     async fn by_clock(&mut self, stream: &mut std::net::TcpStream) -> Result<Until, Closed> {
         loop {
-            let guest = &self.guest;
+            let (guest, pace) = (&self.guest, &self.pace);
             let look = async {
-                next_look().await;
+                pace.next_look().await;
                 guest.may_read().await;
             };
             tokio::select! {
@@ -204,7 +208,7 @@ impl Connection {
                 end.unwrap_or_else(|error| self.broke(&error));
                 return Ok(Until::End);
             }
-            if !self.pace.look(bytes == 0, bytes < LITTLE_BYTES) {
+            if !self.pace.look(bytes, much_for(stream)) {
                 return Ok(Until::Other);
             }
         }
@@ -217,7 +221,7 @@ impl Connection {
         stream: &mut (impl Read + ?Sized),
     ) -> (usize, Option<io::Result<()>>) {
         let mut bytes = 0;
-        while bytes < READ_BYTES {
+        while bytes < LONG_BYTES_MAX {
             let buffer = self.framer.buffer();
             let filled = buffer.len();
             buffer.resize(filled + CLOCK_READ_BYTES, 0);
@@ -264,4 +268,10 @@ impl Connection {
         input.peer = Some(self.guest.peer());
         self.outlet.send(input).await
     }
+}
+
+/// A whole period may fill a quarter of the receive buffer, so that the sender is not held up.
+fn much_for(stream: &std::net::TcpStream) -> Much {
+    let buffer_bytes = SockRef::from(stream).recv_buffer_size().unwrap_or(0);
+    Much { short: MUCH_BYTES, long: LONG_BYTES_MAX.min(buffer_bytes / 4) }
 }

@@ -26,7 +26,7 @@ use weir_models::time::now_us;
 
 use super::super::listen::granted_bytes;
 use super::super::outlet::{Closed, Outlet};
-use super::super::pace::{Pace, next_look};
+use super::super::pace::{Much, Pace};
 use super::super::sockets::UdpEnd;
 use super::super::stopping;
 use super::Config;
@@ -226,8 +226,8 @@ impl Reader {
             self.pass_on(now).await?;
             if count > 0 {
                 look_at = Some(now + QUIET);
-                let is_little = is_dry && is_little(count, bytes, self.buffer_bytes);
-                if self.pace.read(now, is_little) {
+                let found = if is_dry { held(count, bytes) } else { usize::MAX };
+                if self.pace.read(now, found, self.much()) {
                     return Ok(Until::Other);
                 }
             }
@@ -240,7 +240,7 @@ impl Reader {
             tokio::select! {
                 biased;
                 () = stopping(&mut self.stop) => return Ok(Until::Stop),
-                () = next_look() => {}
+                () = self.pace.next_look() => {}
             }
             let (mut count, mut bytes) = (0, 0);
             loop {
@@ -249,11 +249,11 @@ impl Reader {
                 count += self.receiver.packer.count();
                 bytes += self.receiver.packer.bytes();
                 self.pass_on(Instant::now()).await?;
-                if is_dry || !is_little(count, bytes, self.buffer_bytes) {
+                if is_dry || held(count, bytes) >= self.much().short {
                     break;
                 }
             }
-            if !self.pace.look(count == 0, is_little(count, bytes, self.buffer_bytes)) {
+            if !self.pace.look(held(count, bytes), self.much()) {
                 return Ok(Until::Other);
             }
         }
@@ -272,15 +272,24 @@ impl Reader {
         pass_on(&self.outlet, Vec::new(), self.receiver.drops.all()).await
     }
 
+    fn much(&self) -> Much {
+        much(self.buffer_bytes)
+    }
+
     async fn pass_on(&mut self, now: Instant) -> Result<(), Closed> {
         let lost = self.receiver.drops.due(now);
         pass_on(&self.outlet, self.receiver.packer.take(), lost).await
     }
 }
 
-/// Whether a flow that brings so much in a period leaves most of the receive buffer free.
-fn is_little(count: usize, bytes: usize, buffer_bytes: usize) -> bool {
-    count * OVERHEAD_BYTES + 2 * bytes < buffer_bytes / 4
+/// Most of the receive buffer shall stay free.
+fn much(buffer_bytes: usize) -> Much {
+    Much { short: buffer_bytes / 4, long: buffer_bytes / 4 }
+}
+
+/// How much of the receive buffer so many datagrams take, in bytes.
+fn held(count: usize, bytes: usize) -> usize {
+    count * OVERHEAD_BYTES + 2 * bytes
 }
 
 #[cfg(test)]
@@ -288,12 +297,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_buffer_is_not_read_by_the_clock() {
-        // 50,000 a second in a period of 8 ms.
-        assert!(is_little(400, 400 * 300, 8 << 20));
-        assert!(!is_little(400, 400 * 300, 1 << 20));
-        // 5,000 a second with what kernels give without being asked.
-        assert!(!is_little(40, 40 * 150, 200 << 10));
-        assert!(is_little(40, 40 * 150, 1 << 20));
+    fn a_small_buffer_is_not_left_for_long() {
+        // 50,000 a second for a short look.
+        assert!(held(940, 940 * 300) < much(8 << 20).short);
+        assert!(held(940, 940 * 300) >= much(1 << 20).short);
+        // 5,000 a second for a period, and with what kernels give without being asked for a short look.
+        assert!(held(750, 750 * 150) < much(8 << 20).long);
+        assert!(held(94, 94 * 150) >= much(200 << 10).short);
     }
 }
