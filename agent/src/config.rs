@@ -62,6 +62,10 @@ pub struct AgentConfig {
     /// Partitions of a topic to reckon with before Kafka was ever reached.
     #[serde(default = "default_partitions")]
     pub partitions_assumed: u32,
+    /// Longest time after the start, in seconds, that events which were stamped before the clock was set
+    /// wait in the spool to be corrected. After that they go to Kafka as they are.
+    #[serde(default = "default_clock_wait_s")]
+    pub clock_wait_s: u64,
     /// When a changed configuration is taken over: `auto`, a few seconds after the file has changed or on
     /// SIGHUP, or `signal`, on SIGHUP only.
     #[serde(default)]
@@ -99,6 +103,10 @@ fn default_data_dir() -> String {
 
 fn default_heartbeat_s() -> u64 {
     30
+}
+
+fn default_clock_wait_s() -> u64 {
+    60
 }
 
 fn default_partitions() -> u32 {

@@ -45,6 +45,8 @@ metrics! {
     AGENT_SPOOL_OLDEST = "weir_agent_spool_oldest_seconds";
     /// Events that Kafka acknowledged.
     AGENT_PUBLISHED = "weir_agent_published_events_total";
+    /// Events whose stamps were corrected on their way to Kafka, because the clock was set after they came.
+    AGENT_CORRECTED = "weir_agent_corrected_events_total";
     /// Failed tries to publish; each lane then begins again at its checkpoint.
     AGENT_PUBLISH_ERRORS = "weir_agent_publish_errors_total";
     /// Errors of Kafka and on the way to it, by `class` (`connection`, `security`, `denied`, …).

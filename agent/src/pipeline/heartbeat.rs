@@ -12,7 +12,6 @@ use weir_models::device::AgentStatus;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
-use crate::clock;
 use crate::config::Config;
 use crate::pipeline::Report;
 use crate::source::stopping;
@@ -79,7 +78,7 @@ impl Heartbeat {
             ts_us: now,
             started_us: self.started_us,
             interval_s: self.every_s,
-            clock: clock::judge(now),
+            clock: report.clock,
             events_in: Counters::read(&counters.events_in),
             events_out: Counters::read(&counters.events_out),
             lost: lost_by_reason(lost, &report),

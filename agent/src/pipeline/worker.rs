@@ -13,14 +13,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use weir_models::device::{LaneStatus, StreamStatus};
-use weir_models::event::{Body, Event, Loss};
+use weir_models::event::{Body, Clock, Event, Loss};
 use weir_models::ident::EventId;
 use weir_models::metric;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
 use super::tally::Tally;
-use crate::clock;
+use crate::clock::GatewayClock;
 use crate::config::Config;
 use crate::enrich::{Enricher, Table};
 use crate::filter::{Filter, Verdict};
@@ -60,6 +60,8 @@ pub struct Report {
     pub devices: u64,
     /// Series being scored.
     pub series: u64,
+    /// Whether the clock is to be trusted.
+    pub clock: Clock,
 }
 
 impl Report {
@@ -85,6 +87,7 @@ pub(super) struct Shared {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) names: TopicNames,
     pub(super) counters: Arc<Counters>,
+    pub(super) clock: Arc<GatewayClock>,
 }
 
 /// The stages.
@@ -134,7 +137,7 @@ impl Worker {
         for topic in [Topic::Alerts, Topic::Readings, Topic::Logs] {
             let _ = shared.transport.partitions(shared.names.name(topic));
         }
-        Self {
+        let mut worker = Self {
             when_full: settings.iter().map(|source| source.when_full).collect(),
             marker: Source { name: "spool".into(), index: usize::MAX, format: Format::Json },
             losses: spool.losses(),
@@ -152,7 +155,9 @@ impl Worker {
             drafts: Vec::new(),
             tally: Tally::default(),
             key: String::new(),
-        }
+        };
+        worker.look_at_clock();
+        worker
     }
 }
 
@@ -369,7 +374,7 @@ impl Worker {
         if events == 0 && self.waiting.is_empty() {
             return;
         }
-        self.spool.set_clock(clock::judge(now_us()));
+        self.look_at_clock();
         if let Err(error) = self.spool.flush() {
             self.shared.counters.tell_spool(Some(error.to_string()));
             // Markers wait in memory with the rest. Room comes only from the checkpoint, so it must
@@ -392,6 +397,13 @@ impl Worker {
         if timers.sync_at.is_none() {
             timers.sync_at = Some(Instant::now() + self.sync_every);
         }
+    }
+
+    /// From now on events are stamped as the clock deserves.
+    fn look_at_clock(&mut self) {
+        let look = self.shared.clock.look();
+        self.parser.believe_from(look.believed_from_us);
+        self.spool.set_clock(look.clock, look.mark);
     }
 
     fn sync(&mut self, timers: &mut Timers) {
@@ -428,6 +440,7 @@ impl Worker {
             filtered: self.filter.counts().map(|(name, n)| (name.to_owned(), n)).collect(),
             devices: self.shared.table.len(),
             series,
+            clock: self.shared.clock.look().clock,
             pending: self.spool.pending().events,
             lanes,
         }
