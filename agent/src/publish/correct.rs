@@ -16,7 +16,7 @@ use weir_models::metric;
 use weir_models::time::{SECOND_US, now_us};
 use weir_models::wire::{BatchBuilder, BatchView, Codec, Compressor, MAX_RAW_BYTES, WireError};
 
-use crate::clock::GatewayClock;
+use crate::clock::{EARLIEST_US, GatewayClock};
 use crate::spool::{Frame, Group};
 
 /// As the spool compresses by default.
@@ -76,8 +76,12 @@ impl Move {
                     let ts_ms = record.ts_ms + by_us / 1_000;
                     builder.push(ts_ms, record.key, Some(&value), &[]);
                 }
-                // Kafka deletes by this stamp: as it is, the record might be gone before it is read.
-                _ => builder.push(self.now_us / 1_000, record.key, record.value, &[]),
+                _ => {
+                    // Kafka deletes by this stamp: the record might be gone before it is read.
+                    let is_early = record.ts_ms < EARLIEST_US / 1_000;
+                    let ts_ms = if is_early { self.now_us / 1_000 } else { record.ts_ms };
+                    builder.push(ts_ms, record.key, record.value, &[]);
+                }
             }
         }
         let mut out = Vec::new();
@@ -96,9 +100,13 @@ impl Move {
         let (ts, rest) = rest.split_once(",\"received_us\":")?;
         let (received, rest) = rest.split_once(",\"clock\":\"unsynced\"")?;
         let (ts_us, received_us): (i64, i64) = (ts.parse().ok()?, received.parse().ok()?);
-        // What comes to lie in the future was stamped after the clock was set, before that was noticed.
-        let is_right = received_us.checked_add(shift_us)? > self.now_us + SECOND_US;
-        let by_us = if is_right { 0 } else { shift_us };
+        let by_us = match received_us.checked_add(shift_us)? > self.now_us + SECOND_US {
+            false => shift_us,
+            // What comes to lie in the future was stamped after the clock was set, before that was
+            // noticed: to the right time, or to another wrong one.
+            true if received_us >= EARLIEST_US => 0,
+            true => return None,
+        };
         let own = received_us + by_us;
         let ts_us = if ts_us == received_us { own } else { ts_us };
         let tail = format!("\"ts_us\":{ts_us},\"received_us\":{own},\"clock\":\"corrected\"");
@@ -148,6 +156,7 @@ mod tests {
                 r#"{"ts_us":1794999999000000,"received_us":1794999999000000,"clock":"corrected"}"#,
             ),
         );
+        check(r#"{"ts_us":8640000000000,"received_us":8640000000000,"clock":"unsynced"}"#, None);
         // Of a trusted clock, an alert, and no JSON.
         check(
             r#"{"ts_us":1,"received_us":2,"clock":"synced","meta":{"a":"b","clock":"unsynced"}}"#,
