@@ -12,7 +12,6 @@
 use std::sync::Arc;
 
 use weir_models::event::Clock;
-use weir_models::metric;
 use weir_models::time::{SECOND_US, now_us};
 use weir_models::wire::{BatchBuilder, BatchView, Codec, Compressor, MAX_RAW_BYTES, WireError};
 
@@ -27,13 +26,19 @@ pub(super) fn is_unsynced(group: &Group) -> bool {
     group.frames.iter().any(|frame| frame.clock == Clock::Unsynced)
 }
 
+/// Events of the group whose batches were corrected.
+pub(super) fn count(group: &Group) -> u64 {
+    let right = group.frames.iter().filter(|frame| frame.clock == Clock::Corrected);
+    right.map(|frame| u64::from(frame.records)).sum()
+}
+
 /// The group with right stamps, as far as they can be had.
 pub(super) async fn corrected(mut group: Group, clock: &Arc<GatewayClock>) -> Group {
     if !is_unsynced(&group) || clock.look().clock == Clock::Unsynced {
         return group;
     }
     let clock = Arc::clone(clock);
-    let frames = std::mem::take(&mut group.frames);
+    let frames = group.frames.clone();
     // Takes a while, and must not hold up the other tasks.
     let task = tokio::task::spawn_blocking(move || {
         let mut compressor = Compressor::new(Codec::Zstd, ZSTD_LEVEL);
@@ -48,8 +53,10 @@ pub(super) async fn corrected(mut group: Group, clock: &Arc<GatewayClock>) -> Gr
         };
         frames.into_iter().map(right).collect()
     });
-    // Only a panic is an error, and it has been told.
-    group.frames = task.await.unwrap_or_default();
+    // Should that not end well, wrong stamps are better than none.
+    if let Ok(frames) = task.await {
+        group.frames = frames;
+    }
     group
 }
 
@@ -66,15 +73,14 @@ impl Move {
         let (batch, _) = BatchView::parse(&frame.batch)?;
         let records = batch.records(MAX_RAW_BYTES)?;
         let mut builder = BatchBuilder::new();
-        let mut moved = 0;
+        let mut is_moved = false;
         for record in &records {
             let record = record?;
             let value = record.value.unwrap_or_default();
             match self.shift_us.map(|shift_us| self.value(value, shift_us)) {
-                Some(Some((value, by_us))) => {
-                    moved += 1;
-                    let ts_ms = record.ts_ms + by_us / 1_000;
-                    builder.push(ts_ms, record.key, Some(&value), &[]);
+                Some(Some((value, received_us))) => {
+                    is_moved = true;
+                    builder.push(received_us / 1_000, record.key, Some(&value), &[]);
                 }
                 _ => {
                     // Kafka deletes by this stamp: the record might be gone before it is read.
@@ -86,12 +92,11 @@ impl Move {
         }
         let mut out = Vec::new();
         builder.finish(compressor, &mut out);
-        metrics::counter!(metric::AGENT_CORRECTED.name).increment(moved);
-        let clock = if moved > 0 { Clock::Corrected } else { Clock::Unsynced };
+        let clock = if is_moved { Clock::Corrected } else { Clock::Unsynced };
         Ok(Frame { clock, mark: None, batch: out.into(), ..frame.clone() })
     }
 
-    /// The JSON of an event with right stamps, and by how much they were moved; none if it is no event
+    /// The JSON of an event with right stamps, and when it was received; none if it is no event
     /// of a clock that was not trusted. The first of each of these names is the event's own, for only
     /// agent, stream, site and device lie before them, and a quote in a text is escaped.
     fn value(self, json: &[u8], shift_us: i64) -> Option<(Vec<u8>, i64)> {
@@ -107,10 +112,10 @@ impl Move {
             true if received_us >= EARLIEST_US => 0,
             true => return None,
         };
-        let own = received_us + by_us;
-        let ts_us = if ts_us == received_us { own } else { ts_us };
-        let tail = format!("\"ts_us\":{ts_us},\"received_us\":{own},\"clock\":\"corrected\"");
-        Some(([head, &tail, rest].concat().into(), by_us))
+        let right_us = received_us + by_us;
+        let ts_us = if ts_us == received_us { right_us } else { ts_us };
+        let tail = format!("\"ts_us\":{ts_us},\"received_us\":{right_us},\"clock\":\"corrected\"");
+        Some(([head, &tail, rest].concat().into(), right_us))
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use weir_models::ident::EventId;
 use weir_models::metric;
 
-use super::correct::{corrected, is_unsynced};
+use super::correct::{self, corrected, is_unsynced};
 use super::lane::{Lanes, Turn};
 use super::{Begun, Delivered, PublishError, order};
 use crate::spool::{GROUPS_IN_FLIGHT_MAX, Group, LaneReader, Strand};
@@ -156,6 +156,10 @@ impl Publishing {
         let events = group.last_seq - group.first_seq + 1;
         self.lanes.published.fetch_add(events, Ordering::Relaxed);
         metrics::counter!(metric::AGENT_PUBLISHED.name).increment(events);
+        let corrected = correct::count(group);
+        if corrected > 0 {
+            metrics::counter!(metric::AGENT_CORRECTED.name).increment(corrected);
+        }
         Ok(())
     }
 
