@@ -12,6 +12,7 @@ use weir_models::limit::NAME_BYTES_MAX;
 
 use crate::enrich::MetadataConfig;
 use crate::filter::Rule;
+use crate::memory::{self, LimitsConfig};
 use crate::score::ScoreConfig;
 use crate::source;
 use crate::spool::SpoolConfig;
@@ -42,6 +43,9 @@ pub struct Config {
     /// Metrics and health.
     #[serde(default)]
     pub status: StatusConfig,
+    /// What all of it may take.
+    #[serde(default)]
+    pub limits: LimitsConfig,
 }
 
 /// Who this agent is, `[agent]`.
@@ -162,6 +166,12 @@ impl Config {
             if let Err(message) = rule.check() {
                 return whole(message, "see docs/agent.md, `[[filter]]`");
             }
+        }
+        if let Err(message) = memory::check(self) {
+            return whole(
+                message,
+                "raise it, or lower what these hang on: see docs/agent.md, Memory",
+            );
         }
         if self.agent.heartbeat_s == 0 || self.agent.partitions_assumed == 0 {
             return whole(

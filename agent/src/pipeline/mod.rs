@@ -31,6 +31,7 @@ use weir_models::topic::{Topic, TopicNames};
 use crate::clock::GatewayClock;
 use crate::config::Config;
 use crate::enrich::{Following, Table, TableError, follow};
+use crate::memory;
 use crate::parse::event::Parser;
 use crate::publish::{DeadLetters, Lanes, Transport, publish_lane};
 use crate::source::{self, Input, Running, SourceSettings, StartError as SourceError};
@@ -190,6 +191,7 @@ pub async fn start(
     let lanes = spawn_lanes(readers, &lanes, &lanes_stopped);
     let metadata = stages.follow_metadata(&config, &status);
     let heartbeat = stages.beat(&config, &status);
+    memory::show_plan(&config);
     let address = served.as_ref().map(|served| served.address);
     tracing::info!(agent = %stages.agent, sources = ?sources.addresses(), status = ?address, "agent is running");
     Ok(Agent {

@@ -24,6 +24,7 @@ use crate::clock::GatewayClock;
 use crate::config::Config;
 use crate::enrich::{Enricher, Table};
 use crate::filter::{Filter, Verdict};
+use crate::memory::{DEVICE_BYTES, SERIES_BYTES};
 use crate::parse::event::{Parsed, Parser};
 use crate::publish::Transport;
 use crate::score::{Draft, Scorer};
@@ -62,6 +63,8 @@ pub struct Report {
     pub series: u64,
     /// Whether the clock is to be trusted.
     pub clock: Clock,
+    /// Bytes of memory that parts hold, as far as they know, with their names.
+    pub memory: Vec<(&'static str, u64)>,
 }
 
 impl Report {
@@ -433,6 +436,7 @@ impl Worker {
     fn report(&self) -> Report {
         let lanes = Lane::ALL.into_iter().map(|lane| self.lane_status(lane)).collect();
         let series = u64::try_from(self.scorer.series()).unwrap_or(u64::MAX);
+        let pending = self.spool.pending();
         self.shared.counters.series.store(series, Ordering::Relaxed);
         Report {
             disk_bytes: self.spool.disk_bytes(),
@@ -441,8 +445,13 @@ impl Worker {
             devices: self.shared.table.len(),
             series,
             clock: self.shared.clock.look().clock,
-            pending: self.spool.pending().events,
+            pending: pending.events,
             lanes,
+            memory: vec![
+                ("spool", pending.bytes),
+                ("series", series * SERIES_BYTES),
+                ("metadata", self.enricher.held() * DEVICE_BYTES),
+            ],
         }
     }
 }

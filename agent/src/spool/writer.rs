@@ -20,14 +20,6 @@ use super::strand::{StrandWriter, StreamState};
 use super::{Lane, LaneReader, LaneStats, SpoolConfig, SpoolError, WhenFull, folders};
 use crate::clock::Mark;
 
-/// So much pending makes a flush due before its time, so that memory stays small.
-const FLUSH_BYTES_MAX: u64 = 1 << 20;
-/// The same in the smallest spool.
-const FLUSH_BYTES_MIN: u64 = 64 << 10;
-/// And so large a part of the budget. Groups under way never give way, four of a strand, two strands of
-/// a lane: all of them together must leave room for what comes.
-const FLUSH_PART: u64 = 64;
-
 /// The spool. See the module for what it promises.
 #[derive(Debug)]
 pub struct Spool {
@@ -76,7 +68,7 @@ impl Spool {
         let spool = Spool {
             dir: dir.to_owned(),
             max_bytes: config.max_bytes,
-            flush_bytes: (config.max_bytes / FLUSH_PART).clamp(FLUSH_BYTES_MIN, FLUSH_BYTES_MAX),
+            flush_bytes: config.flush_bytes(),
             compressor: Compressor::new(codec, config.zstd_level),
             stamped: Stamped::default(),
             when_full: WhenFull::Block,
