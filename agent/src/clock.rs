@@ -10,7 +10,7 @@
 mod tests;
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -101,6 +101,8 @@ pub struct GatewayClock {
 
 struct State {
     is_believed: bool,
+    /// The time service has said so.
+    is_confirmed: bool,
     offset_us: i64,
 }
 
@@ -122,9 +124,13 @@ impl GatewayClock {
     fn over(times: Box<dyn Times>, boot: u32, floor_us: i64, wait: Duration) -> Self {
         let (wall_us, since_boot_us) = times.now();
         let offset_us = wall_us.saturating_sub(since_boot_us);
-        let state = Mutex::new(State { is_believed: false, offset_us });
+        let state = Mutex::new(State { is_believed: false, is_confirmed: false, offset_us });
         let wait_until = Instant::now() + wait;
         Self { times, boot, floor_us: floor_us.max(EARLIEST_US), state, wait_until }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How the clock stands now.
@@ -132,7 +138,7 @@ impl GatewayClock {
     pub fn look(&self) -> Look {
         let (wall_us, since_boot_us) = self.times.now();
         let offset_us = wall_us.saturating_sub(since_boot_us);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         if offset_us.abs_diff(state.offset_us) >= SAME_US.unsigned_abs() {
             state.offset_us = offset_us;
         }
@@ -145,6 +151,7 @@ impl GatewayClock {
                 Service::Synchronised => EARLIEST_US,
             };
             state.is_believed = wall_us >= from_us;
+            state.is_confirmed = service == Service::Synchronised;
             if !state.is_believed {
                 believed_from_us = from_us;
             }
@@ -156,13 +163,15 @@ impl GatewayClock {
     }
 
     /// What is to be added to stamps that were made under `mark`, in microseconds. None as long as
-    /// the clock is wrong, where the stamps are of another boot, and if the clock was not set since.
+    /// the clock is wrong, where the stamps are of another boot, and if nobody has set it or said that
+    /// it is right.
     #[must_use]
     pub fn shift_us(&self, mark: Option<Mark>) -> Option<i64> {
         let (look, mark) = (self.look(), mark?);
         let shift_us = look.mark.offset_us.checked_sub(mark.offset_us)?;
+        let is_confirmed = self.state().is_confirmed || shift_us.abs() >= SECOND_US;
         let is_known = look.clock == Clock::Synced && mark.boot == self.boot;
-        (is_known && shift_us.abs() >= SECOND_US).then_some(shift_us)
+        (is_known && is_confirmed).then_some(shift_us)
     }
 
     /// Whether stamps that are wrong should still wait for the clock to be set.

@@ -88,6 +88,21 @@ fn stamps_of_this_boot_are_moved_by_what_the_clock_was_set() {
 }
 
 #[test]
+fn a_clock_that_was_right_all_along_is_told_so_by_the_time_service() {
+    let (told, by_service) = clock(TODAY_US, 0, Service::Waiting);
+    let mark = by_service.look().mark;
+    told.set(TODAY_US + SECOND_US, 2 * SECOND_US, Service::Synchronised);
+    assert_eq!(by_service.shift_us(Some(mark)), Some(0));
+
+    // That it has passed the time of an earlier run by itself proves nothing.
+    let (told, by_itself) = clock(TODAY_US, TODAY_US + SECOND_US, Service::Unknown);
+    let mark = by_itself.look().mark;
+    told.set(TODAY_US + SECOND_US, 2 * SECOND_US, Service::Unknown);
+    assert_eq!(by_itself.look().clock, Clock::Synced);
+    assert_eq!(by_itself.shift_us(Some(mark)), None);
+}
+
+#[test]
 fn a_mark_stays_the_same_until_the_clock_is_set() {
     let (told, clock) = clock(12 * SECOND_US, 0, Service::Unknown);
     let mark = clock.look().mark;
