@@ -12,6 +12,7 @@ use weir_models::limit::NAME_BYTES_MAX;
 
 use crate::enrich::MetadataConfig;
 use crate::filter::Rule;
+use crate::memory::{self, LimitsConfig};
 use crate::score::ScoreConfig;
 use crate::source;
 use crate::spool::SpoolConfig;
@@ -42,6 +43,9 @@ pub struct Config {
     /// Metrics and health.
     #[serde(default)]
     pub status: StatusConfig,
+    /// What all of it may take.
+    #[serde(default)]
+    pub limits: LimitsConfig,
 }
 
 /// Who this agent is, `[agent]`.
@@ -62,6 +66,10 @@ pub struct AgentConfig {
     /// Partitions of a topic to reckon with before Kafka was ever reached.
     #[serde(default = "default_partitions")]
     pub partitions_assumed: u32,
+    /// Longest time after the start, in seconds, that events which were stamped before the clock was set
+    /// wait in the spool to be corrected. After that they go to Kafka as they are.
+    #[serde(default = "default_clock_wait_s")]
+    pub clock_wait_s: u64,
     /// When a changed configuration is taken over: `auto`, a few seconds after the file has changed or on
     /// SIGHUP, or `signal`, on SIGHUP only.
     #[serde(default)]
@@ -99,6 +107,10 @@ fn default_data_dir() -> String {
 
 fn default_heartbeat_s() -> u64 {
     30
+}
+
+fn default_clock_wait_s() -> u64 {
+    60
 }
 
 fn default_partitions() -> u32 {
@@ -154,6 +166,12 @@ impl Config {
             if let Err(message) = rule.check() {
                 return whole(message, "see docs/agent.md, `[[filter]]`");
             }
+        }
+        if let Err(message) = memory::check(self) {
+            return whole(
+                message,
+                "raise it, or lower what these hang on: see docs/agent.md, Memory",
+            );
         }
         if self.agent.heartbeat_s == 0 || self.agent.partitions_assumed == 0 {
             return whole(

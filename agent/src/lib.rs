@@ -16,6 +16,7 @@ pub mod publish;
 
 pub mod clock;
 pub mod config;
+pub mod memory;
 pub mod notify;
 pub mod explain;
 pub mod pipeline;

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use weir_models::metric;
 use weir_models::time::{SECOND_US, now_us, rfc3339};
 
+use crate::memory;
 use crate::pipeline::Report;
 use crate::publish::Transport;
 
@@ -223,7 +224,13 @@ async fn ready(State(status): State<Status>) -> (StatusCode, String) {
 }
 
 async fn render(State(status): State<Status>) -> String {
+    if let Some(bytes) = memory::resident_bytes() {
+        metrics::gauge!(metric::AGENT_RESIDENT.name).set(bytes as f64);
+    }
     if let Some(report) = status.report().await {
+        for (part, bytes) in &report.memory {
+            metrics::gauge!(metric::AGENT_MEMORY_HELD.name, "part" => *part).set(*bytes as f64);
+        }
         metrics::gauge!(metric::AGENT_SPOOL_BYTES.name).set(report.disk_bytes as f64);
         metrics::gauge!(metric::AGENT_SPOOL_WAITING.name).set(report.waiting() as f64);
         for (lane, stats) in &report.spool {

@@ -70,6 +70,11 @@ const TOOLS: &[Tool] = &[
         here: || ok("python3", &["-c", "import venv, ensurepip"]),
         debian: Install(&["python3-venv"]),
     },
+    Tool {
+        name: "faketime (agents with a wrong clock)",
+        here: || has("faketime"),
+        debian: Unpack { package: "faketime", modules: &[], program: "faketime" },
+    },
     Tool { name: "sqlite3", here: || has("sqlite3"), debian: Install(&["sqlite3"]) },
     Tool { name: "logger", here: || has("logger"), debian: Install(&["bsdutils"]) },
     Tool {

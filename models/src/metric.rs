@@ -45,6 +45,8 @@ metrics! {
     AGENT_SPOOL_OLDEST = "weir_agent_spool_oldest_seconds";
     /// Events that Kafka acknowledged.
     AGENT_PUBLISHED = "weir_agent_published_events_total";
+    /// Events whose stamps were corrected on their way to Kafka, because the clock was set after they came.
+    AGENT_CORRECTED = "weir_agent_corrected_events_total";
     /// Failed tries to publish; each lane then begins again at its checkpoint.
     AGENT_PUBLISH_ERRORS = "weir_agent_publish_errors_total";
     /// Errors of Kafka and on the way to it, by `class` (`connection`, `security`, `denied`, …).
@@ -67,6 +69,14 @@ metrics! {
     AGENT_RELOADS = "weir_agent_reloads_total";
     /// Since when the configuration is in force, in seconds since the Unix epoch.
     AGENT_CONFIGURED = "weir_agent_configured_seconds";
+    /// Memory that the agent may take: `limits.memory_bytes`, or what its parts add up to.
+    AGENT_MEMORY_BUDGET = "weir_agent_memory_budget_bytes";
+    /// Memory that a part may hold, by `part`.
+    AGENT_MEMORY_MAX = "weir_agent_memory_max_bytes";
+    /// Memory that a part holds, about, by `part`; only of parts that know.
+    AGENT_MEMORY_HELD = "weir_agent_memory_held_bytes";
+    /// Memory that the process takes, as the system counts it.
+    AGENT_RESIDENT = "weir_agent_resident_memory_bytes";
     /// Records consumed from Kafka, by `topic`.
     SINK_CONSUMED = "weir_sink_consumed_records_total";
     /// Records recognised as duplicates and dropped, by `topic`.

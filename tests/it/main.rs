@@ -10,6 +10,8 @@ mod harness;
 mod line;
 /// The agent killed again and again, with Kafka coming and going.
 mod kills;
+/// A clock that is wrong at first.
+mod clock;
 /// Three brokers, of which some are killed, frozen and stopped.
 mod cluster;
 /// Stream and `seq` of what the topics hold.

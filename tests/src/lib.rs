@@ -23,6 +23,7 @@ pub mod python;
 pub mod senders;
 pub mod services;
 pub mod wait;
+pub mod wrong_clock;
 
 mod binary;
 mod reaper;

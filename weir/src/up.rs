@@ -108,6 +108,7 @@ impl Config {
                 data_dir: self.site.data_dir.join("agent").display().to_string(),
                 heartbeat_s: 30,
                 partitions_assumed: 1,
+                clock_wait_s: 60,
                 reload: Reload::Signal,
             },
             // Never connected to: the transport is the embedded broker.
@@ -118,6 +119,7 @@ impl Config {
             score: self.score.clone(),
             spool: self.spool.clone(),
             status: StatusConfig { listen: String::new() },
+            limits: Default::default(),
         }
     }
 

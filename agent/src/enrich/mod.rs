@@ -105,6 +105,11 @@ impl Enricher {
         }
     }
 
+    /// Entries in memory.
+    pub(crate) fn held(&self) -> u64 {
+        self.hot.len() as u64
+    }
+
     /// What is known of the device that shows itself as `name` at `site`.
     pub fn look_up(&mut self, site: &str, name: &str, now_us: i64) -> Found {
         // Updates are rare and come in bulk: forgetting all of the hot entries is cheaper than

@@ -21,7 +21,7 @@ use super::line::{self, LineFields, Precision};
 use super::syslog::{self, Syslog};
 use super::texts::Texts;
 use super::{Limits, Readable, Reading, StampRule, Zone, text};
-use crate::clock;
+use crate::clock::EARLIEST_US;
 use crate::config::{Config, host_name};
 use crate::enrich::Enricher;
 use crate::source::{Format, Labels, Raw, Source, SourceSettings, TimeUnit};
@@ -53,6 +53,8 @@ pub struct Parser {
     sources: Vec<Settings>,
     limits: Limits,
     texts: Texts,
+    /// Stamps before it are not to be trusted.
+    believed_from_us: i64,
 }
 
 /// How the payloads of one source are read.
@@ -106,11 +108,12 @@ impl Parser {
             sources: sources.iter().map(Settings::new).collect::<Result<_, _>>()?,
             limits: Limits::default(),
             texts: Texts::default(),
+            believed_from_us: EARLIEST_US,
         })
     }
 
     /// The parser of one source (index 0) for somebody who asks what a payload says: no field is
-    /// filled with the name of this machine.
+    /// filled with the name of this machine, and the receive time is taken as it is.
     ///
     /// # Errors
     /// When the time zone is not known.
@@ -122,7 +125,13 @@ impl Parser {
             sources: vec![Settings::new(source)?],
             limits: Limits::default(),
             texts: Texts::default(),
+            believed_from_us: i64::MIN,
         })
+    }
+
+    /// Receive times before it are not to be trusted from now on.
+    pub fn believe_from(&mut self, believed_from_us: i64) {
+        self.believed_from_us = believed_from_us;
     }
 
     /// Parses one payload.
@@ -147,7 +156,13 @@ impl Parser {
                 let text = Readable::new(bytes, &self.limits);
                 let read = syslog::parse(&text, raw.received_us, &settings.zone, &self.limits);
                 ts_rule = read.ts_rule;
-                log_event(&read, &mut self.texts)
+                let mut event = log_event(&read, &mut self.texts);
+                // A wrong clock gives a wrong year, and that is not to be corrected later: the receive
+                // time, which is, comes nearer.
+                if raw.received_us < self.believed_from_us && ts_rule.guesses_the_year() {
+                    (event.ts_us, ts_rule) = (UNKNOWN_TIME, StampRule::None);
+                }
+                event
             }
             Format::Text => {
                 let text = Readable::new(bytes, &self.limits);
@@ -220,7 +235,8 @@ impl Parser {
         event.agent = self.agent.clone();
         event.source = source.name.clone();
         event.received_us = received_us;
-        event.clock = clock::judge(received_us);
+        let is_believed = received_us >= self.believed_from_us;
+        event.clock = if is_believed { Clock::Synced } else { Clock::Unsynced };
         if event.ts_us == UNKNOWN_TIME {
             event.ts_us = received_us;
         }

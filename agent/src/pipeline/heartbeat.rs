@@ -12,8 +12,8 @@ use weir_models::device::AgentStatus;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
-use crate::clock;
 use crate::config::Config;
+use crate::memory;
 use crate::pipeline::Report;
 use crate::source::stopping;
 use crate::status::{Counters, Status};
@@ -24,6 +24,8 @@ pub(super) struct Heartbeat {
     topic: Arc<str>,
     every_s: u64,
     started_us: i64,
+    memory_bytes: Option<u64>,
+    takes_more: bool,
     status: Status,
 }
 
@@ -41,12 +43,14 @@ impl Heartbeat {
             topic: names.name(Topic::Agents).clone(),
             every_s: config.agent.heartbeat_s,
             started_us,
+            memory_bytes: config.limits.memory_bytes,
+            takes_more: false,
             status,
         }
     }
 
     /// Beats until `stop`, the first time at once.
-    pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut tick = tokio::time::interval(Duration::from_secs(self.every_s));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
@@ -54,6 +58,7 @@ impl Heartbeat {
                 () = stopping(&mut stop) => return,
                 _ = tick.tick() => {}
             }
+            self.look_at_memory();
             let Some(beat) = self.beat().await else { continue };
             let json = serde_json::to_vec(&beat).unwrap_or_default();
             let send = self.status.transport.send(&self.topic, self.agent.as_bytes(), &json);
@@ -65,6 +70,22 @@ impl Heartbeat {
                 },
             }
         }
+    }
+
+    /// Tells when the process begins to take more memory than it is allowed.
+    fn look_at_memory(&mut self) {
+        let Some((memory_bytes, bytes)) = self.memory_bytes.zip(memory::resident_bytes()) else {
+            return;
+        };
+        let takes_more = bytes > memory_bytes;
+        if takes_more && !self.takes_more {
+            tracing::warn!(
+                bytes,
+                memory_bytes,
+                "the agent takes more memory than `limits.memory_bytes`: `weir_agent_memory_held_bytes` tells of what"
+            );
+        }
+        self.takes_more = takes_more;
     }
 
     async fn beat(&self) -> Option<AgentStatus> {
@@ -79,7 +100,7 @@ impl Heartbeat {
             ts_us: now,
             started_us: self.started_us,
             interval_s: self.every_s,
-            clock: clock::judge(now),
+            clock: report.clock,
             events_in: Counters::read(&counters.events_in),
             events_out: Counters::read(&counters.events_out),
             lost: lost_by_reason(lost, &report),

@@ -29,8 +29,10 @@ use tokio::task::JoinHandle;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
+use crate::clock::GatewayClock;
 use crate::config::Config;
 use crate::enrich::{Following, Table, TableError, follow};
+use crate::memory;
 use crate::parse::event::Parser;
 use crate::publish::{DeadLetters, Lanes, Transport, publish_lane};
 use crate::source::{self, Input, Running, SourceSettings, StartError as SourceError};
@@ -149,7 +151,10 @@ pub async fn start(
     let data_dir = PathBuf::from(&config.agent.data_dir);
     std::fs::create_dir_all(&data_dir)
         .map_err(|error| StartError::Folder(data_dir.clone(), error))?;
-    let (spool, readers) = Spool::open(&data_dir.join("spool"), &config.spool)?;
+    let spool_dir = data_dir.join("spool");
+    let wait = Duration::from_secs(config.agent.clock_wait_s);
+    let clock = Arc::new(GatewayClock::new(&spool_dir, wait));
+    let (spool, readers) = Spool::open(&spool_dir, &config.spool)?;
     let stages = Stages {
         agent: config.id().into(),
         names: TopicNames::new(&config.kafka.topic_prefix),
@@ -175,6 +180,7 @@ pub async fn start(
         transport: transport.clone(),
         names: stages.names.clone(),
         counters: counters.clone(),
+        clock: clock.clone(),
     };
     let worker = Worker::new(&stages.agent, &config, parser, spool, flushed_tx, shared);
     let line = Line { received, asked, swapped };
@@ -185,10 +191,12 @@ pub async fn start(
         dead: Arc::new(DeadLetters::new(&data_dir)),
         flushed,
         published: counters.events_out.clone(),
+        clock,
     };
     let lanes = spawn_lanes(publishing, readers, &lanes, &lanes_stopped);
     let metadata = stages.follow_metadata(&config, &status);
     let heartbeat = stages.beat(&config, &status);
+    memory::show_plan(&config);
     let address = served.as_ref().map(|served| served.address);
     tracing::info!(agent = %stages.agent, sources = ?sources.addresses(), status = ?address, "agent is running");
     Ok(Agent {

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use super::worker::Swap;
 use super::{Agent, SourceError, StatusError, serve};
 use crate::config::Config;
+use crate::memory;
 use crate::plan::{Action, Plan};
 use crate::source::{OneSource, Switch};
 use crate::status::Served;
@@ -170,7 +171,8 @@ impl Agent {
             let task = self.stages.follow_metadata(new, &self.status);
             std::mem::replace(&mut self.metadata, task).end().await;
         }
-        if plan.has_table("agent") {
+        memory::show_plan(new);
+        if plan.has_table("agent") || plan.has_table("limits") {
             let task = self.stages.beat(new, &self.status);
             std::mem::replace(&mut self.heartbeat, task).end().await;
         }

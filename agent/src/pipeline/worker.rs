@@ -13,17 +13,18 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use weir_models::device::{LaneStatus, StreamStatus};
-use weir_models::event::{Body, Event, Loss};
+use weir_models::event::{Body, Clock, Event, Loss};
 use weir_models::ident::EventId;
 use weir_models::metric;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
 use super::tally::Tally;
-use crate::clock;
+use crate::clock::GatewayClock;
 use crate::config::Config;
 use crate::enrich::{Enricher, Table};
 use crate::filter::{Filter, Verdict};
+use crate::memory::{DEVICE_BYTES, SERIES_BYTES};
 use crate::parse::event::{Parsed, Parser};
 use crate::publish::Transport;
 use crate::score::{Draft, Scorer};
@@ -60,6 +61,10 @@ pub struct Report {
     pub devices: u64,
     /// Series being scored.
     pub series: u64,
+    /// Whether the clock is to be trusted.
+    pub clock: Clock,
+    /// Bytes of memory that parts hold, as far as they know, with their names.
+    pub memory: Vec<(&'static str, u64)>,
 }
 
 impl Report {
@@ -85,6 +90,7 @@ pub(super) struct Shared {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) names: TopicNames,
     pub(super) counters: Arc<Counters>,
+    pub(super) clock: Arc<GatewayClock>,
 }
 
 /// The stages.
@@ -136,7 +142,7 @@ impl Worker {
         }
         let flush_every = Duration::from_millis(config.spool.flush_ms);
         set_flush_every(flush_every);
-        Self {
+        let mut worker = Self {
             when_full: settings.iter().map(|source| source.when_full).collect(),
             marker: Source { name: "spool".into(), index: usize::MAX, format: Format::Json },
             losses: spool.losses(),
@@ -154,7 +160,9 @@ impl Worker {
             drafts: Vec::new(),
             tally: Tally::default(),
             key: String::new(),
-        }
+        };
+        worker.look_at_clock();
+        worker
     }
 }
 
@@ -374,7 +382,7 @@ impl Worker {
         if events == 0 && self.waiting.is_empty() {
             return;
         }
-        self.spool.set_clock(clock::judge(now_us()));
+        self.look_at_clock();
         if let Err(error) = self.spool.flush() {
             self.shared.counters.tell_spool(Some(error.to_string()));
             // Markers wait in memory with the rest. Room comes only from the checkpoint, so it must
@@ -397,6 +405,13 @@ impl Worker {
         if timers.sync_at.is_none() {
             timers.sync_at = Some(Instant::now() + self.sync_every);
         }
+    }
+
+    /// From now on events are stamped as the clock deserves.
+    fn look_at_clock(&mut self) {
+        let look = self.shared.clock.look();
+        self.parser.believe_from(look.believed_from_us);
+        self.spool.set_clock(look.clock, look.mark);
     }
 
     fn sync(&mut self, timers: &mut Timers) {
@@ -426,6 +441,7 @@ impl Worker {
     fn report(&self) -> Report {
         let lanes = Lane::ALL.into_iter().map(|lane| self.lane_status(lane)).collect();
         let series = u64::try_from(self.scorer.series()).unwrap_or(u64::MAX);
+        let pending = self.spool.pending();
         self.shared.counters.series.store(series, Ordering::Relaxed);
         Report {
             disk_bytes: self.spool.disk_bytes(),
@@ -433,8 +449,14 @@ impl Worker {
             filtered: self.filter.counts().map(|(name, n)| (name.to_owned(), n)).collect(),
             devices: self.shared.table.len(),
             series,
-            pending: self.spool.pending().events,
+            clock: self.shared.clock.look().clock,
+            pending: pending.events,
             lanes,
+            memory: vec![
+                ("spool", pending.bytes),
+                ("series", series * SERIES_BYTES),
+                ("metadata", self.enricher.held() * DEVICE_BYTES),
+            ],
         }
     }
 }

@@ -80,7 +80,8 @@ impl Plan {
 
     fn add_tables(&mut self, old: &Config, new: &Config) {
         // So that a table that is added is thought of here.
-        let Config { agent, kafka, source: _, metadata, filter, score, spool, status } = old;
+        let Config { agent, kafka, source: _, metadata, filter, score, spool, status, limits } =
+            old;
         let mut compare = |name, is_equal: bool, action| {
             if !is_equal {
                 self.add(Part::Table(name), action);
@@ -107,6 +108,7 @@ impl Plan {
         };
         compare("spool", *spool == new.spool, action);
         compare("status", *status == new.status, Action::Swap);
+        compare("limits", *limits == new.limits, Action::Swap);
     }
 
     fn add_sources(&mut self, old: &[OneSource], new: &[OneSource]) {

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::strand::publish_strand;
 use super::{DeadLetters, Transport};
+use crate::clock::GatewayClock;
 use crate::source::stopping;
 use crate::spool::{LaneReader, Strand};
 
@@ -27,6 +28,8 @@ pub struct Lanes {
     pub flushed: watch::Receiver<u64>,
     /// Events that Kafka acknowledged since the start.
     pub published: Arc<AtomicU64>,
+    /// By which stamps are corrected.
+    pub clock: Arc<GatewayClock>,
 }
 
 impl Clone for Lanes {
@@ -36,6 +39,7 @@ impl Clone for Lanes {
             dead: self.dead.clone(),
             flushed: self.flushed.clone(),
             published: self.published.clone(),
+            clock: self.clock.clone(),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! wrong: Kafka is away or refuses us; nothing is lost then, the spool grows, and `/readyz` and the
 //! log say why.
 
+mod correct;
 mod dead;
 mod direct;
 mod lane;

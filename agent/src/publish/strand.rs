@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use weir_models::ident::EventId;
 use weir_models::metric;
 
+use super::correct::{self, corrected, is_unsynced};
 use super::lane::{Lanes, Turn};
 use super::{Begun, Delivered, PublishError, order};
 use crate::spool::{GROUPS_IN_FLIGHT_MAX, Group, LaneReader, Strand};
@@ -92,6 +93,16 @@ impl Publishing {
             while over.is_none() && self.may_read(under_way.len(), bytes_under_way) {
                 let group =
                     match next.take().map_or_else(|| self.reader.next_group(), |g| Ok(Some(g))) {
+                        Ok(Some(group)) if is_unsynced(&group) => {
+                            let clock = &self.lanes.clock;
+                            if clock.is_awaited() && !under_way.is_empty() {
+                                // What is under way ends first, and is not kept waiting.
+                                next = Some(group);
+                                break;
+                            }
+                            clock.settled().await;
+                            Arc::new(corrected(group, clock).await)
+                        }
                         Ok(Some(group)) => Arc::new(group),
                         Ok(None) => break,
                         Err(error) => {
@@ -145,6 +156,10 @@ impl Publishing {
         let events = group.last_seq - group.first_seq + 1;
         self.lanes.published.fetch_add(events, Ordering::Relaxed);
         metrics::counter!(metric::AGENT_PUBLISHED.name).increment(events);
+        let corrected = correct::count(group);
+        if corrected > 0 {
+            metrics::counter!(metric::AGENT_CORRECTED.name).increment(corrected);
+        }
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use weir_models::event::{Body, Event};
 use weir_models::ident::EventId;
 use weir_models::logs::LogScorerConfig;
 
+pub(crate) use logs::HOSTS_MAX;
 use logs::LogStage;
 use readings::ReadingStage;
 

@@ -55,6 +55,7 @@ pub mod tls;
 
 pub use config::Config;
 pub use one::{OneSource, SourceSettings};
+pub(crate) use outlet::QUEUED_BYTES_MAX;
 pub use start::{Running, StartError, start};
 pub(crate) use switch::Switch;
 

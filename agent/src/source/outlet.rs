@@ -14,7 +14,7 @@ use super::framing::Frame;
 use super::{Input, Inputs, Raw, Source};
 
 /// What one source may have in the channel, in bytes: as much as the pipeline takes in a few milliseconds.
-const QUEUED_BYTES_MAX: usize = 512 << 10;
+pub(crate) const QUEUED_BYTES_MAX: usize = 512 << 10;
 
 /// The pipeline has ended and takes nothing any more.
 #[derive(Debug, PartialEq, Eq)]

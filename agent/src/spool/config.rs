@@ -54,6 +54,13 @@ impl Default for SpoolConfig {
 }
 
 impl SpoolConfig {
+    /// So much pending makes a flush due before its time, in bytes, so that memory stays small; in a
+    /// small spool less. Groups under way never give way, four of a strand, two strands of a lane: all
+    /// of them together must leave room for what comes.
+    pub(crate) fn flush_bytes(&self) -> u64 {
+        (self.max_bytes / 64).clamp(64 << 10, 1 << 20)
+    }
+
     /// What only the sum of the keys shows.
     ///
     /// # Errors

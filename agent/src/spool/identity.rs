@@ -132,7 +132,7 @@ impl State {
 }
 
 /// The number of this boot of the machine; zero where the system has none.
-pub(super) fn boot() -> [u8; 16] {
+pub(crate) fn boot() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(32).collect();
     u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()

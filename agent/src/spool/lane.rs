@@ -20,8 +20,9 @@ use super::log::{FrameHead, GroupBuilder};
 use super::reader::{LaneReader, PARTITIONS_MAX, packed};
 use super::strand::{StrandWriter, StreamState};
 use super::{
-    Lane, LaneStats, MAY_DROP, SpoolConfig, SpoolError, Strand, WhenFull, clock_byte, folders,
+    Lane, LaneStats, MAY_DROP, SpoolConfig, SpoolError, Strand, WhenFull, clock_byte, folders, mark,
 };
+use crate::clock::Mark;
 
 /// A batch is closed at this many bytes before compression: one bad byte on disk costs a batch.
 const BATCH_BYTES: usize = 256 << 10;
@@ -83,6 +84,14 @@ struct Open {
     last: u64,
 }
 
+/// How the events of a batch are stamped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Stamped {
+    pub(super) clock: Clock,
+    /// By which stamps that are not trusted can be corrected.
+    pub(super) mark: Option<Mark>,
+}
+
 /// One event as the lane takes it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
@@ -90,7 +99,7 @@ pub(super) struct Place<'a> {
     pub(super) partitions: u32,
     pub(super) key: &'a [u8],
     pub(super) ts_ms: i64,
-    pub(super) clock: Clock,
+    pub(super) stamped: Stamped,
     pub(super) when_full: WhenFull,
 }
 
@@ -187,10 +196,10 @@ impl LaneWriter {
         let is_other_open = open.get(other).is_some_and(Option::is_some);
         let is_recounted = open[slot].as_ref().is_some_and(|open| open.partitions != partitions);
         if is_other_open {
-            self.seal(compressor, place.clock, at, other);
+            self.seal(compressor, place.stamped, at, other);
         }
         if is_recounted {
-            self.seal(compressor, place.clock, at, slot);
+            self.seal(compressor, place.stamped, at, slot);
         }
         let batch = self.topics[at].open[slot].get_or_insert_with(|| {
             let builder = self.spare.pop().unwrap_or_default();
@@ -202,7 +211,7 @@ impl LaneWriter {
         self.next += 1;
         self.open_bytes += batch.builder.raw_bytes() - before;
         if batch.builder.raw_bytes() >= BATCH_BYTES || batch.builder.count() >= BATCH_RECORDS {
-            self.seal(compressor, place.clock, at, slot);
+            self.seal(compressor, place.stamped, at, slot);
         }
         id
     }
@@ -218,7 +227,7 @@ impl LaneWriter {
     }
 
     /// Closes one batch into the group.
-    fn seal(&mut self, compressor: &mut Compressor, clock: Clock, topic: usize, slot: usize) {
+    fn seal(&mut self, compressor: &mut Compressor, stamped: Stamped, topic: usize, slot: usize) {
         let builders = &mut self.topics[topic];
         let Some(mut open) = builders.open.get_mut(slot).and_then(Option::take) else {
             return;
@@ -227,23 +236,29 @@ impl LaneWriter {
         let head = FrameHead {
             topic: Arc::clone(&builders.topic),
             partition: packed(slot as u32 / 2, open.partitions),
-            flags: clock_byte(clock) | may_drop,
+            flags: clock_byte(stamped.clock) | may_drop,
             first: open.first,
             last: open.last,
             records: open.builder.count(),
         };
         self.open_bytes -= open.builder.raw_bytes();
-        self.group.frame(&head, |out| open.builder.finish(compressor, out));
+        self.group.frame(&head, |out| {
+            let start = out.len();
+            open.builder.finish(compressor, out);
+            if let Some(mark) = stamped.mark {
+                mark::put(&mut out[start..], mark);
+            }
+        });
         if self.spare.len() < SPARE_BUILDERS {
             self.spare.push(open.builder);
         }
     }
 
     /// Closes all batches into the group.
-    pub(super) fn seal_all(&mut self, compressor: &mut Compressor, clock: Clock) {
+    pub(super) fn seal_all(&mut self, compressor: &mut Compressor, stamped: Stamped) {
         for topic in 0..self.topics.len() {
             for slot in 0..self.topics[topic].open.len() {
-                self.seal(compressor, clock, topic, slot);
+                self.seal(compressor, stamped, topic, slot);
             }
         }
     }

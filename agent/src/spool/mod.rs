@@ -32,6 +32,7 @@ mod config;
 mod folders;
 mod identity;
 mod lane;
+mod mark;
 mod progress;
 mod reader;
 mod seal;
@@ -46,6 +47,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use config::{SpoolConfig, WhenFull};
+pub(crate) use identity::boot;
 pub(crate) use reader::GROUPS_IN_FLIGHT_MAX;
 pub use reader::{Frame, Group, LaneReader, Position};
 pub use strand::StreamState;

@@ -18,7 +18,8 @@ use super::checkpoint::Checkpoint;
 use super::identity::Identity;
 use super::log::{self, LogReader};
 use super::progress::Progress;
-use super::{Lane, SpoolError, Strand, clock_of};
+use super::{Lane, SpoolError, Strand, clock_of, mark};
+use crate::clock::Mark;
 
 /// Groups of a strand that may be under way to Kafka at a time.
 pub(crate) const GROUPS_IN_FLIGHT_MAX: usize = 4;
@@ -54,6 +55,9 @@ pub struct Frame {
     pub partitions: u32,
     /// How far the clock could be trusted when its events were taken.
     pub clock: Clock,
+    /// By which its stamps can be corrected; none where they are trusted, or were made by an earlier
+    /// version.
+    pub mark: Option<Mark>,
     /// Smallest number in it.
     pub first_seq: u64,
     /// Largest number in it. Frames of one group interleave.
@@ -137,11 +141,13 @@ impl LaneReader {
         let identity = Identity::from_tag(group.tag);
         let frame = |frame: log::Frame| {
             let (partition, partitions) = unpacked(frame.head.partition);
+            let clock = clock_of(frame.head.flags);
             Frame {
                 topic: frame.head.topic,
                 partition,
                 partitions,
-                clock: clock_of(frame.head.flags),
+                clock,
+                mark: (clock == Clock::Unsynced).then(|| mark::of(&frame.batch)).flatten(),
                 first_seq: identity.seq(frame.head.first),
                 last_seq: identity.seq(frame.head.last),
                 records: frame.head.records,

@@ -14,6 +14,7 @@ use weir_models::wire::{BatchView, MAX_RAW_BYTES, partition_for};
 
 use super::identity::State;
 use super::*;
+use crate::clock::Mark;
 
 fn config() -> SpoolConfig {
     SpoolConfig {
@@ -150,7 +151,7 @@ fn a_batch_holds_one_state_of_the_clock() {
     let (mut spool, [mut reader, ..]) = Spool::open(dir.path(), &config()).unwrap();
     let topic = topic("t");
     for clock in [Clock::Unsynced, Clock::Synced, Clock::Corrected] {
-        spool.set_clock(clock);
+        spool.set_clock(clock, Mark { boot: 3, offset_us: 5 });
         append(&mut spool, Lane::Alerts, &topic, "k", 1);
         append(&mut spool, Lane::Alerts, &topic, "k", 1);
     }
@@ -158,6 +159,33 @@ fn a_batch_holds_one_state_of_the_clock() {
     let group = reader.next_group().unwrap().unwrap();
     let clocks: Vec<_> = group.frames.iter().map(|frame| (frame.clock, frame.first_seq)).collect();
     assert_eq!(clocks, [(Clock::Unsynced, 1), (Clock::Synced, 3), (Clock::Corrected, 5)]);
+    let marks: Vec<_> = group.frames.iter().map(|frame| frame.mark).collect();
+    assert_eq!(marks, [Some(Mark { boot: 3, offset_us: 5 }), None, None]);
+}
+
+#[test]
+fn a_mark_says_how_the_clock_stood_when_the_events_came() {
+    use weir_models::time::{DAY_US, SECOND_US};
+    #[track_caller]
+    fn check(set_by_us: i64, expected: Option<Mark>) {
+        let dir = TempDir::new().unwrap();
+        let (mut spool, [mut reader, ..]) = Spool::open(dir.path(), &config()).unwrap();
+        let mark = Mark { boot: 3, offset_us: 5 };
+        spool.set_clock(Clock::Unsynced, mark);
+        append(&mut spool, Lane::Alerts, &topic("t"), "k", 1);
+        spool.set_clock(Clock::Synced, Mark { offset_us: 5 + set_by_us, ..mark });
+        spool.close().unwrap();
+        // It lies on disk.
+        let group = reader.next_group().unwrap().unwrap();
+        assert_eq!(group.frames[0].mark, expected, "{set_by_us}");
+    }
+    let mark = Some(Mark { boot: 3, offset_us: 5 });
+    check(20_000 * DAY_US, mark);
+    check(-DAY_US, mark);
+    check(0, mark);
+    // Which of the two clocks stamped the event can no longer be told.
+    check(SECOND_US, None);
+    check(1 - DAY_US, None);
 }
 
 #[test]

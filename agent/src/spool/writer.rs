@@ -11,20 +11,14 @@ use rustix::io::Errno;
 use tokio::sync::Notify;
 use weir_models::event::{Clock, Loss};
 use weir_models::ident::{EventId, Stream};
+use weir_models::time::{DAY_US, SECOND_US};
 use weir_models::wire::{Codec, Compressor};
 
-use super::lane::{LaneWriter, Place};
+use super::lane::{LaneWriter, Place, Stamped};
 use super::log::clear_way;
 use super::strand::{StrandWriter, StreamState};
 use super::{Lane, LaneReader, LaneStats, SpoolConfig, SpoolError, WhenFull, folders};
-
-/// So much pending makes a flush due before its time, so that memory stays small.
-const FLUSH_BYTES_MAX: u64 = 1 << 20;
-/// The same in the smallest spool.
-const FLUSH_BYTES_MIN: u64 = 64 << 10;
-/// And so large a part of the budget. Groups under way never give way, four of a strand, two strands of
-/// a lane: all of them together must leave room for what comes.
-const FLUSH_PART: u64 = 64;
+use crate::clock::Mark;
 
 /// The spool. See the module for what it promises.
 #[derive(Debug)]
@@ -33,7 +27,7 @@ pub struct Spool {
     max_bytes: u64,
     flush_bytes: u64,
     compressor: Compressor,
-    clock: Clock,
+    stamped: Stamped,
     when_full: WhenFull,
     losses: Arc<Notify>,
     /// In the order of [`Lane::ALL`].
@@ -74,9 +68,9 @@ impl Spool {
         let spool = Spool {
             dir: dir.to_owned(),
             max_bytes: config.max_bytes,
-            flush_bytes: (config.max_bytes / FLUSH_PART).clamp(FLUSH_BYTES_MIN, FLUSH_BYTES_MAX),
+            flush_bytes: config.flush_bytes(),
             compressor: Compressor::new(codec, config.zstd_level),
-            clock: Clock::Synced,
+            stamped: Stamped::default(),
             when_full: WhenFull::Block,
             losses,
             lanes: [alerts, urgent, readings, rest],
@@ -99,20 +93,29 @@ impl Spool {
         ts_ms: i64,
         write: impl FnOnce(EventId, &mut Vec<u8>),
     ) -> EventId {
-        let (clock, when_full) = (self.clock, self.when_full);
-        let place = Place { topic, partitions, key, ts_ms, clock, when_full };
+        let (stamped, when_full) = (self.stamped, self.when_full);
+        let place = Place { topic, partitions, key, ts_ms, stamped, when_full };
         self.lanes[lane as usize].append(&mut self.compressor, place, write)
     }
 
     /// The state of the clock for all events from now on; synced at first. Batches hold events of
-    /// one state only.
-    pub fn set_clock(&mut self, clock: Clock) {
-        if clock != self.clock {
-            for lane in &mut self.lanes {
-                lane.seal_all(&mut self.compressor, self.clock);
-            }
-            self.clock = clock;
+    /// one state only. Those of a clock that is not trusted are marked, to be corrected later.
+    pub fn set_clock(&mut self, clock: Clock, now: Mark) {
+        let mark = (clock == Clock::Unsynced).then_some(now);
+        let new = Stamped { clock, mark };
+        if new == self.stamped {
+            return;
         }
+        // Some of what is pending may have been stamped after the clock was set. Where it was set by
+        // years that is easy to tell later; where by less, better no correction than a wrong one.
+        let moved_us = self.stamped.mark.map_or(0, |old| old.offset_us.abs_diff(now.offset_us));
+        if (SECOND_US.unsigned_abs()..DAY_US.unsigned_abs()).contains(&moved_us) {
+            self.stamped.mark = None;
+        }
+        for lane in &mut self.lanes {
+            lane.seal_all(&mut self.compressor, self.stamped);
+        }
+        self.stamped = new;
     }
 
     /// What becomes of all events from now on when the spool is full; [`WhenFull::Block`] at first.
@@ -174,7 +177,7 @@ impl Spool {
     pub fn flush(&mut self) -> Result<(), SpoolError> {
         let mut result = Ok(());
         for i in 0..self.lanes.len() {
-            self.lanes[i].seal_all(&mut self.compressor, self.clock);
+            self.lanes[i].seal_all(&mut self.compressor, self.stamped);
             // A lane that fails must not hold up the others; the first failure is reported.
             let mut flushed = self.room_for(i).and_then(|()| self.lanes[i].flush());
             if matches!(flushed, Err(SpoolError::NoSpace { .. })) && self.give_way_to(i)? {

@@ -54,6 +54,25 @@ fn a_syslog_line_is_a_log_event_of_its_host() {
 }
 
 #[test]
+fn a_clock_that_is_wrong_gives_no_year() {
+    #[track_caller]
+    fn check(believed_from_us: i64, line: &str, expected: (i64, Clock)) {
+        let mut parser = parser();
+        parser.believe_from(believed_from_us);
+        let source = Source { name: "src".into(), index: 0, format: Format::Syslog };
+        let bytes = Bytes::copy_from_slice(line.as_bytes());
+        let raw = Raw { bytes, received_us: RECEIVED_US, cut: false };
+        let event = parser.parse(&source, None, None, &raw).into_event();
+        assert_eq!((event.ts_us, event.clock), expected, "{line}");
+    }
+    let (guessed, stated) =
+        ("<34>Jun 14 22:14:15 web su: x", "<34>1 2026-06-14T22:14:15Z web su - - - x");
+    check(RECEIVED_US, guessed, (1_781_475_255_000_000, Clock::Synced));
+    check(RECEIVED_US + 1, guessed, (RECEIVED_US, Clock::Unsynced));
+    check(RECEIVED_US + 1, stated, (1_781_475_255_000_000, Clock::Unsynced));
+}
+
+#[test]
 fn what_cannot_be_parsed_is_an_event_with_its_bytes_and_the_reason() {
     check(
         1,

@@ -44,6 +44,11 @@ pub enum StampRule {
 }
 
 impl StampRule {
+    /// Whether the year is the receive time's, or one beside it.
+    pub fn guesses_the_year(self) -> bool {
+        matches!(self, Self::NearestYear | Self::NearestYearStatedZone)
+    }
+
     /// The name in records.
     pub fn as_str(self) -> &'static str {
         match self {

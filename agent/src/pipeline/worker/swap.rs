@@ -67,6 +67,7 @@ impl Worker {
     /// Goes on with other settings.
     pub(super) fn swap(&mut self, swap: Swap) {
         self.parser = swap.parser;
+        self.look_at_clock();
         self.when_full = swap.when_full;
         if let Some(metadata) = swap.metadata {
             self.enricher = Enricher::new(&metadata, self.shared.table.clone());

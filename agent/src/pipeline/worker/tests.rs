@@ -78,6 +78,7 @@ fn start(dir: &TempDir) -> Running {
         transport: Arc::new(Away),
         names: TopicNames::new("weir."),
         counters: Arc::default(),
+        clock: crate::clock::GatewayClock::right(),
     };
     let parser = Parser::new(&agent, &config).unwrap();
     let (flushed_tx, flushed) = watch::channel(0);

@@ -139,6 +139,7 @@ async fn run(dir: &Path, reader: LaneReader, transport: &Arc<Scripted>, taken: u
     let (_flush, flushed) = watch::channel(0);
     let (stop, stopped) = watch::channel(false);
     let lanes = Lanes {
+        clock: crate::clock::GatewayClock::right(),
         transport: transport.clone(),
         dead: Arc::new(DeadLetters::new(dir)),
         flushed,

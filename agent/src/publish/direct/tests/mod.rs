@@ -91,6 +91,7 @@ impl Agent {
     fn start(&mut self) {
         let (stop, stopped) = watch::channel(false);
         let lanes = Lanes {
+            clock: crate::clock::GatewayClock::right(),
             transport: self.direct.clone(),
             dead: Arc::new(DeadLetters::new(self.folder.path())),
             flushed: self.flushed.subscribe(),
