@@ -168,12 +168,12 @@ fn kafka_waits_for_the_clock_and_not_for_ever() {
     // Kafka is there: a heartbeat says so. The events wait.
     let prefix = unique("clock");
     let clock = WrongClock::off_by(-since_1970_s());
-    let mut gateway = Gateway::start(&clock, &kafka, &prefix, "heartbeat_s = 1");
+    let mut gateway = Gateway::start(&clock, kafka, &prefix, "heartbeat_s = 1");
     gateway.send("before");
     assert_eq!(heartbeat_of(&prefix)["clock"], "unsynced");
     assert_eq!(gateway.metric("weir_agent_published_events_total"), 0.0);
     clock.set(0);
-    let events = gateway.arrived(&kafka, &prefix);
+    let events = gateway.arrived(kafka, &prefix);
     gateway.check(&events, "before", "corrected");
     wait_until("a heartbeat of the clock that is set", SOON, || {
         let clock = heartbeat_of(&prefix)["clock"].clone();
@@ -183,8 +183,8 @@ fn kafka_waits_for_the_clock_and_not_for_ever() {
     // Nobody sets the clock: after the wait they go as they are.
     let prefix = unique("clock");
     let clock = WrongClock::off_by(-since_1970_s());
-    let mut gateway = Gateway::start(&clock, &kafka, &prefix, "clock_wait_s = 1");
+    let mut gateway = Gateway::start(&clock, kafka, &prefix, "clock_wait_s = 1");
     gateway.send("before");
-    let events = gateway.arrived(&kafka, &prefix);
+    let events = gateway.arrived(kafka, &prefix);
     gateway.check(&events, "before", "unsynced");
 }
