@@ -7,7 +7,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message as _};
+use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
@@ -197,9 +197,27 @@ impl Kafka {
         messages
     }
 
+    /// Shows each payload that a topic holds now, in the order of offsets within a partition: for more
+    /// messages than fit into memory.
+    #[track_caller]
+    pub fn for_each_payload(&self, topic: &str, mut show: impl FnMut(&[u8])) {
+        for (_, partitions) in self.topics(topic).iter().filter(|(name, _)| name == topic) {
+            self.each(topic, partitions, |message| {
+                message.payload().into_iter().for_each(&mut show)
+            });
+        }
+    }
+
     /// Reads one topic to the end of each partition.
     #[track_caller]
     fn drain(&self, topic: &str, partitions: &[i32]) -> Vec<Message> {
+        let mut messages = Vec::new();
+        self.each(topic, partitions, |message| messages.push(copied(message)));
+        messages
+    }
+
+    #[track_caller]
+    fn each(&self, topic: &str, partitions: &[i32], mut take: impl FnMut(&BorrowedMessage<'_>)) {
         let mut config = self.config();
         config.set("group.id", "unused").set("enable.auto.commit", "false");
         config.set("enable.partition.eof", "true").set("isolation.level", "read_committed");
@@ -210,13 +228,12 @@ impl Kafka {
         }
         consumer.assign(&list).unwrap();
         let mut open: Vec<i32> = partitions.to_vec();
-        let mut messages = Vec::new();
         let mut last = Instant::now();
         while !open.is_empty() {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     last = Instant::now();
-                    messages.push(copied(&message));
+                    take(&message);
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     open.retain(|p| *p != partition);
@@ -227,11 +244,10 @@ impl Kafka {
                 }
             }
         }
-        messages
     }
 }
 
-fn copied(message: &rdkafka::message::BorrowedMessage<'_>) -> Message {
+fn copied(message: &BorrowedMessage<'_>) -> Message {
     let headers = message.headers().map(|headers| {
         let one = |h: rdkafka::message::Header<'_, &[u8]>| {
             (h.key.to_string(), h.value.unwrap_or_default().to_vec())

@@ -30,7 +30,7 @@ pub(super) struct LogStage {
     config: LogScorerConfig,
     life: LifeConfig,
     miner: Miner,
-    hosts: Recent<Box<LogScorer>>,
+    hosts: Recent<LogScorer>,
     lives: LruCache<String, Life<String>>,
     key: String,
 }
@@ -78,7 +78,7 @@ impl LogStage {
         for part in [site, "/", device] {
             self.key.push_str(part);
         }
-        let begin = || Box::new(LogScorer::new(self.config.clone()));
+        let begin = || LogScorer::new(self.config.clone());
         let verdict = self
             .hosts
             .with(&self.key, begin, |scorer| scorer.update(ts_us, id, is_new, log.severity));

@@ -28,7 +28,7 @@ pub(super) struct ReadingStage {
     suite: SuiteConfig,
     life: LifeConfig,
     rules: Vec<SeriesRule>,
-    series: Recent<Box<Tracked>>,
+    series: Recent<Tracked>,
     key: String,
 }
 
@@ -106,7 +106,7 @@ impl ReadingStage {
             for part in [site, "/", device, "/", metric] {
                 self.key.push_str(part);
             }
-            let begin = || Box::new(Tracked::new(&self.suite, &self.rules, device, metric));
+            let begin = || Tracked::new(&self.suite, &self.rules, device, metric);
             self.series.with(&self.key, begin, |tracked| {
                 let verdict = tracked.suite.update(ts_us, value.v);
                 if verdict.refused.is_some() {

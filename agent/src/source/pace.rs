@@ -3,9 +3,9 @@
 //! In: when something was read, and how much it was. Out: when to read next. A gateway lives at a few
 //! thousand messages a second, each sent alone; woken for each, it would spend more on waking up than
 //! on the messages, and find its caches cold each time. While they come steadily a source lets its
-//! socket out of the runtime's sight and looks at it every [`SHORT`] only, and every [`PERIOD`] when
-//! that finds little. All sources look at the same moments, so that they share a wake-up; the pipeline
-//! looks right after them, and writes the spool after a long look: one clock for all stages. Promises:
+//! socket out of the runtime's sight and looks at it every [`SHORT`] only; while that finds little, every
+//! second moment, every fourth, and at last every [`PERIOD`]. All sources look at the same moments, so that they share a wake-up; the pipeline
+//! looks right after them, and writes the spool after the longest looks: one clock for all stages. Promises:
 //! nothing is delayed by more than [`PERIOD`] (or [`SHORT`], where the spool shall be written more
 //! often than that), [`BEHIND`] and the millisecond by which timers are late; what comes now and then
 //! is not delayed at all.
@@ -29,17 +29,17 @@ const BEHIND: Duration = Duration::from_millis(3);
 const CLOSE: Duration = Duration::from_millis(30);
 /// So many close reads in a row make it worth while.
 const STEADY_READS: u32 = 8;
-/// So many short looks in a row that found little lead to long ones.
+/// So many looks in a row that found little make the next ones longer.
 const LITTLE_LOOKS: u32 = 8;
 /// After so many looks in a row that found nothing the flow has ended.
 const EMPTY_LOOKS: u32 = 3;
 
 /// From here the moments are counted, so that all sources have the same ones.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-/// Whether there is time for long looks.
+/// Whether there is time for longer looks.
 static IS_PATIENT: AtomicBool = AtomicBool::new(true);
 
-/// Tells how often the spool is to be written: who wants that often does not want to wait for long looks.
+/// Tells how often the spool is to be written: who wants that often does not want to wait for longer looks.
 pub(crate) fn set_flush_every(every: Duration) {
     IS_PATIENT.store(every >= PERIOD, Ordering::Relaxed);
 }
@@ -49,18 +49,25 @@ pub(crate) fn set_flush_every(every: Duration) {
 pub(crate) struct Much {
     /// For [`SHORT`].
     pub(crate) short: usize,
-    /// For [`PERIOD`].
+    /// For longer.
     pub(crate) long: usize,
 }
 
 /// Watches one socket's reads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pace {
     last: Option<Instant>,
     close: u32,
     empty: u32,
     little: u32,
-    is_long: bool,
+    /// Of how many [`SHORT`] a look is: 1, 2, 4 or 8.
+    shorts: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { last: None, close: 0, empty: 0, little: 0, shorts: 1 }
+    }
 }
 
 impl Pace {
@@ -80,21 +87,27 @@ impl Pace {
 
     fn looked(&mut self, found: usize, much: Much, is_patient: bool) -> bool {
         self.empty = if found == 0 { self.empty + 1 } else { 0 };
-        let (limit, step) = if self.is_long { (much.long, 1) } else { (much.short, SHORTS) };
-        let is_little = found * (step as usize) < much.long;
-        self.little = if is_little { self.little + 1 } else { 0 };
-        let goes_on = self.empty < EMPTY_LOOKS && (found < limit || self.is_long);
-        if !goes_on {
+        let is_short = self.shorts == 1;
+        let is_much = found >= if is_short { much.short } else { much.long };
+        if self.empty >= EMPTY_LOOKS || (is_much && is_short) {
             *self = Self::default();
             return false;
         }
-        self.is_long = self.little >= LITTLE_LOOKS && is_patient;
+        // A look of twice the time would find twice as much.
+        self.little = if 2 * found < much.long { self.little + 1 } else { 0 };
+        if !is_patient {
+            self.shorts = 1;
+        } else if is_much {
+            self.shorts /= 2;
+        } else if self.little >= LITTLE_LOOKS && self.shorts < SHORTS {
+            (self.shorts, self.little) = (2 * self.shorts, 0);
+        }
         true
     }
 
     /// Whether the looks are those of a whole period.
     pub(crate) fn is_long(&self) -> bool {
-        self.is_long
+        self.shorts == SHORTS
     }
 
     /// Waits for the next common moment.
@@ -108,7 +121,7 @@ impl Pace {
     }
 
     fn step(&self) -> Duration {
-        if self.is_long { PERIOD } else { SHORT }
+        SHORT * self.shorts
     }
 }
 
@@ -159,55 +172,44 @@ mod tests {
         check((0..100).map(|n| (n * 100, if n % 5 == 0 { MANY } else { FEW })), None);
     }
 
-    /// Whether each look is followed by a long one; none: the clock is left.
+    /// Of how many shorts the look after each is; 0: the clock is left.
     #[track_caller]
-    fn check_looks(looks: &[usize], expected: &[Option<bool>]) {
-        let mut pace = Pace { last: Some(Instant::now()), close: STEADY_READS, ..Pace::default() };
-        let mut look = |found: &usize| pace.looked(*found, MUCH, true).then(|| pace.is_long());
+    fn check_looks(shorts: u32, looks: &[usize], expected: &[u32]) {
+        let mut pace = Pace { close: STEADY_READS, shorts, ..Pace::default() };
+        let mut look = |found: &usize| {
+            if pace.looked(*found, MUCH, true) { pace.shorts } else { 0 }
+        };
         let steps: Vec<_> = looks.iter().map(&mut look).collect();
         assert_eq!(steps, expected);
         // From there on it takes as many close reads as ever.
-        let has_left = expected.last() == Some(&None);
+        let has_left = expected.last() == Some(&0);
         assert_eq!(pace.close == 0, has_left);
     }
 
     #[test]
     fn the_clock_is_left_when_the_flow_ends_or_becomes_a_flood() {
-        let short = Some(false);
-        check_looks(&[50, 0, 0, 50, 0, 0, 50], &[short; 7]);
-        check_looks(&[50, 0, 0, 0], &[short, short, short, None]);
-        check_looks(&[99, 100], &[short, None]);
+        check_looks(1, &[50, 0, 0, 50, 0, 0, 50], &[1; 7]);
+        check_looks(1, &[50, 0, 0, 0], &[1, 1, 1, 0]);
+        check_looks(1, &[99, 100], &[1, 0]);
+        check_looks(8, &[1, 0, 0, 0], &[8, 8, 8, 0]);
     }
 
     #[test]
-    fn what_comes_slowly_is_looked_at_once_a_period_until_it_is_more() {
-        let (short, long) = (Some(false), Some(true));
-        // 24 in each of eight are less than the 200 of a whole period, 25 are not.
-        check_looks(&[24; 9], &[short, short, short, short, short, short, short, long, long]);
-        check_looks(&[25; 9], &[short; 9]);
-        let mut looks = vec![24; 8];
-        looks.extend([199, 200, 24, 50]);
-        let mut steps = vec![short; 7];
-        steps.extend([long, long, short, short, short]);
-        check_looks(&looks, &steps);
+    fn looks_become_longer_while_they_find_little_and_shorter_when_they_find_much() {
+        check_looks(1, &[99; 9], &[1, 1, 1, 1, 1, 1, 1, 2, 2]);
+        check_looks(2, &[99; 9], &[2, 2, 2, 2, 2, 2, 2, 4, 4]);
+        check_looks(4, &[100; 9], &[4; 9]);
+        check_looks(4, &[99; 9], &[4, 4, 4, 4, 4, 4, 4, 8, 8]);
+        check_looks(8, &[99; 9], &[8; 9]);
+        check_looks(8, &[199, 200, 200, 200, 50], &[8, 4, 2, 1, 1]);
     }
 
     #[test]
     fn no_look_is_long_where_the_spool_is_written_often() {
         let mut pace = Pace::default();
-        assert!((0..20).all(|_| pace.looked(1, MUCH, false) && !pace.is_long()));
-        let mut pace = Pace { is_long: true, little: LITTLE_LOOKS, ..Pace::default() };
-        assert!(pace.looked(1, MUCH, false) && !pace.is_long());
-    }
-
-    #[test]
-    fn a_slow_flow_that_ends_leaves_the_clock() {
-        let (short, long) = (Some(false), Some(true));
-        let mut looks = vec![1; 8];
-        looks.extend([0, 0, 0]);
-        let mut steps = vec![short; 7];
-        steps.extend([long, long, long, None]);
-        check_looks(&looks, &steps);
+        assert!((0..20).all(|_| pace.looked(1, MUCH, false) && pace.shorts == 1));
+        let mut pace = Pace { shorts: SHORTS, ..Pace::default() };
+        assert!(pace.is_long() && pace.looked(1, MUCH, false) && pace.shorts == 1);
     }
 
     #[test]

@@ -24,6 +24,29 @@ const CONNECTIONS: usize = 4;
 /// How often a paced sender sends.
 const TICK: Duration = Duration::from_millis(10);
 
+/// What messages say.
+pub(crate) struct Lines {
+    texts: Vec<String>,
+}
+
+impl Lines {
+    pub(crate) fn new() -> Self {
+        let log = std::fs::read_to_string(fixtures().join("syslog/auth.rfc3164.log")).unwrap();
+        // What follows stamp and host in the file: the tag and the text.
+        let texts = log.lines().filter_map(|line| line.splitn(5, ' ').last());
+        Self { texts: texts.map(String::from).collect() }
+    }
+
+    /// Appends message number `i`; it ends in ` sqNNNNNNNNN`.
+    pub(crate) fn write(&self, i: usize, out: &mut String) {
+        let (host, text) = (i % HOSTS, &self.texts[i % self.texts.len()]);
+        let (minute, second, milli) = (i / 60_000 % 60, i / 1_000 % 60, i % 1_000);
+        let stamp = format!("2026-11-21T10:{minute:02}:{second:02}.{milli:03}Z");
+        let pid = 1_000 + i % 9_000;
+        writeln!(out, "<86>1 {stamp} host-{host} sshd {pid} - - {text} sq{i:09}").unwrap();
+    }
+}
+
 /// Rendered messages, LF-framed, cut for the connections.
 pub(crate) struct Load {
     parts: Vec<Arc<Vec<u8>>>,
@@ -32,19 +55,12 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Renders `events` messages; each ends in ` sqNNNNNNNNN`, its number.
+    /// Renders `events` messages.
     pub(crate) fn new(events: usize) -> Self {
-        let log = std::fs::read_to_string(fixtures().join("syslog/auth.rfc3164.log")).unwrap();
-        // What follows stamp and host in the file: the tag and the text.
-        let texts: Vec<&str> = log.lines().filter_map(|line| line.splitn(5, ' ').last()).collect();
+        let lines = Lines::new();
         let mut parts = vec![String::new(); CONNECTIONS];
         for i in 0..events {
-            let (host, text) = (i % HOSTS, texts[i % texts.len()]);
-            let (minute, second, milli) = (i / 60_000 % 60, i / 1_000 % 60, i % 1_000);
-            let stamp = format!("2026-11-21T10:{minute:02}:{second:02}.{milli:03}Z");
-            let pid = 1_000 + i % 9_000;
-            let part = &mut parts[i % CONNECTIONS];
-            writeln!(part, "<86>1 {stamp} host-{host} sshd {pid} - - {text} sq{i:09}").unwrap();
+            lines.write(i, &mut parts[i % CONNECTIONS]);
         }
         Self { parts: parts.into_iter().map(|part| Arc::new(part.into_bytes())).collect(), events }
     }
@@ -119,9 +135,9 @@ fn write_paced(bytes: &[u8], rate: Option<f64>, out: &mut impl Write) {
     }
 }
 
-/// What has arrived.
-#[derive(Default)]
+/// What has arrived, by the numbers of the messages.
 pub(crate) struct Arrived {
+    seen: Vec<bool>,
     /// Messages that are there.
     pub(crate) distinct: usize,
     /// Messages that are there again.
@@ -130,21 +146,23 @@ pub(crate) struct Arrived {
     pub(crate) not_looked_up: usize,
 }
 
-/// Counts what has arrived, by the numbers of the messages.
-pub(crate) fn count(values: impl Iterator<Item = Vec<u8>>, events: usize) -> Arrived {
-    let mut seen = vec![false; events];
-    let mut arrived = Arrived::default();
-    for value in values {
-        let Some(number) = number(&value).filter(|number| *number < events) else { continue };
-        if std::mem::replace(&mut seen[number], true) {
-            arrived.double += 1;
-            continue;
-        }
-        arrived.distinct += 1;
-        let looked_up = value.windows(CLASS.len()).any(|bytes| bytes == CLASS.as_bytes());
-        arrived.not_looked_up += usize::from(number % HOSTS < KNOWN_HOSTS && !looked_up);
+impl Arrived {
+    /// Nothing yet of `events` messages.
+    pub(crate) fn of(events: usize) -> Self {
+        Self { seen: vec![false; events], distinct: 0, double: 0, not_looked_up: 0 }
     }
-    arrived
+
+    /// Counts one.
+    pub(crate) fn count(&mut self, value: &[u8]) {
+        let Some(number) = number(value).filter(|number| *number < self.seen.len()) else { return };
+        if std::mem::replace(&mut self.seen[number], true) {
+            self.double += 1;
+            return;
+        }
+        self.distinct += 1;
+        let looked_up = value.windows(CLASS.len()).any(|bytes| bytes == CLASS.as_bytes());
+        self.not_looked_up += usize::from(number % HOSTS < KNOWN_HOSTS && !looked_up);
+    }
 }
 
 fn number(value: &[u8]) -> Option<usize> {

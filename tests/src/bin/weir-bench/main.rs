@@ -4,7 +4,7 @@
 //! a row for each run, the best of each contender, and the ratios of ours to theirs. Every run sends
 //! the same messages, ends when Kafka has all, and reads the topic back: a message that is missing or
 //! there twice is told. Run by `cargo dev bench agent`,
-//! `cargo dev bench udp` and `cargo dev bench peers`.
+//! `cargo dev bench udp`, `cargo dev bench peers` and `cargo dev bench outage`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench fails so")]
 #![allow(
@@ -17,6 +17,7 @@ mod contender;
 mod figures;
 mod load;
 mod measure;
+mod outage;
 
 use std::path::PathBuf;
 
@@ -26,7 +27,8 @@ use load::Load;
 use measure::{Task, measure};
 
 const USAGE: &str = "weir-bench agent|udp|peers PATH-OF-WEIR-AGENT [--work full|paced|file] \
-                     [--events N] [--rate EVENTS_PER_SECOND] [--rounds N] [--only NAME,NAME]";
+                     [--events N] [--rate EVENTS_PER_SECOND] [--rounds N] [--only NAME,NAME]\n\
+                     weir-bench outage PATH-OF-WEIR-AGENT [MINUTES]";
 
 struct Options {
     agent: PathBuf,
@@ -36,7 +38,15 @@ struct Options {
 }
 
 fn main() {
-    let options = options(std::env::args().skip(1));
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [what, agent, minutes @ ..] = args.as_slice()
+        && what == "outage"
+    {
+        let minutes = minutes.first().map_or(30, |minutes| minutes.parse().expect(USAGE));
+        outage::outage(&std::fs::canonicalize(agent).expect(USAGE), minutes);
+        return;
+    }
+    let options = options(args.into_iter());
     for (title, task, events) in &options.tasks {
         println!("\n{title}, {events} events");
         let mut names: Vec<&str> = options.names.iter().map(String::as_str).collect();

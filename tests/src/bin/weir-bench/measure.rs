@@ -12,13 +12,13 @@ use weir_tests::services::{self, unique};
 
 use crate::contender::{Contender, Input, Place, contender};
 use crate::figures::Figures;
-use crate::load::{Arrived, Load, count};
+use crate::load::{Arrived, Load};
 
 /// Between the start and the first message: what is read then is the idle memory.
 const IDLE: Duration = Duration::from_secs(5);
 /// How long nothing may arrive before a run counts as ended.
 const STALLED: Duration = Duration::from_secs(30);
-const PARTITIONS: i32 = 4;
+pub(crate) const PARTITIONS: i32 = 4;
 
 /// How messages come.
 #[derive(Clone, Copy)]
@@ -81,9 +81,9 @@ pub(crate) fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figu
     let peak_bytes = program.rss_peak_bytes();
     let (dropped, load_average) = (dropped(), load_average());
     program.term(Duration::from_secs(60));
-    let messages = kafka.read(&topic).into_iter().filter(|message| message.topic == topic);
-    let Arrived { distinct, double, not_looked_up } =
-        count(messages.filter_map(|message| message.payload), load.events);
+    let mut arrived = Arrived::of(load.events);
+    kafka.for_each_payload(&topic, |payload| arrived.count(payload));
+    let Arrived { distinct, double, not_looked_up, .. } = arrived;
     // Whoever has not done the work must not be in the table.
     assert!(!looks_up || not_looked_up == 0, "{name}: {not_looked_up} hosts were not looked up");
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
