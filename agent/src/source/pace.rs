@@ -4,7 +4,7 @@
 //! thousand messages a second, each sent alone; woken for each, it would spend more on waking up than
 //! on the messages, and find its caches cold each time. While they come steadily a source lets its
 //! socket out of the runtime's sight and looks at it every [`SHORT`] only; while that finds little, every
-//! second moment, every fourth, and at last every [`PERIOD`]. All sources look at the same moments, so that they share a wake-up; the pipeline
+//! second moment, every fourth and so on up to every [`PERIOD`]. All sources look at the same moments, so that they share a wake-up; the pipeline
 //! looks right after them, and writes the spool after the longest looks: one clock for all stages. Promises:
 //! nothing is delayed by more than [`PERIOD`] (or [`SHORT`], where the spool shall be written more
 //! often than that), [`BEHIND`] and the millisecond by which timers are late; what comes now and then
@@ -17,11 +17,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Time between two looks at what comes slowly: as often as the spool is written by default.
-const PERIOD: Duration = Duration::from_millis(150);
+const PERIOD: Duration = Duration::from_millis(200);
 /// So many short looks are a period.
-const SHORTS: u32 = 8;
+const SHORTS: u32 = 16;
 /// Time between two looks at what comes faster.
-const SHORT: Duration = Duration::from_micros(150_000 / SHORTS as u64);
+const SHORT: Duration = Duration::from_micros(200_000 / SHORTS as u64);
 /// So much later than the sources the pipeline looks at what they have read.
 const BEHIND: Duration = Duration::from_millis(3);
 /// Reads closer than this are a steady flow. That is more than [`SHORT`], because the wake-up is shared
@@ -60,7 +60,7 @@ pub(crate) struct Pace {
     close: u32,
     empty: u32,
     little: u32,
-    /// Of how many [`SHORT`] a look is: 1, 2, 4 or 8.
+    /// Of how many [`SHORT`] a look is: 1, 2, 4 up to [`SHORTS`].
     shorts: u32,
 }
 
@@ -191,7 +191,7 @@ mod tests {
         check_looks(1, &[50, 0, 0, 50, 0, 0, 50], &[1; 7]);
         check_looks(1, &[50, 0, 0, 0], &[1, 1, 1, 0]);
         check_looks(1, &[99, 100], &[1, 0]);
-        check_looks(8, &[1, 0, 0, 0], &[8, 8, 8, 0]);
+        check_looks(16, &[1, 0, 0, 0], &[16, 16, 16, 0]);
     }
 
     #[test]
@@ -199,9 +199,9 @@ mod tests {
         check_looks(1, &[99; 9], &[1, 1, 1, 1, 1, 1, 1, 2, 2]);
         check_looks(2, &[99; 9], &[2, 2, 2, 2, 2, 2, 2, 4, 4]);
         check_looks(4, &[100; 9], &[4; 9]);
-        check_looks(4, &[99; 9], &[4, 4, 4, 4, 4, 4, 4, 8, 8]);
-        check_looks(8, &[99; 9], &[8; 9]);
-        check_looks(8, &[199, 200, 200, 200, 50], &[8, 4, 2, 1, 1]);
+        check_looks(8, &[99; 9], &[8, 8, 8, 8, 8, 8, 8, 16, 16]);
+        check_looks(16, &[99; 9], &[16; 9]);
+        check_looks(16, &[199, 200, 200, 200, 200, 50], &[16, 8, 4, 2, 1, 1]);
     }
 
     #[test]
@@ -216,13 +216,13 @@ mod tests {
     fn all_look_at_the_same_moments_and_none_waits_longer_than_a_step() {
         let origin = Instant::now();
         for (step, at_us, expected_us) in [
-            (SHORT, 0, 18_750),
-            (SHORT, 1, 18_750),
-            (SHORT, 18_749, 18_750),
-            (SHORT, 18_750, 37_500),
-            (SHORT, 149_999, 150_000),
-            (PERIOD, 1, 150_000),
-            (PERIOD, 150_000, 300_000),
+            (SHORT, 0, 12_500),
+            (SHORT, 1, 12_500),
+            (SHORT, 12_499, 12_500),
+            (SHORT, 12_500, 25_000),
+            (SHORT, 199_999, 200_000),
+            (PERIOD, 1, 200_000),
+            (PERIOD, 200_000, 400_000),
         ] {
             let look = look_after(origin, step, origin + Duration::from_micros(at_us));
             assert_eq!(look, origin + Duration::from_micros(expected_us), "{at_us}");

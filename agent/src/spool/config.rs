@@ -45,7 +45,7 @@ impl Default for SpoolConfig {
         SpoolConfig {
             max_bytes: 512 << 20,
             segment_bytes: 8 << 20,
-            flush_ms: 150,
+            flush_ms: 200,
             sync_ms: 1_000,
             overtake_s: 30,
             zstd_level: 1,

@@ -299,10 +299,10 @@ mod tests {
     #[test]
     fn a_small_buffer_is_not_left_for_long() {
         // 50,000 a second for a short look.
-        assert!(held(940, 940 * 300) < much(8 << 20).short);
-        assert!(held(940, 940 * 300) >= much(1 << 20).short);
+        assert!(held(625, 625 * 300) < much(8 << 20).short);
+        assert!(held(625, 625 * 300) >= much(1 << 20).short);
         // 5,000 a second for a period, and with what kernels give without being asked for a short look.
-        assert!(held(750, 750 * 150) < much(8 << 20).long);
-        assert!(held(94, 94 * 150) >= much(200 << 10).short);
+        assert!(held(1_000, 1_000 * 150) < much(8 << 20).long);
+        assert!(held(63, 63 * 150) >= much(200 << 10).short);
     }
 }
