@@ -41,6 +41,9 @@ mod swap;
 const URGENT_SEVERITY: u8 = 4;
 /// So many payloads are not left for a while.
 const MUCH: Much = Much { short: 512, long: 2_048 };
+/// So long at most an answer waits for the flush: meanwhile its peer may send nothing (HTTP) or not much
+/// (the window of RELP, messages in flight of MQTT).
+const ANSWER: Duration = Duration::from_millis(25);
 /// How long to wait before a flush that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -107,6 +110,8 @@ pub(super) struct Worker {
     flushed: watch::Sender<u64>,
     /// Sources to tell after the next flush.
     waiting: Vec<oneshot::Sender<()>>,
+    /// Whether peers wait for some of them.
+    is_awaited: bool,
     drafts: Vec<Draft>,
     tally: Tally,
     /// Of the record at hand; kept, so that it costs no allocation.
@@ -123,6 +128,14 @@ struct Timers {
     flush_at: Option<Instant>,
     sync_at: Option<Instant>,
     blocked: bool,
+}
+
+impl Timers {
+    /// The next flush is no later than so.
+    fn flush_within(&mut self, wait: Duration) {
+        let latest = Instant::now() + wait;
+        self.flush_at = Some(self.flush_at.map_or(latest, |at| at.min(latest)));
+    }
 }
 
 impl Worker {
@@ -157,6 +170,7 @@ impl Worker {
             sync_every: Duration::from_millis(config.spool.sync_ms),
             flushed,
             waiting: Vec::new(),
+            is_awaited: false,
             drafts: Vec::new(),
             tally: Tally::default(),
             key: String::new(),
@@ -196,7 +210,9 @@ impl Worker {
                     if pace.is_long() {
                         self.flush(&mut timers);
                     }
-                    let goes_on = pace.look(taken, MUCH) && !inputs.is_closed();
+                    // Peers that wait are looked at as often as can be.
+                    let long = if self.is_awaited { 0 } else { MUCH.long };
+                    let goes_on = pace.look(taken, Much { long, ..MUCH }) && !inputs.is_closed();
                     look_at = goes_on.then(|| pace.next_look_behind());
                 }
                 () = at(timers.flush_at) => self.flush(&mut timers),
@@ -208,8 +224,9 @@ impl Worker {
             }
             if self.spool.flush_due() && !timers.blocked {
                 self.flush(&mut timers);
-            } else if timers.flush_at.is_none() && self.has_to_flush() {
-                timers.flush_at = Some(Instant::now() + self.flush_every);
+            } else if !timers.blocked && self.has_to_flush() {
+                let wait = if self.is_awaited { ANSWER } else { self.flush_every };
+                timers.flush_within(wait.min(self.flush_every));
             }
         }
         self.flush(&mut timers);
@@ -262,6 +279,7 @@ impl Worker {
         }
         self.tally.tell(&input.source.name);
         self.waiting.extend(input.done);
+        self.is_awaited |= input.is_awaited;
     }
 
     fn take_event(&mut self, parsed: Parsed) {
@@ -371,9 +389,7 @@ impl Worker {
             let event = self.parser.marker(&self.marker, now_us(), loss);
             self.append_marker(lane, event);
         }
-        if timers.flush_at.is_none() {
-            timers.flush_at = Some(Instant::now() + self.flush_every);
-        }
+        timers.flush_within(self.flush_every);
     }
 
     fn flush(&mut self, timers: &mut Timers) {
@@ -397,6 +413,7 @@ impl Worker {
         self.shared.counters.tell_spool(None);
         self.shared.counters.events_in.fetch_add(events, Ordering::Relaxed);
         metrics::counter!(metric::AGENT_SPOOLED.name).increment(events);
+        self.is_awaited = false;
         for done in self.waiting.drain(..) {
             // The source may be gone; its payloads are safe all the same.
             let _ = done.send(());

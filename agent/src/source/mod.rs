@@ -139,6 +139,8 @@ pub struct Input {
     /// Told once the spool holds all of them; dropped without a word when that will not happen
     /// (the agent is stopping), and then the peer must not be acknowledged.
     pub done: Option<oneshot::Sender<()>>,
+    /// Whether a peer waits for that, and sends little until it is told.
+    pub is_awaited: bool,
     /// What it holds of its source's room in the channel, given back when it is dropped.
     pub room: Option<OwnedSemaphorePermit>,
 }

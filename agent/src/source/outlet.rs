@@ -58,6 +58,7 @@ impl Outlet {
             items,
             lost: 0,
             done: None,
+            is_awaited: false,
             room: None,
         }
     }
@@ -84,6 +85,15 @@ impl Outlet {
         input.done = Some(done);
         self.send(input).await?;
         Ok(safe)
+    }
+
+    /// Like [`send_tracked`](Self::send_tracked), for a peer that waits for its answer.
+    pub(super) async fn send_awaited(
+        &self,
+        mut input: Input,
+    ) -> Result<oneshot::Receiver<()>, Closed> {
+        input.is_awaited = true;
+        self.send_tracked(input).await
     }
 }
 

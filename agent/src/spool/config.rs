@@ -26,8 +26,8 @@ pub struct SpoolConfig {
     /// Size at which a new segment file begins; disk is given back segment by segment. At least
     /// 64 KiB.
     pub segment_bytes: u64,
-    /// Longest time an event waits in memory before it is written, in milliseconds. Sources are
-    /// acknowledged after it is. A longer time makes larger, better compressed batches.
+    /// Longest time an event waits in memory before it is written, in milliseconds; at most 25 where a
+    /// peer waits for the answer. A longer time makes larger, better compressed batches.
     pub flush_ms: u64,
     /// Longest time until what is written and not yet in Kafka is synced to the disk, in
     /// milliseconds: this much may be lost in a power cut. A longer time saves flash.

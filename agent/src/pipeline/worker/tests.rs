@@ -69,7 +69,11 @@ struct Running {
 }
 
 fn start(dir: &TempDir) -> Running {
-    let config = Config::parse("agent.toml", CONFIG).unwrap();
+    start_with(dir, CONFIG)
+}
+
+fn start_with(dir: &TempDir, config: &str) -> Running {
+    let config = Config::parse("agent.toml", config).unwrap();
     let agent: Arc<str> = "gw".into();
     let (spool, readers) = Spool::open(&dir.path().join("spool"), &config.spool).unwrap();
     let table = Arc::new(Table::open(&dir.path().join("metadata.redb")).unwrap());
@@ -95,6 +99,10 @@ fn start(dir: &TempDir) -> Running {
 impl Running {
     /// Sends a line and waits until the spool has it.
     async fn send(&self, bytes: usize) {
+        self.send_as(bytes, false).await;
+    }
+
+    async fn send_as(&self, bytes: usize, is_awaited: bool) {
         let source = Source { name: "stdin".into(), index: 0, format: Format::Text };
         let (done, is_done) = oneshot::channel();
         let raw = Raw { bytes: vec![b'x'; bytes].into(), received_us: now_us(), cut: false };
@@ -105,6 +113,7 @@ impl Running {
             items: vec![raw],
             lost: 0,
             done: Some(done),
+            is_awaited,
             room: None,
         };
         self.inputs.send(input).await.unwrap();
@@ -223,4 +232,18 @@ async fn stages_are_swapped_between_two_events() {
     }
     let seen: Vec<_> = found.iter().map(|event| (event.id.seq, event.raw.is_some())).collect();
     assert_eq!(seen, [(1, true), (2, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_an_answer_does_not_wait_for_the_flush_of_the_rest() {
+    let config = CONFIG.replace("flush_ms = 1\n", "flush_ms = 1000\n");
+    for (is_awaited, expected_ms) in [(true, 25), (false, 1_000)] {
+        let dir = TempDir::new().unwrap();
+        let running = start_with(&dir, &config);
+        let began = tokio::time::Instant::now();
+        running.send_as(10, is_awaited).await;
+        let took_ms = began.elapsed().as_millis();
+        // Timers are a millisecond late.
+        assert!((expected_ms..expected_ms + 3).contains(&took_ms), "{is_awaited} {took_ms}");
+    }
 }

@@ -239,7 +239,7 @@ impl Shared {
             let mut input = outlet.input(some.iter().map(raw).collect());
             input.peer = Some(peer.0.peer());
             input.labels.clone_from(&labels);
-            let safe = outlet.send_tracked(input).await;
+            let safe = outlet.send_awaited(input).await;
             waiting.push(safe.map_err(|_| Answer::Stopping)?);
         }
         for safe in waiting {

@@ -8,7 +8,7 @@
 //!
 //! How fast it goes depends on how many messages the broker sends without waiting for PUBACK: with
 //! MQTT 5 that is `in_flight_max`, with 3.1.1 the broker's own setting (mosquitto: 20, raised with
-//! `max_inflight_messages`).
+//! `max_inflight_messages`). PUBACK goes out up to 40 ms after a message came.
 
 use std::fs;
 use std::io;
@@ -391,7 +391,7 @@ impl Listener {
         }
         let mut input = outlet.input(vec![bounded(message.payload, LINE_BYTES_MAX, now_us())]);
         input.labels = Some(Arc::new(labels(&self.config.topics, &message.topic)));
-        let safe = outlet.send_tracked(input).await?;
+        let safe = outlet.send_awaited(input).await?;
         self.in_flight.push(Box::pin(async move {
             let is_safe = safe.await.is_ok();
             Settled { awaited, is_safe }

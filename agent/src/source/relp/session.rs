@@ -192,7 +192,7 @@ impl Session {
         self.guest.brought(items.len());
         let mut input = self.outlet.input(items);
         input.peer = Some(self.guest.peer());
-        match timeout(TAKE_WAIT, self.outlet.send_tracked(input)).await {
+        match timeout(TAKE_WAIT, self.outlet.send_awaited(input)).await {
             Ok(Ok(safe)) => self.waiting.push_back(Waiting { txnrs, safe }),
             Ok(Err(_closed)) => return Err(End::Stopping),
             Err(_) => {
