@@ -42,6 +42,7 @@ cargo dev COMMAND
   bench udp                  the agent with 50,000 datagrams a second: what the kernel drops
   bench peers                the same beside six other agents, in turn; --only NAME,NAME
   bench outage [MINUTES]     the agent's memory while Kafka is away for so long (30 minutes)
+  bench readings [READINGS]  a million readings over line protocol and over MQTT
   bench instructions         instructions of parts, compared with the stored ones; --keep stores
   bench [FILTER]             the benchmarks of parts, by the clock
   cross ARCH [--test]        the agent for gateways (aarch64, armv7, x86_64); --test: its tests and a
@@ -66,7 +67,7 @@ fn main() -> ExitCode {
         ["services", "stop"] => run(|| steps.step("services", services::stop)),
         // Its output is read by a shell: no line of ours in between.
         ["services", "env"] => return services::print_env(),
-        ["bench", what @ ("agent" | "udp" | "peers" | "outage"), more @ ..] => {
+        ["bench", what @ ("agent" | "udp" | "peers" | "outage" | "readings"), more @ ..] => {
             run(|| bench_agent(&mut steps, what, more))
         }
         ["fuzz"] => run(|| fuzz::replay(&mut steps, "10")),

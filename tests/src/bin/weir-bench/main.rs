@@ -4,7 +4,8 @@
 //! a row for each run, the best of each contender, and the ratios of ours to theirs. Every run sends
 //! the same messages, ends when Kafka has all, and reads the topic back: a message that is missing or
 //! there twice is told. Run by `cargo dev bench agent`,
-//! `cargo dev bench udp`, `cargo dev bench peers` and `cargo dev bench outage`.
+//! `cargo dev bench udp`, `cargo dev bench peers`, `cargo dev bench outage` and
+//! `cargo dev bench readings`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench fails so")]
 #![allow(
@@ -18,6 +19,7 @@ mod figures;
 mod load;
 mod measure;
 mod outage;
+mod readings;
 
 use std::path::PathBuf;
 
@@ -28,7 +30,8 @@ use measure::{Task, measure};
 
 const USAGE: &str = "weir-bench agent|udp|peers PATH-OF-WEIR-AGENT [--work full|paced|file] \
                      [--events N] [--rate EVENTS_PER_SECOND] [--rounds N] [--only NAME,NAME]\n\
-                     weir-bench outage PATH-OF-WEIR-AGENT [MINUTES]";
+                     weir-bench outage PATH-OF-WEIR-AGENT [MINUTES]\n\
+                     weir-bench readings PATH-OF-WEIR-AGENT [READINGS]";
 
 struct Options {
     agent: PathBuf,
@@ -39,11 +42,15 @@ struct Options {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [what, agent, minutes @ ..] = args.as_slice()
-        && what == "outage"
+    if let [what @ ("outage" | "readings"), agent, rest @ ..] =
+        args.iter().map(String::as_str).collect::<Vec<_>>().as_slice()
     {
-        let minutes = minutes.first().map_or(30, |minutes| minutes.parse().expect(USAGE));
-        outage::outage(&std::fs::canonicalize(agent).expect(USAGE), minutes);
+        let agent = std::fs::canonicalize(agent).expect(USAGE);
+        let number = |usual| rest.first().map_or(usual, |number| number.parse().expect(USAGE));
+        match *what {
+            "outage" => outage::outage(&agent, number(30)),
+            _ => readings::readings(&agent, number(1_000_000) as usize),
+        }
         return;
     }
     let options = options(args.into_iter());
