@@ -143,8 +143,7 @@ fn explain(options: &explain::Options) -> ExitCode {
 }
 
 fn run(file: &str, written: Written) -> ExitCode {
-    let outcome = run_on_threads(file, written);
-    match outcome {
+    match run_on_threads(file, written) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => say(&format!("weir-agent: {error}"), FAILED),
     }

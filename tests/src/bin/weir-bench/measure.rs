@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use weir_tests::kafka::Kafka;
 use weir_tests::line::metric;
 use weir_tests::services::{self, unique};
 
@@ -17,8 +18,10 @@ use crate::load::{Arrived, Load};
 /// Between the start and the first message: what is read then is the idle memory.
 const IDLE: Duration = Duration::from_secs(5);
 /// How long nothing may arrive before a run counts as ended.
-const STALLED: Duration = Duration::from_secs(30);
-pub(crate) const PARTITIONS: i32 = 4;
+pub(crate) const STALLED: Duration = Duration::from_secs(30);
+/// How often it is looked what has arrived.
+const LOOK: Duration = Duration::from_millis(50);
+const PARTITIONS: i32 = 4;
 
 /// How messages come.
 #[derive(Clone, Copy)]
@@ -36,9 +39,7 @@ pub(crate) fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figu
     let place = Place { agent, bootstrap: &kafka.bootstrap, prefix: &prefix, events: load.events };
     let Contender { name, launch, port, file, topic, looks_up, metrics } =
         contender(name, task.input, &place);
-    for other in ["readings", "logs", "alerts"] {
-        kafka.create_topic(&format!("{prefix}{other}"), PARTITIONS);
-    }
+    create_topics(kafka, &prefix);
     if !topic.ends_with(".logs") {
         kafka.create_topic(&topic, PARTITIONS);
     }
@@ -63,19 +64,11 @@ pub(crate) fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figu
         Input::File => load.append(&mut OpenOptions::new().append(true).open(&file).unwrap()),
     }
     let wakes = wake_ups(program.pid()) - wakes_before;
-    let events = i64::try_from(load.events).unwrap();
     let dropped = || {
         let dropped = metrics.as_ref().map(|url| metric(url, "weir_agent_dropped_datagrams_total"));
         dropped.map_or(0.0, |dropped| dropped.unwrap_or(0.0))
     };
-    let (mut there, mut changed) = (0, Instant::now());
-    while there < events && changed.elapsed() < STALLED {
-        let now = kafka.count(&topic);
-        if now > there {
-            (there, changed) = (now, Instant::now());
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let changed = arrived_at(kafka, &topic, load.events, STALLED);
     let seconds = changed.duration_since(began).as_secs_f64();
     let cpu_s = program.cpu_seconds() - cpu_before;
     let peak_bytes = program.rss_peak_bytes();
@@ -86,7 +79,6 @@ pub(crate) fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figu
     let Arrived { distinct, double, not_looked_up, .. } = arrived;
     // Whoever has not done the work must not be in the table.
     assert!(!looks_up || not_looked_up == 0, "{name}: {not_looked_up} hosts were not looked up");
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     Figures {
         name,
         cpu_s_per_million: cpu_s / (distinct.max(1) as f64 / 1e6),
@@ -99,6 +91,30 @@ pub(crate) fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figu
         dropped,
         load_average,
     }
+}
+
+/// The topics that our agent writes to.
+pub(crate) fn create_topics(kafka: &Kafka, prefix: &str) {
+    for topic in ["readings", "logs", "alerts"] {
+        kafka.create_topic(&format!("{prefix}{topic}"), PARTITIONS);
+    }
+}
+
+/// Waits until a topic holds so many events, or none has come for `stalled`: when the last one came.
+pub(crate) fn arrived_at(kafka: &Kafka, topic: &str, events: usize, stalled: Duration) -> Instant {
+    let (mut there, mut changed) = (0, Instant::now());
+    while there < events as i64 && changed.elapsed() < stalled {
+        let now = kafka.count(topic);
+        if now > there {
+            (there, changed) = (now, Instant::now());
+        }
+        std::thread::sleep(LOOK);
+    }
+    changed
+}
+
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// How often the threads of a program have waited for something so far.

@@ -15,7 +15,7 @@ use weir_tests::services::{Private, unique};
 
 use crate::contender::{Contender, Input, Place, contender};
 use crate::load::{Arrived, Lines};
-use crate::measure::PARTITIONS;
+use crate::measure::{arrived_at, create_topics, mib};
 
 /// Messages a second.
 const RATE: f64 = 5_000.0;
@@ -40,9 +40,7 @@ pub(crate) fn outage(agent: &Path, minutes: u64) {
     let Contender { launch, port, topic, metrics, .. } = contender("weir", Input::Tcp, &place);
     let config = launch.dir().join("agent.toml");
     let config = std::fs::read_to_string(config).unwrap() + SPOOL;
-    for other in ["readings", "logs", "alerts"] {
-        kafka.create_topic(&format!("{prefix}{other}"), PARTITIONS);
-    }
+    create_topics(&kafka, &prefix);
     let mut program = launch.file("agent.toml", config).start();
     program.wait("the port", Duration::from_secs(30), |_| {
         TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())
@@ -58,14 +56,7 @@ pub(crate) fn outage(agent: &Path, minutes: u64) {
     let back = Instant::now();
     scene.watch("back", BESIDE);
     sender.join().expect("the sender");
-    let (mut there, mut changed) = (0, Instant::now());
-    while there < events as i64 && changed.elapsed() < STALLED {
-        let now = kafka.count(&topic);
-        if now > there {
-            (there, changed) = (now, Instant::now());
-        }
-        sleep(Duration::from_millis(200));
-    }
+    let changed = arrived_at(&kafka, &topic, events, STALLED);
     let caught_up_s = changed.duration_since(back).as_secs_f64();
     scene.row("back");
     let (cpu_s, most) = (scene.program.cpu_seconds(), scene.program.rss_peak_bytes());
@@ -131,8 +122,4 @@ fn send(port: u16, events: usize) {
         sent = due;
         sleep(TICK);
     }
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }

@@ -15,7 +15,7 @@ use weir_tests::mosquitto::Mosquitto;
 use weir_tests::services::{self, unique};
 use weir_tests::{Launch, free_port, http};
 
-use crate::measure::PARTITIONS;
+use crate::measure::{STALLED, arrived_at, create_topics, mib};
 
 const DEVICES: usize = 250;
 /// Lines of a request.
@@ -23,7 +23,6 @@ const LINES: usize = 1_000;
 /// Stamp of the first reading, milliseconds since the Unix epoch; each is a millisecond later.
 const FIRST_MS: usize = 1_790_000_000_000;
 const IDLE: Duration = Duration::from_secs(3);
-const STALLED: Duration = Duration::from_secs(30);
 
 /// Runs both.
 pub(crate) fn readings(agent: &Path, readings: usize) {
@@ -50,9 +49,7 @@ fn one(agent: &Path, readings: usize, name: &str, source: &str, send: impl FnOnc
     let kafka = services::kafka();
     let prefix = format!("{}.", unique("bench"));
     let topic = format!("{prefix}readings");
-    for other in ["readings", "logs", "alerts"] {
-        kafka.create_topic(&format!("{prefix}{other}"), PARTITIONS);
-    }
+    create_topics(kafka, &prefix);
     let (port, status) = (free_port(), free_port());
     let config = format!(
         "agent = {{ site = \"bench\", id = \"bench\", data_dir = \"data\" }}\n\
@@ -67,17 +64,10 @@ fn one(agent: &Path, readings: usize, name: &str, source: &str, send: impl FnOnc
     sleep(IDLE);
     let (cpu_before, began) = (program.cpu_seconds(), Instant::now());
     send(port);
-    let (mut there, mut changed) = (0, Instant::now());
-    while there < readings as i64 && changed.elapsed() < STALLED {
-        let now = kafka.count(&topic);
-        if now > there {
-            (there, changed) = (now, Instant::now());
-        }
-        sleep(Duration::from_millis(50));
-    }
+    let changed = arrived_at(kafka, &topic, readings, STALLED);
     let seconds = changed.duration_since(began).as_secs_f64();
     let cpu_s = program.cpu_seconds() - cpu_before;
-    let peak_mib = program.rss_peak_bytes() as f64 / f64::from(1 << 20);
+    let peak_mib = mib(program.rss_peak_bytes());
     program.term(Duration::from_secs(60));
     let (mut seen, mut distinct, mut double) = (vec![false; readings], 0, 0);
     kafka.for_each_payload(&topic, |payload| {
