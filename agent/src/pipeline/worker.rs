@@ -207,11 +207,11 @@ impl Worker {
                 },
                 () = at(look_at), if look_at.is_some() && !timers.blocked => {
                     let taken = self.take_all(None, &mut inputs);
+                    // While peers wait the looks become shorter; asked before the flush, which answers them.
+                    let long = if self.is_awaited { 0 } else { MUCH.long };
                     if pace.is_long() {
                         self.flush(&mut timers);
                     }
-                    // Peers that wait are looked at as often as can be.
-                    let long = if self.is_awaited { 0 } else { MUCH.long };
                     let goes_on = pace.look(taken, Much { long, ..MUCH }) && !inputs.is_closed();
                     look_at = goes_on.then(|| pace.next_look_behind());
                 }
