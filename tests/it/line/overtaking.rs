@@ -15,6 +15,8 @@ use super::{ARRIVE, SOON, report};
 
 /// Longer than a lane waits before live data overtakes, 30 s by default.
 const OUTAGE_S: f64 = 31.0;
+/// The backlog: several times what the quota lets through at first, some 7,000.
+const BACKLOG: u64 = 24_000;
 /// What the line takes, a second.
 const LINE_BYTES_PER_S: &str = "producer_byte_rate=30000";
 /// Live data: so many readings, so often.
@@ -62,7 +64,10 @@ fn live_data_overtakes_the_backlog_of_an_outage() {
     let quota = [&[class, "--bootstrap-server", "{}"], &to_all[..], &[LINE_BYTES_PER_S]].concat();
     kafka.script("tool", &quota);
     kafka.node(1, "kill");
-    let load = Steady::start(&line, 6);
+    let load = Steady::start(&line, 2);
+    load.wait_more(BACKLOG);
+    let sent = load.stop();
+    assert_eq!(sent.repeated, 0, "the agent has refused input");
     // Of the same device, before the outage ends: to be overtaken, and not to come back as the latest.
     let backlog_of_pump = send_live(&line, 0);
     let metrics = line.agent_status("/metrics");
@@ -72,8 +77,6 @@ fn live_data_overtakes_the_backlog_of_an_outage() {
             seen => Err(format!("{seen:?}")),
         }
     });
-    let sent = load.stop();
-    assert_eq!(sent.repeated, 0, "the agent has refused input");
     let backlog = waiting(&line);
     kafka.node(1, "start");
 

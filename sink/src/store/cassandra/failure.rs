@@ -31,8 +31,10 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// Also a node that is going down or coming up: the reader is told where to look all the same.
     fn passing(error: &impl Display) -> Self {
-        Self { passing: true, message: error.to_string() }
+        let look = "check that the nodes of `[store.cassandra]` run and the network to them";
+        Self { passing: true, message: format!("{error}; {look}") }
     }
 
     pub(super) fn lasting(error: &impl Display) -> Self {
@@ -53,10 +55,7 @@ impl From<ExecutionError> for Failure {
             ExecutionError::PrepareError(prepare) => prepare.into(),
             ExecutionError::BadQuery(bad) => bad.into(),
             // No node can be asked just now, or none answered in time.
-            _ => Self::passing(&format!(
-                "no node of Cassandra answers, check that it runs, `[store.cassandra]` and the \
-                 network: {error}"
-            )),
+            _ => Self::passing(&format!("no node of Cassandra answers: {error}")),
         }
     }
 }
@@ -224,6 +223,10 @@ mod tests {
         assert!(answer(DbError::Overloaded, "").passing);
         assert!(Failure::from(ExecutionError::RequestTimeout(WAIT_MAX)).passing);
         assert!(Failure::from(ExecutionError::EmptyPlan).passing);
+        let closing = Failure::from(ExecutionError::LastAttemptError(
+            RequestAttemptError::UnableToAllocStreamId,
+        ));
+        assert!(closing.message.contains("store.cassandra"), "{}", closing.message);
         let missing = answer(DbError::Invalid, "unconfigured table readings");
         assert!(!missing.passing && missing.message.contains("weir-sink migrate"));
         let refused = answer(DbError::Unauthorized, "User x has no MODIFY permission");
