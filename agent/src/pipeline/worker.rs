@@ -273,8 +273,8 @@ impl Worker {
         }
         let when_full = self.when_full.get(input.source.index).copied().unwrap_or_default();
         self.spool.set_when_full(when_full);
-        for raw in &input.items {
-            let parsed = self.parser.parse(&input.source, input.peer, input.labels.as_deref(), raw);
+        for (raw, labels) in input.items() {
+            let parsed = self.parser.parse(&input.source, input.peer, labels, raw);
             self.take_event(parsed);
         }
         self.tally.tell(&input.source.name);

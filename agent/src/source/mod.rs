@@ -85,7 +85,7 @@ pub enum TimeUnit {
     Seconds,
 }
 
-/// What a source or a topic pattern says about all payloads of an input.
+/// What a source or a topic pattern says about payloads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels {
     /// Site, where it is not the agent's.
@@ -130,8 +130,8 @@ pub struct Input {
     pub source: Arc<Source>,
     /// The sender's address, where there is one.
     pub peer: Option<IpAddr>,
-    /// What the source knows about them.
-    pub labels: Option<Arc<Labels>>,
+    /// What the source knows about them: nothing, one for all of them, or one for each.
+    pub labels: Vec<Arc<Labels>>,
     /// The payloads, in order; none when only a loss is to be told.
     pub items: Vec<Raw>,
     /// Events that this source lost before this input, for example in a UDP receive buffer.
@@ -143,6 +143,15 @@ pub struct Input {
     pub is_awaited: bool,
     /// What it holds of its source's room in the channel, given back when it is dropped.
     pub room: Option<OwnedSemaphorePermit>,
+}
+
+impl Input {
+    /// The payloads, each with what the source knows about it.
+    pub fn items(&self) -> impl Iterator<Item = (&Raw, Option<&Labels>)> {
+        let last = self.labels.len().wrapping_sub(1);
+        let labels = move |at: usize| self.labels.get(at.min(last)).map(|labels| &**labels);
+        self.items.iter().enumerate().map(move |(at, raw)| (raw, labels(at)))
+    }
 }
 
 /// Where sources put their inputs.

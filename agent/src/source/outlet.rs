@@ -54,7 +54,7 @@ impl Outlet {
         Input {
             source: Arc::clone(&self.source),
             peer: None,
-            labels: None,
+            labels: Vec::new(),
             items,
             lost: 0,
             done: None,

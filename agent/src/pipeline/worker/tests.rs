@@ -109,7 +109,7 @@ impl Running {
         let input = Input {
             source: Arc::new(source),
             peer: None,
-            labels: None,
+            labels: Vec::new(),
             items: vec![raw],
             lost: 0,
             done: Some(done),

@@ -238,7 +238,7 @@ impl Shared {
         for some in payloads.chunks(INPUT_ITEMS_MAX) {
             let mut input = outlet.input(some.iter().map(raw).collect());
             input.peer = Some(peer.0.peer());
-            input.labels.clone_from(&labels);
+            input.labels.extend(labels.clone());
             let safe = outlet.send_awaited(input).await;
             waiting.push(safe.map_err(|_| Answer::Stopping)?);
         }

@@ -76,8 +76,9 @@ async fn lines_are_acknowledged_once_the_spool_holds_them() {
     assert_eq!(texts(&input), ["a v=1 7", "nonsense"]);
     assert_eq!((input.source.format, input.source.index), (Format::Line, 3));
     assert_eq!(input.peer, Some(IpAddr::from([127, 0, 0, 1])));
-    let labels = input.labels.clone().unwrap();
-    assert_eq!(labels.time_unit, Some(TimeUnit::Milliseconds));
+    for (_, labels) in input.items() {
+        assert_eq!(labels.unwrap().time_unit, Some(TimeUnit::Milliseconds));
+    }
     assert!(!answer.is_finished());
     input.done.take().unwrap().send(()).unwrap();
     assert_eq!(answer.await.unwrap().0, 204);
@@ -124,7 +125,7 @@ async fn json_comes_as_the_bytes_that_were_sent() {
         let answer = rig.post("/v1/events", body);
         let input = rig.taken().await;
         assert_eq!(texts(&input), expected);
-        assert_eq!((input.source.format, input.labels), (Format::Json, None));
+        assert_eq!((input.source.format, input.labels), (Format::Json, vec![]));
         assert_eq!(answer.await.unwrap().0, 204);
     }
     assert_eq!(rig.post("/v1/events", "[]").await.unwrap().0, 204);

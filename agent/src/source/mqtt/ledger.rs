@@ -84,11 +84,6 @@ impl Ledger {
     pub(super) fn forget(&mut self) {
         self.entries.clear();
     }
-
-    /// Whether nothing waits for its acknowledgement to be written.
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -112,7 +107,7 @@ mod tests {
         assert!(ledger.safe(5, token));
         assert_eq!(ledger.arrived(5, true), Arrival::Safe);
         ledger.acknowledged(5);
-        assert!(ledger.is_empty());
+        assert!(ledger.entries.is_empty());
     }
 
     #[test]

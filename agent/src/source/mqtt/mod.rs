@@ -1,7 +1,7 @@
 //! MQTT: a client of a broker, 3.1.1 or 5.
 //!
-//! In: messages of the subscribed topics. Out: one input a message, with the labels that its topic
-//! gives. Promises: PUBACK goes out only after the spool holds the message; the session is kept, so
+//! In: messages of the subscribed topics. Out: inputs of the messages that came together, each with the
+//! labels that its topic gives. Promises: PUBACK goes out only after the spool holds the message; the session is kept, so
 //! the broker keeps what comes while the agent is away; what the broker sends again after a lost
 //! connection is taken once. What can go wrong: a message comes twice when the agent dies between
 //! spool and PUBACK; a message of quality of service 0 is lost like a datagram.
@@ -14,38 +14,24 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
 use serde::Deserialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use weir_models::config::{Secret, SecretRef};
-use weir_models::limit::LINE_BYTES_MAX;
-use weir_models::time::now_us;
 
-use super::outlet::{Closed, Outlet, bounded};
 use super::start::StartError;
 use super::tls;
-use super::{Format, Inputs, Labels, Source, stopping};
+use super::{Format, Inputs, Labels, Source};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
 use crate::spool::WhenFull;
-use client::{Client, Connection, Heard, Message};
-use ledger::{Arrival, Ledger, Token};
 pub use topic::Pattern;
 
-mod client;
+mod codec;
 mod ledger;
+mod listener;
+mod session;
 mod topic;
-
-/// How long to wait at a stop for the spool to hold the last messages.
-const STOP_WAIT: Duration = Duration::from_secs(5);
-/// How long to wait for the goodbye to be written.
-const GOODBYE_WAIT: Duration = Duration::from_secs(2);
-/// News of the broker that may wait.
-const HEARD_MAX: usize = 64;
 
 /// An MQTT broker to listen to: one table `[[source.mqtt]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -162,12 +148,6 @@ impl TryFrom<String> for Broker {
         if host.is_empty() || host.contains(['/', '@']) || (host.contains(':') && !is_v6) {
             return Err(wrong());
         }
-        // The library writes the brackets into the name that the certificate has to have.
-        if is_tls && is_v6 {
-            return Err(format!(
-                "`{text}`: with `mqtts` the broker needs a name or an IPv4 address"
-            ));
-        }
         Ok(Self { host: host.into(), port, is_tls })
     }
 }
@@ -225,7 +205,7 @@ pub struct Settings {
     login: Option<(String, Secret)>,
     tls: Option<tls::ClientConfig>,
     /// What `tls` gave at the start: a connection that is to be TLS is never made without.
-    trust: Option<rustls::ClientConfig>,
+    trust: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// Fetches secret, certificates and client id of `config`; nothing connects yet.
@@ -251,6 +231,7 @@ pub fn prepare(config: &Config, data_dir: &Path) -> Result<Settings, StartError>
     let tls = config.url.is_tls.then(|| config.tls.clone().unwrap_or_default());
     let trust = tls.as_ref().map(tls::client).transpose();
     let trust = trust.map_err(|error| StartError::Tls { name: name.clone(), error })?;
+    let trust = trust.map(Arc::new);
     Ok(Settings {
         client_id,
         tls,
@@ -284,147 +265,9 @@ pub async fn run(
     settings: Settings,
     source: Arc<Source>,
     inputs: Inputs,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
-    let (client, connection) = Client::new(&settings);
-    let tls = settings.tls.clone();
-    let (heard_in, mut heard) = mpsc::channel(HEARD_MAX);
-    let name = Arc::clone(&source.name);
-    let polling = tokio::spawn(Connection::run(connection, tls, name, heard_in, stop.clone()));
-    let mut listener = Listener {
-        filters: settings.config.topics.iter().map(Pattern::filter).collect(),
-        config: settings.config,
-        client: client.clone(),
-        ledger: Ledger::default(),
-        in_flight: FuturesUnordered::new(),
-        is_subscribed: false,
-    };
-    let outlet = Outlet::new(source, inputs);
-    let in_flight_max = usize::from(listener.config.in_flight_max);
-    loop {
-        tokio::select! {
-            biased;
-            () = stopping(&mut stop) => break,
-            Some(settled) = listener.in_flight.next() => listener.settled(settled),
-            news = heard.recv(), if listener.in_flight.len() < in_flight_max => {
-                let Some(news) = news else { break };
-                // The pipeline may take nothing for long; what it does not take the broker keeps.
-                tokio::select! {
-                    biased;
-                    heard = listener.hear(news, &outlet) => if heard.is_err() {
-                        break;
-                    },
-                    () = stopping(&mut stop) => break,
-                }
-            }
-        }
-    }
-    drop(outlet);
-    let last = listener.finish(&mut heard);
-    if tokio::time::timeout(STOP_WAIT, last).await.is_err() {
-        tracing::warn!(
-            "the spool did not take the last messages in time; the broker will send them again"
-        );
-    }
-    client.disconnect();
-    let goodbye = async { while heard.recv().await.is_some() {} };
-    let _ = tokio::time::timeout(GOODBYE_WAIT, goodbye).await;
-    polling.abort();
-}
-
-/// A message of which it is known whether the spool holds it.
-struct Settled {
-    /// The acknowledgement that the broker waits for, if any.
-    awaited: Option<(u16, Token)>,
-    is_safe: bool,
-}
-
-/// What is known of the messages.
-struct Listener {
-    config: Config,
-    filters: Vec<String>,
-    client: Client,
-    ledger: Ledger,
-    /// Messages on their way into the spool.
-    in_flight: FuturesUnordered<BoxFuture<'static, Settled>>,
-    is_subscribed: bool,
-}
-
-impl Listener {
-    async fn hear(&mut self, news: Heard, outlet: &Outlet) -> Result<(), Closed> {
-        match news {
-            Heard::Connected { session_present } => {
-                tracing::info!(source = %outlet.name(), host = self.config.url.host, session_present, "connected to the MQTT broker");
-                if !session_present {
-                    self.ledger.forget();
-                }
-                // At the first connection always: the topics may be others than in the last run.
-                if !session_present || !self.is_subscribed {
-                    self.is_subscribed = self.client.subscribe(&self.filters);
-                }
-            }
-            Heard::SubscriptionRefused(answers) => {
-                tracing::error!(source = %outlet.name(), filters = ?self.filters, answers, "the broker refused a subscription: check what it allows this user");
-            }
-            Heard::Disconnected => self.ledger.disconnected(),
-            Heard::Acknowledged(packet) => self.ledger.acknowledged(packet),
-            Heard::Message(message) => return self.take(message, outlet).await,
-        }
-        Ok(())
-    }
-
-    async fn take(&mut self, message: Message, outlet: &Outlet) -> Result<(), Closed> {
-        let mut awaited = None;
-        if let Some(packet) = message.packet {
-            match self.ledger.arrived(packet, message.is_duplicate) {
-                Arrival::New(token) => awaited = Some((packet, token)),
-                Arrival::Taken => return Ok(()),
-                Arrival::Safe => {
-                    self.client.acknowledge(packet);
-                    return Ok(());
-                }
-            }
-        }
-        if message.is_retained && !self.config.retained {
-            self.settled(Settled { awaited, is_safe: true });
-            return Ok(());
-        }
-        let mut input = outlet.input(vec![bounded(message.payload, LINE_BYTES_MAX, now_us())]);
-        input.labels = Some(Arc::new(labels(&self.config.topics, &message.topic)));
-        let safe = outlet.send_awaited(input).await?;
-        self.in_flight.push(Box::pin(async move {
-            let is_safe = safe.await.is_ok();
-            Settled { awaited, is_safe }
-        }));
-        Ok(())
-    }
-
-    fn settled(&mut self, Settled { awaited, is_safe }: Settled) {
-        if let (true, Some((packet, token))) = (is_safe, awaited)
-            && self.ledger.safe(packet, token)
-        {
-            self.client.acknowledge(packet);
-        }
-    }
-
-    /// Waits until what was taken is acknowledged; what comes now is left to the next session.
-    async fn finish(&mut self, heard: &mut mpsc::Receiver<Heard>) {
-        let mut unsafe_left = 0;
-        while !self.in_flight.is_empty() || (!self.ledger.is_empty() && unsafe_left == 0) {
-            tokio::select! {
-                Some(settled) = self.in_flight.next() => {
-                    unsafe_left += usize::from(!settled.is_safe);
-                    self.settled(settled);
-                }
-                news = heard.recv() => match news {
-                    Some(Heard::Acknowledged(packet)) => self.ledger.acknowledged(packet),
-                    Some(Heard::Disconnected) => self.ledger.disconnected(),
-                    Some(_) => {}
-                    None => return,
-                }
-            }
-        }
-    }
+    listener::run(settings, source, inputs, stop).await;
 }
 
 /// What the first of `topics` that matches says of `topic`. A topic that none matches, which a
