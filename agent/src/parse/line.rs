@@ -187,7 +187,7 @@ fn read_field<'a>(
     let name = match (fields.measurement_in_name, field.as_ref()) {
         (false, _) => field,
         (true, "value") => out.measurement.clone(),
-        (true, name) => format!("{}.{name}", out.measurement).into(),
+        (true, name) => [&*out.measurement, ".", name].concat().into(),
     };
     let after = &text[end + 1..];
     if let Some(string) = after.strip_prefix('"') {

@@ -5,12 +5,13 @@
 //! mostly for keys, which are known here, and for looking at text byte by byte.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
-use super::{Body, Clock, Event, Log, MetaState, ParseState, RawBytes};
+use super::{Body, Clock, Event, Log, MetaState, ParseState, RawBytes, Value};
 use crate::ident::hexadecimal_digits;
 
 /// Room for an event without its texts, in bytes.
@@ -69,7 +70,7 @@ pub(super) fn event(out: &mut Vec<u8>, event: &Event) {
         unsigned(out, age_s);
     }
     match &event.body {
-        Body::Reading(values) => other_field(out, b",\"values\":", values),
+        Body::Reading(metrics) => values(out, metrics),
         Body::Loss(loss) => other_field(out, b",\"lost\":", loss),
         Body::Log(log) => log_fields(out, log),
     }
@@ -141,7 +142,27 @@ pub(super) fn texts<'a>(out: &mut Vec<u8>, pairs: impl Iterator<Item = (&'a Stri
     out.push(b'}');
 }
 
-/// A value that is rare, or numbers with a fraction, as serde writes them.
+/// The metrics of a reading.
+fn values(out: &mut Vec<u8>, values: &BTreeMap<String, Value>) {
+    out.extend_from_slice(b",\"values\":{");
+    for (at, (name, value)) in values.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        text(out, name);
+        other_field(out, b":{\"v\":", &value.v);
+        if let Some(unit) = &value.unit {
+            text_field(out, b",\"unit\":", unit);
+        }
+        if let Some(score) = value.score {
+            other_field(out, b",\"score\":", &score);
+        }
+        out.push(b'}');
+    }
+    out.push(b'}');
+}
+
+/// A value that is rare, or a number with a fraction, as serde writes it.
 fn other_field(out: &mut Vec<u8>, key: &[u8], value: &impl Serialize) {
     out.extend_from_slice(key);
     // Writing to memory cannot fail, and every map key is text.

@@ -87,13 +87,29 @@ fn start_with(dir: &TempDir, config: &str) -> Running {
     let parser = Parser::new(&agent, &config).unwrap();
     let (flushed_tx, flushed) = watch::channel(0);
     let mut worker = Worker::new(&agent, &config, parser, spool, flushed_tx, shared);
-    let (inputs, received) = mpsc::channel(4);
+    let (inputs, received) = mpsc::channel(64);
     let (ask, asked) = mpsc::channel(4);
     let (swaps, swapped) = mpsc::channel(1);
     let (ended, _) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move { worker.run(received, asked, swapped, ended, stopped).await });
     Running { readers, inputs, ask, swaps, flushed, _stop: stop }
+}
+
+/// An input of one line.
+fn line(bytes: usize) -> Input {
+    let source = Source { name: "stdin".into(), index: 0, format: Format::Text };
+    let raw = Raw { bytes: vec![b'x'; bytes].into(), received_us: now_us(), cut: false };
+    Input {
+        source: Arc::new(source),
+        peer: None,
+        labels: Vec::new(),
+        items: vec![raw],
+        lost: 0,
+        done: None,
+        is_awaited: false,
+        room: None,
+    }
 }
 
 impl Running {
@@ -103,20 +119,8 @@ impl Running {
     }
 
     async fn send_as(&self, bytes: usize, is_awaited: bool) {
-        let source = Source { name: "stdin".into(), index: 0, format: Format::Text };
         let (done, is_done) = oneshot::channel();
-        let raw = Raw { bytes: vec![b'x'; bytes].into(), received_us: now_us(), cut: false };
-        let input = Input {
-            source: Arc::new(source),
-            peer: None,
-            labels: Vec::new(),
-            items: vec![raw],
-            lost: 0,
-            done: Some(done),
-            is_awaited,
-            room: None,
-        };
-        self.inputs.send(input).await.unwrap();
+        self.inputs.send(Input { done: Some(done), is_awaited, ..line(bytes) }).await.unwrap();
         is_done.await.unwrap();
     }
 
@@ -246,4 +250,26 @@ async fn who_waits_for_an_answer_does_not_wait_for_the_flush_of_the_rest() {
         // Timers are a millisecond late.
         assert!((expected_ms..expected_ms + 3).contains(&took_ms), "{is_awaited} {took_ms}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_steady_lines_only_the_first_answers_wait_for_a_long_look() {
+    let dir = TempDir::new().unwrap();
+    let running = start_with(&dir, &CONFIG.replace("flush_ms = 1\n", "flush_ms = 200\n"));
+    let inputs = running.inputs.clone();
+    let steady = tokio::spawn(async move {
+        while inputs.send(line(10)).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut took_ms = Vec::new();
+    for _ in 0..10 {
+        let began = tokio::time::Instant::now();
+        running.send_as(10, true).await;
+        took_ms.push(began.elapsed().as_millis());
+    }
+    steady.abort();
+    let (first, then) = took_ms.split_at(3);
+    assert!(first.iter().all(|ms| *ms <= 230) && then.iter().all(|ms| *ms <= 45), "{took_ms:?}");
 }
