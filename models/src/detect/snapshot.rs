@@ -54,6 +54,10 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(&v.to_le_bytes());
     }
 
+    pub(super) fn u64(&mut self, v: u64) {
+        self.out.extend_from_slice(&v.to_le_bytes());
+    }
+
     pub(super) fn f32(&mut self, v: f32) {
         self.out.extend_from_slice(&v.to_le_bytes());
     }
@@ -120,6 +124,10 @@ impl<'a> Reader<'a> {
 
     pub(super) fn u32(&mut self) -> Result<u32, RestoreError> {
         self.take().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, RestoreError> {
+        self.take().map(u64::from_le_bytes)
     }
 
     pub(super) fn f32(&mut self) -> Result<f32, RestoreError> {

@@ -128,10 +128,10 @@ fn what_cannot_be_judged_changes_nothing() {
 
 #[test]
 fn fits_its_budget() {
-    assert!(size_of::<Suite>() <= 2560, "{}", size_of::<Suite>());
+    assert!(size_of::<Suite>() <= 1536, "{}", size_of::<Suite>());
     let mut bytes = Vec::new();
     Suite::new(&SuiteConfig::default()).snapshot(&mut bytes);
-    assert!(bytes.len() <= 2560, "{}", bytes.len());
+    assert!(bytes.len() <= 1536, "{}", bytes.len());
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_damaged_snapshot_is_refused() {
         changed[at] = v;
         changed
     };
-    check(&with(4, 9), RestoreError::Version { found: 9, expected: 1 });
+    check(&with(4, 9), RestoreError::Version { found: 9, expected: 2 });
     check(&with(100, 1), RestoreError::Checksum);
     // Impossible content under a right checksum: a "started" that is neither 0 nor 1.
     let mut forged = with(6, 7);
@@ -198,7 +198,7 @@ proptest! {
                 _ => last + 1.0,
             };
             let v = suite.update(ts_us, value);
-            prop_assert!(v.score.is_finite() && (0.0..=10.0).contains(&v.score), "{v:?}");
+            prop_assert!(v.score.is_finite() && (0.0..=20.0).contains(&v.score), "{v:?}");
             prop_assert!(v.expected.is_finite() && v.low.is_finite() && v.high.is_finite(), "{v:?}");
             prop_assert!(v.low <= v.high, "{v:?}");
             prop_assert_eq!(v.refused.is_some(), judgeable(value).is_err());
@@ -212,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_restore_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64), at in 0..2100usize, v: u8) {
+    fn no_bytes_make_restore_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64), at in 0..1500usize, v: u8) {
         let mut suite = Suite::new(&SuiteConfig::default());
         prop_assert!(suite.restore(&bytes).is_err());
         let mut snapshot = Vec::new();
