@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 use weir_models::detect::{Suite, SuiteConfig};
@@ -248,21 +249,22 @@ fn write_csv(all: &[Series], folder: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-fn print(all: &[Series]) {
+fn print(out: &mut impl Write, all: &[Series]) -> Result<(), Fault> {
     let everything: Vec<usize> = (0..all.len()).collect();
     let rows = told(all, &everything);
     let windows: usize = all.iter().map(|series| series.windows).sum();
     let scored: usize = all.iter().map(|series| series.rows(0).count()).sum();
-    println!("{} series, {scored} scored readings, {windows} windows", all.len());
+    writeln!(out, "{} series, {scored} scored readings, {windows} windows", all.len())?;
     for profile in &PROFILES {
         let (level, gain, found, false_rows) = best(&rows, profile);
         let score = normalised(all, &everything, profile, gain);
         let (mean, low, high) = halves(all, profile);
-        println!(
+        writeln!(
+            out,
             "{:<20} {score:9.6}  level {level:.4}  windows {found}/{windows}  false rows {false_rows}  \
              level from the other half {mean:.2} ({low:.2}..{high:.2})",
             profile.name
-        );
+        )?;
     }
     for per in [1_440, 2_880, 8_640, 20_000] {
         let (mut most, mut at) = (0, f32::INFINITY);
@@ -271,7 +273,7 @@ fn print(all: &[Series]) {
                 (most, at) = (found, level);
             }
         });
-        println!("one false row per {per:>6}: windows {most}/{windows} at level {at:.3}");
+        writeln!(out, "one false row per {per:>6}: windows {most}/{windows} at level {at:.3}")?;
     }
     let (mut found, mut false_alarms, mut months) = (0, 0, 0.0);
     for (k, series) in all.iter().enumerate() {
@@ -286,16 +288,18 @@ fn print(all: &[Series]) {
         months += (last - first) as f64 / MONTH_US;
     }
     let rate = f64::from(false_alarms as u32) / months;
-    println!(
+    writeln!(
+        out,
         "alarms: windows {found}/{windows}, {false_alarms} false, {rate:.2} a series and month"
-    );
+    )?;
+    Ok(())
 }
 
 fn main() -> Result<(), Fault> {
     let mut args = std::env::args().skip(1);
     let folder = args.next().ok_or("name a folder in the layout of NAB")?;
     let folder = Path::new(&folder);
-    let out = args.next().filter(|arg| arg == "--csv").and(args.next());
+    let csv = args.next().filter(|arg| arg == "--csv").and(args.next());
     let labels = ["labels/combined_windows.json", "windows.json"].map(|name| folder.join(name));
     let labels = labels.iter().find(|path| path.exists());
     let labels =
@@ -310,10 +314,11 @@ fn main() -> Result<(), Fault> {
     let begin = Instant::now();
     all.iter_mut().for_each(|series| series.run(&SuiteConfig::default()));
     let ns = begin.elapsed().as_nanos() as f64 / readings as f64;
-    print(&all);
-    println!("{ns:.0} ns a reading, {} bytes a series", size_of::<Suite>());
-    match out {
-        Some(out) => write_csv(&all, Path::new(&out)),
+    let mut stdout = std::io::stdout().lock();
+    print(&mut stdout, &all)?;
+    writeln!(stdout, "{ns:.0} ns a reading, {} bytes a series", size_of::<Suite>())?;
+    match csv {
+        Some(folder) => write_csv(&all, Path::new(&folder)),
         None => Ok(()),
     }
 }

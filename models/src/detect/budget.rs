@@ -13,6 +13,7 @@ const RAISE: f32 = 1.1;
 /// ln(RAISE), as a constant: logarithms of the standard library may differ between platforms.
 const LN_RAISE: f64 = 0.095_310_18;
 const FACTOR_MAX: f32 = 10.0;
+const NEVER: i64 = i64::MIN;
 const MONTH_US: f64 = 30.0 * 86_400e6;
 /// A longer silence, or a clock that jumps, counts as this much.
 const STEP_MAX_US: i64 = 7 * 86_400_000_000;
@@ -20,18 +21,19 @@ const STEP_MAX_US: i64 = 7 * 86_400_000_000;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Budget {
     factor: f32,
-    last_us: Option<i64>,
+    /// Event time of the reading before; [`NEVER`] at first.
+    last_us: i64,
 }
 
 impl Budget {
     pub(super) fn new() -> Self {
-        Self { factor: 1.0, last_us: None }
+        Self { factor: 1.0, last_us: NEVER }
     }
 
     /// The factor at this time, before the reading is judged.
     pub(super) fn factor(&mut self, ts_us: i64, alarms_per_month: f32) -> f32 {
-        let last_us = self.last_us.replace(ts_us).unwrap_or(ts_us);
-        if self.factor > 1.0 {
+        let last_us = std::mem::replace(&mut self.last_us, ts_us);
+        if self.factor > 1.0 && last_us != NEVER {
             let passed_us = ts_us.saturating_sub(last_us).clamp(0, STEP_MAX_US);
             let fall = LN_RAISE * f64::from(alarms_per_month) * passed_us as f64 / MONTH_US;
             self.factor = (f64::from(self.factor) * (1.0 - fall).max(0.0)).max(1.0) as f32;
@@ -45,8 +47,7 @@ impl Budget {
 
     pub(super) fn save(&self, out: &mut Writer<'_>) {
         out.f32(self.factor);
-        out.u8(u8::from(self.last_us.is_some()));
-        out.u64(self.last_us.unwrap_or_default().cast_unsigned());
+        out.u64(self.last_us.cast_unsigned());
     }
 
     pub(super) fn load(&mut self, from: &mut Reader<'_>) -> Result<(), RestoreError> {
@@ -54,9 +55,7 @@ impl Budget {
         if !(1.0..=FACTOR_MAX).contains(&self.factor) {
             return Err(RestoreError::Value);
         }
-        let known = from.u8_below(2)? == 1;
-        let last_us = from.u64()?.cast_signed();
-        self.last_us = known.then_some(last_us);
+        self.last_us = from.u64()?.cast_signed();
         Ok(())
     }
 }

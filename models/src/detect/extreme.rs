@@ -15,9 +15,8 @@ pub(super) struct Extreme {
     /// Of the extremes of blocks.
     mean: f64,
     variance: f64,
-    /// The extreme of the block so far and its distance from the mean.
+    /// The extreme of the block so far.
     extreme: f64,
-    distance: f64,
     seen: u16,
     in_block: u8,
     /// Readings of a block. A setting, not state.
@@ -26,14 +25,14 @@ pub(super) struct Extreme {
 
 impl Extreme {
     pub(super) fn new(block: u8) -> Self {
-        Self { mean: 0.0, variance: 0.0, extreme: 0.0, distance: 0.0, seen: 0, in_block: 0, block }
+        Self { mean: 0.0, variance: 0.0, extreme: 0.0, seen: 0, in_block: 0, block }
     }
 
     /// Takes a finite value; gives the standardised extreme at the end of a block.
     pub(super) fn update(&mut self, value: f64) -> Option<f64> {
-        let distance = (value - self.mean).abs();
-        if self.in_block == 0 || distance > self.distance {
-            (self.extreme, self.distance) = (value, distance);
+        let farther = (value - self.mean).abs() > (self.extreme - self.mean).abs();
+        if self.in_block == 0 || farther {
+            self.extreme = value;
         }
         self.in_block += 1;
         if self.in_block < self.block {
@@ -56,7 +55,7 @@ impl Extreme {
     }
 
     pub(super) fn save(&self, out: &mut Writer<'_>) {
-        for v in [self.mean, self.variance, self.extreme, self.distance] {
+        for v in [self.mean, self.variance, self.extreme] {
             out.f64(v);
         }
         out.u16s(&[self.seen]);
@@ -64,7 +63,7 @@ impl Extreme {
     }
 
     pub(super) fn load(&mut self, from: &mut Reader<'_>) -> Result<(), RestoreError> {
-        for v in [&mut self.mean, &mut self.variance, &mut self.extreme, &mut self.distance] {
+        for v in [&mut self.mean, &mut self.variance, &mut self.extreme] {
             *v = from.f64()?;
         }
         let mut seen = [0];

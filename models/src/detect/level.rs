@@ -65,6 +65,11 @@ impl Level {
         Some(LevelScores { shift: shift.min(1e12), drift: self.up.max(self.down) })
     }
 
+    /// The slow mean and the mean absolute deviation from it.
+    pub(super) fn usual(&self) -> (f64, f64) {
+        (self.slow, self.deviation)
+    }
+
     pub(super) fn save(&self, out: &mut Writer<'_>) {
         for v in [self.slow, self.deviation, self.fast, self.up, self.down] {
             out.f64(v);

@@ -26,7 +26,8 @@ const BAND: f32 = 4.0;
 pub(super) struct Season {
     mean: [f32; BINS],
     spread: [f32; BINS],
-    seen: [u16; BINS],
+    /// Readings of each bin, up to 255.
+    seen: [u8; BINS],
     /// Mean absolute deviation over all bins.
     series_spread: f32,
     series_seen: u16,
@@ -90,7 +91,7 @@ impl Season {
     pub(super) fn save(&self, out: &mut Writer<'_>) {
         out.f32s(&self.mean);
         out.f32s(&self.spread);
-        out.u16s(&self.seen);
+        self.seen.iter().for_each(|n| out.u8(*n));
         out.f32(self.series_spread);
         out.u16s(&[self.series_seen]);
         out.f32(self.score);
@@ -99,7 +100,9 @@ impl Season {
     pub(super) fn load(&mut self, from: &mut Reader<'_>) -> Result<(), RestoreError> {
         from.f32s(&mut self.mean)?;
         from.f32s(&mut self.spread)?;
-        from.u16s(&mut self.seen, u16::MAX)?;
+        for n in &mut self.seen {
+            *n = from.u8()?;
+        }
         self.series_spread = from.f32()?;
         let mut seen = [0];
         from.u16s(&mut seen, u16::MAX)?;

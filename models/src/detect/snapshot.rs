@@ -117,6 +117,10 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
+    pub(super) fn u8(&mut self) -> Result<u8, RestoreError> {
+        self.take().map(u8::from_le_bytes)
+    }
+
     pub(super) fn u8_below(&mut self, limit: u8) -> Result<u8, RestoreError> {
         let [v] = self.take()?;
         if v < limit { Ok(v) } else { Err(RestoreError::Value) }

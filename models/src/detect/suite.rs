@@ -32,12 +32,10 @@ const MEMBERS: [&str; N] = [
     "calm",
 ];
 /// Smoothing of the two members that look at differences: 0.1 sees what lasts, 1 sees single jumps.
-const SMOOTHINGS: [f64; 2] = [0.1, 1.0];
+const SMOOTHINGS: [f32; 2] = [0.1, 1.0];
 /// Where the tails of the members begin.
 const TAIL: f64 = 0.985;
-/// Rate of the level that stands in for the expected value while the season is unknown: 20 readings.
-const LEVEL_RATE: f64 = 0.05;
-/// Half width of that range, in mean absolute deviations.
+/// Half width of the usual range while the season is unknown, in mean absolute deviations.
 const LEVEL_BAND: f64 = 4.0;
 
 const MAGIC: [u8; 4] = *b"WDks";
@@ -71,8 +69,6 @@ pub struct Suite {
     /// The first value. Members see values relative to it, so that `f32` keeps the digits of a small movement on a
     /// large level (a pressure in Pa, a counter).
     origin: Option<f64>,
-    level: f64,
-    level_spread: f64,
     diffs: [KmeansDiff; 2],
     season: Season,
     shape: KmeansLevel,
@@ -96,8 +92,6 @@ impl Suite {
         Self {
             config: *config,
             origin: None,
-            level: 0.0,
-            level_spread: 0.0,
             diffs: SMOOTHINGS.map(KmeansDiff::new),
             season: Season::new(),
             shape: KmeansLevel::new(),
@@ -127,6 +121,7 @@ impl Suite {
         let origin = *self.origin.get_or_insert(value);
         let x = value - origin;
         let (season, usual) = self.season.update(ts_us, x as f32);
+        let before = self.usual();
         let level = self.shift.update(x);
         let raw = [
             self.diffs[0].update(x),
@@ -144,9 +139,8 @@ impl Suite {
         let (expected, half_width) = match usual {
             Some(Usual { expected, half_width }) => (f64::from(expected), f64::from(half_width)),
             None if first => (x, 0.0),
-            None => (self.level, LEVEL_BAND * self.level_spread),
+            None => before,
         };
-        self.learn_level(x);
         Verdict {
             score,
             peak: self.peaks.update(score),
@@ -190,15 +184,16 @@ impl Suite {
         (alarm, threshold)
     }
 
-    fn learn_level(&mut self, x: f64) {
-        self.level_spread += LEVEL_RATE * ((x - self.level).abs() - self.level_spread);
-        self.level += LEVEL_RATE * (x - self.level);
+    /// What is expected where the season says nothing, and half the width of its range.
+    fn usual(&self) -> (f64, f64) {
+        let (level, deviation) = self.shift.usual();
+        (level, LEVEL_BAND * deviation)
     }
 
     /// A verdict that changes nothing.
     fn refuse(&self, refusal: super::Refusal) -> Verdict {
-        let expected = self.origin.unwrap_or(0.0) + self.level;
-        let half_width = LEVEL_BAND * self.level_spread;
+        let (level, half_width) = self.usual();
+        let expected = self.origin.unwrap_or(0.0) + level;
         Verdict {
             score: 0.0,
             peak: 0.0,
@@ -217,8 +212,6 @@ impl Suite {
         let mut out = Writer::new(out, MAGIC, FORMAT);
         out.u8(u8::from(self.origin.is_some()));
         out.f64(self.origin.unwrap_or(0.0));
-        out.f64(self.level);
-        out.f64(self.level_spread);
         self.diffs.iter().for_each(|m| m.save(&mut out));
         self.season.save(&mut out);
         self.shape.save(&mut out);
@@ -244,8 +237,6 @@ impl Suite {
         let started = from.u8_below(2)? == 1;
         let origin = from.f64()?;
         restored.origin = started.then_some(origin);
-        restored.level = from.f64()?;
-        restored.level_spread = from.f64()?;
         for member in &mut restored.diffs {
             member.load(&mut from)?;
         }

@@ -128,10 +128,10 @@ fn what_cannot_be_judged_changes_nothing() {
 
 #[test]
 fn fits_its_budget() {
-    assert!(size_of::<Suite>() <= 1536, "{}", size_of::<Suite>());
+    assert!(size_of::<Suite>() <= 1280, "{}", size_of::<Suite>());
     let mut bytes = Vec::new();
     Suite::new(&SuiteConfig::default()).snapshot(&mut bytes);
-    assert!(bytes.len() <= 1536, "{}", bytes.len());
+    assert!(bytes.len() <= 1280, "{}", bytes.len());
 }
 
 #[test]
