@@ -10,7 +10,7 @@
 //! The score is that of Lavin and Ahmad (2015), "Evaluating Real-time Anomaly Detection Algorithms: the Numenta
 //! Anomaly Benchmark" (arXiv:1510.03336), as its program computes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -98,6 +98,8 @@ impl Series {
 
     fn run(&mut self, config: &SuiteConfig) {
         let mut suite = Suite::new(config);
+        self.scores.clear();
+        self.alarms.clear();
         for (at, value) in self.times_us.iter().zip(&self.values) {
             let verdict = suite.update(*at, *value);
             self.scores.push(verdict.peak);
@@ -275,22 +277,35 @@ fn print(out: &mut impl Write, all: &[Series]) -> Result<(), Fault> {
         });
         writeln!(out, "one false row per {per:>6}: windows {most}/{windows} at level {at:.3}")?;
     }
-    let (mut found, mut false_alarms, mut months) = (0, 0, 0.0);
-    for (k, series) in all.iter().enumerate() {
+    Ok(())
+}
+
+/// What the alarms of one configuration find.
+fn print_alarms(
+    out: &mut impl Write,
+    all: &mut [Series],
+    config: &SuiteConfig,
+) -> Result<(), Fault> {
+    let (mut windows, mut found, mut inside, mut outside, mut months) = (0, 0, 0, 0, 0.0);
+    for (k, series) in all.iter_mut().enumerate() {
+        series.run(config);
         let alarms = series.rows(k).filter(|(i, _)| series.alarms[*i]);
-        let (inside, outside): (Vec<_>, Vec<_>) =
+        let (hits, misses): (Vec<_>, Vec<_>) =
             alarms.map(|(_, row)| row.window).partition(Option::is_some);
-        let inside: std::collections::BTreeSet<_> = inside.into_iter().collect();
-        found += inside.len();
-        false_alarms += outside.len();
+        (inside, outside) = (inside + hits.len(), outside + misses.len());
+        found += BTreeSet::from_iter(hits).len();
+        windows += series.windows;
         let first = series.times_us.get(series.first().min(750)).copied().unwrap_or_default();
         let last = series.times_us.last().copied().unwrap_or_default();
         months += (last - first) as f64 / MONTH_US;
     }
-    let rate = f64::from(false_alarms as u32) / months;
     writeln!(
         out,
-        "alarms: windows {found}/{windows}, {false_alarms} false, {rate:.2} a series and month"
+        "alarm level {:.1}, at most {:.0} a month: windows {found}/{windows}, {inside} alarms inside, {outside} \
+         outside, which are {:.2} a series and month",
+        config.alarm_level,
+        config.alarms_per_month,
+        f64::from(outside as u32) / months
     )?;
     Ok(())
 }
@@ -306,6 +321,9 @@ fn main() -> Result<(), Fault> {
         labels.ok_or("the folder has no labels/combined_windows.json and no windows.json")?;
     let labels: BTreeMap<String, Vec<[String; 2]>> =
         serde_json::from_str(&std::fs::read_to_string(labels)?)?;
+    if labels.values().all(Vec::is_empty) {
+        return Err("the labels name no window".into());
+    }
     let mut all = Vec::new();
     for (path, windows) in &labels {
         all.push(Series::read(folder, path, windows)?);
@@ -316,6 +334,13 @@ fn main() -> Result<(), Fault> {
     let ns = begin.elapsed().as_nanos() as f64 / readings as f64;
     let mut stdout = std::io::stdout().lock();
     print(&mut stdout, &all)?;
+    for alarm_level in [0.8, 1.0, 1.2, 1.5, 2.0, 3.0] {
+        for alarms_per_month in [0.0, 4.0] {
+            let config = SuiteConfig { alarm_level, alarms_per_month, ..SuiteConfig::default() };
+            print_alarms(&mut stdout, &mut all, &config)?;
+        }
+    }
+    print_alarms(&mut stdout, &mut all, &SuiteConfig::default())?;
     writeln!(stdout, "{ns:.0} ns a reading, {} bytes a series", size_of::<Suite>())?;
     match csv {
         Some(folder) => write_csv(&all, Path::new(&folder)),

@@ -58,7 +58,7 @@ pub struct SuiteConfig {
 
 impl Default for SuiteConfig {
     fn default() -> Self {
-        Self { alarm_level: 1.5, quiet_readings: 90, alarms_per_month: 4.0 }
+        Self { alarm_level: 1.2, quiet_readings: 90, alarms_per_month: 4.0 }
     }
 }
 
