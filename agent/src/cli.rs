@@ -16,6 +16,7 @@ use crate::config::{Config, Written, file};
 use crate::explain::{self, Explainer};
 use crate::plan::Plan;
 use crate::run::run_until_signal;
+use crate::score::table;
 use crate::spool;
 
 /// Exit code of a run that failed.
@@ -58,6 +59,8 @@ enum Command {
     Spool(spool::cli::Args),
     /// Says what the parser makes of the lines on standard input.
     Explain(explain::Options),
+    /// Scores a table of readings (CSV) as the running agent would, without starting anything.
+    Score(table::Options),
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
             Err(error) => say(&error, MISUSED),
         },
         Command::Explain(options) => explain(&options),
+        Command::Score(options) => score(&options),
         Command::Run { config } => match Written::read(&config) {
             Ok(written) => run(&config, written),
             Err(error) => say(&error, MISUSED),
@@ -139,6 +143,22 @@ fn explain(options: &explain::Options) -> ExitCode {
         // Whoever reads has seen enough, as `head` does.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => say(&format!("weir-agent: explain: {error}"), FAILED),
+    }
+}
+
+fn score(options: &table::Options) -> ExitCode {
+    let config = match options.config.as_deref().map(load).transpose() {
+        Ok(config) => config,
+        Err(error) => return say(&error, MISUSED),
+    };
+    match table::run(options, config.as_ref(), &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough, as `head` does.
+        Err(table::Fault::Write(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error @ table::Fault::Write(_)) => say(&format!("weir-agent: score: {error}"), FAILED),
+        Err(error) => say(&format!("weir-agent: score: {error}"), MISUSED),
     }
 }
 

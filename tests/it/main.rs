@@ -32,6 +32,8 @@ mod reload;
 mod direct_secure;
 /// What is wrong is said, with what to do.
 mod errors;
+/// Tables of readings scored by command.
+mod score;
 /// Who reads alerts: the consumers of the documents.
 mod alerts;
 /// The configurations in the documents are taken by the programs.

@@ -213,7 +213,7 @@ impl<'a> Mapper<'a, '_> {
 }
 
 /// The years 1 to 9999, all that RFC 3339 can write.
-const LATEST_US: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
+pub(super) const LATEST_US: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
 
 /// What of the path lies within another: `""` for the path itself.
 fn within<'p>(path: &'p str, outer: &str) -> Option<&'p str> {
@@ -241,7 +241,7 @@ fn spells_no_number(text: &str) -> bool {
 }
 
 /// `digits` times ten to the `exponent`, rounded down to an integer, by its digits.
-fn scaled(digits: &str, exponent: i32) -> Option<i64> {
+pub(super) fn scaled(digits: &str, exponent: i32) -> Option<i64> {
     let (mantissa, written) = match digits.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
         None => (digits, 0),

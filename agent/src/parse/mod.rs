@@ -15,6 +15,7 @@ pub mod line;
 mod readable;
 mod stamp;
 pub mod syslog;
+pub mod table;
 pub mod text;
 mod texts;
 pub mod zone;

@@ -8,6 +8,7 @@
 
 mod logs;
 mod readings;
+pub mod table;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub struct ScoreConfig {
     pub readings: bool,
     /// Whether logs are scored.
     pub logs: bool,
-    /// Most series that are scored at a time, about 2.5 KB each.
+    /// Most series that are scored at a time, about 1.5 KB each.
     pub series_max: NonZeroUsize,
     /// When the score of a reading becomes an alarm.
     pub suite: SuiteConfig,

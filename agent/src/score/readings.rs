@@ -101,6 +101,19 @@ impl ReadingStage {
         values: &mut BTreeMap<String, Value>,
         drafts: &mut Vec<Draft>,
     ) {
+        self.score_each(site, device, ts_us, values, drafts, |_, _| {});
+    }
+
+    /// Scores the values of one reading; `each` sees the verdict on each metric.
+    pub(super) fn score_each(
+        &mut self,
+        site: &str,
+        device: &str,
+        ts_us: i64,
+        values: &mut BTreeMap<String, Value>,
+        drafts: &mut Vec<Draft>,
+        mut each: impl FnMut(&str, &Verdict),
+    ) {
         for (metric, value) in values {
             self.key.clear();
             for part in [site, "/", device, "/", metric] {
@@ -109,6 +122,7 @@ impl ReadingStage {
             let begin = || Tracked::new(&self.suite, &self.rules, device, metric);
             self.series.with(&self.key, begin, |tracked| {
                 let verdict = tracked.suite.update(ts_us, value.v);
+                each(metric, &verdict);
                 if verdict.refused.is_some() {
                     return;
                 }

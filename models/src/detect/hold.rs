@@ -5,10 +5,10 @@
 
 use super::snapshot::{Reader, RestoreError, Writer};
 
-/// A held score loses a tenth per reading: half is left after seven.
-const DECAY: f32 = 0.9;
+/// What is left of a held score after a reading: half after five.
+const DECAY: f32 = 0.87;
 /// One member alone counts at most this much.
-const HELD_MAX: f32 = 10.0;
+pub(super) const HELD_MAX: f32 = 20.0;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Hold(f32);
@@ -79,7 +79,7 @@ mod tests {
     fn holds_and_forgets() {
         let mut hold = Hold::new();
         assert_eq!(hold.update(4.0), 4.0);
-        assert_eq!(hold.update(0.0), 3.6);
+        assert_eq!(hold.update(0.0), 3.48);
         assert_eq!(hold.update(3.7), 3.7);
         assert_eq!(hold.update(500.0), HELD_MAX);
         assert!((0..200).any(|_| hold.update(0.0) == 0.0));

@@ -182,6 +182,7 @@ mod tests {
     fn verdict(score: f32, alarm: bool) -> Verdict {
         Verdict {
             score,
+            peak: 0.0,
             alarm,
             threshold: 1.0,
             expected: 0.0,

@@ -8,20 +8,32 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `suite` | the default model: four members, calibrated and combined |
-//! | `kmeans_diff` | member: shapes of the last changes |
-//! | `season` | member: time of day, weekday and weekend apart |
+//! | `suite` | the default model: eight members, calibrated and combined |
+//! | `kmeans_diff` | two members: shapes of the last changes, smoothed and as they are |
+//! | `season` | member: time of day |
 //! | `kmeans_level` | member: shapes of the level over some dozens of readings |
+//! | `level` | two members: a shift of the level, a deviation that goes on |
+//! | `context` | member: the level after the level before |
+//! | `calm` | member: a series that becomes calmer |
+//! | `extreme` | stands one value for a block of readings |
 //! | `pot` | puts the raw score of a member on one scale, by its own tail |
-//! | `hold` | keeps a peak for some readings; quiet time between alarms |
+//! | `hold` | keeps a score for some readings; quiet time between alarms |
+//! | `peaks` | the height of an excursion, said once |
+//! | `budget` | raises the alarm level of a series with too many alarms |
 //! | `snapshot` | bytes of a state, versioned and checked |
 //! | [`rules`] | range, rate of change, flat line |
 //! | [`life`] | from alarms to alerts that fire once and resolve once |
 
+mod budget;
+mod calm;
+mod context;
+mod extreme;
 mod hold;
 mod kmeans_diff;
 mod kmeans_level;
+mod level;
 pub mod life;
+mod peaks;
 pub(crate) mod pot;
 pub mod rules;
 mod season;
@@ -55,13 +67,16 @@ impl fmt::Display for Model {
 /// What the detector says of one reading. Every number in it is finite.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Verdict {
-    /// How unusual the reading is: 0 for an ordinary one; 1 where it lies, in the mean of all members, as far in
-    /// their tails as the mean of what ever got there (the highest 2 % of raw scores); at most 10. Continuous, never
+    /// How unusual the reading is: 0 for an ordinary one; 1 where it lies, in the middle of all members, as far in
+    /// their tails as the mean of what ever got there (the highest 1.5 % of raw scores); at most 20. Continuous, never
     /// suppressed by the quiet time: this is what is stored with the reading.
     pub score: f32,
+    /// The height of an excursion of the score, said once, three readings behind its top, where it stands out from
+    /// what was said before; 0 elsewhere. One number a row for tools that lay a level through it themselves.
+    pub peak: f32,
     /// Somebody should be told: the score reached `threshold` and had not done so for a while.
     pub alarm: bool,
-    /// The level at which an alarm is raised.
+    /// The level at which an alarm is raised now: the one that was set, or higher by the alarm budget.
     pub threshold: f32,
     /// The value expected before the reading was seen, in the unit of the series.
     pub expected: f64,
@@ -73,15 +88,6 @@ pub struct Verdict {
     pub member: &'static str,
     /// Set where the value could not be judged. The state of the detector is then what it was before.
     pub refused: Option<Refusal>,
-}
-
-impl Verdict {
-    /// The score where an alarm is raised, 0 elsewhere: one number a row for tools that apply their own threshold
-    /// and know nothing of a quiet time.
-    #[must_use]
-    pub fn alarm_score(&self) -> f32 {
-        if self.alarm { self.score } else { 0.0 }
-    }
 }
 
 /// Why a value was not judged.

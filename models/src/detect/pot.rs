@@ -39,9 +39,15 @@ impl Pot {
 
     /// Takes a raw score (finite, not negative); gives the calibrated one, from 0 to 100.
     pub(crate) fn update(&mut self, raw: f64) -> f64 {
+        self.update_above(QUANTILE, raw)
+    }
+
+    /// The same with a tail that begins at another quantile, always the same one for a state.
+    pub(super) fn update_above(&mut self, quantile: f64, raw: f64) -> f64 {
         self.seen = self.seen.saturating_add(1);
         let seen = f64::from(self.seen);
-        let excess_rate = (1.0 / (seen * (1.0 - QUANTILE) + 1.0)).max(EXCESS_RATE);
+        // Worked out where it is needed, which is seldom: a division takes as long as all else here.
+        let excess_rate = || (1.0 / (seen * (1.0 - quantile) + 1.0)).max(EXCESS_RATE);
         if self.seen <= WARM_UP {
             // A detector's first raw scores are inflated, because it knows nothing yet: the earlier, the less they
             // count. What they lie above the rising threshold is the first guess of the mean excess.
@@ -50,14 +56,14 @@ impl Pot {
             if self.excess <= 0.0 {
                 self.excess = over;
             } else if over > 0.0 {
-                self.excess += excess_rate * (over.min(EXCESS_CLIP * self.excess) - self.excess);
+                self.excess += excess_rate() * (over.min(EXCESS_CLIP * self.excess) - self.excess);
             }
             return 0.0;
         }
         let over = raw - self.threshold;
         let step = STEP * 0.5 * self.excess * if self.seen < SETTLED { 4.0 } else { 1.0 };
         if over <= 0.0 {
-            self.threshold = (self.threshold - (1.0 - QUANTILE) * step).max(0.0);
+            self.threshold = (self.threshold - (1.0 - quantile) * step).max(0.0);
             return 0.0;
         }
         if self.excess <= 0.0 {
@@ -66,8 +72,8 @@ impl Pot {
             return Y_MAX;
         }
         let y = over / self.excess;
-        self.excess += excess_rate * (over.min(EXCESS_CLIP * self.excess) - self.excess);
-        self.threshold += QUANTILE * step;
+        self.excess += excess_rate() * (over.min(EXCESS_CLIP * self.excess) - self.excess);
+        self.threshold += quantile * step;
         y.min(Y_MAX)
     }
 

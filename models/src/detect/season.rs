@@ -1,17 +1,16 @@
 //! Member: how far the value is from what is usual at this time of day.
 //!
-//! In: event time and value. Out: a slowly averaged deviation, in units of the usual deviation of this half hour and
-//! of the whole series. Weekdays and weekends have bins of their own. Days are UTC days: where the site is far from
-//! Greenwich, weekend bins begin some hours early or late, the half hours are right.
+//! In: event time and value. Out: a slowly averaged deviation, in units of the usual deviation of this hour and
+//! of the whole series. Hours are UTC hours. Weekends have no bins of their own: twice the bins learn half as fast, and
+//! on NAB cost more than they gave; where weekends differ, the usual deviation grows to hold both.
 
 use super::snapshot::{Reader, RestoreError, Writer};
 
-/// Bins of a day: half hours, as in the trial on NAB.
-const DAY_BINS: usize = 48;
-const BINS: usize = 2 * DAY_BINS;
+/// Bins of a day: hours.
+const BINS: usize = 24;
 const DAY_US: i64 = 86_400_000_000;
-/// A bin forgets at this rate once it has seen about 33 readings.
-const BIN_RATE: f32 = 0.03;
+/// A bin forgets at this rate once it has seen 25 readings.
+const BIN_RATE: f32 = 0.04;
 /// The scale of the whole series forgets at this rate: 500 readings.
 const SERIES_RATE: f32 = 0.002;
 /// Deviations beyond this many scales do not widen the scale further: one spike must not blind the bin.
@@ -27,7 +26,8 @@ const BAND: f32 = 4.0;
 pub(super) struct Season {
     mean: [f32; BINS],
     spread: [f32; BINS],
-    seen: [u16; BINS],
+    /// Readings of each bin, up to 255.
+    seen: [u8; BINS],
     /// Mean absolute deviation over all bins.
     series_spread: f32,
     series_seen: u16,
@@ -91,7 +91,7 @@ impl Season {
     pub(super) fn save(&self, out: &mut Writer<'_>) {
         out.f32s(&self.mean);
         out.f32s(&self.spread);
-        out.u16s(&self.seen);
+        self.seen.iter().for_each(|n| out.u8(*n));
         out.f32(self.series_spread);
         out.u16s(&[self.series_seen]);
         out.f32(self.score);
@@ -100,7 +100,9 @@ impl Season {
     pub(super) fn load(&mut self, from: &mut Reader<'_>) -> Result<(), RestoreError> {
         from.f32s(&mut self.mean)?;
         from.f32s(&mut self.spread)?;
-        from.u16s(&mut self.seen, u16::MAX)?;
+        for n in &mut self.seen {
+            *n = from.u8()?;
+        }
         self.series_spread = from.f32()?;
         let mut seen = [0];
         from.u16s(&mut seen, u16::MAX)?;
@@ -110,13 +112,9 @@ impl Season {
     }
 }
 
-/// The half hour of the day, weekends behind weekdays. Any time is right, also before 1970.
+/// The hour of the day. Any time is right, also before 1970.
 fn bin_of(ts_us: i64) -> usize {
-    let slot = ts_us.rem_euclid(DAY_US) / (DAY_US / DAY_BINS as i64);
-    // 1970-01-01 was a Thursday; Monday is 0 here.
-    let weekday = (ts_us.div_euclid(DAY_US) + 3).rem_euclid(7);
-    let weekend = usize::from(weekday >= 5);
-    weekend * DAY_BINS + slot as usize
+    (ts_us.rem_euclid(DAY_US) / (DAY_US / BINS as i64)) as usize
 }
 
 #[cfg(test)]
@@ -125,17 +123,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bins_are_half_hours_with_the_weekend_apart() {
-        // 2024-01-01 is a Monday, 2024-01-06 a Saturday.
-        let monday = 1_704_067_200_000_000;
+    fn bins_are_hours() {
+        let midnight = 1_704_067_200_000_000;
         for (ts_us, bin) in [
-            (monday, 0),
-            (monday + 29 * 60_000_000, 0),
-            (monday + 30 * 60_000_000, 1),
-            (monday + DAY_US - 1, 47),
-            (monday + 5 * DAY_US, 48),
-            (monday + 7 * DAY_US - 1, 95),
-            (-1, 47),
+            (midnight, 0),
+            (midnight + 59 * 60_000_000, 0),
+            (midnight + 60 * 60_000_000, 1),
+            (midnight + DAY_US - 1, 23),
+            (midnight + 7 * DAY_US, 0),
+            (-1, 23),
         ] {
             assert_eq!(bin_of(ts_us), bin, "{ts_us}");
         }

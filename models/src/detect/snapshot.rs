@@ -54,6 +54,10 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(&v.to_le_bytes());
     }
 
+    pub(super) fn u64(&mut self, v: u64) {
+        self.out.extend_from_slice(&v.to_le_bytes());
+    }
+
     pub(super) fn f32(&mut self, v: f32) {
         self.out.extend_from_slice(&v.to_le_bytes());
     }
@@ -113,6 +117,10 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
+    pub(super) fn u8(&mut self) -> Result<u8, RestoreError> {
+        self.take().map(u8::from_le_bytes)
+    }
+
     pub(super) fn u8_below(&mut self, limit: u8) -> Result<u8, RestoreError> {
         let [v] = self.take()?;
         if v < limit { Ok(v) } else { Err(RestoreError::Value) }
@@ -120,6 +128,10 @@ impl<'a> Reader<'a> {
 
     pub(super) fn u32(&mut self) -> Result<u32, RestoreError> {
         self.take().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, RestoreError> {
+        self.take().map(u64::from_le_bytes)
     }
 
     pub(super) fn f32(&mut self) -> Result<f32, RestoreError> {

@@ -1,46 +1,64 @@
-//! The default detector of a series: four members, each calibrated by its own tail, added up.
+//! The default detector of a series: eight members, each calibrated by its own tail, put together.
 //!
-//! In: event time and value of one reading. Out: a [`Verdict`]. State: about 2 KiB, fixed. A reading costs some
-//! tenths of a microsecond. What goes wrong is in the verdict: a value that cannot be judged is refused and changes
-//! nothing. Readings are judged in the order in which they come; event time is used for the time of day only, so a
-//! wrong clock costs one member its meaning for that time and nothing else.
+//! In: event time and value of one reading. Out: a [`Verdict`]. State: little more than 1 KiB, fixed. A reading costs
+//! some tenths of a microsecond. What goes wrong is in the verdict: a value that cannot be judged is refused and
+//! changes nothing. Readings are judged in the order in which they come; event time is used for the time of day and
+//! for the alarm budget only, so a wrong clock costs them their meaning for that time and nothing else.
 
+use super::budget::Budget;
+use super::calm::Calm;
+use super::context::Context;
 use super::hold::{Hold, Quiet};
 use super::kmeans_diff::KmeansDiff;
 use super::kmeans_level::KmeansLevel;
+use super::level::Level;
+use super::peaks::Peaks;
 use super::pot::Pot;
 use super::season::{Season, Usual};
 use super::snapshot::{Reader, RestoreError, Writer};
 use super::{Model, Verdict, judgeable};
 use serde::Deserialize;
 
+const N: usize = 8;
 /// Names of the members, in the order of the state.
-const MEMBERS: [&str; 4] = ["kmeans_diff_smooth", "kmeans_diff", "season", "kmeans_level"];
-/// Smoothing of the two members that look at differences: 0.3 sees what lasts, 1 sees single jumps.
-const SMOOTHINGS: [f64; 2] = [0.3, 1.0];
-/// Rate of the level that stands in for the expected value while the season is unknown: 20 readings.
-const LEVEL_RATE: f64 = 0.05;
-/// Half width of that range, in mean absolute deviations.
+const MEMBERS: [&str; N] = [
+    "kmeans_diff_smooth",
+    "kmeans_diff",
+    "season",
+    "kmeans_level",
+    "level_shift",
+    "drift",
+    "context",
+    "calm",
+];
+/// Smoothing of the two members that look at differences: 0.1 sees what lasts, 1 sees single jumps.
+const SMOOTHINGS: [f32; 2] = [0.1, 1.0];
+/// Where the tails of the members begin.
+const TAIL: f64 = 0.985;
+/// Half width of the usual range while the season is unknown, in mean absolute deviations.
 const LEVEL_BAND: f64 = 4.0;
 
 const MAGIC: [u8; 4] = *b"WDks";
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 
 /// When a score becomes an alarm. Changing it does not touch the state.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SuiteConfig {
-    /// Score at which an alarm is raised. 0.8 found most with fewest false alarms in a trial on NAB (about one in
-    /// 1,500 readings); 1.2 and more for a calmer fleet.
+    /// Score at which an alarm is raised, and below which it is quiet again. `docs/scoring.md` says what levels find
+    /// on NAB, and how many false alarms they raise.
     pub alarm_level: f32,
-    /// After a score at the alarm level, this many readings below it must pass before the next alarm. 75 readings
-    /// are six hours at five minutes; from the same trial.
+    /// After a score at the alarm level, this many readings below it must pass before the next alarm. 90 readings
+    /// are seven and a half hours at five minutes.
     pub quiet_readings: u32,
+    /// At most this many alarms a month of event time in the long run: where there are more, the alarm level of the
+    /// series rises. 0 leaves the level alone.
+    pub alarms_per_month: f32,
 }
 
 impl Default for SuiteConfig {
     fn default() -> Self {
-        Self { alarm_level: 0.8, quiet_readings: 75 }
+        Self { alarm_level: 1.2, quiet_readings: 90, alarms_per_month: 4.0 }
     }
 }
 
@@ -51,19 +69,22 @@ pub struct Suite {
     /// The first value. Members see values relative to it, so that `f32` keeps the digits of a small movement on a
     /// large level (a pressure in Pa, a counter).
     origin: Option<f64>,
-    level: f64,
-    level_spread: f64,
     diffs: [KmeansDiff; 2],
     season: Season,
     shape: KmeansLevel,
-    pots: [Pot; 4],
-    holds: [Hold; 4],
+    shift: Level,
+    context: Context,
+    calm: Calm,
+    pots: [Pot; N],
+    holds: [Hold; N],
     quiet: Quiet,
+    peaks: Peaks,
+    budget: Budget,
 }
 
 impl Suite {
     /// What alerts of this detector carry.
-    pub const MODEL: Model = Model { name: "kmeans-season", version: "1" };
+    pub const MODEL: Model = Model { name: "kmeans-season", version: "2" };
 
     /// A detector that has seen nothing.
     #[must_use]
@@ -71,14 +92,17 @@ impl Suite {
         Self {
             config: *config,
             origin: None,
-            level: 0.0,
-            level_spread: 0.0,
             diffs: SMOOTHINGS.map(KmeansDiff::new),
             season: Season::new(),
             shape: KmeansLevel::new(),
+            shift: Level::new(),
+            context: Context::new(),
+            calm: Calm::new(),
             pots: std::array::from_fn(|_| Pot::new()),
             holds: std::array::from_fn(|_| Hold::new()),
             quiet: Quiet::new(),
+            peaks: Peaks::new(),
+            budget: Budget::new(),
         }
     }
 
@@ -97,51 +121,82 @@ impl Suite {
         let origin = *self.origin.get_or_insert(value);
         let x = value - origin;
         let (season, usual) = self.season.update(ts_us, x as f32);
-        let raw = [self.diffs[0].update(x), self.diffs[1].update(x), season, self.shape.update(x)];
-
-        let mut sum = 0.0;
-        let mut strongest = (0.0, "none");
-        for (i, raw) in raw.into_iter().enumerate() {
-            let y = raw.map_or(0.0, |raw| self.pots[i].update(raw));
-            let held = self.holds[i].update(y);
-            sum += held;
-            if held > strongest.0 {
-                strongest = (held, MEMBERS[i]);
-            }
-        }
-        let score = sum / MEMBERS.len() as f32;
-        let threshold = self.config.alarm_level;
-        let alarm = self.quiet.alarm(score, threshold, self.config.quiet_readings);
+        let before = self.usual();
+        let level = self.shift.update(x);
+        let raw = [
+            self.diffs[0].update(x),
+            self.diffs[1].update(x),
+            season,
+            self.shape.update(x),
+            level.map(|level| level.shift),
+            level.map(|level| level.drift),
+            self.context.update(x),
+            self.calm.update(x),
+        ];
+        let (score, member) = self.combine(raw);
+        let (alarm, threshold) = self.alarm(ts_us, score);
 
         let (expected, half_width) = match usual {
             Some(Usual { expected, half_width }) => (f64::from(expected), f64::from(half_width)),
             None if first => (x, 0.0),
-            None => (self.level, LEVEL_BAND * self.level_spread),
+            None => before,
         };
-        self.learn_level(x);
         Verdict {
             score,
+            peak: self.peaks.update(score),
             alarm,
             threshold,
             expected: origin + expected,
             low: origin + expected - half_width,
             high: origin + expected + half_width,
-            member: strongest.1,
+            member,
             refused: None,
         }
     }
 
-    fn learn_level(&mut self, x: f64) {
-        self.level_spread += LEVEL_RATE * ((x - self.level).abs() - self.level_spread);
-        self.level += LEVEL_RATE * (x - self.level);
+    /// Calibrates and holds each raw score; gives all of them as one, and the member that gave most. Halfway between
+    /// the mean and the root mean square: a mean asks most members to agree, a root mean square believes the loudest.
+    fn combine(&mut self, raw: [Option<f64>; N]) -> (f32, &'static str) {
+        let (mut sum, mut squares) = (0.0, 0.0);
+        let mut strongest = (0.0, "none");
+        for (i, raw) in raw.into_iter().enumerate() {
+            let y = raw.map_or(0.0, |raw| self.pots[i].update_above(TAIL, raw));
+            let held = self.holds[i].update(y);
+            sum += held;
+            squares += held * held;
+            if held > strongest.0 {
+                strongest = (held, MEMBERS[i]);
+            }
+        }
+        let n = N as f32;
+        (0.5 * (sum / n + (squares / n).sqrt()), strongest.1)
+    }
+
+    /// Whether this score is an alarm, and at which level it would be.
+    fn alarm(&mut self, ts_us: i64, score: f32) -> (bool, f32) {
+        let allowed = self.config.alarms_per_month;
+        let factor = if allowed > 0.0 { self.budget.factor(ts_us, allowed) } else { 1.0 };
+        let threshold = self.config.alarm_level * factor;
+        let alarm = self.quiet.alarm(score, threshold, self.config.quiet_readings);
+        if alarm {
+            self.budget.alarm();
+        }
+        (alarm, threshold)
+    }
+
+    /// What is expected where the season says nothing, and half the width of its range.
+    fn usual(&self) -> (f64, f64) {
+        let (level, deviation) = self.shift.usual();
+        (level, LEVEL_BAND * deviation)
     }
 
     /// A verdict that changes nothing.
     fn refuse(&self, refusal: super::Refusal) -> Verdict {
-        let expected = self.origin.unwrap_or(0.0) + self.level;
-        let half_width = LEVEL_BAND * self.level_spread;
+        let (level, half_width) = self.usual();
+        let expected = self.origin.unwrap_or(0.0) + level;
         Verdict {
             score: 0.0,
+            peak: 0.0,
             alarm: false,
             threshold: self.config.alarm_level,
             expected,
@@ -152,19 +207,22 @@ impl Suite {
         }
     }
 
-    /// Appends the state to `out`: about 2 KiB, versioned, with a checksum.
+    /// Appends the state to `out`: little more than 1 KiB, versioned, with a checksum.
     pub fn snapshot(&self, out: &mut Vec<u8>) {
         let mut out = Writer::new(out, MAGIC, FORMAT);
         out.u8(u8::from(self.origin.is_some()));
         out.f64(self.origin.unwrap_or(0.0));
-        out.f64(self.level);
-        out.f64(self.level_spread);
         self.diffs.iter().for_each(|m| m.save(&mut out));
         self.season.save(&mut out);
         self.shape.save(&mut out);
+        self.shift.save(&mut out);
+        self.context.save(&mut out);
+        self.calm.save(&mut out);
         self.pots.iter().for_each(|p| p.save(&mut out));
         self.holds.iter().for_each(|h| h.save(&mut out));
         self.quiet.save(&mut out);
+        self.peaks.save(&mut out);
+        self.budget.save(&mut out);
         out.finish();
     }
 
@@ -179,13 +237,14 @@ impl Suite {
         let started = from.u8_below(2)? == 1;
         let origin = from.f64()?;
         restored.origin = started.then_some(origin);
-        restored.level = from.f64()?;
-        restored.level_spread = from.f64()?;
         for member in &mut restored.diffs {
             member.load(&mut from)?;
         }
         restored.season.load(&mut from)?;
         restored.shape.load(&mut from)?;
+        restored.shift.load(&mut from)?;
+        restored.context.load(&mut from)?;
+        restored.calm.load(&mut from)?;
         for pot in &mut restored.pots {
             pot.load(&mut from)?;
         }
@@ -193,6 +252,8 @@ impl Suite {
             hold.load(&mut from)?;
         }
         restored.quiet.load(&mut from)?;
+        restored.peaks.load(&mut from)?;
+        restored.budget.load(&mut from)?;
         from.finish()?;
         *self = restored;
         Ok(())

@@ -128,10 +128,10 @@ fn what_cannot_be_judged_changes_nothing() {
 
 #[test]
 fn fits_its_budget() {
-    assert!(size_of::<Suite>() <= 2560, "{}", size_of::<Suite>());
+    assert!(size_of::<Suite>() <= 1280, "{}", size_of::<Suite>());
     let mut bytes = Vec::new();
     Suite::new(&SuiteConfig::default()).snapshot(&mut bytes);
-    assert!(bytes.len() <= 2560, "{}", bytes.len());
+    assert!(bytes.len() <= 1280, "{}", bytes.len());
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_damaged_snapshot_is_refused() {
         changed[at] = v;
         changed
     };
-    check(&with(4, 9), RestoreError::Version { found: 9, expected: 1 });
+    check(&with(4, 9), RestoreError::Version { found: 9, expected: 2 });
     check(&with(100, 1), RestoreError::Checksum);
     // Impossible content under a right checksum: a "started" that is neither 0 nor 1.
     let mut forged = with(6, 7);
@@ -198,7 +198,7 @@ proptest! {
                 _ => last + 1.0,
             };
             let v = suite.update(ts_us, value);
-            prop_assert!(v.score.is_finite() && (0.0..=10.0).contains(&v.score), "{v:?}");
+            prop_assert!(v.score.is_finite() && (0.0..=20.0).contains(&v.score), "{v:?}");
             prop_assert!(v.expected.is_finite() && v.low.is_finite() && v.high.is_finite(), "{v:?}");
             prop_assert!(v.low <= v.high, "{v:?}");
             prop_assert_eq!(v.refused.is_some(), judgeable(value).is_err());
@@ -212,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_restore_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64), at in 0..2100usize, v: u8) {
+    fn no_bytes_make_restore_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64), at in 0..1500usize, v: u8) {
         let mut suite = Suite::new(&SuiteConfig::default());
         prop_assert!(suite.restore(&bytes).is_err());
         let mut snapshot = Vec::new();
@@ -223,4 +223,23 @@ proptest! {
         let _ = suite.restore(&snapshot);
         suite.update(0, 1.0);
     }
+}
+
+/// Bits of the scores of a fixed series, made by `+ - * /` alone as the scores are, so that they are the same on every
+/// machine. Whoever changes them on purpose changes the version of the model, too: alerts carry it.
+#[test]
+fn the_scores_of_this_version_are_these() {
+    let mut noise = Noise(0x2545_f491_4f6c_dd1d);
+    let mut suite = Suite::new(&SuiteConfig::default());
+    let mut bits = 0u64;
+    for i in 0..2880u16 {
+        let swing = f64::from(i % 288) / 288.0 - 0.5;
+        let spike = if i % 700 == 0 { 30.0 } else { 0.0 };
+        let value = 50.0 + 20.0 * swing.abs() + noise.next() + spike;
+        let verdict = suite.update(i64::from(i) * STEP_US, value);
+        for score in [verdict.score, verdict.peak] {
+            bits = bits.rotate_left(5) ^ u64::from(score.to_bits());
+        }
+    }
+    assert_eq!((Suite::MODEL.version, format!("{bits:016x}").as_str()), ("2", "83026b63be8bb89f"));
 }
