@@ -182,12 +182,29 @@ mod tests {
 
     #[test]
     fn each_line_has_the_template_that_it_belongs_to_in_the_end() {
-        check(true, LOG, expect![[""]]);
+        check(
+            true,
+            LOG,
+            expect![[r#"
+            {"template":"f63867b76bc177a9","text":"user ann opened door <*>"}
+            {"template":"f63867b76bc177a9","text":"user ann opened door <*>"}
+            {"template":"6edc784491262c19","text":"up"}
+            {"template":"f52973c36f79e664","text":"user bob opened door <num>"}
+        "#]],
+        );
     }
 
     #[test]
     fn for_a_person_the_most_frequent_first() {
-        check(false, LOG, expect![[""]]);
+        check(
+            false,
+            LOG,
+            expect![[r#"
+                   2  user ann opened door <*>
+                   1  up
+                   1  user bob opened door <num>
+        "#]],
+        );
     }
 
     #[test]
@@ -195,7 +212,17 @@ mod tests {
         let mut input = b"\n\xff\xfe 7\r\n\0\n".to_vec();
         input.extend(vec![b'x'; 3 * LINE_BYTES_MAX as usize]);
         input.extend(b"\nlast");
-        check(true, &input, expect![[""]]);
+        check(
+            true,
+            &input,
+            expect![[r#"
+            {"template":"f52a15e9a9b5e89b","text":""}
+            {"template":"4887e8ff8623188d","text":"�� <num>"}
+            {"template":"f52a15e9a9b5e89b","text":""}
+            {"template":"ea18f931f4b55ded","text":"<*>"}
+            {"template":"036bf0f1c14cdb24","text":"last"}
+        "#]],
+        );
     }
 
     #[test]

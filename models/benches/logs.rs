@@ -16,6 +16,16 @@ fn messages() -> Vec<&'static str> {
         .collect()
 }
 
+/// A word of letters for a number.
+fn letters(mut i: u32) -> String {
+    let mut word = String::from("w");
+    while i > 0 {
+        word.push(char::from(b'a' + (i % 26) as u8));
+        i /= 26;
+    }
+    word
+}
+
 fn logs(c: &mut Criterion) {
     let messages = messages();
     let mut group = c.benchmark_group("logs");
@@ -25,6 +35,20 @@ fn logs(c: &mut Criterion) {
         b.iter(|| {
             for message in &messages {
                 black_box(miner.learn(message));
+            }
+        });
+    });
+    group.bench_function("flood", |b| {
+        // No two lines alike, the most work there is.
+        let words: Vec<String> = (0..4500_u32).map(letters).collect();
+        let line = |i: usize| {
+            (1..9).map(|n| words[(i * n * 7919) % 4500].as_str()).collect::<Vec<_>>().join(" ")
+        };
+        let lines: Vec<String> = (0..messages.len()).map(line).collect();
+        let mut miner = Miner::new(DEFAULT_TEMPLATES);
+        b.iter(|| {
+            for line in &lines {
+                black_box(miner.learn(line));
             }
         });
     });

@@ -274,7 +274,13 @@ impl Masked {
         let from = self.begin();
         let token = &bytes[start..end];
         let mut scan = self.scan();
-        scan.token(token);
+        if !scan.token(token) {
+            if token.len() <= MAX_TOKEN_BYTES {
+                self.push_word(token, hash, start);
+                return 0;
+            }
+            scan.value_token(token);
+        }
         let open = scan.open_quote;
         if self.masks.len() == from.1 && self.written.len() - from.0 <= MAX_TOKEN_BYTES {
             self.written.truncate(from.0);
@@ -386,7 +392,7 @@ impl Masked {
     /// The last two tokens are two things of a list: then one is enough.
     fn joins_last(&mut self) -> bool {
         let [.., before, last] = self.tokens[..] else { return false };
-        if before.is_word {
+        if before.is_word || before.shape.kind() == Kind::Keyed {
             return false;
         }
         let text = |token: &Token| &self.written[token.start as usize..token.end as usize];

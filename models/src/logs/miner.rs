@@ -34,6 +34,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 pub const DEFAULT_TEMPLATES: usize = 2048;
 /// Templates with the same number of tokens: bounds the work of a message. Of too many the oldest leaves.
 const ROW_TEMPLATES: usize = 256;
+/// Templates looked at for what varies between them.
+const SIBLINGS: usize = 32;
 /// Ways to write a template that are known by heart, per template kept. All are forgotten when there are more.
 const FRAMES: usize = 4;
 
@@ -303,9 +305,10 @@ impl Miner {
         let own = &self.templates[slot as usize];
         let mut siblings: Vec<Sibling> = Vec::new();
         for other in self.row().iter().filter(|other| **other != slot) {
-            let template = &self.templates[*other as usize];
-            if let Some(places) = likeness::places(&own.tokens, &template.tokens) {
-                siblings.push(Sibling { slot: *other, places });
+            let tokens = &self.templates[*other as usize].tokens;
+            siblings.extend(Sibling::of(*other, &own.tokens, tokens));
+            if siblings.len() == SIBLINGS {
+                break;
             }
         }
         if siblings.is_empty() {

@@ -61,20 +61,39 @@ fn classes_of(token: &[u8]) -> u16 {
     classes | if colons > 1 { class::COLONS } else { 0 }
 }
 
+/// Nothing in a token of these classes can be masked: most that are looked at end a sentence or a heading.
+fn is_plain(token: &[u8], classes: u16) -> bool {
+    use class::{AT, BACKSLASH, COLONS, DIGIT, DOT, EQUALS, QUOTE, SLASH};
+    let points = || token.iter().filter(|b| **b == b'.').count();
+    classes & (DIGIT | AT | SLASH | BACKSLASH | EQUALS | QUOTE) == 0
+        && (classes & DOT == 0 || points() < 2)
+        && (classes & COLONS == 0 || !token.windows(2).any(|two| two == b"::"))
+}
+
 /// What a written token with holes is made of.
 pub(super) fn kind(written: &[u8]) -> Kind {
-    let Some(hole) = written.iter().position(|b| *b == HOLE) else { return Kind::Word };
-    let before = &written[..hole];
-    let key = before.iter().position(|b| *b == b':').unwrap_or(0);
-    let has_key = written.contains(&b'=')
-        || key >= 2 && before[..key].iter().all(|b| b.is_ascii_alphabetic() || *b == b'_')
-        || written.windows(2).any(|two| two == b"..");
-    if has_key {
-        Kind::Keyed
-    } else if written.iter().any(|b| is_word(*b) && *b != HOLE) {
-        Kind::Lettered
-    } else {
-        Kind::Pure
+    let (mut has_hole, mut has_letter, mut is_keyed, mut has_colon) = (false, false, false, false);
+    // All before the first colon is a word.
+    let mut is_key = true;
+    let mut before = 0;
+    for (at, byte) in written.iter().enumerate() {
+        match *byte {
+            HOLE => has_hole = true,
+            b'=' => is_keyed = true,
+            b':' => has_colon |= is_key && !has_hole && at >= 2,
+            b'.' => is_keyed |= before == b'.',
+            byte => {
+                has_letter |= is_word(byte);
+                is_key &= byte.is_ascii_alphabetic() || byte == b'_';
+            }
+        }
+        before = *byte;
+    }
+    match has_hole {
+        false => Kind::Word,
+        true if is_keyed || has_colon => Kind::Keyed,
+        true if has_letter => Kind::Lettered,
+        true => Kind::Pure,
     }
 }
 
@@ -118,14 +137,19 @@ impl<'a> Scan<'a> {
         self.text(&token[core..]);
     }
 
-    /// Any token.
-    pub(super) fn token(&mut self, token: &[u8]) {
+    /// Any token; false where nothing is written because it is a word.
+    pub(super) fn token(&mut self, token: &[u8]) -> bool {
         if token.len() > MAX_SCAN_BYTES {
-            return self.mask(Mask::Any);
+            self.mask(Mask::Any);
+            return true;
         }
         let classes = classes_of(token);
+        if is_plain(token, classes) {
+            return false;
+        }
         if classes & !(class::DIGIT | class::WORD) == 0 {
-            return self.word(token, false);
+            self.word(token, false);
+            return true;
         }
         let is_dated = classes & class::DIGIT != 0 && classes & (class::HYPHEN | class::SLASH) != 0;
         let mut rest = token;
@@ -161,6 +185,7 @@ impl<'a> Scan<'a> {
             before = Some(rest[taken - 1]);
             rest = &rest[taken..];
         }
+        true
     }
 
     fn text(&mut self, text: &[u8]) {

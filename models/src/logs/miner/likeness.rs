@@ -47,27 +47,33 @@ impl Likeness {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sibling {
     pub(super) slot: u32,
+    /// Where both have words, and other ones.
     pub(super) places: Places,
+    /// Where one of them has anything.
+    pub(super) wild: Places,
 }
 
-/// Where two templates differ, if in one or two words, or what is like a word, only.
-pub(super) fn places(one: &[Shape], other: &[Shape]) -> Option<Places> {
-    let mut places: Places = 0;
-    for (at, (one, other)) in one.iter().zip(other).enumerate() {
-        if one.frame() == other.frame() {
-            continue;
+impl Sibling {
+    /// None where they differ in more than two words, or in something else.
+    pub(super) fn of(slot: u32, one: &[Shape], other: &[Shape]) -> Option<Self> {
+        let (mut places, mut wild): (Places, Places) = (0, 0);
+        for (at, (one, other)) in one.iter().zip(other).enumerate() {
+            if one.frame() == other.frame() {
+                continue;
+            }
+            let is_wild = *one == Shape::WILD || *other == Shape::WILD;
+            match (one.kind(), other.kind()) {
+                (Kind::Keyed, _) | (_, Kind::Keyed) => return None,
+                _ if is_wild => wild |= 1 << at,
+                (Kind::Word | Kind::Lettered, Kind::Word | Kind::Lettered) => places |= 1 << at,
+                _ => return None,
+            }
+            if places.count_ones() > 2 {
+                return None;
+            }
         }
-        match (one.kind(), other.kind()) {
-            (Kind::Word | Kind::Lettered, Kind::Word | Kind::Lettered) => places |= 1 << at,
-            // It varies already; another template that has a word there is a part of this one.
-            _ if *one == Shape::WILD || *other == Shape::WILD => places |= 1 << at,
-            _ => return None,
-        }
-        if places.count_ones() > 2 {
-            return None;
-        }
+        (places != 0).then_some(Self { slot, places, wild })
     }
-    Some(places)
 }
 
 /// All that a template has is in another one, which has anything in some places.
@@ -78,7 +84,7 @@ pub(super) fn is_part(whole: &[Shape], part: &[Shape]) -> bool {
 }
 
 /// The places in which enough templates differ from this one, and from each other, to take the words there for
-/// values; `words` is its text.
+/// values, and those where they have anything already; `words` is its text.
 pub(super) fn merges(
     own: &[Shape],
     words: &[&str],
@@ -110,20 +116,13 @@ pub(super) fn merges(
                 n if n > alike().count() => Numbered::All,
                 _ => Numbered::Some,
             };
-            let is_wild = alike().any(|s| shape_of(s, *place) == Shape::WILD);
-            let varies =
-                is_wild || values.len() >= needed(words, *place, numbered, constants, at.len());
-            varies && alike().all(|s| may_vary(own[*place], shape_of(s, *place)))
+            values.len() >= needed(words, *place, numbered, constants, at.len())
         });
         if is_enough && is_value(words, &at) {
-            return Some(places);
+            return Some(alike().fold(places, |places, other| places | other.wild));
         }
     }
     None
-}
-
-fn may_vary(one: Shape, other: Shape) -> bool {
-    one.kind() != Kind::Keyed && other.kind() != Kind::Keyed
 }
 
 /// Words without a letter or a digit are structure, never values.
