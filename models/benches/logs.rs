@@ -4,7 +4,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use weir_models::logs::{DEFAULT_TEMPLATES, LogScorer, LogScorerConfig, Miner};
+use weir_models::logs::{DEFAULT_TEMPLATES, LogLine, LogScorer, LogScorerConfig, Miner};
 
 const AUTH_LOG: &str = include_str!("../../fixtures/syslog/auth.rfc3164.log");
 
@@ -60,7 +60,14 @@ fn logs(c: &mut Criterion) {
         b.iter(|| {
             for id in &ids {
                 ts_us += 1_000_000;
-                black_box(scorer.update(ts_us, *id, false, Some(6)));
+                let line = LogLine {
+                    ts_us,
+                    template: *id,
+                    is_new: false,
+                    severity: Some(6),
+                    process: *id % 7,
+                };
+                black_box(scorer.update(line));
             }
         });
     });
