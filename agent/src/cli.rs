@@ -16,8 +16,9 @@ use crate::config::{Config, Written, file};
 use crate::explain::{self, Explainer};
 use crate::plan::Plan;
 use crate::run::run_until_signal;
-use crate::score::table;
+use crate::score::{ScoreConfig, table};
 use crate::spool;
+use crate::templates;
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
@@ -61,6 +62,8 @@ enum Command {
     Explain(explain::Options),
     /// Scores a table of readings (CSV) as the running agent would, without starting anything.
     Score(table::Options),
+    /// Groups the messages on standard input, one a line, into templates.
+    Templates(templates::Options),
 }
 
 #[derive(Debug, clap::Args)]
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         },
         Command::Explain(options) => explain(&options),
         Command::Score(options) => score(&options),
+        Command::Templates(options) => templates(&options),
         Command::Run { config } => match Written::read(&config) {
             Ok(written) => run(&config, written),
             Err(error) => say(&error, MISUSED),
@@ -138,11 +142,25 @@ fn explain(options: &explain::Options) -> ExitCode {
         Ok(explainer) => explainer,
         Err(error) => return say(&error, MISUSED),
     };
-    match explainer.run(std::io::stdin().lock(), &mut std::io::stdout().lock()) {
+    let outcome = explainer.run(std::io::stdin().lock(), &mut std::io::stdout().lock());
+    end_of_output("explain", outcome)
+}
+
+fn templates(options: &templates::Options) -> ExitCode {
+    let config = match options.config.as_deref().map(load).transpose() {
+        Ok(config) => config.map_or_else(ScoreConfig::default, |config| config.score),
+        Err(error) => return say(&error, MISUSED),
+    };
+    let (input, output) = (std::io::stdin().lock(), &mut std::io::stdout().lock());
+    end_of_output("templates", templates::run(options, &config, input, output))
+}
+
+fn end_of_output(command: &str, outcome: std::io::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has seen enough, as `head` does.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => say(&format!("weir-agent: explain: {error}"), FAILED),
+        Err(error) => say(&format!("weir-agent: {command}: {error}"), FAILED),
     }
 }
 

@@ -22,6 +22,7 @@ pub mod explain;
 pub mod pipeline;
 pub mod plan;
 pub mod status;
+pub mod templates;
 
 pub mod cli;
 mod run;

@@ -13,7 +13,7 @@ const HIGHS: u64 = ONES << 7;
 pub(super) struct Found {
     /// In bytes: up to white space, a control character or the end.
     pub(super) length: usize,
-    /// It has a digit, `@` or `:` in it.
+    /// It has a digit or one of `.` `/` `:` `=` `@` `\` and quotes in it.
     pub(super) is_marked: bool,
     /// Equal tokens have equal hashes. For comparisons in memory: nothing stored may depend on it.
     pub(super) hash: u64,
@@ -28,8 +28,11 @@ pub(super) fn token(bytes: &[u8]) -> Found {
         let blank = up_to(word, 0x21);
         let found = if blank == 0 { 8 } else { blank.trailing_zeros() as usize / 8 };
         let word = if found == 8 { word } else { word & ((1 << (8 * found)) - 1) };
-        // From `0` to `:`, and `@`.
-        marks |= up_to(word ^ (ONES * 0x30), 0x0b) | up_to(word ^ (ONES * 0x40), 1);
+        // From `0` to `:`, `.` and `/`, the others.
+        marks |= up_to(word ^ (ONES * 0x30), 0x0b) | up_to(word ^ (ONES * 0x2e), 2);
+        for mark in *b"=@\\\"'" {
+            marks |= up_to(word ^ (ONES * mark as u64), 1);
+        }
         hash = (hash ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25_u64).rotate_left(29);
         length += found;
         if found < 8 {
@@ -66,7 +69,7 @@ mod tests {
     /// As it would be written without haste.
     fn plainly(bytes: &[u8]) -> (usize, bool) {
         let length = bytes.iter().position(|b| *b <= b' ').unwrap_or(bytes.len());
-        let marked = |b: &u8| b.is_ascii_digit() || matches!(b, b'@' | b':');
+        let marked = |b: &u8| b.is_ascii_digit() || b"./:=@\\\"'".contains(b);
         (length, bytes[..length].iter().any(marked))
     }
 

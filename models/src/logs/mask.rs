@@ -2,58 +2,175 @@
 //!
 //! | mask | stands for |
 //! | --- | --- |
-//! | `<num>` | digits, with sign and decimals; also at the end of a word (`eth0` is `eth<num>`), before a short unit (`<num>ms`) |
+//! | `<num>` | digits, with sign and decimals; also at the end of a word (`eth0` is `eth<num>`) |
+//! | `<time>` | a time of day, a number with a unit of time (`12ms`, `<1 sec`), with the names of day and month before it |
+//! | `<size>` | a number with a unit of bytes (`1.5GiB`, `317.1 KB`, `0 bytes`) |
 //! | `<hex>` | `0x…`, or eight and more hexadecimal digits, letters among them |
 //! | `<ip>` | IPv4 and IPv6 addresses; a port stays apart (`<ip>:<num>`) |
 //! | `<mac>` | six and more pairs of hexadecimal digits |
 //! | `<uuid>` | 8-4-4-4-12 |
 //! | `<id>` | any other word of letters and digits mixed |
-//! | `<path>` | an absolute path with a digit in it; others are words, the program's own and few |
+//! | `<path>` | an absolute path or a URL |
+//! | `<name>` | a name of three and more parts with points or slashes between them: hosts, classes, packages |
 //! | `<mail>` | name, `@`, domain with a dot |
-//! | `<*>` | a word too long to be one |
+//! | `<*>` | the value behind `=`, what stands in quotes, true, false and null, a word too long to be one |
+//!
+//! **Lists.** The same mask again and again is written once, whether in one token (`10.0.0.1,10.0.0.2`) or in several
+//! (`blk_1 blk_2 blk_3`, `[1, 2, 3]`, `node1 0x1f node2 0x2f`): how many things a line lists does not make it
+//! another kind of line.
 //!
 //! What is masked depends on the message alone, so two gateways mask alike. Work is linear in the message for all
 //! that people write; it is bounded for what they do not: only the first [`MAX_TOKENS`] tokens and about
-//! [`MAX_TEXT_BYTES`] of masked text are looked at, the rest is `<...>`.
+//! [`MAX_TEXT_BYTES`] of masked text are kept, the rest is `<...>`.
 
-use std::borrow::Cow;
-use std::net::Ipv6Addr;
+mod scan;
+mod special;
 
 use super::eights;
+use scan::Scan;
 
-/// Tokens looked at.
+/// Tokens kept.
 pub(super) const MAX_TOKENS: usize = 96;
 /// Masked text that ends the look, in bytes. One token more may follow.
 pub(super) const MAX_TEXT_BYTES: usize = 1024;
-/// Masked tokens longer than this are no words, in bytes.
+/// Tokens longer than this, and masked ones, are no words, in bytes.
 const MAX_TOKEN_BYTES: usize = 64;
 /// Tokens longer than this are not scanned, in bytes.
 const MAX_SCAN_BYTES: usize = 512;
+/// How far the end of a quoted value is looked for, in bytes.
+const MAX_QUOTED_BYTES: usize = 128;
 /// What stands for anything.
 pub(super) const WILDCARD: &str = "<*>";
-const REST: &str = "<...>";
+const REST: &[u8] = b"<...>";
+/// Stands for a mask in what is written. No part of any character in UTF-8.
+const HOLE: u8 = 0xff;
+
+/// What a hole stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mask {
+    Any,
+    Number,
+    Time,
+    Size,
+    Hex,
+    Ip,
+    Mac,
+    Uuid,
+    Id,
+    Path,
+    Name,
+    Mail,
+}
+
+impl Mask {
+    const ALL: [Self; 12] = [
+        Self::Any,
+        Self::Number,
+        Self::Time,
+        Self::Size,
+        Self::Hex,
+        Self::Ip,
+        Self::Mac,
+        Self::Uuid,
+        Self::Id,
+        Self::Path,
+        Self::Name,
+        Self::Mail,
+    ];
+
+    /// Both may be things of one list: a number may look like an id, but no size like a time.
+    fn lists_with(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Time, other) | (other, Self::Time) => matches!(other, Self::Time | Self::Number),
+            (Self::Size, other) | (other, Self::Size) => other == Self::Size,
+            _ => true,
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Any => WILDCARD,
+            Self::Number => "<num>",
+            Self::Time => "<time>",
+            Self::Size => "<size>",
+            Self::Hex => "<hex>",
+            Self::Ip => "<ip>",
+            Self::Mac => "<mac>",
+            Self::Uuid => "<uuid>",
+            Self::Id => "<id>",
+            Self::Path => "<path>",
+            Self::Name => "<name>",
+            Self::Mail => "<mail>",
+        }
+    }
+}
+
+/// What a token is made of, and so what it may be compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// No mask in it.
+    Word,
+    /// Masks and punctuation.
+    Pure,
+    /// Masks and letters: `blk_<num>`.
+    Lettered,
+    /// Masks behind a key, or punctuation alone: a constant. `uid=<num>`, `total:<num>`, `state....<num>`.
+    Keyed,
+}
+
+/// A token as it is compared: what stays of it, its [`Kind`] and what the masks stand for, in one word. For
+/// comparisons in memory: nothing stored depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape(u64);
+
+impl Shape {
+    /// Anything: of no message.
+    pub(super) const WILD: Self = Self(u64::MAX << 8 | Kind::Pure as u64);
+
+    fn new(hash: u64, kind: Kind, masks: &[Mask]) -> Self {
+        let types = masks.iter().fold(0, |types, mask| 5 * types + *mask as u64);
+        Self(hash << 8 | (types & 63) << 2 | kind as u64)
+    }
+
+    /// Equal where tokens differ at most in what their masks stand for.
+    pub(super) fn frame(self) -> u64 {
+        self.0 >> 8
+    }
+
+    pub(super) fn kind(self) -> Kind {
+        match self.0 & 3 {
+            0 => Kind::Word,
+            1 => Kind::Pure,
+            2 => Kind::Lettered,
+            _ => Kind::Keyed,
+        }
+    }
+}
 
 /// A masked message. Kept and filled again, so that a message costs no allocation.
 ///
-/// The text of a message is wanted only where a template begins or changes, the hashes of its tokens always:
+/// The text of a message is wanted only where a template begins or changes, the shapes of its tokens always:
 /// so words stay where they are, and only what is masked is written.
 #[derive(Debug, Default)]
 pub(super) struct Masked {
-    /// What the tokens that are no words became, one behind the other.
+    /// What the tokens that are no words became, one behind the other, with [`HOLE`]s.
     written: Vec<u8>,
+    /// What the holes stand for.
+    masks: Vec<Mask>,
     /// Each token, at most [`MAX_TOKENS`] and one.
     pub(super) tokens: Vec<Token>,
-    /// Bytes of the text so far.
+    /// Bytes of the tokens so far.
     text_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token {
-    /// Equal tokens have equal hashes. Nothing stored depends on it.
-    pub(super) hash: u64,
+    pub(super) shape: Shape,
     /// Where it lies, in the message or in what was written.
     start: u32,
     end: u32,
+    /// Where its masks begin.
+    masks: u32,
     is_word: bool,
 }
 
@@ -61,29 +178,35 @@ impl Masked {
     /// Masks a message, in place of what was here.
     pub(super) fn fill(&mut self, message: &str) {
         self.written.clear();
+        self.masks.clear();
         self.tokens.clear();
         self.text_bytes = 0;
         let bytes = message.as_bytes();
-        let mut at = 0;
+        let (mut at, mut is_value) = (0, false);
         while let Some(byte) = bytes.get(at) {
             if *byte <= b' ' {
                 at += 1;
                 continue;
             }
-            if self.tokens.len() == MAX_TOKENS || self.text_bytes >= MAX_TEXT_BYTES {
-                self.push_written(|written| written.extend_from_slice(REST.as_bytes()));
+            if self.tokens.len() >= MAX_TOKENS || self.text_bytes >= MAX_TEXT_BYTES {
+                let scan = self.begin();
+                self.written.extend_from_slice(REST);
+                self.end(scan);
                 return;
             }
             let found = eights::token(&bytes[at..]);
-            let (start, end) = (at, at + found.length);
-            at = end;
-            // Most tokens are words: they stay as they are.
-            if !found.is_marked && found.length <= MAX_TOKEN_BYTES {
-                let (start, end) = (start as u32, end as u32);
-                self.push(Token { hash: found.hash, start, end, is_word: true });
+            let token = &bytes[at..at + found.length];
+            if is_value && !token.contains(&b'=') && token.iter().any(|b| scan::is_word(*b)) {
+                self.write(|scan| scan.value_token(token));
+            } else if !found.is_marked && found.length <= MAX_TOKEN_BYTES {
+                self.word(token, found.hash, at);
             } else {
-                self.push_written(|written| mask_token(&bytes[start..end], written));
+                at += self.scanned(bytes, found.hash, at, at + found.length);
+                self.join_date(bytes);
             }
+            at += found.length;
+            is_value =
+                token.last() == Some(&b'=') && !matches!(token, b"==" | b"!=" | b">=" | b"<=");
         }
     }
 
@@ -93,76 +216,270 @@ impl Masked {
             if at > 0 {
                 text.push(' ');
             }
-            text.push_str(&self.word(message, token));
+            self.write_token(message, token, true, text);
         }
     }
 
-    /// The text of a token; `message` is the one that was masked.
-    pub(super) fn word<'a>(&'a self, message: &'a str, token: &Token) -> Cow<'a, str> {
-        let from = if token.is_word { message.as_bytes() } else { &self.written };
-        // Only whole characters are left out or put in, so nothing is lost here.
-        String::from_utf8_lossy(&from[token.start as usize..token.end as usize])
+    /// The text of a token; `message` is the one that was masked. Without types every mask is `<*>`.
+    pub(super) fn write_token(&self, message: &str, token: &Token, types: bool, text: &mut String) {
+        let range = token.start as usize..token.end as usize;
+        let from = if token.is_word { &message.as_bytes()[range] } else { &self.written[range] };
+        let mut masks = self.masks[token.masks as usize..].iter();
+        for (at, part) in from.split(|byte| *byte == HOLE).enumerate() {
+            if at > 0 {
+                let mask = masks.next().filter(|_| types).unwrap_or(&Mask::Any);
+                text.push_str(mask.text());
+            }
+            // Only whole characters are left out or put in, so nothing is lost here.
+            text.push_str(&String::from_utf8_lossy(part));
+        }
     }
 
-    fn push_written(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let start = self.written.len();
-        write(&mut self.written);
+    /// A token without a mark: most of them are words and stay as they are.
+    #[inline]
+    fn word(&mut self, token: &[u8], hash: u64, at: usize) {
+        if let Some(last) = self.tokens.last()
+            && !last.is_word
+            && self.joins_number(token)
+        {
+            return;
+        }
+        if matches!(token[0], b't' | b'f' | b'n' | b'T' | b'F' | b'N') && is_constant(token) {
+            self.write(|scan| scan.value_token(token));
+            return;
+        }
+        self.push_word(token, hash, at);
+    }
+
+    #[inline]
+    fn push_word(&mut self, token: &[u8], hash: u64, at: usize) {
+        let (start, end) = (at as u32, (at + token.len()) as u32);
+        let masks = self.masks.len() as u32;
+        // Punctuation alone is structure: nothing takes its place.
+        let is_word = scan::is_word(token[0]) || token.iter().any(|b| scan::is_word(*b));
+        if !is_word && token.len() >= 3 && token.iter().all(|b| *b == b'*') {
+            // A value that could not be read, or did not fit.
+            return self.write(|scan| scan.value_token(token));
+        }
+        let shape = Shape::new(hash, if is_word { Kind::Word } else { Kind::Keyed }, &[]);
+        let is_behind_mask = self.tokens.last().is_some_and(|last| !last.is_word);
+        self.push(Token { shape, start, end, masks, is_word: true });
+        if is_behind_mask {
+            self.join_repeated();
+        }
+    }
+
+    /// A token that may be more than a word; says how many bytes behind its end belong to it.
+    fn scanned(&mut self, bytes: &[u8], hash: u64, start: usize, end: usize) -> usize {
+        let from = self.begin();
+        let token = &bytes[start..end];
+        let mut scan = self.scan();
+        if !scan.token(token) {
+            if token.len() <= MAX_TOKEN_BYTES {
+                self.push_word(token, hash, start);
+                return 0;
+            }
+            scan.value_token(token);
+        }
+        let open = scan.open_quote;
+        if self.masks.len() == from.1 && self.written.len() - from.0 <= MAX_TOKEN_BYTES {
+            self.written.truncate(from.0);
+            self.push_word(token, hash, start);
+            return 0;
+        }
+        // A value in quotes with blanks in it.
+        let behind = &bytes[end..bytes.len().min(end + MAX_QUOTED_BYTES)];
+        let close = open.and_then(|quote| behind.iter().position(|b| *b == quote));
+        let taken = close.map_or(0, |close| {
+            let rest = &behind[close + 1..];
+            close + 1 + rest.iter().position(|b| *b <= b' ').unwrap_or(rest.len())
+        });
+        if let Some(close) = close {
+            let punctuation = behind[close + 1..taken].iter().filter(|b| b.is_ascii_punctuation());
+            self.written.extend(punctuation);
+        }
+        self.end(from);
+        taken
+    }
+
+    fn scan(&mut self) -> Scan<'_> {
+        Scan::new(&mut self.written, &mut self.masks)
+    }
+
+    fn begin(&self) -> (usize, usize) {
+        (self.written.len(), self.masks.len())
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut Scan<'_>)) {
+        let from = self.begin();
+        write(&mut self.scan());
+        self.end(from);
+    }
+
+    /// What was written since is a token.
+    fn end(&mut self, (start, masks): (usize, usize)) {
         if self.written.len() - start > MAX_TOKEN_BYTES {
             self.written.truncate(start);
-            self.written.extend_from_slice(WILDCARD.as_bytes());
+            self.masks.truncate(masks);
+            self.written.push(HOLE);
+            self.masks.push(Mask::Any);
         }
-        let end = self.written.len();
-        let hash = eights::token(&self.written[start..]).hash;
-        self.push(Token { hash, start: start as u32, end: end as u32, is_word: false });
+        let shape = self.shape_of(start, masks);
+        let end = self.written.len() as u32;
+        self.push(Token { shape, start: start as u32, end, masks: masks as u32, is_word: false });
+        self.join_lists();
     }
 
+    fn shape_of(&self, start: usize, masks: usize) -> Shape {
+        let written = &self.written[start..];
+        Shape::new(eights::token(written).hash, scan::kind(written), &self.masks[masks..])
+    }
+
+    #[inline]
     fn push(&mut self, token: Token) {
-        self.text_bytes += usize::from(!self.tokens.is_empty());
-        self.text_bytes += (token.end - token.start) as usize;
+        self.text_bytes += (token.end - token.start) as usize + 1;
         self.tokens.push(token);
+    }
+
+    /// The last token is a number, and this word its unit: then both are one token.
+    fn joins_number(&mut self, word: &[u8]) -> bool {
+        let Some(last) = self.tokens.last().copied() else { return false };
+        let is_number = self.written.last() == Some(&HOLE)
+            && matches!(self.masks.last(), Some(Mask::Number))
+            && self.masks.len() == last.masks as usize + 1;
+        if !is_number || word.len() > 16 {
+            return false;
+        }
+        let letters = special::run(word, |b| b.is_ascii_alphabetic());
+        let Some(unit) = special::unit(&word[..letters]) else { return false };
+        if word[letters..].iter().any(|b| !matches!(b, b',' | b';' | b'.' | b':' | b')' | b']')) {
+            return false;
+        }
+        self.tokens.pop();
+        let start = last.start as usize;
+        // Less than a second is a time as well.
+        if self.written[start..] == [b'<', HOLE] {
+            self.written.remove(start);
+        }
+        if let Some(mask) = self.masks.last_mut() {
+            *mask = unit;
+        }
+        self.written.extend_from_slice(&word[letters..]);
+        self.end((start, last.masks as usize));
+        true
+    }
+
+    /// Takes out what only says again what stands before it, the next thing in a list; says whether it did.
+    fn join_lists(&mut self) -> bool {
+        let n = self.tokens.len();
+        n >= 2
+            && (self.tokens[n - 1].shape.kind() != Kind::Keyed && self.joins_last()
+                || self.join_repeated())
+    }
+
+    /// Takes out two or three tokens that repeat those before them.
+    fn join_repeated(&mut self) -> bool {
+        let n = self.tokens.len();
+        let frame = |at: usize| self.tokens[at].shape.frame();
+        let repeats = |period: &usize| {
+            n >= 2 * period && (n - period..n).all(|at| frame(at) == frame(at - period))
+        };
+        let period = [2, 3].iter().find(|period| repeats(period));
+        self.tokens.truncate(n - period.unwrap_or(&0));
+        period.is_some()
+    }
+
+    /// The last two tokens are two things of a list: then one is enough.
+    fn joins_last(&mut self) -> bool {
+        let [.., before, last] = self.tokens[..] else { return false };
+        if before.is_word || before.shape.kind() == Kind::Keyed {
+            return false;
+        }
+        let text = |token: &Token| &self.written[token.start as usize..token.end as usize];
+        let (one, other) = (scan::Item::of(text(&before)), scan::Item::of(text(&last)));
+        let is_list = matches!(one.tail, [] | [b',' | b';']) && other.head.is_empty();
+        let holes = other.core.iter().filter(|b| **b == HOLE).count();
+        if !is_list || one.core != other.core || holes == 0 {
+            return false;
+        }
+        let first_mask = before.masks as usize;
+        let masks = |token: &Token| &self.masks[token.masks as usize..][..holes];
+        let is_same = masks(&before) == masks(&last);
+        if !is_same
+            && !masks(&before).iter().zip(masks(&last)).all(|(one, other)| one.lists_with(*other))
+        {
+            return false;
+        }
+        let last_mask = self.masks[last.masks as usize];
+        let core_end = before.start as usize + one.head.len() + one.core.len();
+        let tail = last.end as usize - other.tail.len()..last.end as usize;
+        let end = core_end + tail.len();
+        self.written.copy_within(tail, core_end);
+        self.written.truncate(end);
+        self.masks.truncate(first_mask + holes);
+        if !is_same {
+            let is_time = self.masks[first_mask] == Mask::Time || last_mask == Mask::Time;
+            self.masks[first_mask..].fill(if is_time { Mask::Time } else { Mask::Any });
+        }
+        self.tokens.truncate(self.tokens.len() - 2);
+        let shape = self.shape_of(before.start as usize, first_mask);
+        self.tokens.push(Token { shape, end: end as u32, ..before });
+        true
+    }
+
+    /// The names of day and month before the last token, which is a number, are a part of it.
+    fn join_date(&mut self, message: &[u8]) {
+        while let [.., name, last] = self.tokens[..]
+            && name.is_word
+            && last.shape.kind() == Kind::Pure
+            && (3..=4).contains(&(name.end - name.start))
+            && special::is_calendar(&message[name.start as usize..name.end as usize])
+        {
+            self.tokens.truncate(self.tokens.len() - 2);
+            self.tokens.push(last);
+            if self.join_lists() {
+                return;
+            }
+        }
     }
 }
 
-/// What a byte may be; a token has the classes of all its bytes.
-mod class {
-    pub(super) const DIGIT: u8 = 1;
-    pub(super) const AT: u8 = 2;
-    pub(super) const COLON: u8 = 4;
-    pub(super) const DOT: u8 = 8;
-    pub(super) const HYPHEN: u8 = 16;
-    /// A letter, a digit or a part of a character beyond ASCII: what a word consists of.
-    pub(super) const WORD: u8 = 32;
-    pub(super) const OTHER: u8 = 64;
-    /// Of no byte: the token has more than one colon.
-    pub(super) const COLONS: u8 = 128;
-
-    pub(super) const OF: [u8; 256] = {
-        let mut classes = [0; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            classes[byte] = match byte as u8 {
-                b'0'..=b'9' => DIGIT | WORD,
-                b'a'..=b'z' | b'A'..=b'Z' | 0x80.. => WORD,
-                b'@' => AT,
-                b':' => COLON,
-                b'.' => DOT,
-                b'-' => HYPHEN,
-                _ => OTHER,
-            };
-            byte += 1;
-        }
-        classes
-    };
+/// A value though it is a word, maybe with a comma behind it.
+fn is_constant(token: &[u8]) -> bool {
+    if !(4..=6).contains(&token.len()) {
+        return false;
+    }
+    let word = &token[..special::run(token, |b| b.is_ascii_alphabetic())];
+    let rest = &token[word.len()..];
+    matches!(rest, [] | [b',' | b';' | b'.' | b')'])
+        && matches!(word, b"true" | b"false" | b"null" | b"True" | b"False" | b"None" | b"NULL")
 }
 
 /// FNV-1a, 64 bits (RFC 9923), with the finaliser of splitmix64 so that all bits depend on all bytes. Part of
 /// the identity of templates: never change it.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
-    let mut h = 0xcbf2_9ce4_8422_2325_u64;
-    for b in bytes {
-        h = (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3);
+    mix(bytes.iter().fold(FNV_BASIS, fnv))
+}
+
+/// The hash of a text with every mask in it taken for `<*>`: equal for two texts that differ in what their masks
+/// stand for only. Part of the identity of templates: never change it.
+pub(super) fn identity(text: &str) -> u64 {
+    let mut h = FNV_BASIS;
+    let mut rest = text;
+    while let Some(open) = rest.find('<') {
+        h = rest[..open].bytes().fold(h, |h, b| fnv(h, &b));
+        rest = &rest[open..];
+        let mask = Mask::ALL.iter().map(|mask| mask.text()).find(|mask| rest.starts_with(mask));
+        h = mask.map_or("<", |_| WILDCARD).bytes().fold(h, |h, b| fnv(h, &b));
+        rest = &rest[mask.map_or(1, str::len)..];
     }
-    mix(h)
+    mix(rest.bytes().fold(h, |h, b| fnv(h, &b)))
+}
+
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+fn fnv(h: u64, byte: &u8) -> u64 {
+    (h ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
 /// The finaliser of splitmix64.
@@ -170,252 +487,6 @@ pub(super) fn mix(mut h: u64) -> u64 {
     h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     h ^ (h >> 31)
-}
-
-/// Writes a token that may be more than a word.
-fn mask_token(token: &[u8], out: &mut Vec<u8>) {
-    if token.len() > MAX_SCAN_BYTES {
-        out.extend_from_slice(WILDCARD.as_bytes());
-        return;
-    }
-    let classes = classes_of(token);
-    if classes & !(class::DIGIT | class::WORD) == 0 {
-        return mask_word(token, out);
-    }
-    let mut rest = token;
-    let mut before = None;
-    while let Some(&first) = rest.first() {
-        let is_inside = before.is_some_and(is_word);
-        let special = if is_inside { None } else { special(rest, before, classes) };
-        let taken = if let Some((mask, taken)) = special {
-            out.extend_from_slice(mask);
-            taken
-        } else if is_word(first) {
-            let taken = run(rest, is_word);
-            mask_word(&rest[..taken], out);
-            taken
-        } else {
-            out.push(first);
-            1
-        };
-        before = Some(rest[taken - 1]);
-        rest = &rest[taken..];
-    }
-}
-
-/// The classes of all its bytes.
-fn classes_of(token: &[u8]) -> u8 {
-    let classes = token.iter().fold(0, |all, byte| all | class::OF[usize::from(*byte)]);
-    if classes & class::COLON == 0 {
-        return classes;
-    }
-    let colons = token.iter().filter(|byte| **byte == b':').count();
-    classes | if colons > 1 { class::COLONS } else { 0 }
-}
-
-#[inline]
-fn is_word(b: u8) -> bool {
-    class::OF[usize::from(b)] & class::WORD != 0
-}
-
-/// Bytes at the beginning that fulfil a condition.
-#[inline]
-fn run(bytes: &[u8], of: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().position(|b| !of(*b)).unwrap_or(bytes.len())
-}
-
-#[inline]
-fn digits(bytes: &[u8]) -> usize {
-    run(bytes, |b| b.is_ascii_digit())
-}
-
-/// A word with digits in it, or without.
-fn mask_word(word: &[u8], out: &mut Vec<u8>) {
-    let letters = run(word, |b| !b.is_ascii_digit());
-    if letters == word.len() {
-        out.extend_from_slice(word);
-        return;
-    }
-    let numbers = digits(&word[letters..]);
-    let unit = &word[letters + numbers..];
-    let hexadecimal = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
-    match (letters, unit.len()) {
-        (0, 0) => out.extend_from_slice(NUMBER),
-        _ if word.len() >= 8 && hexadecimal(word) => out.extend_from_slice(b"<hex>"),
-        _ if word.starts_with(b"0x") && hexadecimal(&word[2..]) => out.extend_from_slice(b"<hex>"),
-        // A unit: `12ms`, `3GiB`.
-        (0, 1..=3) if !unit.iter().any(u8::is_ascii_digit) => {
-            out.extend_from_slice(NUMBER);
-            out.extend_from_slice(unit);
-        }
-        (_, 0) => {
-            out.extend_from_slice(&word[..letters]);
-            out.extend_from_slice(NUMBER);
-        }
-        _ => out.extend_from_slice(b"<id>"),
-    }
-}
-
-const NUMBER: &[u8] = b"<num>";
-const ADDRESS: &[u8] = b"<ip>";
-
-/// What is more than a word, not inside of one: the mask and its bytes. The classes of the token rule out most of it
-/// without a look.
-fn special(rest: &[u8], before: Option<u8>, classes: u8) -> Option<(&'static [u8], usize)> {
-    let has = |class: u8| classes & class != 0;
-    let masked = |mask: &'static [u8], taken: Option<usize>| taken.map(|taken| (mask, taken));
-    let first = rest[0];
-    if is_word(first) {
-        let marked = has(class::COLONS | class::DOT | class::HYPHEN);
-        let may_be_address = marked && first.is_ascii_hexdigit();
-        let address = if may_be_address { address(rest, classes) } else { None };
-        return address
-            .or_else(|| masked(NUMBER, if first.is_ascii_digit() { number(rest) } else { None }))
-            .or_else(|| masked(b"<mail>", if has(class::AT) { mail(rest) } else { None }));
-    }
-    match first {
-        b'/' if has(class::DIGIT) => masked(b"<path>", path(rest)),
-        b':' if rest.get(1) == Some(&b':') => masked(ADDRESS, ipv6(rest)),
-        b'-' | b'+' => {
-            let begins =
-                before.is_none_or(|b| matches!(b, b'=' | b'(' | b'[' | b',' | b':' | b'"'));
-            masked(NUMBER, if begins { number(rest) } else { None })
-        }
-        _ => None,
-    }
-}
-
-/// UUID, MAC and IP addresses.
-fn address(rest: &[u8], classes: u8) -> Option<(&'static [u8], usize)> {
-    let masked = |mask: &'static [u8], class: u8, found: fn(&[u8]) -> Option<usize>| {
-        if classes & class == 0 { None } else { found(rest).map(|taken| (mask, taken)) }
-    };
-    masked(b"<uuid>", class::HYPHEN, uuid)
-        .or_else(|| masked(b"<mac>", class::COLONS | class::HYPHEN, mac))
-        .or_else(|| masked(ADDRESS, class::DOT, ipv4))
-        .or_else(|| masked(ADDRESS, class::COLONS, ipv6))
-}
-
-/// True where a word does not go on.
-fn ends_at(bytes: &[u8], end: usize) -> bool {
-    bytes.get(end).is_none_or(|b| !is_word(*b))
-}
-
-fn uuid(bytes: &[u8]) -> Option<usize> {
-    let candidate = bytes.get(..36)?;
-    let fits = candidate.iter().enumerate().all(|(i, b)| match i {
-        8 | 13 | 18 | 23 => *b == b'-',
-        _ => b.is_ascii_hexdigit(),
-    });
-    (fits && ends_at(bytes, 36)).then_some(36)
-}
-
-/// Six pairs or more: the kernel's packet filter logs fourteen in a row (two addresses and a type).
-fn mac(bytes: &[u8]) -> Option<usize> {
-    let separator = *bytes.get(2)?;
-    if !matches!(separator, b':' | b'-') {
-        return None;
-    }
-    let pair =
-        |at: usize| bytes.get(at..at + 2).is_some_and(|p| p.iter().all(u8::is_ascii_hexdigit));
-    if !pair(0) {
-        return None;
-    }
-    let mut end = 2;
-    while bytes.get(end) == Some(&separator) && pair(end + 1) && ends_at(bytes, end + 3) {
-        end += 3;
-    }
-    (end >= 17).then_some(end)
-}
-
-/// Four numbers of up to three digits, 255 at most and without zeros in front.
-fn ipv4(bytes: &[u8]) -> Option<usize> {
-    let mut end = 0;
-    for part in 0..4 {
-        if part > 0 {
-            if bytes.get(end) != Some(&b'.') {
-                return None;
-            }
-            end += 1;
-        }
-        let digits = digits(&bytes[end..]);
-        let number = &bytes[end..end + digits.min(3)];
-        let value = number.iter().fold(0, |value, digit| 10 * value + u16::from(digit - b'0'));
-        if !matches!(digits, 1..=3) || value > 255 || (digits > 1 && number[0] == b'0') {
-            return None;
-        }
-        end += digits;
-    }
-    // A full stop behind an address ends a sentence.
-    let behind = &bytes[end..];
-    let goes_on = behind.get(run(behind, |b| b == b'.')).is_some_and(u8::is_ascii_digit);
-    (!goes_on && ends_at(bytes, end)).then_some(end)
-}
-
-fn ipv6(bytes: &[u8]) -> Option<usize> {
-    let n = run(bytes, |b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
-    if !(2..=46).contains(&n) || !ends_at(bytes, n) {
-        return None;
-    }
-    // Most of what comes here is a word or a time of day.
-    let colons = bytes[..n].iter().filter(|b| **b == b':').count();
-    if colons < 6 && !bytes[..n].windows(2).any(|two| two == b"::") {
-        return None;
-    }
-    let found = std::str::from_utf8(&bytes[..n]).ok()?;
-    // A single colon or full stop behind an address is punctuation.
-    let candidate = found.trim_end_matches('.');
-    let punctuated = candidate.ends_with(':') && !candidate.ends_with("::");
-    let candidate = if punctuated { &candidate[..candidate.len() - 1] } else { candidate };
-    // Letters alone (`a::b`) are more often names of a program than addresses.
-    let likely =
-        candidate == "::" && n == bytes.len() || candidate.bytes().any(|b| b.is_ascii_digit());
-    (likely && candidate.parse::<Ipv6Addr>().is_ok()).then_some(candidate.len())
-}
-
-/// Sign, digits, and digits behind points or commas; nothing of a word behind it.
-fn number(bytes: &[u8]) -> Option<usize> {
-    let sign = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
-    let mut end = sign + digits(&bytes[sign..]);
-    if end == sign {
-        return None;
-    }
-    while let Some(b'.' | b',') = bytes.get(end) {
-        let decimals = digits(&bytes[end + 1..]);
-        if decimals == 0 {
-            break;
-        }
-        end += 1 + decimals;
-    }
-    if ends_at(bytes, end) {
-        return Some(end);
-    }
-    // A unit is left to the next word: `1.5ms` is `<num>ms`, but `1.5e3x7` is not one number.
-    let unit = run(&bytes[end..], |b| b.is_ascii_alphabetic());
-    (unit <= 3 && ends_at(bytes, end + unit) && bytes[sign..end].contains(&b'.')).then_some(end)
-}
-
-/// An absolute path of two parts and more with a digit in it.
-fn path(bytes: &[u8]) -> Option<usize> {
-    let n = run(bytes, |b| {
-        is_word(b) || matches!(b, b'/' | b'.' | b'_' | b'-' | b'+' | b'~' | b'%' | b'@' | b'#')
-    });
-    let path = &bytes[..n];
-    let parts = path.iter().filter(|b| **b == b'/').count();
-    let end = path.iter().rposition(|b| *b != b'.').map_or(0, |i| i + 1);
-    (parts >= 2 && path.get(1) != Some(&b'/') && path.iter().any(u8::is_ascii_digit)).then_some(end)
-}
-
-fn mail(bytes: &[u8]) -> Option<usize> {
-    let name =
-        run(bytes, |b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'%' | b'+' | b'-'));
-    if bytes.get(name) != Some(&b'@') {
-        return None;
-    }
-    let domain = &bytes[name + 1..];
-    let n = run(domain, |b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
-    let end = domain[..n].iter().rposition(|b| *b != b'.').map_or(0, |i| i + 1);
-    domain[..end].contains(&b'.').then_some(name + 1 + end)
 }
 
 #[cfg(test)]

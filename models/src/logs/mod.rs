@@ -9,7 +9,7 @@
 //! | `eights` | the next token of a message, eight bytes at a time |
 //! | `mask` | one pass over a message: tokens, with numbers, addresses and the like masked |
 //! | `miner` | groups masked messages into templates |
-//! | `score` | novelty, rate and severity of a line |
+//! | `score` | novelty, rate, severity and order of a line, and lines that are missing |
 
 mod eights;
 mod mask;
@@ -17,4 +17,4 @@ mod miner;
 mod score;
 
 pub use miner::{DEFAULT_TEMPLATES, Match, Miner};
-pub use score::{LogScorer, LogScorerConfig, LogVerdict};
+pub use score::{LogLine, LogScorer, LogScorerConfig, LogVerdict, Missing};
