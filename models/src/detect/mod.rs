@@ -21,6 +21,7 @@
 //! | `peaks` | the height of an excursion, said once |
 //! | `budget` | raises the alarm level of a series with too many alarms |
 //! | `snapshot` | bytes of a state, versioned and checked |
+//! | [`group`] | several metrics of one device together |
 //! | [`rules`] | range, rate of change, flat line |
 //! | [`life`] | from alarms to alerts that fire once and resolve once |
 
@@ -28,6 +29,7 @@ mod budget;
 mod calm;
 mod context;
 mod extreme;
+pub mod group;
 mod hold;
 mod kmeans_diff;
 mod kmeans_level;
