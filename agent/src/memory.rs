@@ -32,8 +32,10 @@ pub(crate) const DEVICE_BYTES: u64 = 640;
 pub(crate) const SERIES_BYTES: u64 = 2_560;
 /// Of a template: its text and counters, once for all hosts and, for a host that knows a tenth of
 /// them, once more.
-const TEMPLATE_BYTES: u64 = 400;
-const HOST_TEMPLATE_BYTES: u64 = 47;
+const TEMPLATE_BYTES: u64 = 512;
+const HOST_TEMPLATE_BYTES: u64 = 56;
+/// Of a host, beside its templates: the order of lines, the hours of the week.
+const HOST_BYTES: u64 = 1_920;
 
 /// The table `[limits]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -84,7 +86,7 @@ pub fn parts(config: &Config) -> [Part; 8] {
     let series = if score.readings { score.series_max.get() as u64 * SERIES_BYTES } else { 0 };
     let templates = score.log.templates as u64;
     let hosts = crate::score::HOSTS_MAX.get() as u64;
-    let logs = templates * (TEMPLATE_BYTES + hosts * HOST_TEMPLATE_BYTES / 10);
+    let logs = templates * (TEMPLATE_BYTES + hosts * HOST_TEMPLATE_BYTES / 10) + hosts * HOST_BYTES;
     let pending = config.spool.flush_bytes() * FLUSH_COPIES + BUILDERS_BYTES;
     let metadata = config.metadata.memory_entries.get() as u64 * DEVICE_BYTES + TABLE_BYTES;
     let part = |name, bytes| Part { name, bytes };

@@ -1,7 +1,9 @@
 //! Scores of log lines: templates, what is unusual for a host, and the life of the alerts.
 //!
 //! In: one line. Out: its template and score, and alert drafts. Templates are shared by all hosts of
-//! the gateway, the scores are of each host; both are bounded, the least recently used leave.
+//! the gateway, the scores are of each host; both are bounded, the least recently used leave. A line
+//! that is missing is told when the next line of its host comes, as an alert of the application that
+//! was the first to write it.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,13 +13,13 @@ use weir_models::alert::{AlertData, AlertKind, AlertState, Model};
 use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::event::Log;
 use weir_models::ident::{Stream, TemplateId};
-use weir_models::logs::{LogScorer, LogScorerConfig, LogVerdict, Miner};
+use weir_models::logs::{LogLine, LogScorer, LogScorerConfig, Miner, Missing, process};
 
 use super::{Draft, ScoreConfig, alert_id};
 use crate::recent::Recent;
 
 /// Hosts that are scored at a time; a gateway that relays for more begins anew with the oldest.
-pub(crate) const HOSTS_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
+pub(crate) const HOSTS_MAX: NonZeroUsize = NonZeroUsize::new(768).unwrap();
 /// Applications of all hosts whose alerts are followed.
 const LIVES_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// The metric of an alert about lines that name no application.
@@ -32,7 +34,19 @@ pub(super) struct LogStage {
     miner: Miner,
     hosts: Recent<LogScorer>,
     lives: LruCache<String, Life<String>>,
+    /// The application that wrote the first line of a template.
+    apps: LruCache<u64, Arc<str>>,
     key: String,
+}
+
+/// What an alert is about.
+struct About<'a> {
+    site: &'a str,
+    device: &'a str,
+    app: &'a str,
+    threshold: f32,
+    why: &'static str,
+    message: &'a str,
 }
 
 impl LogStage {
@@ -45,6 +59,7 @@ impl LogStage {
             miner: Miner::new(config.log.templates),
             hosts: Recent::new(HOSTS_MAX),
             lives: LruCache::new(LIVES_MAX),
+            apps: LruCache::new(apps_max(config)),
             key: String::new(),
         }
     }
@@ -54,6 +69,7 @@ impl LogStage {
     pub(super) fn configure(&mut self, config: &ScoreConfig) {
         if config.log.templates != self.config.templates {
             self.miner = Miner::new(config.log.templates);
+            self.apps.resize(apps_max(config));
         }
         self.life = config.life;
         self.config = config.log.clone();
@@ -70,47 +86,83 @@ impl LogStage {
         log: &mut Log,
         drafts: &mut Vec<Draft>,
     ) {
+        let app = log.app.as_deref().unwrap_or(NO_APP);
         let template = self.miner.learn(&log.message);
         let (id, is_new) = (template.id, template.is_new);
         log.template = Some(TemplateId(id));
+        if is_new {
+            self.apps.put(id, app.into());
+        } else if !template.absorbed().is_empty() {
+            for (_, scorer) in self.hosts.iter_mut() {
+                scorer.join(id, template.absorbed());
+            }
+        }
 
         self.key.clear();
         for part in [site, "/", device] {
             self.key.push_str(part);
         }
+        let process = process(app, log.procid.as_deref().unwrap_or_default());
+        let line = LogLine { ts_us, template: id, is_new, severity: log.severity, process };
         let begin = || LogScorer::new(self.config.clone());
-        let verdict = self
-            .hosts
-            .with(&self.key, begin, |scorer| scorer.update(ts_us, id, is_new, log.severity));
+        let verdict = self.hosts.with(&self.key, begin, |scorer| scorer.update(line));
         log.score = Some(verdict.score);
-        if !verdict.alarm && self.lives.is_empty() {
-            return;
+        if let Some(missing) = &verdict.missing {
+            drafts.extend(self.miss(site, device, ts_us, missing));
         }
-        let app = log.app.as_deref().unwrap_or(NO_APP);
-        self.key.push('/');
-        self.key.push_str(app);
-        if let Some(life) = self.lives.get_mut(self.key.as_str()) {
-            if let Some(change) = life.step(&self.life, ts_us, signal(&verdict), alert_id) {
-                drafts.push(self.draft(site, device, app, &verdict, change, &log.message));
-            }
-        } else if verdict.alarm {
-            let mut life = Life::default();
-            if let Some(change) = life.step(&self.life, ts_us, signal(&verdict), alert_id) {
-                drafts.push(self.draft(site, device, app, &verdict, change, &log.message));
-            }
-            self.lives.put(self.key.clone(), life);
-        }
+        let about = About {
+            site,
+            device,
+            app,
+            threshold: verdict.threshold,
+            why: verdict.why,
+            message: &log.message,
+        };
+        let (score, alarm) = (verdict.score, verdict.alarm);
+        let signal = Signal { score, alarm, calm: score < 0.5 * verdict.threshold };
+        drafts.extend(self.live(ts_us, signal, &about));
     }
 
-    fn draft(
-        &self,
-        site: &str,
-        device: &str,
-        app: &str,
-        verdict: &LogVerdict,
-        change: Transition<String>,
-        message: &str,
-    ) -> Draft {
+    /// The alert of a line that did not come.
+    fn miss(&mut self, site: &str, device: &str, ts_us: i64, missing: &Missing) -> Option<Draft> {
+        let app = self.apps.get(&missing.template).map_or(NO_APP.into(), Arc::clone);
+        let text = self.miner.text(missing.template).unwrap_or_default();
+        let message =
+            format!("{text} (every {:.0} s, none for {:.0} s)", missing.usual_s, missing.gap_s);
+        let about = About {
+            site,
+            device,
+            app: &app,
+            threshold: missing.threshold,
+            why: Missing::WHY,
+            message: &message,
+        };
+        self.live(ts_us, Signal { score: missing.score, alarm: true, calm: false }, &about)
+    }
+
+    /// One step in the life of the alert of an application.
+    fn live(&mut self, ts_us: i64, signal: Signal, about: &About<'_>) -> Option<Draft> {
+        if !signal.alarm && self.lives.is_empty() {
+            return None;
+        }
+        self.key.clear();
+        for part in [about.site, "/", about.device, "/", about.app] {
+            self.key.push_str(part);
+        }
+        let change = if let Some(life) = self.lives.get_mut(self.key.as_str()) {
+            life.step(&self.life, ts_us, signal, alert_id)
+        } else if signal.alarm {
+            let mut life = Life::default();
+            let change = life.step(&self.life, ts_us, signal, alert_id);
+            self.lives.put(self.key.clone(), life);
+            change
+        } else {
+            None
+        };
+        Some(self.draft(about, change?))
+    }
+
+    fn draft(&self, about: &About<'_>, change: Transition<String>) -> Draft {
         let (alert_id, state, fired_us, resolved_us, score) = match change {
             Transition::Fired { id, ts_us, score } => (id, AlertState::Firing, ts_us, None, score),
             Transition::Resolved { id, fired_us, ts_us, peak, .. } => {
@@ -124,28 +176,25 @@ impl LogStage {
             agent: self.agent.clone(),
             stream: Stream(0),
             seq: 0,
-            site: site.into(),
-            device: device.into(),
-            metric: app.into(),
+            site: about.site.into(),
+            device: about.device.into(),
+            metric: about.app.into(),
             fired_us,
             resolved_us,
             score,
-            threshold: verdict.threshold,
+            threshold: about.threshold,
             model: self.model.clone(),
-            why: verdict.why.into(),
+            why: about.why.into(),
             baseline: None,
             last_values: Vec::new(),
-            message: Some(message.into()),
+            message: Some(about.message.into()),
             cause_stream: Stream(0),
             cause_seq: 0,
         })
     }
 }
 
-fn signal(verdict: &LogVerdict) -> Signal {
-    Signal {
-        score: verdict.score,
-        alarm: verdict.alarm,
-        calm: verdict.score < 0.5 * verdict.threshold,
-    }
+/// One for each template.
+fn apps_max(config: &ScoreConfig) -> NonZeroUsize {
+    NonZeroUsize::new(config.log.templates).unwrap_or(NonZeroUsize::MIN)
 }

@@ -167,3 +167,39 @@ fn alerts_of_rules_go_on_and_end_when_the_rules_change() {
     // What is gone ends after calm readings, whatever the values are.
     check(&one, quiet, &vec![10.0; 40], &[("a", fires), ("a", ends)]);
 }
+
+/// A line of an application, with one number in it.
+fn line(ts_us: i64, app: &str, message: String) -> Event {
+    let log = Log { app: Some(app.into()), message, severity: Some(6), ..Log::default() };
+    event(ts_us, Body::Log(log))
+}
+
+/// A host that says that it lives each minute, until it does not, and something else in between: its alerts.
+fn heartbeats(stopped: i64) -> Vec<AlertData> {
+    let mut scorer = Scorer::new(&"gw".into(), &ScoreConfig::default());
+    let mut drafts = Vec::new();
+    for minute in 0..2 * 24 * 60 {
+        let ts_us = minute * MINUTE_US;
+        if minute < stopped {
+            scorer.score(&mut line(ts_us, "watchdog", format!("alive {minute}")), &mut drafts);
+        }
+        for second in [20, 40] {
+            let mut other = line(ts_us + second * 1_000_000, "poll", format!("read {second}"));
+            scorer.score(&mut other, &mut drafts);
+            let Body::Log(log) = &other.body else { unreachable!() };
+            assert!(log.template.is_some() && log.score.is_some());
+        }
+    }
+    drafts.into_iter().map(|draft| draft.0).collect()
+}
+
+#[test]
+fn a_line_that_no_longer_comes_is_an_alert_of_its_application() {
+    assert_eq!(heartbeats(i64::MAX), []);
+    let alerts = heartbeats(36 * 60);
+    let [alert] = &alerts[..] else { unreachable!("{alerts:#?}") };
+    assert_eq!((alert.metric.as_str(), alert.why.as_str()), ("watchdog", "missing line"));
+    let message = alert.message.as_deref().unwrap();
+    assert!(message.starts_with("alive <num> (every 60 s, none for "), "{message}");
+    assert!(alert.score >= alert.threshold, "{alert:?}");
+}

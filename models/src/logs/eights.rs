@@ -27,19 +27,31 @@ pub(super) fn token(bytes: &[u8]) -> Found {
         let word = eight(&bytes[length..]);
         let blank = up_to(word, 0x21);
         let found = if blank == 0 { 8 } else { blank.trailing_zeros() as usize / 8 };
-        let word = if found == 8 { word } else { word & ((1 << (8 * found)) - 1) };
-        // From `0` to `:`, `.` and `/`, the others.
-        marks |= up_to(word ^ (ONES * 0x30), 0x0b) | up_to(word ^ (ONES * 0x2e), 2);
-        for mark in *b"=@\\\"'" {
-            marks |= up_to(word ^ (ONES * mark as u64), 1);
-        }
+        let own = if found == 8 { u64::MAX } else { (1 << (8 * found)) - 1 };
+        let word = word & own;
+        // All marks lie below the letters, but for the backslash; so does other punctuation.
+        marks |= up_to(word | !own, 0x41) | up_to(word ^ (ONES * 0x5c), 1);
         hash = (hash ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25_u64).rotate_left(29);
         length += found;
         if found < 8 {
-            return Found { length, is_marked: marks != 0, hash: mix(hash) };
+            let is_marked = marks != 0 && bytes[..length].iter().any(|b| MARKS[usize::from(*b)]);
+            return Found { length, is_marked, hash: mix(hash) };
         }
     }
 }
+
+const MARKS: [bool; 256] = {
+    let mut marks = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        marks[byte] = matches!(
+            byte as u8,
+            b'0'..=b'9' | b'.' | b'/' | b':' | b'=' | b'@' | b'\\' | b'"' | b'\''
+        );
+        byte += 1;
+    }
+    marks
+};
 
 /// The first eight bytes, or fewer and zeros.
 #[inline]

@@ -170,6 +170,12 @@ impl Miner {
         })
     }
 
+    /// The text of a template that is kept. Looks at all of them.
+    #[must_use]
+    pub fn text(&self, id: u64) -> Option<&str> {
+        self.templates().find(|(other, _)| *other == id).map(|(_, text)| text)
+    }
+
     /// Finds the template of a message, or makes one. Any text is right; the empty one has a template too.
     pub fn learn(&mut self, message: &str) -> Match<'_> {
         self.masked.fill(message);

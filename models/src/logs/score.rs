@@ -27,6 +27,7 @@ mod gap;
 mod order;
 mod week;
 
+use super::eights;
 use super::miner::ById;
 use crate::detect::pot::{Pot, QUANTILE};
 use gap::Gaps;
@@ -128,8 +129,15 @@ pub struct LogLine {
     pub is_new: bool,
     /// 0 (emergency) to 7 (debug) as in RFC 5424.
     pub severity: Option<u8>,
-    /// Any number that tells the processes of the host apart.
+    /// Any number that tells the processes of the host apart, such as [`process`].
     pub process: u64,
+}
+
+/// A number for a process, from the names that its lines give it.
+#[must_use]
+pub fn process(app: &str, procid: &str) -> u64 {
+    let hash = |name: &str| eights::token(name.as_bytes()).hash;
+    hash(app).rotate_left(1) ^ hash(procid)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -139,8 +147,8 @@ struct TemplateState {
     counts: [f32; 3],
     seen: u32,
     gaps: Gaps,
-    /// When the score last reached the alarm level.
-    loud_s: f64,
+    /// When the score last reached the alarm level; to a few seconds in a year.
+    loud_s: f32,
 }
 
 /// Scores the lines of one host.
@@ -246,8 +254,8 @@ impl LogScorer {
         if y >= 0.5 * LEVEL.start() {
             self.threshold = level(&self.config, self.recent_lines, now_s);
             if y >= self.threshold {
-                alarm = now_s - state.loud_s > f64::from(self.config.quiet_s);
-                state.loud_s = now_s;
+                alarm = now_s - f64::from(state.loud_s) > f64::from(self.config.quiet_s);
+                state.loud_s = now_s as f32;
             }
         }
         let why = if y <= 0.0 {
@@ -375,7 +383,7 @@ impl TemplateState {
     /// A template that is seen for the first time.
     fn begun(now_s: f64) -> Self {
         let gaps = Gaps::default();
-        Self { last_s: now_s, counts: [0.0; 3], seen: 0, gaps, loud_s: f64::NEG_INFINITY }
+        Self { last_s: now_s, counts: [0.0; 3], seen: 0, gaps, loud_s: f32::NEG_INFINITY }
     }
 
     /// Ages the counts and adds a line; gives the surprise of the gap before it, where lines come regularly.

@@ -1,12 +1,12 @@
 //! How unusual it is that a template follows the one before it in the same process.
 //!
 //! In: process, template. Out: -ln of the share of the times in which this template followed the previous one, 0
-//! where too little is known. Pairs are counted in a hashed table of two bytes each (2 KiB a host), the last template
+//! where too little is known. Pairs are counted in a hashed table of two bytes each (1 KiB a host), the last template
 //! of a process in a table of 32: what collides there makes an order look more usual, or begins anew.
 
 use crate::logs::mask::mix;
 
-const COUNTS: usize = 1024;
+const COUNTS: usize = 512;
 const PROCESSES: usize = 32;
 /// How often a template has to have been followed by something before an order surprises.
 const KNOWN: u16 = 24;
