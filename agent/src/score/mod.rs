@@ -6,6 +6,7 @@
 //! look at later events, the same events give the same scores. What cannot be scored goes on
 //! without a score: scoring never stops the line.
 
+mod groups;
 mod logs;
 mod readings;
 pub mod table;
@@ -38,6 +39,9 @@ pub struct ScoreConfig {
     pub series_max: NonZeroUsize,
     /// When the score of a reading becomes an alarm.
     pub suite: SuiteConfig,
+    /// Score at which the metrics of one device together are an alarm, where a payload carries several; 0: they are
+    /// not looked at together.
+    pub group_level: f32,
     /// When an alert is over.
     pub life: LifeConfig,
     /// When the score of a log line becomes an alarm.
@@ -53,6 +57,7 @@ impl Default for ScoreConfig {
             logs: true,
             series_max: NonZeroUsize::new(2_000).unwrap_or(NonZeroUsize::MIN),
             suite: SuiteConfig::default(),
+            group_level: 0.0,
             life: LifeConfig::default(),
             log: LogScorerConfig::default(),
             rules: Vec::new(),

@@ -13,6 +13,7 @@ use weir_models::detect::{Suite, SuiteConfig, Verdict};
 use weir_models::event::Value;
 use weir_models::ident::Stream;
 
+use super::groups::{GroupScore, Groups};
 use super::{Draft, ScoreConfig, SeriesRule, alert_id};
 use crate::filter::glob;
 use crate::recent::Recent;
@@ -29,6 +30,9 @@ pub(super) struct ReadingStage {
     life: LifeConfig,
     rules: Vec<SeriesRule>,
     series: Recent<Tracked>,
+    /// From where on a group is an alarm; 0: groups are not looked at.
+    group_level: f32,
+    groups: Groups,
     key: String,
 }
 
@@ -61,6 +65,8 @@ impl ReadingStage {
     pub(super) fn new(agent: Arc<str>, config: &ScoreConfig) -> Self {
         let model = Suite::MODEL;
         Self {
+            group_level: config.group_level,
+            groups: Groups::new(agent.clone(), config.series_max),
             agent,
             model: Model { name: model.name.into(), version: model.version.into() },
             rule_model: Model { name: "rule".into(), version: "1".into() },
@@ -79,6 +85,8 @@ impl ReadingStage {
         self.life = config.life;
         self.rules.clone_from(&config.rules);
         self.series.resize(config.series_max);
+        self.group_level = config.group_level;
+        self.groups.resize(config.series_max);
         for (key, tracked) in self.series.iter_mut() {
             tracked.suite.configure(&config.suite);
             // As `score` puts it together: no site and no device has a `/` in it.
@@ -104,7 +112,8 @@ impl ReadingStage {
         self.score_each(site, device, ts_us, values, drafts, |_, _| {});
     }
 
-    /// Scores the values of one reading; `each` sees the verdict on each metric.
+    /// Scores the values of one reading; `each` sees the verdict on each metric, and the score of all of them
+    /// together comes back.
     pub(super) fn score_each(
         &mut self,
         site: &str,
@@ -113,8 +122,8 @@ impl ReadingStage {
         values: &mut BTreeMap<String, Value>,
         drafts: &mut Vec<Draft>,
         mut each: impl FnMut(&str, &Verdict),
-    ) {
-        for (metric, value) in values {
+    ) -> Option<GroupScore> {
+        for (metric, value) in values.iter_mut() {
             self.key.clear();
             for part in [site, "/", device, "/", metric] {
                 self.key.push_str(part);
@@ -144,6 +153,11 @@ impl ReadingStage {
                 );
             });
         }
+        if self.group_level <= 0.0 {
+            return None;
+        }
+        let how = (self.group_level, &self.life);
+        self.groups.score((site, device), ts_us, values, how, drafts)
     }
 }
 

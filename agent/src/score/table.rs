@@ -1,7 +1,7 @@
 //! `weir-agent score`: what the agent makes of a table of readings, without starting anything.
 //!
 //! In: CSV with a head line; a column of stamps and one or more columns of values, which are the metrics of one device.
-//! Out: for each row, in order, one JSON object; or for a person the alarms and a summary. Promises: the code that
+//! Several columns are looked at together, too. Out: for each row, in order, one JSON object; or for a person the alarms and a summary. Promises: the code that
 //! scores is that of the running agent, with the same settings; a score depends on no later row; one answer a row,
 //! whatever the row holds: what cannot be scored is answered with the reason (`refused`) and score 0. Bounded: a line
 //! longer than 1 MiB is refused, and rows are read one at a time.
@@ -27,6 +27,9 @@ use crate::parse::{Zone, table};
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// Names by which the column of stamps is known; without one of them it is the first column.
 const STAMP_NAMES: [&str; 6] = ["timestamp", "time", "ts", "datetime", "date", "ts_us"];
+
+/// Where several columns together are an alarm, if the configuration does not say so.
+const GROUP_LEVEL: f32 = 3.0;
 
 /// The options of `score`.
 #[derive(Debug, Args)]
@@ -81,7 +84,8 @@ struct Answer<'a> {
 /// What is said of a value, or of all of a row.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Scores {
-    /// The height of an excursion, said once, when it is over its top; 0 elsewhere.
+    /// The height of an excursion, said once, when it is over its top; 0 elsewhere. Of several columns together: how
+    /// unusual they are, at each time.
     score: f32,
     alarm: bool,
     /// The score as it is stored with the reading: never suppressed.
@@ -140,6 +144,7 @@ struct Head {
 #[derive(Debug)]
 struct Table {
     head: Head,
+    group_level: f32,
     stage: ReadingStage,
     zone: Zone,
     site: String,
@@ -252,11 +257,15 @@ impl Table {
         let device = options.device.clone().or_else(|| stem.map(Into::into)).unwrap_or_default();
         let agent: Arc<str> = "score".into();
         let mut score = config.map_or_else(ScoreConfig::default, |config| config.score.clone());
+        if score.group_level <= 0.0 {
+            score.group_level = GROUP_LEVEL;
+        }
         // Every column stays, whatever the configuration allows the gateway.
         score.series_max =
             score.series_max.max(head.values.len().try_into().unwrap_or(score.series_max));
         Self {
             head,
+            group_level: score.group_level,
             stage: ReadingStage::new(agent, &score),
             zone: Zone::fixed(0).unwrap_or_else(Zone::local),
             site: config.map(|config| config.agent.site.to_string()).unwrap_or_default(),
@@ -304,8 +313,27 @@ impl Table {
         let each = |metric: &str, verdict: &Verdict| {
             scores.insert(metric.to_owned(), Scores::of(verdict));
         };
-        self.stage.score_each(&self.site, &self.device, ts_us, &mut self.values, &mut drafts, each);
+        let group = self.stage.score_each(
+            &self.site,
+            &self.device,
+            ts_us,
+            &mut self.values,
+            &mut drafts,
+            each,
+        );
         let mut overall = overall(&self.scores);
+        if let Some(group) = group {
+            overall = Scores {
+                score: group.score,
+                continuous: group.score,
+                threshold: Some(self.group_level),
+                metric: Some(group.metric),
+                alarm: overall.alarm,
+                refused: overall.refused,
+                member: Some("group"),
+                ..Scores::default()
+            };
+        }
         overall.alarm |= drafts.iter().any(super::Draft::fires);
         let several = self.head.values.len() > 1;
         if !several {

@@ -69,7 +69,9 @@ fn several_columns_are_metrics_of_one_device() {
     assert!(rows[1_500]["values"]["b"]["alarm"].as_bool().unwrap());
     assert!(!rows[1_500]["values"]["a"]["alarm"].as_bool().unwrap());
     assert_eq!(rows[1_500]["metric"], "b");
-    assert_eq!(rows[1_500]["continuous"], rows[1_500]["values"]["b"]["continuous"]);
+    assert_eq!(rows[1_500]["member"], "group");
+    assert!(rows[1_500]["score"].as_f64().unwrap() > 3.0, "{}", rows[1_500]);
+    assert!(rows[1_400..1_500].iter().all(|row| row["score"].as_f64().unwrap() < 3.0));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -202,4 +202,25 @@ fn a_line_that_no_longer_comes_is_an_alert_of_its_application() {
     let message = alert.message.as_deref().unwrap();
     assert!(message.starts_with("alive <num> (every 60 s, none for "), "{message}");
     assert!(alert.score >= alert.threshold, "{alert:?}");
+}
+
+#[test]
+fn metrics_that_part_are_one_alert_of_the_group() {
+    let config: ScoreConfig = toml::from_str("group_level = 3.0").unwrap();
+    let mut scorer = Scorer::new(&"gw".into(), &config);
+    let mut drafts = Vec::new();
+    for i in 0..2_000 {
+        let load = calm(i) + calm(i / 3);
+        let flow = if (1_500..1_600).contains(&i) { 41.0 - load } else { load } * 2.0 + calm(i * 5);
+        let value = |v| Value { v, ..Value::default() };
+        let values = BTreeMap::from([("load".into(), value(load)), ("flow".into(), value(flow))]);
+        let mut event = event(i * 5 * MINUTE_US, Body::Reading(values));
+        scorer.score(&mut event, &mut drafts);
+    }
+    let alerts: Vec<AlertData> = drafts.into_iter().map(|draft| draft.0).collect();
+    let groups: Vec<_> = alerts.iter().filter(|alert| alert.metric == "group").collect();
+    let [fired, resolved] = groups[..] else { panic!("{groups:#?}") };
+    assert_eq!((fired.state, resolved.state), (AlertState::Firing, AlertState::Resolved));
+    assert!((1_500..1_600).contains(&(fired.fired_us / (5 * MINUTE_US))), "{fired:?}");
+    assert!(["load", "flow"].contains(&fired.why.as_str()) && &*fired.model.name == "mewma");
 }

@@ -87,12 +87,12 @@ impl Group {
     fn judge(&mut self, n: usize) -> GroupVerdict {
         let mut off = [0.0; CHANNELS_MAX];
         let (mut channel, mut farthest) = (0, 0.0);
-        for i in 0..n {
+        for (i, off) in off.iter_mut().enumerate().take(n) {
             let variance = self.covariance[at(i, i)];
             let deviation = self.smoothed[i] - self.mean[i];
-            off[i] = if variance > 0.0 { deviation / variance.sqrt() } else { 0.0 };
-            if off[i].abs() > farthest {
-                (channel, farthest) = (i, off[i].abs());
+            *off = if variance > 0.0 { deviation / variance.sqrt() } else { 0.0 };
+            if off.abs() > farthest {
+                (channel, farthest) = (i, off.abs());
             }
         }
         if self.seen < WARM_UP {

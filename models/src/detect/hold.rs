@@ -36,36 +36,56 @@ impl Hold {
     }
 }
 
+/// Within the quiet time an excursion must stand out from those before by this factor to be an alarm.
+const STAND_OUT: f32 = 1.7;
+
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Quiet {
     /// Readings since the score last reached the level.
     since: u32,
+    /// Highest score since it was last quiet.
+    highest: f32,
+    /// What an excursion has to reach to be an alarm; beyond every score once it was one.
+    bar: f32,
 }
 
 impl Quiet {
     pub(super) fn new() -> Self {
-        Self { since: u32::MAX }
+        Self { since: u32::MAX, highest: 0.0, bar: 0.0 }
     }
 
-    /// True where the score reaches the level and has not done so within the last `quiet_readings` readings.
-    /// Every score at the level starts the time again, told or not.
+    /// True where the score reaches the level and has not done so within the last `quiet_readings` readings, or has
+    /// not been so high by far: a small event must not hide the large one behind it. Every score at the level starts
+    /// the time again, told or not; an excursion is told once, however it rises.
     pub(super) fn alarm(&mut self, score: f32, level: f32, quiet_readings: u32) -> bool {
-        if score >= level {
-            let alarm = self.since >= quiet_readings;
-            self.since = 0;
-            alarm
-        } else {
+        if score < level {
             self.since = self.since.saturating_add(1);
-            false
+            return false;
         }
+        if self.since >= quiet_readings {
+            (self.highest, self.bar) = (0.0, level);
+        } else if self.since > 0 {
+            self.bar = STAND_OUT * self.highest;
+        }
+        self.since = 0;
+        self.highest = self.highest.max(score);
+        let alarm = score >= self.bar;
+        if alarm {
+            self.bar = f32::MAX;
+        }
+        alarm
     }
 
     pub(super) fn save(&self, out: &mut Writer<'_>) {
         out.u32(self.since);
+        out.f32s(&[self.highest, self.bar]);
     }
 
     pub(super) fn load(&mut self, from: &mut Reader<'_>) -> Result<(), RestoreError> {
         self.since = from.u32()?;
+        for v in [&mut self.highest, &mut self.bar] {
+            *v = from.f32()?;
+        }
         Ok(())
     }
 }
@@ -91,5 +111,16 @@ mod tests {
         let scores = [1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
         let alarms: Vec<bool> = scores.iter().map(|s| quiet.alarm(*s, 0.8, 3)).collect();
         assert_eq!(alarms, [true, false, false, false, false, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_small_event_does_not_hide_a_large_one() {
+        let mut quiet = Quiet::new();
+        let scores =
+            [1.0, 1.5, 9.0, 0.0, 2.0, 0.0, 15.0, 16.0, 99.0, 0.0, 99.0, 0.0, 0.0, 0.0, 1.0];
+        let alarms: Vec<usize> =
+            (0..scores.len()).filter(|i| quiet.alarm(scores[*i], 0.8, 3)).collect();
+        // 9 belongs to the excursion that was told; 16 is the first that stands out from it.
+        assert_eq!(alarms, [0, 7, 14]);
     }
 }

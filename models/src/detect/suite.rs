@@ -68,7 +68,8 @@ pub struct Suite {
     config: SuiteConfig,
     /// The first value. Members see values relative to it, so that `f32` keeps the digits of a small movement on a
     /// large level (a pressure in Pa, a counter).
-    origin: Option<f64>,
+    /// Infinite at first.
+    origin: f64,
     diffs: [KmeansDiff; 2],
     season: Season,
     shape: KmeansLevel,
@@ -91,7 +92,7 @@ impl Suite {
     pub fn new(config: &SuiteConfig) -> Self {
         Self {
             config: *config,
-            origin: None,
+            origin: f64::INFINITY,
             diffs: SMOOTHINGS.map(KmeansDiff::new),
             season: Season::new(),
             shape: KmeansLevel::new(),
@@ -117,8 +118,11 @@ impl Suite {
         if let Err(refusal) = judgeable(value) {
             return self.refuse(refusal);
         }
-        let first = self.origin.is_none();
-        let origin = *self.origin.get_or_insert(value);
+        let first = self.origin.is_infinite();
+        if first {
+            self.origin = value;
+        }
+        let origin = self.origin;
         let x = value - origin;
         let (season, usual) = self.season.update(ts_us, x as f32);
         let before = self.usual();
@@ -184,6 +188,10 @@ impl Suite {
         (alarm, threshold)
     }
 
+    fn known_origin(&self) -> Option<f64> {
+        self.origin.is_finite().then_some(self.origin)
+    }
+
     /// What is expected where the season says nothing, and half the width of its range.
     fn usual(&self) -> (f64, f64) {
         let (level, deviation) = self.shift.usual();
@@ -193,7 +201,7 @@ impl Suite {
     /// A verdict that changes nothing.
     fn refuse(&self, refusal: super::Refusal) -> Verdict {
         let (level, half_width) = self.usual();
-        let expected = self.origin.unwrap_or(0.0) + level;
+        let expected = self.known_origin().unwrap_or(0.0) + level;
         Verdict {
             score: 0.0,
             peak: 0.0,
@@ -210,8 +218,8 @@ impl Suite {
     /// Appends the state to `out`: little more than 1 KiB, versioned, with a checksum.
     pub fn snapshot(&self, out: &mut Vec<u8>) {
         let mut out = Writer::new(out, MAGIC, FORMAT);
-        out.u8(u8::from(self.origin.is_some()));
-        out.f64(self.origin.unwrap_or(0.0));
+        out.u8(u8::from(self.known_origin().is_some()));
+        out.f64(self.known_origin().unwrap_or(0.0));
         self.diffs.iter().for_each(|m| m.save(&mut out));
         self.season.save(&mut out);
         self.shape.save(&mut out);
@@ -236,7 +244,7 @@ impl Suite {
         let mut restored = Self::new(&self.config);
         let started = from.u8_below(2)? == 1;
         let origin = from.f64()?;
-        restored.origin = started.then_some(origin);
+        restored.origin = if started { origin } else { f64::INFINITY };
         for member in &mut restored.diffs {
             member.load(&mut from)?;
         }

@@ -1,0 +1,130 @@
+//! Scores of several metrics of one device together, and the life of the alerts.
+//!
+//! In: all values of one reading. Out: the score of the group, and alert drafts, whose metric is `group` and whose reason
+//! is the metric that lies farthest. A group is a device and the names of its metrics: a payload that lacks one is
+//! another group. One entry a group, the least recently used leaves when there are too many.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use weir_models::alert::{AlertData, AlertKind, AlertState, Model};
+use weir_models::detect::group::{CHANNELS_MAX, Group};
+use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
+use weir_models::event::Value;
+use weir_models::ident::Stream;
+
+use super::{Draft, alert_id};
+use crate::recent::Recent;
+
+/// The metric of an alert about a group.
+const METRIC: &str = "group";
+
+#[derive(Debug)]
+pub(super) struct Groups {
+    agent: Arc<str>,
+    model: Model,
+    groups: Recent<Tracked>,
+    key: String,
+}
+
+#[derive(Debug, Default)]
+struct Tracked {
+    group: Group,
+    life: Life<String>,
+}
+
+/// What is said of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct GroupScore {
+    pub(super) score: f32,
+    /// The metric that lies farthest.
+    pub(super) metric: String,
+}
+
+impl Groups {
+    pub(super) fn new(agent: Arc<str>, most: NonZeroUsize) -> Self {
+        let model = Model { name: "mewma".into(), version: "1".into() };
+        Self { agent, model, groups: Recent::new(most), key: String::new() }
+    }
+
+    pub(super) fn resize(&mut self, most: NonZeroUsize) {
+        self.groups.resize(most);
+    }
+
+    /// Judges the values of one reading; nothing where there are fewer than two.
+    pub(super) fn score(
+        &mut self,
+        (site, device): (&str, &str),
+        ts_us: i64,
+        values: &BTreeMap<String, Value>,
+        (level, life): (f32, &LifeConfig),
+        drafts: &mut Vec<Draft>,
+    ) -> Option<GroupScore> {
+        if values.len() < 2 {
+            return None;
+        }
+        self.key.clear();
+        self.key.push_str(site);
+        for part in std::iter::once(device).chain(values.keys().map(String::as_str)) {
+            self.key.push('/');
+            self.key.push_str(part);
+        }
+        let mut vector = [0.0; CHANNELS_MAX];
+        for (into, value) in vector.iter_mut().zip(values.values()) {
+            *into = value.v;
+        }
+        let vector = &vector[..values.len().min(CHANNELS_MAX)];
+        let (verdict, change) = self.groups.with(&self.key, Tracked::default, |tracked| {
+            let verdict = tracked.group.update(vector)?;
+            let signal = Signal {
+                score: verdict.score,
+                alarm: verdict.score >= level,
+                calm: verdict.score < 0.5 * level,
+            };
+            Some((verdict, tracked.life.step(life, ts_us, signal, alert_id)))
+        })?;
+        let metric = values.keys().nth(verdict.channel).cloned().unwrap_or_default();
+        if let Some(change) = change {
+            drafts.push(self.draft((site, device), &metric, level, change));
+        }
+        Some(GroupScore { score: verdict.score, metric })
+    }
+
+    fn draft(
+        &self,
+        (site, device): (&str, &str),
+        metric: &str,
+        level: f32,
+        change: Transition<String>,
+    ) -> Draft {
+        let (alert_id, state, fired_us, resolved_us, score) = match change {
+            Transition::Fired { id, ts_us, score } => (id, AlertState::Firing, ts_us, None, score),
+            Transition::Resolved { id, fired_us, ts_us, peak, .. } => {
+                (id, AlertState::Resolved, fired_us, Some(ts_us), peak)
+            }
+        };
+        Draft(AlertData {
+            alert_id,
+            state,
+            kind: AlertKind::Reading,
+            agent: self.agent.clone(),
+            stream: Stream(0),
+            seq: 0,
+            site: site.into(),
+            device: device.into(),
+            metric: METRIC.into(),
+            fired_us,
+            resolved_us,
+            score,
+            threshold: level,
+            model: self.model.clone(),
+            why: metric.into(),
+            baseline: None,
+            last_values: Vec::new(),
+            message: None,
+            cause_stream: Stream(0),
+            cause_seq: 0,
+        })
+    }
+}
