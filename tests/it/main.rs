@@ -32,6 +32,8 @@ mod reload;
 mod direct_secure;
 /// What is wrong is said, with what to do.
 mod errors;
+/// How log lines are grouped.
+mod templates;
 /// Who reads alerts: the consumers of the documents.
 mod alerts;
 /// The configurations in the documents are taken by the programs.
