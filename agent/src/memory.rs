@@ -29,7 +29,7 @@ const SENDING_BYTES: u64 = 4 * MIB;
 const TABLE_BYTES: u64 = 2 * MIB;
 pub(crate) const DEVICE_BYTES: u64 = 640;
 /// Of a series: its detectors, its name, the place in the map.
-pub(crate) const SERIES_BYTES: u64 = 2_560;
+pub(crate) const SERIES_BYTES: u64 = 1_792;
 /// Of a template: its text and counters, once for all hosts and, for a host that knows a tenth of
 /// them, once more.
 const TEMPLATE_BYTES: u64 = 512;

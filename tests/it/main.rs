@@ -34,6 +34,8 @@ mod direct_secure;
 mod errors;
 /// Tables of readings scored by command.
 mod score;
+/// How log lines are grouped.
+mod templates;
 /// Who reads alerts: the consumers of the documents.
 mod alerts;
 /// The configurations in the documents are taken by the programs.

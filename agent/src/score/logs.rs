@@ -19,7 +19,7 @@ use super::{Draft, ScoreConfig, alert_id};
 use crate::recent::Recent;
 
 /// Hosts that are scored at a time; a gateway that relays for more begins anew with the oldest.
-pub(crate) const HOSTS_MAX: NonZeroUsize = NonZeroUsize::new(768).unwrap();
+pub(crate) const HOSTS_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 /// Applications of all hosts whose alerts are followed.
 const LIVES_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// The metric of an alert about lines that name no application.

@@ -51,7 +51,7 @@ impl Week {
         let known = self.hours.iter().filter(|bin| **bin > 1).map(|bin| lines_of(*bin));
         let (sum, n) = known.fold((0.0, 0.0), |(sum, n), lines| (sum + lines, n + 1.0));
         let bin = self.hours[bin_of(hour)];
-        self.factor = if bin > 1 && bin % 2 == 0 && n > 0.0 {
+        self.factor = if bin > 1 && bin.is_multiple_of(2) && n > 0.0 {
             let ratio = (lines_of(bin) + PRIOR_LINES) / (sum / n + PRIOR_LINES);
             ratio.clamp(1.0 / MOST, MOST)
         } else {

@@ -80,6 +80,27 @@ const SERVICES: [&str; 22] = [
     "mdmonitor",
 ];
 
+/// A number of a kind, or the name of the kind.
+fn number(name: &str, r: &mut Random) -> String {
+    match name {
+        "-" => ["", "-"][r.below(2) as usize].into(),
+        "d" => r.below(10).to_string(),
+        "n" => r.below(4000).to_string(),
+        "nn" => format!("{:02}", r.below(60)),
+        "n8" => format!("{:08}", r.below(100_000_000)),
+        "big" => (1_000_000_000 + r.below(9_000_000_000_000)).to_string(),
+        "float" => format!("{}.{}", r.below(300), r.below(10_000)),
+        "port" => (1024 + r.below(60_000)).to_string(),
+        "hex" => r.hex(14),
+        "hex8" => r.hex(8),
+        "hex7" => r.hex(7),
+        "h4" => r.hex(4),
+        "h2" => r.hex(2),
+        "md5" => r.hex(32),
+        other => other.to_owned(),
+    }
+}
+
 fn value(name: &str, r: &mut Random) -> String {
     let ip = |r: &mut Random| {
         format!("{}.{}.{}.{}", 1 + r.below(223), r.below(256), r.below(256), r.below(256))
@@ -93,24 +114,10 @@ fn value(name: &str, r: &mut Random) -> String {
         }
     };
     match name {
-        "-" => ["", "-"][r.below(2) as usize].into(),
-        "d" => r.below(10).to_string(),
-        "n" => r.below(4000).to_string(),
-        "nn" => format!("{:02}", r.below(60)),
-        "n8" => format!("{:08}", r.below(100_000_000)),
-        "big" => (1_000_000_000 + r.below(9_000_000_000_000)).to_string(),
-        "float" => format!("{}.{}", r.below(300), r.below(10_000)),
-        "port" => (1024 + r.below(60_000)).to_string(),
         "ip" => ip(r),
         "ips" if r.below(8) == 0 => format!("{},{}", ip(r), ip(r)),
         "ips" => ip(r),
         "mac" => (0..6).map(|_| r.hex(2)).collect::<Vec<_>>().join(":"),
-        "hex" => r.hex(14),
-        "hex8" => r.hex(8),
-        "hex7" => r.hex(7),
-        "h4" => r.hex(4),
-        "h2" => r.hex(2),
-        "md5" => r.hex(32),
         "id" => r.hex(9) + "Zq",
         "uuid" => format!("{}-{}-4{}-a{}-{}", r.hex(8), r.hex(4), r.hex(3), r.hex(3), r.hex(12)),
         "user" => r.one_of(&USERS).into(),
@@ -162,7 +169,7 @@ fn value(name: &str, r: &mut Random) -> String {
             r.below(60),
             r.below(60)
         ),
-        other => other.to_owned(),
+        other => number(other, r),
     }
 }
 
