@@ -175,7 +175,7 @@ mod tests {
         check("", "connections", 0);
         check("", "queues", 512 * KIB);
         check("", "spool", 9 * MIB);
-        check("[score]\nseries_max = 10", "series", 25_600);
+        check("[score]\nseries_max = 10", "series", 17_920);
         check("[score]\nreadings = false\nlogs = false", "series", 0);
         check("[score]\nreadings = false\nlogs = false", "logs", 0);
         check("[metadata]\nmemory_entries = 1000", "metadata", 640_000 + 2 * MIB);
@@ -192,15 +192,15 @@ mod tests {
     fn what_cannot_fit_is_refused_and_named() {
         let usual = config("");
         assert_eq!(budget_bytes(&usual), parts(&usual).iter().map(|part| part.bytes).sum::<u64>());
-        assert!(budget_bytes(&usual) < 40 * MIB, "{}", budget_bytes(&usual));
-        let fits = config("[limits]\nmemory_bytes = 41943040");
-        assert_eq!(budget_bytes(&fits), 40 * MIB);
+        assert!(budget_bytes(&usual) < 44 * MIB, "{}", budget_bytes(&usual));
+        let fits = config("[limits]\nmemory_bytes = 46137344");
+        assert_eq!(budget_bytes(&fits), 44 * MIB);
         let refused = Config::parse(
             "agent.toml",
-            &format!("{LEAST}[limits]\nmemory_bytes = 41943040\n[score]\nseries_max = 20000"),
+            &format!("{LEAST}[limits]\nmemory_bytes = 46137344\n[score]\nseries_max = 20000"),
         );
         let error = refused.unwrap_err().to_string();
-        assert!(error.contains("series 51200000"), "{error}");
+        assert!(error.contains("series 35840000"), "{error}");
         assert!(error.contains("memory_bytes"), "{error}");
     }
 

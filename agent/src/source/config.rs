@@ -298,12 +298,6 @@ mod tests {
     #[test]
     fn tls_is_there_where_it_is_needed_and_only_there() {
         check(
-            "[[mqtt]]\nurl = 'mqtts://[::1]'\ntopics = ['a']\n",
-            expect![
-                "agent.toml:2:7: `mqtts://[::1]`: with `mqtts` the broker needs a name or an IPv4 address"
-            ],
-        );
-        check(
             "[[mqtt]]\nurl = 'mqtt://b'\ntopics = ['a']\ntls = {}\n",
             expect![
                 "source `mqtt-b` has `tls` and a plain connection: write `mqtts://` in `url`, or leave `tls` out"
