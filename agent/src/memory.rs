@@ -34,8 +34,8 @@ pub(crate) const SERIES_BYTES: u64 = 1_792;
 /// them, once more.
 const TEMPLATE_BYTES: u64 = 512;
 const HOST_TEMPLATE_BYTES: u64 = 56;
-/// Of a host, beside its templates: the order of lines, the hours of the week.
-const HOST_BYTES: u64 = 1_920;
+/// Of a host, beside its templates: the hours of the week.
+const HOST_BYTES: u64 = 640;
 
 /// The table `[limits]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -4,7 +4,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use weir_models::logs::{DEFAULT_TEMPLATES, LogLine, LogScorer, LogScorerConfig, Miner};
+use weir_models::logs::{DEFAULT_TEMPLATES, LogLine, LogScorer, LogScorerConfig, Miner, Orders};
 
 const AUTH_LOG: &str = include_str!("../../fixtures/syslog/auth.rfc3164.log");
 
@@ -56,6 +56,7 @@ fn logs(c: &mut Criterion) {
         let mut miner = Miner::new(DEFAULT_TEMPLATES);
         let ids: Vec<u64> = messages.iter().map(|m| miner.learn(m).id).collect();
         let mut scorer = LogScorer::new(LogScorerConfig::default());
+        let mut orders = Orders::default();
         let mut ts_us = 0;
         b.iter(|| {
             for id in &ids {
@@ -65,7 +66,7 @@ fn logs(c: &mut Criterion) {
                     template: *id,
                     is_new: false,
                     severity: Some(6),
-                    process: *id % 7,
+                    order: orders.update(*id % 7, *id),
                 };
                 black_box(scorer.update(line));
             }

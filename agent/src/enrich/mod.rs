@@ -57,17 +57,22 @@ impl Default for MetadataConfig {
 /// A device as events take it: its metadata is shared by all of them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Name of the device.
-    pub device: String,
+    /// Name of the device, where it is not the one that it was looked up by.
+    pub renamed: Option<String>,
     /// Its metadata.
     pub meta: Arc<Meta>,
     /// Unit of each metric.
     pub units: BTreeMap<String, String>,
 }
 
-impl From<Device> for Known {
-    fn from(device: Device) -> Self {
-        Self { device: device.device, meta: Arc::new(device.meta.into()), units: device.units }
+impl Known {
+    fn looked_up_by(key: &str, device: Device) -> Self {
+        let is_own = key.split_once('/').is_some_and(|(_, name)| name == device.device);
+        Self {
+            renamed: (!is_own).then_some(device.device),
+            meta: Arc::new(device.meta.into()),
+            units: device.units,
+        }
     }
 }
 
@@ -123,8 +128,9 @@ impl Enricher {
         self.key.push_str(site);
         self.key.push('/');
         self.key.push_str(name);
-        let read = || self.table.get(&self.key).map(|device| Arc::new(device.into()));
-        let Some(device) = self.hot.with(&self.key, read, |known| known.clone()) else {
+        let key = self.key.as_str();
+        let read = || Some(Arc::new(Known::looked_up_by(key, self.table.get(key)?)));
+        let Some(device) = self.hot.with(key, read, |known| known.clone()) else {
             return Found { device: None, state: MetaState::Miss, age_s: None };
         };
         let age_us = now_us.saturating_sub(self.table.in_step_us()).max(0);

@@ -36,7 +36,8 @@ fn a_device_is_found_by_name_and_alias_after_a_restart_without_network() {
     let mut enricher = enricher(&table);
     for name in ["pump", "10.0.0.7", "pump"] {
         let found = enricher.look_up("a", name, 1_012 * SECOND_US);
-        assert_eq!(found.device.as_ref().unwrap().device, "pump");
+        let renamed = found.device.as_ref().unwrap().renamed.as_deref();
+        assert_eq!(renamed, (name != "pump").then_some("pump"));
         assert_eq!((found.state, found.age_s), (MetaState::Hit, Some(12)));
     }
     let late = enricher.look_up("a", "pump", (1_000 + 86_401) * SECOND_US);

@@ -287,8 +287,8 @@ impl Parsed {
         event.meta_state = found.state;
         event.meta_age_s = found.age_s;
         if let Some(device) = found.device {
-            if event.device != device.device {
-                event.device.clone_from(&device.device);
+            if let Some(name) = &device.renamed {
+                event.device.clone_from(name);
             }
             if let Body::Reading(values) = &mut event.body {
                 for (metric, value) in values.iter_mut().filter(|(_, value)| value.unit.is_none()) {

@@ -105,6 +105,8 @@ pub(super) struct Worker {
     scorer: Scorer,
     spool: Spool,
     partitions_assumed: u32,
+    /// Of readings and of logs, as they were known when the last wake-up began.
+    partitions: [u32; 2],
     flush_every: Duration,
     sync_every: Duration,
     flushed: watch::Sender<u64>,
@@ -166,6 +168,7 @@ impl Worker {
             scorer: Scorer::new(agent, &config.score),
             spool,
             partitions_assumed: config.agent.partitions_assumed,
+            partitions: [config.agent.partitions_assumed; 2],
             flush_every,
             sync_every: Duration::from_millis(config.spool.sync_ms),
             flushed,
@@ -212,7 +215,9 @@ impl Worker {
                     if pace.is_long() {
                         self.flush(&mut timers);
                     }
-                    let goes_on = pace.look(taken, Much { long, ..MUCH }) && !inputs.is_closed();
+                    let much = Much { long, ..MUCH };
+                    let is_steady = pace.look_for_flush(taken, much, self.flush_every);
+                    let goes_on = is_steady && !inputs.is_closed();
                     look_at = goes_on.then(|| pace.next_look_behind());
                 }
                 () = at(timers.flush_at) => self.flush(&mut timers),
@@ -258,6 +263,8 @@ impl Worker {
     /// Takes an input and what else is there, up to a flush. Answers how many payloads that were.
     fn take_all(&mut self, first: Option<Input>, inputs: &mut mpsc::Receiver<Input>) -> usize {
         let mut taken = 0;
+        self.partitions = [Topic::Readings, Topic::Logs]
+            .map(|topic| self.partitions(self.shared.names.name(topic)));
         let mut next = first.or_else(|| inputs.try_recv().ok());
         while let Some(input) = next {
             taken += input.items.len();
@@ -316,17 +323,17 @@ impl Worker {
     }
 
     fn append(&mut self, lane: Lane, mut event: Event) -> EventId {
-        let (topic, who) = match &event.body {
-            Body::Reading(_) => (Topic::Readings, event.device.as_str()),
-            Body::Log(log) if !log.host.is_empty() => (Topic::Logs, log.host.as_str()),
-            Body::Log(_) | Body::Loss(_) => (Topic::Logs, event.device.as_str()),
+        let [of_readings, of_logs] = self.partitions;
+        let (topic, partitions, who) = match &event.body {
+            Body::Reading(_) => (Topic::Readings, of_readings, event.device.as_str()),
+            Body::Log(log) if !log.host.is_empty() => (Topic::Logs, of_logs, log.host.as_str()),
+            Body::Log(_) | Body::Loss(_) => (Topic::Logs, of_logs, event.device.as_str()),
         };
         self.key.clear();
         for part in [&*event.site, "/", who] {
             self.key.push_str(part);
         }
         let topic = self.shared.names.name(topic);
-        let partitions = self.partitions(topic);
         // The broker checks its stamp, and keeps the record by it: the receive time is sane even
         // where the event's own is from 1970.
         let kafka_ts_ms = event.received_us / 1_000;

@@ -23,7 +23,7 @@ const METRIC: &str = "group";
 pub(super) struct Groups {
     agent: Arc<str>,
     model: Model,
-    groups: Recent<Tracked>,
+    groups: Recent<Box<Tracked>>,
     key: String,
 }
 
@@ -74,7 +74,7 @@ impl Groups {
             *into = value.v;
         }
         let vector = &vector[..values.len().min(CHANNELS_MAX)];
-        let (verdict, change) = self.groups.with(&self.key, Tracked::default, |tracked| {
+        let (verdict, change) = self.groups.with(&self.key, Box::default, |tracked| {
             let verdict = tracked.group.update(vector)?;
             let signal = Signal {
                 score: verdict.score,

@@ -13,7 +13,7 @@ use weir_models::alert::{AlertData, AlertKind, Model};
 use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::event::Log;
 use weir_models::ident::TemplateId;
-use weir_models::logs::{LogLine, LogScorer, LogScorerConfig, Miner, Missing, process};
+use weir_models::logs::{LogLine, LogScorer, LogScorerConfig, Miner, Missing, Orders, process};
 
 use super::{Draft, ScoreConfig, alert_data, alert_id};
 use crate::recent::Recent;
@@ -32,11 +32,21 @@ pub(super) struct LogStage {
     config: LogScorerConfig,
     life: LifeConfig,
     miner: Miner,
-    hosts: Recent<LogScorer>,
+    hosts: Recent<Box<Host>>,
+    orders: Orders,
+    /// Of applications with an alert that fires.
     lives: LruCache<String, Life<String>>,
     /// The application that wrote the first line of a template.
     apps: LruCache<u64, Arc<str>>,
     key: String,
+}
+
+/// What is known of a host.
+#[derive(Debug)]
+struct Host {
+    scorer: LogScorer,
+    /// Applications of it with an alert that fires, at least: a line of another host needs no look for one.
+    firing: u32,
 }
 
 /// What an alert is about.
@@ -58,6 +68,7 @@ impl LogStage {
             life: config.life,
             miner: Miner::new(config.log.templates),
             hosts: Recent::new(HOSTS_MAX),
+            orders: Orders::default(),
             lives: LruCache::new(LIVES_MAX),
             apps: LruCache::new(apps_max(config)),
             key: String::new(),
@@ -73,8 +84,8 @@ impl LogStage {
         }
         self.life = config.life;
         self.config = config.log.clone();
-        for (_, scorer) in self.hosts.iter_mut() {
-            scorer.configure(&config.log);
+        for (_, host) in self.hosts.iter_mut() {
+            host.scorer.configure(&config.log);
         }
     }
 
@@ -93,8 +104,8 @@ impl LogStage {
         if is_new {
             self.apps.put(id, app.into());
         } else if !template.absorbed().is_empty() {
-            for (_, scorer) in self.hosts.iter_mut() {
-                scorer.join(id, template.absorbed());
+            for (_, host) in self.hosts.iter_mut() {
+                host.scorer.join(id, template.absorbed());
             }
         }
 
@@ -102,10 +113,12 @@ impl LogStage {
         for part in [site, "/", device] {
             self.key.push_str(part);
         }
-        let process = process(app, log.procid.as_deref().unwrap_or_default());
-        let line = LogLine { ts_us, template: id, is_new, severity: log.severity, process };
-        let begin = || LogScorer::new(self.config.clone());
-        let verdict = self.hosts.with(&self.key, begin, |scorer| scorer.update(line));
+        let process = process(&self.key, app, log.procid.as_deref().unwrap_or_default());
+        let order = self.orders.update(process, id);
+        let line = LogLine { ts_us, template: id, is_new, severity: log.severity, order };
+        let begin = || Box::new(Host::new(&self.config, &self.key, &self.lives));
+        let judge = |host: &mut Box<Host>| (host.scorer.update(line), host.firing > 0);
+        let (verdict, is_firing) = self.hosts.with(&self.key, begin, judge);
         log.score = Some(verdict.score);
         if let Some(missing) = &verdict.missing {
             drafts.extend(self.miss(site, device, ts_us, missing));
@@ -119,8 +132,10 @@ impl LogStage {
             message: &log.message,
         };
         let (score, alarm) = (verdict.score, verdict.alarm);
-        let signal = Signal { score, alarm, calm: score < 0.5 * verdict.threshold };
-        drafts.extend(self.live(ts_us, signal, &about));
+        if alarm || is_firing {
+            let signal = Signal { score, alarm, calm: score < 0.5 * verdict.threshold };
+            drafts.extend(self.live(ts_us, signal, &about));
+        }
     }
 
     /// The alert of a line that did not come.
@@ -142,24 +157,31 @@ impl LogStage {
 
     /// One step in the life of the alert of an application.
     fn live(&mut self, ts_us: i64, signal: Signal, about: &About<'_>) -> Option<Draft> {
-        if !signal.alarm && self.lives.is_empty() {
-            return None;
-        }
         self.key.clear();
         for part in [about.site, "/", about.device, "/", about.app] {
             self.key.push_str(part);
         }
         let change = if let Some(life) = self.lives.get_mut(self.key.as_str()) {
-            life.step(&self.life, ts_us, signal, alert_id)
+            life.step(&self.life, ts_us, signal, alert_id)?
         } else if signal.alarm {
             let mut life = Life::default();
-            let change = life.step(&self.life, ts_us, signal, alert_id);
+            let change = life.step(&self.life, ts_us, signal, alert_id)?;
             self.lives.put(self.key.clone(), life);
             change
         } else {
-            None
+            return None;
         };
-        Some(self.draft(about, change?))
+        let fires = matches!(change, Transition::Fired { .. });
+        if !fires {
+            self.lives.pop(self.key.as_str());
+        }
+        self.key.truncate(about.site.len() + 1 + about.device.len());
+        let begin = || Box::new(Host::new(&self.config, &self.key, &self.lives));
+        self.hosts.with(&self.key, begin, |host| {
+            host.firing =
+                if fires { host.firing.saturating_add(1) } else { host.firing.saturating_sub(1) };
+        });
+        Some(self.draft(about, change))
     }
 
     fn draft(&self, about: &About<'_>, change: Transition<String>) -> Draft {
@@ -167,6 +189,16 @@ impl LogStage {
         let of = (about.site, about.device, about.app);
         let data = alert_data(told, AlertKind::Log, of, about.threshold, change);
         Draft(AlertData { why: about.why.into(), message: Some(about.message.into()), ..data })
+    }
+}
+
+impl Host {
+    /// A host of which nothing is known but its alerts.
+    fn new(config: &LogScorerConfig, key: &str, lives: &LruCache<String, Life<String>>) -> Self {
+        let is_own = |name: &str| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('/'));
+        let firing = lives.iter().filter(|(name, _)| is_own(name)).count();
+        let firing = u32::try_from(firing).unwrap_or(u32::MAX);
+        Self { scorer: LogScorer::new(config.clone()), firing }
     }
 }
 

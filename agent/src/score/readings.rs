@@ -28,7 +28,7 @@ pub(super) struct ReadingStage {
     suite: SuiteConfig,
     life: LifeConfig,
     rules: Vec<SeriesRule>,
-    series: Recent<Tracked>,
+    series: Recent<Box<Tracked>>,
     /// From where on a group is an alarm; 0: groups are not looked at.
     group_level: f32,
     groups: Groups,
@@ -127,7 +127,7 @@ impl ReadingStage {
             for part in [site, "/", device, "/", metric] {
                 self.key.push_str(part);
             }
-            let begin = || Tracked::new(&self.suite, &self.rules, device, metric);
+            let begin = || Box::new(Tracked::new(&self.suite, &self.rules, device, metric));
             self.series.with(&self.key, begin, |tracked| {
                 let verdict = tracked.suite.update(ts_us, value.v);
                 each(metric, &verdict);

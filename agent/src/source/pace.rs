@@ -36,12 +36,17 @@ const EMPTY_LOOKS: u32 = 3;
 
 /// From here the moments are counted, so that all sources have the same ones.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-/// Whether there is time for longer looks.
+/// Whether sources have time for longer looks.
 static IS_PATIENT: AtomicBool = AtomicBool::new(true);
 
-/// Tells how often the spool is to be written: who wants that often does not want to wait for longer looks.
+/// Tells all sources how often the spool is to be written.
 pub(crate) fn set_flush_every(every: Duration) {
-    IS_PATIENT.store(every >= PERIOD, Ordering::Relaxed);
+    IS_PATIENT.store(is_patient(every), Ordering::Relaxed);
+}
+
+/// Who wants the spool written often does not want to wait for longer looks.
+fn is_patient(flush_every: Duration) -> bool {
+    flush_every >= PERIOD
 }
 
 /// How much is too much to be left for a while, in the caller's unit.
@@ -83,6 +88,11 @@ impl Pace {
     /// flow.
     pub(crate) fn look(&mut self, found: usize, much: Much) -> bool {
         self.looked(found, much, IS_PATIENT.load(Ordering::Relaxed))
+    }
+
+    /// The same for who writes the spool so often.
+    pub(crate) fn look_for_flush(&mut self, found: usize, much: Much, every: Duration) -> bool {
+        self.looked(found, much, is_patient(every))
     }
 
     fn looked(&mut self, found: usize, much: Much, is_patient: bool) -> bool {

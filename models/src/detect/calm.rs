@@ -3,6 +3,7 @@
 //! In: one value. Out: by which share the mean absolute step of the last readings is smaller than that of the long
 //! run; 0 where it is not.
 
+use super::rate;
 use super::snapshot::{Reader, RestoreError, Writer};
 
 /// Rate of the mean step of late: 33 readings.
@@ -31,9 +32,8 @@ impl Calm {
         if self.seen == 1 {
             return None;
         }
-        let plain = 1.0 / f64::from(self.seen);
-        self.fast = follow(self.fast, step, plain.max(FAST_RATE));
-        self.slow = follow(self.slow, step, plain.max(SLOW_RATE));
+        self.fast = follow(self.fast, step, rate(self.seen, FAST_RATE));
+        self.slow = follow(self.slow, step, rate(self.seen, SLOW_RATE));
         Some(if self.slow > 0.0 { (1.0 - self.fast / self.slow).max(0.0) } else { 0.0 })
     }
 

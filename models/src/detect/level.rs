@@ -4,6 +4,7 @@
 //! averages); and the higher of two leaking sums of deviations, up and down, beyond an allowance (the CUSUM of Page
 //! 1954, with a leak so that it comes back after a shift that stays). Both are measured by the same slow mean.
 
+use super::rate;
 use super::snapshot::{Reader, RestoreError, Writer};
 
 /// Rate of the slow mean and deviation: 200 readings; plain averages at first.
@@ -48,7 +49,7 @@ impl Level {
             (self.slow, self.fast) = (value, value);
             return None;
         }
-        let rate = (1.0 / f64::from(self.seen)).max(SLOW_RATE);
+        let rate = rate(self.seen, SLOW_RATE);
         let error = value - self.slow;
         let (z, shift, most) = if self.deviation > 0.0 {
             let z = (error / self.deviation).clamp(-Z_MAX, Z_MAX);

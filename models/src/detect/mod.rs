@@ -118,6 +118,13 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// The rate at which a mean follows the reading number `seen`: a plain mean at first, in the end the `least` rate. The
+/// division is for the first readings only, it takes as long as much else here.
+fn rate(seen: u16, least: f64) -> f64 {
+    let seen = f64::from(seen);
+    if seen * least < 1.0 { 1.0 / seen } else { least }
+}
+
 /// Largest absolute value that is judged. State is kept in `f32`, which ends at 3.4e38.
 pub const MAX_ABS: f64 = 1e30;
 

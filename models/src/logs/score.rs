@@ -11,7 +11,7 @@
 //!   for `k` lines where `m` are expected and the rate was learnt from `r`. What is expected follows the hour of the
 //!   week (`week`).
 //! - severity: a fixed prior, added to the larger of the two.
-//! - order: -ln of the share of the times in which this template came next in its process (`order`).
+//! - order: -ln of the share of the times in which this template came next in its process ([`Orders`], one for all hosts).
 //! - missing: -ln of the chance that a template which comes regularly is away for so long (`gap`). It is told with
 //!   whatever line comes then, and does not count in the score of that line. A host that was silent for half an hour
 //!   misses no line: that is another alert.
@@ -31,7 +31,7 @@ use super::eights;
 use super::miner::ById;
 use crate::detect::pot::{Pot, QUANTILE};
 use gap::Gaps;
-use order::Order;
+pub use order::Orders;
 use serde::Deserialize;
 use std::collections::HashMap;
 use week::Week;
@@ -119,7 +119,7 @@ impl Missing {
 }
 
 /// A line of one host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LogLine {
     /// Event time in microseconds since the Unix epoch.
     pub ts_us: i64,
@@ -129,15 +129,15 @@ pub struct LogLine {
     pub is_new: bool,
     /// 0 (emergency) to 7 (debug) as in RFC 5424.
     pub severity: Option<u8>,
-    /// Any number that tells the processes of the host apart, such as [`process`].
-    pub process: u64,
+    /// The surprise of its place in its process, in nats, by [`Orders`].
+    pub order: f64,
 }
 
-/// A number for a process, from the names that its lines give it.
+/// A number for a process, from the names that its host and its lines give it.
 #[must_use]
-pub fn process(app: &str, procid: &str) -> u64 {
+pub fn process(host: &str, app: &str, procid: &str) -> u64 {
     let hash = |name: &str| eights::token(name.as_bytes()).hash;
-    hash(app).rotate_left(1) ^ hash(procid)
+    hash(host).rotate_left(2) ^ hash(app).rotate_left(1) ^ hash(procid)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -158,7 +158,6 @@ pub struct LogScorer {
     /// In place, so that a line touches little memory.
     templates: HashMap<u64, TemplateState, ById>,
     pot: Pot,
-    order: Order,
     order_pot: Pot,
     gap_pot: Pot,
     week: Week,
@@ -183,7 +182,6 @@ impl LogScorer {
             config,
             templates: HashMap::default(),
             pot: Pot::new(),
-            order: Order::new(),
             order_pot: Pot::new(),
             gap_pot: Pot::new(),
             week: Week::new(),
@@ -226,7 +224,6 @@ impl LogScorer {
         };
         let seen = f64::from(state.seen);
         let gap = state.count(now_s, resumed_s);
-        let order = self.order.update(line.process, line.template);
         if self.lines <= LEARNING_LINES || now_s < f64::from(self.config.learning_s) {
             let threshold = self.threshold as f32;
             return LogVerdict {
@@ -243,7 +240,7 @@ impl LogScorer {
         let of_line = self.pot.update(novelty.max(burst) + prior);
         // What is new has no order yet.
         let of_order =
-            bounded(&mut self.order_pot, if seen > 2.0 * FAMILIAR { order } else { 0.0 });
+            bounded(&mut self.order_pot, if seen > 2.0 * FAMILIAR { line.order } else { 0.0 });
         if let Some(gap) = gap {
             self.gap_pot.update(gap);
         }

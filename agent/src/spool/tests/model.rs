@@ -436,7 +436,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40000))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn what_was_flushed_is_read_once_in_order(steps in proptest::collection::vec(step(), 1..120)) {
         let mut model = Model::new();

@@ -1,34 +1,39 @@
 //! How unusual it is that a template follows the one before it in the same process.
 //!
 //! In: process, template. Out: -ln of the share of the times in which this template followed the previous one, 0
-//! where too little is known. Pairs are counted in a hashed table of two bytes each (1 KiB a host), the last template
-//! of a process in a table of 32: what collides there makes an order look more usual, or begins anew.
+//! where too little is known. One for all hosts of a gateway: a program goes its ways on every host, so orders are known
+//! sooner, and the tables stay near the processor, which those of a thousand hosts do not. Pairs are counted in a hashed
+//! table of two bytes each (16 KiB), the last template of a process in a table of 2,048 (16 KiB): what collides there
+//! makes an order look more usual, or begins anew.
 
 use crate::logs::mask::mix;
 
-const COUNTS: usize = 512;
-const PROCESSES: usize = 32;
+const COUNTS: usize = 8_192;
+const PROCESSES: usize = 2_048;
 /// How often a template has to have been followed by something before an order surprises.
 const KNOWN: u16 = 24;
 /// What follows more often than one time in so many does not surprise.
 const USUAL: u16 = 8;
 
-/// The orders of one host.
+/// The orders of templates in all processes.
 #[derive(Debug)]
-pub(super) struct Order {
+pub struct Orders {
     counts: Box<[u16; COUNTS]>,
     /// Hash of the process and of its last template.
-    last: [(u32, u32); PROCESSES],
+    last: Box<[(u32, u32); PROCESSES]>,
 }
 
-impl Order {
-    pub(super) fn new() -> Self {
-        Self { counts: Box::new([0; COUNTS]), last: [(0, 0); PROCESSES] }
+impl Default for Orders {
+    fn default() -> Self {
+        Self { counts: Box::new([0; COUNTS]), last: Box::new([(0, 0); PROCESSES]) }
     }
+}
 
-    /// Takes a line, after those before it.
+impl Orders {
+    /// Takes a line of `process` (any number that tells it apart, such as [`process`](super::process)), after those
+    /// before it. Gives the surprise in nats.
     #[inline]
-    pub(super) fn update(&mut self, process: u64, template: u64) -> f64 {
+    pub fn update(&mut self, process: u64, template: u64) -> f64 {
         let key = mix(process);
         let last = &mut self.last[key as usize % PROCESSES];
         let before = if last.0 == (key >> 32) as u32 { last.1 } else { 0 };
@@ -63,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_never_followed_surprises_and_what_does_often_does_not() {
-        let mut order = Order::new();
+        let mut order = Orders::default();
         for i in 0..300_u64 {
             // Two processes between each other, each in its own order.
             assert_eq!(order.update(1, i % 3), 0.0, "{i}");
@@ -79,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_process_begins_without_surprise() {
-        let mut order = Order::new();
+        let mut order = Orders::default();
         for i in 0..300_u64 {
             order.update(1, i % 3);
         }

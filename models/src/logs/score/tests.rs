@@ -8,7 +8,7 @@ const S: i64 = 1_000_000;
 
 /// A line of a process that says nothing else.
 fn said(ts_us: i64, template: u64, is_new: bool, severity: Option<u8>) -> LogLine {
-    LogLine { ts_us, template, is_new, severity, process: template }
+    LogLine { ts_us, template, is_new, severity, order: 0.0 }
 }
 
 const AUTH_LOG: &str = include_str!("../../../../fixtures/syslog/auth.rfc3164.log");
@@ -55,29 +55,28 @@ fn an_emergency_alarms_though_its_template_is_familiar() {
 /// of the lines.
 fn rhythm(minutes: i64, but: impl Fn(i64, &mut Vec<LogLine>)) -> Vec<(i64, u64, LogVerdict)> {
     let mut scorer = LogScorer::new(LogScorerConfig::default());
+    let mut orders = Orders::default();
     let mut verdicts = Vec::new();
     let mut x = 0x9e37_79b9_7f4a_7c15_u64;
     for minute in 0..minutes {
-        let of = |second: i64, template: u64, process: u64| LogLine {
-            ts_us: (minute * 60 + second) * S,
-            template,
-            is_new: false,
-            severity: Some(6),
-            process,
-        };
-        let mut lines = vec![of(minute * 7 % 3, 1, 1)];
+        let of =
+            |second: i64, template: u64| said((minute * 60 + second) * S, template, false, Some(6));
+        let mut lines = vec![of(minute * 7 % 3, 1)];
         for half in [10, 40] {
-            lines.extend([of(half, 2, 2), of(half + 1, 3, 2), of(half + 2, 4, 2)]);
+            lines.extend([of(half, 2), of(half + 1, 3), of(half + 2, 4)]);
         }
         for second in [20, 50] {
             x ^= x << 13;
             x ^= x >> 7;
             x ^= x << 17;
-            lines.push(of(second + (x % 9) as i64, 10 + x % 5, 3));
+            lines.push(of(second + (x % 9) as i64, 10 + x % 5));
         }
         but(minute, &mut lines);
         lines.sort_by_key(|line| line.ts_us);
-        for line in lines {
+        for mut line in lines {
+            // Those of the poll are of one process.
+            let process = if (2..=4).contains(&line.template) { 2 } else { line.template };
+            line.order = orders.update(process, line.template);
             verdicts.push((minute, line.template, scorer.update(line)));
         }
     }
