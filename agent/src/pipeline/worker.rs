@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use weir_models::device::{LaneStatus, StreamStatus};
 use weir_models::event::{Body, Clock, Event, Loss};
 use weir_models::ident::EventId;
@@ -35,6 +35,7 @@ use crate::spool::{Lane, LaneStats, Spool, WhenFull};
 use crate::status::Counters;
 pub(super) use swap::Swap;
 
+mod silence;
 mod swap;
 
 /// Logs at most this severe (numerically) go before readings: warning and worse.
@@ -114,6 +115,8 @@ pub(super) struct Worker {
     is_awaited: bool,
     drafts: Vec<Draft>,
     tally: Tally,
+    /// Seconds since the start in which inputs were taken.
+    open_s: u32,
     /// Of the record at hand; kept, so that it costs no allocation.
     key: String,
     /// By the index of a source.
@@ -173,6 +176,7 @@ impl Worker {
             is_awaited: false,
             drafts: Vec::new(),
             tally: Tally::default(),
+            open_s: 0,
             key: String::new(),
         };
         worker.look_at_clock();
@@ -195,6 +199,8 @@ impl Worker {
         let mut pace = Pace::default();
         // While inputs come steadily: when they are looked at, so that not each of them wakes us.
         let mut look_at = None;
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 input = inputs.recv(), if look_at.is_none() && !timers.blocked => match input {
@@ -218,6 +224,7 @@ impl Worker {
                 () = at(timers.flush_at) => self.flush(&mut timers),
                 () = at(timers.sync_at) => self.sync(&mut timers),
                 () = self.losses.notified() => self.mark_losses(&mut timers),
+                _ = seconds.tick(), if self.scorer.watches() && !timers.blocked => self.pass(),
                 Some(answer) = asked.recv() => drop(answer.send(self.report())),
                 Some(swap) = swaps.recv() => self.swap(swap),
                 () = stopping(&mut stop) => return,

@@ -221,7 +221,7 @@ impl Hits {
 }
 
 /// The rules of one series and what they remember. The rules themselves are shared between series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Rules {
     rules: Arc<[Rule]>,
     memory: Box<[Memory]>,
@@ -316,11 +316,11 @@ impl Rules {
     /// What is to be added to a value so that a counter that began anew goes on; 0 where nothing is a counter.
     #[must_use]
     pub fn offset(&self) -> f64 {
-        let counters = self.memory.iter().filter_map(|memory| match memory {
+        let counter = self.memory.iter().find_map(|memory| match memory {
             Memory::Counter(counter) => Some(counter.offset()),
             _ => None,
         });
-        counters.last().unwrap_or(0.0)
+        counter.unwrap_or(0.0)
     }
 
     /// Why the rule with this index was broken just now: what was seen, what is allowed, since when.

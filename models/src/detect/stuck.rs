@@ -31,7 +31,15 @@ pub struct Stuck {
 impl Default for Stuck {
     fn default() -> Self {
         // No value is equal to this one, so that the first reading is a change.
-        Self { value: f64::NAN, since_us: 0, first_us: 0, run: 0, longest: 0, changes: 0, rest: 0.0 }
+        Self {
+            value: f64::NAN,
+            since_us: 0,
+            first_us: 0,
+            run: 0,
+            longest: 0,
+            changes: 0,
+            rest: 0.0,
+        }
     }
 }
 
@@ -112,7 +120,8 @@ mod tests {
         check(&then(1_500, 21.5, 400), None);
         check(&then(WEEK, 0.0, 400), None);
         check(&vec![21.5; 3 * WEEK], None);
-        let switch: Vec<f64> = (0..3 * WEEK).map(|i| f64::from(u8::from(i / 50 % 2 == 1))).collect();
+        let switch: Vec<f64> =
+            (0..3 * WEEK).map(|i| f64::from(u8::from(i / 50 % 2 == 1))).collect();
         check(&switch, None);
     }
 

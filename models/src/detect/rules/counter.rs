@@ -42,9 +42,9 @@ impl Counter {
             }
             return false;
         }
-        let wrap = WRAPS.into_iter().find(|wrap| {
-            from < *wrap && to >= 0.0 && wrap - from + to <= WRAP_STEPS * self.step
-        });
+        let wrap = WRAPS
+            .into_iter()
+            .find(|wrap| from < *wrap && to >= 0.0 && wrap - from + to <= WRAP_STEPS * self.step);
         if let Some(wrap) = wrap {
             self.offset += wrap;
             return false;

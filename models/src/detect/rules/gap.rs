@@ -57,12 +57,7 @@ impl Gap {
             && self.allowed_s(gap_s, intervals).is_some_and(|allowed_s| silence_s > allowed_s)
     }
 
-    pub(super) fn explain(
-        &self,
-        now_s: u32,
-        gap_s: Option<f64>,
-        intervals: Option<f64>,
-    ) -> String {
+    pub(super) fn explain(&self, now_s: u32, gap_s: Option<f64>, intervals: Option<f64>) -> String {
         let since = self.last_us.map(rfc3339).unwrap_or_default();
         let silence_s = now_s.saturating_sub(self.heard_s);
         let allowed_s = self.allowed_s(gap_s, intervals).unwrap_or_default();

@@ -83,10 +83,7 @@ fn nonsense_is_refused_with_what_to_do() {
             "rules = [{kind='range', name='a', min=nan}]",
             "rule \"a\" has a min above its max: swap them",
         ),
-        (
-            "rules = [{kind='rate', name='a', max_per_s=0}]",
-            "rule \"a\" needs a max_per_s above 0",
-        ),
+        ("rules = [{kind='rate', name='a', max_per_s=0}]", "rule \"a\" needs a max_per_s above 0"),
         ("rules = [{kind='flat', name='a', flat_s=-1}]", "rule \"a\" needs a flat_s above 0"),
         (
             "rules = [{kind='flat', name='a', flat_s=1, tolerance=-1}]",
@@ -97,14 +94,8 @@ fn nonsense_is_refused_with_what_to_do() {
             "rule \"a\" has neither gap_s nor intervals: give at least one",
         ),
         ("rules = [{kind='gap', name='a', gap_s=0}]", "rule \"a\" needs a gap_s above 0"),
-        (
-            "rules = [{kind='gap', name='a', intervals=1}]",
-            "rule \"a\" needs intervals above 1",
-        ),
-        (
-            "rules = [{kind='resolution', name='a', factor=nan}]",
-            "rule \"a\" needs factor above 1",
-        ),
+        ("rules = [{kind='gap', name='a', intervals=1}]", "rule \"a\" needs intervals above 1"),
+        ("rules = [{kind='resolution', name='a', factor=nan}]", "rule \"a\" needs factor above 1"),
         (
             "rules = [{kind='range', name='', min=1}]",
             "a rule has an empty name: give it one, alerts carry it",
@@ -152,14 +143,29 @@ fn silence() {
     // Eight gaps must have been seen.
     check_gap(own, &every(10, 8), 9_999, None);
     check_gap(own, &every(10, 9), 9_999, Some((231, &format!("{since} 51 s, allowed are 50 s"))));
-    check_gap(own, &every(60, 20), 9_999, Some((1_541, &format!("{since} 301 s, allowed are 300 s"))));
+    check_gap(
+        own,
+        &every(60, 20),
+        9_999,
+        Some((1_541, &format!("{since} 301 s, allowed are 300 s"))),
+    );
     // Sixty readings in one second, once a minute, are one interval of a minute.
     let batches: Vec<u32> = every(60, 20).into_iter().flat_map(|s| [s; 60]).collect();
     check_gap(own, &batches, 9_999, Some((1_541, &format!("{since} 301 s, allowed are 300 s"))));
     let both = "rules = [{kind='gap', name='silent', intervals=5, gap_s=120}]";
     check_gap(both, &every(10, 4), 9_999, None);
-    check_gap(both, &every(10, 9), 9_999, Some((301, &format!("{since} 121 s, allowed are 120 s"))));
-    check_gap(both, &every(60, 20), 9_999, Some((1_541, &format!("{since} 301 s, allowed are 300 s"))));
+    check_gap(
+        both,
+        &every(10, 9),
+        9_999,
+        Some((301, &format!("{since} 121 s, allowed are 120 s"))),
+    );
+    check_gap(
+        both,
+        &every(60, 20),
+        9_999,
+        Some((1_541, &format!("{since} 301 s, allowed are 300 s"))),
+    );
 }
 
 #[test]
