@@ -123,7 +123,7 @@ impl Series {
         let stamp = |stamp: Option<&String>| stamp.map_or("", String::as_str).to_owned();
         let span = [stamp(self.stamps.first()), stamp(self.stamps.last())];
         let picture = plot::Picture {
-            title: &self.path,
+            title: self.path.strip_suffix(".csv").unwrap_or(&self.path),
             span: [&span[0], &span[1]],
             values: &self.values,
             scores: &self.continuous,

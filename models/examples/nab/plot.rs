@@ -28,6 +28,8 @@ const COLUMNS: usize = WIDTH - LEFT - RIGHT;
 /// The panes of the values and of the score: top and height.
 const VALUES: (f64, f64) = (34.0, 150.0);
 const SCORES: (f64, f64) = (204.0, 70.0);
+const LEGEND: &str =
+    "blue: value; violet: score; dashed: alarm level; red: alarm; shaded: labelled window";
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#4a5568}.t{font-weight:600;fill:#1a202c}\
 .w{fill:#f6ad55;fill-opacity:.3}.v{fill:none;stroke:#2b6cb0}.s{fill:none;stroke:#805ad5}\
 .l{fill:none;stroke:#a0aec0;stroke-dasharray:4 3}.f{fill:none;stroke:#e2e8f0}.a{fill:#e53e3e}";
@@ -130,17 +132,12 @@ impl Picture<'_> {
         };
         let end = " text-anchor=\"end\"";
         word(LEFT, 22.0, " class=\"t\"", self.title);
-        word(
-            right,
-            22.0,
-            end,
-            "blue: value; violet: score; dashed: alarm level; red: alarm; shaded: labelled window",
-        );
         word(LEFT - 6, VALUES.0 + 10.0, end, &brief(high));
         word(LEFT - 6, values_end, end, &brief(low));
         word(LEFT - 6, SCORES.0 + 10.0, end, &brief(top));
         word(LEFT - 6, scores_end, end, "0");
         word(LEFT, scores_end + 18.0, "", self.span[0]);
+        word(LEFT + COLUMNS / 2, scores_end + 18.0, " text-anchor=\"middle\"", LEGEND);
         word(right, scores_end + 18.0, end, self.span[1]);
     }
 }
