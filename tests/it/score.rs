@@ -94,12 +94,12 @@ fn rules_of_a_plant_are_told_by_a_running_agent() {
     );
     let launch = Launch::ours("weir-agent").file("agent.toml", config);
     let devices = "site,device,unit:temp\nplant,oven-1,°C\n";
-    let mut agent =
-        launch.file("devices.csv", devices).args(["run", "-c", "agent.toml"]).start();
+    let mut agent = launch.file("devices.csv", devices).args(["run", "-c", "agent.toml"]).start();
     agent.wait_line("agent is running", SOON);
     let send = |lines: &str| {
         let url = format!("http://127.0.0.1:{port}/v1/write?precision=s");
-        let lines: String = lines.split(';').map(|l| l.replacen(' ', ",device=oven-1 value=", 1) + "\n").collect();
+        let lines: String =
+            lines.split(';').map(|l| l.replacen(' ', ",device=oven-1 value=", 1) + "\n").collect();
         assert_eq!(http::post(&url, "text/plain", lines.as_bytes()).status, 204);
     };
     // Of each alert: state, kind, metric, rule, reason; and whether an event was the cause.
@@ -109,7 +109,8 @@ fn rules_of_a_plant_are_told_by_a_running_agent() {
             if alerts.len() >= count { Ok(alerts) } else { Err(format!("{}", alerts.len())) }
         });
         let say = |alert: &Value| {
-            let words = ["state", "kind", "metric", "why", "message"].map(|key| alert[key].as_str());
+            let words =
+                ["state", "kind", "metric", "why", "message"].map(|key| alert[key].as_str());
             words.into_iter().flatten().collect::<Vec<_>>().join(" | ")
         };
         let data = alerts.iter().map(|alert| alert.json()["data"].clone());
@@ -119,13 +120,15 @@ fn rules_of_a_plant_are_told_by_a_running_agent() {
     send("temp 20.5 1700000000;temp -300.5 1700000010;pulses 520 1700000000;pulses 3 1700000010");
     let alerts = told(2);
     let unit = "firing | reading | temp | unit | -300.5 °C: no sensor measures less than -273.15";
-    let reset = "firing | reading | pulses | restarted | reset: it counted to 520 and began anew, now at 3";
+    let reset =
+        "firing | reading | pulses | restarted | reset: it counted to 520 and began anew, now at 3";
     assert_eq!(alerts, [(unit.into(), true), (reset.into(), true)]);
 
     // Nothing else comes, and that is what is told; of `temp` nobody wanted to know.
     send("flow 7 1700000020");
     let (silent, has_cause) = told(3).remove(2);
-    let since = "firing | silence | flow | silent | no reading since 2023-11-14T22:13:40Z: none for";
+    let since =
+        "firing | silence | flow | silent | no reading since 2023-11-14T22:13:40Z: none for";
     assert!(silent.starts_with(since) && silent.ends_with("allowed are 3 s"), "{silent}");
     assert!(!has_cause);
     send("flow 7 1700000030");
