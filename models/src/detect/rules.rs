@@ -2,8 +2,8 @@
 //!
 //! In: the rules of a series (configuration) and its readings; for silence also the seconds of a clock that only goes
 //! forward. Out: which rules a reading, or a moment without one, breaks, and why. No allocation per reading, at most
-//! 56 bytes a rule. All other times are event times. A value that is not a number breaks no rule (the detector refuses
-//! it and says so) and changes nothing.
+//! 56 bytes a rule. All other times are event times. A value that cannot be judged breaks no rule (the detector
+//! refuses it and says so) and changes nothing.
 
 mod counter;
 mod gap;
@@ -15,6 +15,7 @@ use resolution::Resolution;
 use serde::Deserialize;
 use std::sync::Arc;
 
+use super::judgeable;
 use crate::time::rfc3339;
 
 /// Most rules of one series: what [`Hits`] has bits for.
@@ -278,7 +279,7 @@ impl Rules {
     /// no rate and no counter, and starts a flat line again where time went back.
     pub fn update(&mut self, now_s: u32, ts_us: i64, value: f64) -> Hits {
         let mut hits = Hits::default();
-        if !value.is_finite() {
+        if judgeable(value).is_err() {
             return hits;
         }
         let now = Point { ts_us, value };
