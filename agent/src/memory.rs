@@ -30,6 +30,9 @@ const TABLE_BYTES: u64 = 2 * MIB;
 pub(crate) const DEVICE_BYTES: u64 = 640;
 /// Of a series: its detectors, its name, the place in the map.
 pub(crate) const SERIES_BYTES: u64 = 1_792;
+/// Of a rule that every series has: what it remembers, its alert, its name; and of the place for rules.
+const RULE_BYTES: u64 = 288;
+const RULES_BYTES: u64 = 224;
 /// Of a template: its text and counters, once for all hosts and, for a host that knows a tenth of
 /// them, once more.
 const TEMPLATE_BYTES: u64 = 512;
@@ -83,7 +86,10 @@ pub fn parts(config: &Config) -> [Part; 8] {
         }
     }
     let score = &config.score;
-    let series = if score.readings { score.series_max.get() as u64 * SERIES_BYTES } else { 0 };
+    let of_all = score.rules.iter().filter(|rule| rule.device == "*" && rule.metric == "*").count();
+    let rules = if of_all > 0 { RULES_BYTES + of_all as u64 * RULE_BYTES } else { 0 };
+    let each = if score.readings { SERIES_BYTES + rules } else { 0 };
+    let series = score.series_max.get() as u64 * each;
     let templates = score.log.templates as u64;
     let hosts = crate::score::HOSTS_MAX.get() as u64;
     let logs = templates * (TEMPLATE_BYTES + hosts * HOST_TEMPLATE_BYTES / 10) + hosts * HOST_BYTES;
@@ -176,6 +182,13 @@ mod tests {
         check("", "queues", 512 * KIB);
         check("", "spool", 9 * MIB);
         check("[score]\nseries_max = 10", "series", 17_920);
+        let rule = |what: &str| {
+            format!(
+                "[score]\nseries_max = 10\n[[score.rules]]\n{what}rule = {{ kind = \"counter\", name = \"c\" }}"
+            )
+        };
+        check(&rule(""), "series", 23_040);
+        check(&rule("metric = \"*_total\"\n"), "series", 17_920);
         check("[score]\nreadings = false\nlogs = false", "series", 0);
         check("[score]\nreadings = false\nlogs = false", "logs", 0);
         check("[metadata]\nmemory_entries = 1000", "metadata", 640_000 + 2 * MIB);

@@ -43,6 +43,8 @@ cargo dev COMMAND
   bench peers                the same beside six other agents, in turn; --only NAME,NAME
   bench outage [MINUTES]     the agent's memory while Kafka is away for so long (30 minutes)
   bench readings [READINGS]  a million readings over line protocol and over MQTT
+  bench nab [FOLDER]         scores on a benchmark in the layout of NAB (./NAB); --csv OUT writes them
+  plot FOLDER OUT            the same, and a picture (SVG) of each series in the folder OUT
   bench instructions         instructions of parts, compared with the stored ones; --keep stores
   bench [FILTER]             the benchmarks of parts, by the clock
   cross ARCH [--test]        the agent for gateways (aarch64, armv7, x86_64); --test: its tests and a
@@ -73,6 +75,9 @@ fn main() -> ExitCode {
         ["fuzz"] => run(|| fuzz::replay(&mut steps, "10")),
         ["fuzz", "--seconds", seconds] => run(|| fuzz::replay(&mut steps, seconds)),
         ["fuzz", "--grow", seconds] => run(|| fuzz::grow(&mut steps, seconds)),
+        ["bench", "nab"] => run(|| bench_nab(&mut steps, "NAB", &[])),
+        ["bench", "nab", folder, more @ ..] => run(|| bench_nab(&mut steps, folder, more)),
+        ["plot", folder, out] => run(|| bench_nab(&mut steps, folder, &["--plot", out])),
         ["bench", "instructions"] => run(|| instructions::run(&mut steps, false)),
         ["bench", "instructions", "--keep"] => run(|| instructions::run(&mut steps, true)),
         ["bench"] => run(|| bench_parts(&mut steps, None)),
@@ -166,6 +171,13 @@ fn bench_parts(steps: &mut Steps, filter: Option<&str>) {
     bench.extend(BENCHES.iter().flat_map(|name| ["--bench", name]));
     bench.extend(filter.iter().flat_map(|filter| ["--", filter]));
     steps.cargo("bench", &bench, &[]);
+}
+
+/// The default detector on a benchmark with labels.
+fn bench_nab(steps: &mut Steps, folder: &str, more: &[&str]) {
+    let mut nab = vec!["run", "--release", "-p", "weir-models", "--example", "nab", "--", folder];
+    nab.extend(more);
+    steps.cargo("nab", &nab, &[]);
 }
 
 /// The agent's release build against a real Kafka.

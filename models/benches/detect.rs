@@ -4,7 +4,8 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use weir_models::detect::{Suite, SuiteConfig};
+use weir_models::detect::stuck::Stuck;
+use weir_models::detect::{Suite, SuiteConfig, physical};
 
 /// A daily swing at five minutes with noise from a fixed generator.
 fn readings(n: usize) -> Vec<(i64, f64)> {
@@ -57,5 +58,22 @@ fn suite(c: &mut Criterion) {
     c.bench_function("restore", |b| b.iter(|| black_box(restored.restore(&bytes))));
 }
 
-criterion_group!(benches, suite);
+/// What rules cost where nobody has set one.
+fn defaults(c: &mut Criterion) {
+    let readings = readings(10_000);
+    let mut group = c.benchmark_group("defaults");
+    group.throughput(Throughput::Elements(readings.len() as u64));
+    group.bench_function("update", |b| {
+        let mut stuck = Stuck::default();
+        b.iter(|| {
+            for (ts_us, value) in &readings {
+                black_box(stuck.update(*ts_us, *value));
+                black_box(physical::beyond("temp", black_box(Some("°C")), *value));
+            }
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, suite, defaults);
 criterion_main!(benches);

@@ -112,12 +112,12 @@ pub struct AlertData {
     /// The last values up to the cause, oldest first; readings only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_values: Vec<LastValue>,
-    /// The log message that caused it; logs only.
+    /// The log message that caused it; of a rule what was seen and what is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Stream of the event that caused it.
     pub cause_stream: Stream,
-    /// Number of the event that caused it.
+    /// Number of the event that caused it; 0 where nothing came (silence).
     pub cause_seq: u64,
 }
 

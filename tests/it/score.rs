@@ -1,11 +1,12 @@
-//! Tables of readings scored by command: the program a user runs, in the forms a user gives it.
+//! Tables of readings scored by command: the program a user runs, in the forms a user gives it; and rules of a plant in a
+//! running agent.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::Value;
-use weir_tests::Launch;
 use weir_tests::program::Finished;
+use weir_tests::{Launch, free_port, http, services, unique};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -71,4 +72,65 @@ fn settings_come_from_the_configuration_and_faults_say_what_to_do() {
         assert_eq!(finished.status.code(), Some(2), "{}", finished.stderr);
         assert!(finished.stderr.contains(part), "{}", finished.stderr);
     }
+}
+
+#[test]
+fn rules_of_a_plant_are_told_by_a_running_agent() {
+    let kafka = services::kafka();
+    let prefix = format!("{}.", unique("plant"));
+    let topic = format!("{prefix}alerts");
+    kafka.create_topic(&topic, 1);
+    let port = free_port();
+    let config = format!(
+        "agent = {{ id = \"gw\", site = \"plant\", data_dir = \"data\", heartbeat_s = 3600 }}\n\
+         kafka = {{ brokers = [\"{}\"], topic_prefix = \"{prefix}\" }}\n\
+         status = {{ listen = \"127.0.0.1:0\" }}\n\
+         metadata = {{ files = [\"devices.csv\"] }}\n\
+         [[source.http]]\nlisten = \"127.0.0.1:{port}\"\nline = {{ device = \"device\" }}\n\
+         [[score.tiers]]\nmetric = \"pulses\"\ntier = \"T1\"\n\
+         [[score.rules]]\nmetric = \"pulses\"\nrule = {{ kind = \"counter\", name = \"restarted\" }}\n\
+         [[score.rules]]\nmetric = \"flow\"\nrule = {{ kind = \"gap\", name = \"silent\", gap_s = 3 }}\n",
+        kafka.bootstrap
+    );
+    let launch = Launch::ours("weir-agent").file("agent.toml", config);
+    let devices = "site,device,unit:temp\nplant,oven-1,°C\n";
+    let mut agent = launch.file("devices.csv", devices).args(["run", "-c", "agent.toml"]).start();
+    agent.wait_line("agent is running", SOON);
+    let send = |lines: &str| {
+        let url = format!("http://127.0.0.1:{port}/v1/write?precision=s");
+        let lines: String =
+            lines.split(';').map(|l| l.replacen(' ', ",device=oven-1 value=", 1) + "\n").collect();
+        assert_eq!(http::post(&url, "text/plain", lines.as_bytes()).status, 204);
+    };
+    // Of each alert: state, kind, metric, rule, reason; and whether an event was the cause.
+    let mut told = |count: usize| -> Vec<(String, bool)> {
+        let alerts = agent.wait(&format!("{count} alerts"), SOON, |_| {
+            let alerts = services::kafka().read(&topic);
+            if alerts.len() >= count { Ok(alerts) } else { Err(format!("{}", alerts.len())) }
+        });
+        let say = |alert: &Value| {
+            let words =
+                ["state", "kind", "metric", "why", "message"].map(|key| alert[key].as_str());
+            words.into_iter().flatten().collect::<Vec<_>>().join(" | ")
+        };
+        let data = alerts.iter().map(|alert| alert.json()["data"].clone());
+        data.map(|data| (say(&data), data["cause_seq"] != 0)).collect()
+    };
+
+    send("temp 20.5 1700000000;temp -300.5 1700000010;pulses 520 1700000000;pulses 3 1700000010");
+    let alerts = told(2);
+    let unit = "firing | reading | temp | unit | -300.5 °C: no sensor measures less than -273.15";
+    let reset =
+        "firing | reading | pulses | restarted | reset: it counted to 520 and began anew, now at 3";
+    assert_eq!(alerts, [(unit.into(), true), (reset.into(), true)]);
+
+    // Nothing else comes, and that is what is told; of `temp` nobody wanted to know.
+    send("flow 7 1700000020");
+    let (silent, has_cause) = told(3).remove(2);
+    let since =
+        "firing | silence | flow | silent | no reading since 2023-11-14T22:13:40Z: none for";
+    assert!(silent.starts_with(since) && silent.ends_with("allowed are 3 s"), "{silent}");
+    assert!(!has_cause);
+    send("flow 7 1700000030");
+    assert_eq!(told(4).remove(3), ("resolved | silence | flow | silent".into(), true));
 }

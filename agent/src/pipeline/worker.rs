@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::Instant;
-use weir_models::device::{LaneStatus, StreamStatus};
+use tokio::time::{Instant, MissedTickBehavior};
+use weir_models::device::LaneStatus;
 use weir_models::event::{Body, Clock, Event, Loss};
 use weir_models::ident::EventId;
 use weir_models::metric;
@@ -24,7 +24,6 @@ use crate::clock::GatewayClock;
 use crate::config::Config;
 use crate::enrich::{Enricher, Table};
 use crate::filter::{Filter, Verdict};
-use crate::memory::{DEVICE_BYTES, SERIES_BYTES};
 use crate::parse::event::{Parsed, Parser};
 use crate::publish::Transport;
 use crate::score::{Draft, Scorer};
@@ -35,6 +34,8 @@ use crate::spool::{Lane, LaneStats, Spool, WhenFull};
 use crate::status::Counters;
 pub(super) use swap::Swap;
 
+mod report;
+mod silence;
 mod swap;
 
 /// Logs at most this severe (numerically) go before readings: warning and worse.
@@ -116,6 +117,8 @@ pub(super) struct Worker {
     is_awaited: bool,
     drafts: Vec<Draft>,
     tally: Tally,
+    /// Seconds since the start in which inputs were taken.
+    open_s: u32,
     /// Of the record at hand; kept, so that it costs no allocation.
     key: String,
     /// By the index of a source.
@@ -176,6 +179,7 @@ impl Worker {
             is_awaited: false,
             drafts: Vec::new(),
             tally: Tally::default(),
+            open_s: 0,
             key: String::new(),
         };
         worker.look_at_clock();
@@ -198,6 +202,8 @@ impl Worker {
         let mut pace = Pace::default();
         // While inputs come steadily: when they are looked at, so that not each of them wakes us.
         let mut look_at = None;
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 input = inputs.recv(), if look_at.is_none() && !timers.blocked => match input {
@@ -223,6 +229,7 @@ impl Worker {
                 () = at(timers.flush_at) => self.flush(&mut timers),
                 () = at(timers.sync_at) => self.sync(&mut timers),
                 () = self.losses.notified() => self.mark_losses(&mut timers),
+                _ = seconds.tick(), if self.scorer.watches() && !timers.blocked => self.pass(),
                 Some(answer) = asked.recv() => drop(answer.send(self.report())),
                 Some(swap) = swaps.recv() => self.swap(swap),
                 () = stopping(&mut stop) => return,
@@ -443,44 +450,6 @@ impl Worker {
         if let Err(error) = self.spool.sync() {
             self.shared.counters.tell_spool(Some(error.to_string()));
             timers.sync_at = Some(Instant::now() + RETRY);
-        }
-    }
-
-    fn lane_status(&self, lane: Lane) -> LaneStatus {
-        let mut streams = self.spool.streams(lane).map(|state| StreamStatus {
-            stream: state.stream,
-            last_seq: state.last_seq,
-            waiting: state.waiting,
-        });
-        let last_seq = streams.next().map_or(0, |written| written.last_seq);
-        LaneStatus {
-            lane: lane.name().into(),
-            stream: self.spool.stream(lane),
-            last_seq,
-            waiting: self.spool.stats(lane).waiting_events,
-            backlog: streams.filter(|stream| stream.waiting > 0).collect(),
-        }
-    }
-
-    fn report(&self) -> Report {
-        let lanes = Lane::ALL.into_iter().map(|lane| self.lane_status(lane)).collect();
-        let series = u64::try_from(self.scorer.series()).unwrap_or(u64::MAX);
-        let pending = self.spool.pending();
-        self.shared.counters.series.store(series, Ordering::Relaxed);
-        Report {
-            disk_bytes: self.spool.disk_bytes(),
-            spool: Lane::ALL.map(|lane| (lane.name(), self.spool.stats(lane))).into(),
-            filtered: self.filter.counts().map(|(name, n)| (name.to_owned(), n)).collect(),
-            devices: self.shared.table.len(),
-            series,
-            clock: self.shared.clock.look().clock,
-            pending: pending.events,
-            lanes,
-            memory: vec![
-                ("spool", pending.bytes),
-                ("series", series * SERIES_BYTES),
-                ("metadata", self.enricher.held() * DEVICE_BYTES),
-            ],
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod groups;
 mod logs;
+mod plant;
 mod readings;
 pub mod table;
 
@@ -25,6 +26,7 @@ use weir_models::logs::LogScorerConfig;
 
 pub(crate) use logs::HOSTS_MAX;
 use logs::LogStage;
+pub use plant::Defaults;
 use readings::ReadingStage;
 
 /// The table `[score]`.
@@ -40,13 +42,17 @@ pub struct ScoreConfig {
     /// When the score of a reading becomes an alarm.
     pub suite: SuiteConfig,
     /// Score at which the metrics of one device together are an alarm, where a payload carries several; 0: they are
-    /// not looked at together.
+    /// not looked at together, but for those of tier T3.
     pub group_level: f32,
     /// When an alert is over.
     pub life: LifeConfig,
     /// When the score of a log line becomes an alarm.
     pub log: LogScorerConfig,
-    /// Rules by series: range, rate of change, flat line.
+    /// Rules that nobody has to set.
+    pub defaults: Defaults,
+    /// How much is done for which series; the first that names it counts.
+    pub tiers: Vec<SeriesTier>,
+    /// Rules by series: range, rate of change, flat line, silence, counters, resolution.
     pub rules: Vec<SeriesRule>,
 }
 
@@ -60,6 +66,8 @@ impl Default for ScoreConfig {
             group_level: 0.0,
             life: LifeConfig::default(),
             log: LogScorerConfig::default(),
+            defaults: Defaults::default(),
+            tiers: Vec::new(),
             rules: Vec::new(),
         }
     }
@@ -92,9 +100,37 @@ pub struct SeriesRule {
     pub rule: Rule,
 }
 
+/// How much is done for some series, `[[score.tiers]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeriesTier {
+    /// Device; `*` stands for any text.
+    #[serde(default = "any")]
+    pub device: String,
+    /// Metric; `*` stands for any text.
+    #[serde(default = "any")]
+    pub metric: String,
+    /// How much.
+    pub tier: Tier,
+}
+
+/// How much is done for a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Tier {
+    /// Rules only: no score, a fifth of the memory.
+    T1,
+    /// The detector as well: the default.
+    T2,
+    /// And all metrics of a payload together, where two or more of them are of this tier.
+    T3,
+}
+
 fn any() -> String {
     "*".into()
 }
+
+/// The name of the model of alerts that rules raise.
+const RULE: &str = "rule";
 
 /// An alert that has no identity yet: the spool gives it one.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,6 +185,13 @@ impl Draft {
     #[must_use]
     pub fn fires(&self) -> bool {
         self.0.resolved_us.is_none()
+    }
+
+    /// Where it fires by a rule: the metric, the rule, and why.
+    fn broken(&self) -> Option<String> {
+        let AlertData { metric, why, message, .. } = &self.0;
+        let message = message.as_ref().filter(|_| self.fires() && &*self.0.model.name == RULE)?;
+        Some(format!("{metric}: {why}: {message}"))
     }
 
     /// The record, now that the spool has named it and the event that caused it.
@@ -211,6 +254,20 @@ impl Scorer {
                 }
             }
             Body::Loss(_) => {}
+        }
+    }
+
+    /// Whether it has to be told that time passes.
+    #[must_use]
+    pub fn watches(&self) -> bool {
+        self.readings.as_ref().is_some_and(ReadingStage::watches)
+    }
+
+    /// So many seconds have passed since the start, by a clock that only goes forward: alerts that begin because
+    /// nothing came are appended to `drafts`.
+    pub fn pass(&mut self, now_s: u32, drafts: &mut Vec<Draft>) {
+        if let Some(stage) = &mut self.readings {
+            stage.pass(now_s, drafts);
         }
     }
 

@@ -1,58 +1,53 @@
 //! Scores of readings: a suite of detectors, rules, and the life of the alerts, per series.
 //!
-//! In: the values of one reading. Out: a score on each, and alert drafts. One entry a series, the
-//! least recently used leaves when there are too many.
+//! In: the values of one reading, and the seconds that pass. Out: a score on each, and alert drafts. One entry a
+//! series, the least recently used leaves when there are too many.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_models::alert::{AlertData, AlertKind, Baseline, LastValue, Model};
-use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
+use weir_models::detect::life::{Life, Transition};
 use weir_models::detect::rules::{Rule, RuleError, Rules};
-use weir_models::detect::{Suite, SuiteConfig, Verdict};
+use weir_models::detect::{Suite, Verdict, judgeable};
 use weir_models::event::Value;
 
 use super::groups::{GroupScore, Groups};
-use super::{Draft, ScoreConfig, SeriesRule, alert_data, alert_id};
+use super::plant::{About, LastValues, Plant, Teller};
+use super::{Draft, RULE, ScoreConfig, SeriesRule, SeriesTier, Tier, alert_data, alert_id};
 use crate::filter::glob;
 use crate::recent::Recent;
 
-/// Values that an alert shows.
-const LAST_VALUES: usize = 8;
+/// Where the metrics of tier T3 together are an alarm, if the configuration does not say so.
+pub(super) const GROUP_LEVEL: f32 = 3.0;
+
+/// So often all series are looked at for silence, in seconds.
+const LOOK_S: u32 = 5;
 
 #[derive(Debug)]
 pub(super) struct ReadingStage {
     agent: Arc<str>,
     model: Model,
     rule_model: Model,
-    suite: SuiteConfig,
-    life: LifeConfig,
-    rules: Vec<SeriesRule>,
+    config: ScoreConfig,
     series: Recent<Box<Tracked>>,
-    /// From where on a group is an alarm; 0: groups are not looked at.
-    group_level: f32,
     groups: Groups,
     key: String,
+    /// Seconds of a clock that only goes forward.
+    now_s: u32,
+    /// When it was last looked for silence.
+    looked_s: u32,
 }
 
 /// All that is remembered of a series.
 #[derive(Debug)]
 struct Tracked {
-    suite: Suite,
+    tier: Tier,
+    /// None in tier T1.
+    suite: Option<Box<Suite>>,
     life: Life<String>,
-    rules: Rules,
-    rule_lives: Vec<Life<String>>,
-    /// Alerts of rules that are gone, until they end.
-    retired: Vec<Retired>,
-    last: [LastValue; LAST_VALUES],
-    seen: usize,
-}
-
-/// An alert of a rule that is gone, by the name of the rule.
-#[derive(Debug)]
-struct Retired {
-    rule: String,
-    life: Life<String>,
+    plant: Plant,
+    last: LastValues,
 }
 
 /// Rules as the detector wants them.
@@ -64,40 +59,57 @@ impl ReadingStage {
     pub(super) fn new(agent: Arc<str>, config: &ScoreConfig) -> Self {
         let model = Suite::MODEL;
         Self {
-            group_level: config.group_level,
             groups: Groups::new(agent.clone(), config.series_max),
             agent,
             model: Model { name: model.name.into(), version: model.version.into() },
-            rule_model: Model { name: "rule".into(), version: "1".into() },
-            suite: config.suite,
-            life: config.life,
-            rules: config.rules.clone(),
+            rule_model: Model { name: RULE.into(), version: "1".into() },
             series: Recent::new(config.series_max),
+            config: config.clone(),
             key: String::new(),
+            now_s: 0,
+            looked_s: 0,
         }
     }
 
     /// Goes on with other settings and all that was learnt.
     pub(super) fn configure(&mut self, config: &ScoreConfig) {
-        let rules_differ = self.rules != config.rules;
-        self.suite = config.suite;
-        self.life = config.life;
-        self.rules.clone_from(&config.rules);
+        let differ = self.config.rules != config.rules || self.config.tiers != config.tiers;
+        self.config.clone_from(config);
         self.series.resize(config.series_max);
-        self.group_level = config.group_level;
         self.groups.resize(config.series_max);
         for (key, tracked) in self.series.iter_mut() {
-            tracked.suite.configure(&config.suite);
-            // As `score` puts it together: no site and no device has a `/` in it.
-            let mut parts = key.splitn(3, '/').skip(1);
-            if let (true, Some(device), Some(metric)) = (rules_differ, parts.next(), parts.next()) {
-                tracked.set_rules(&self.rules, device, metric);
+            if let (true, Some(about)) = (differ, About::of(key)) {
+                tracked.plant.set_rules(rules_for(&config.rules, about.device, about.metric));
+                tracked.set_tier(tier_for(&config.tiers, about.device, about.metric), config);
+            }
+            if let Some(suite) = &mut tracked.suite {
+                suite.configure(&config.suite);
             }
         }
     }
 
     pub(super) fn series(&self) -> usize {
         self.series.len()
+    }
+
+    /// Whether somebody wants to know that nothing comes.
+    pub(super) fn watches(&self) -> bool {
+        self.config.rules.iter().any(|rule| matches!(rule.rule, Rule::Gap { .. }))
+    }
+
+    /// So many seconds have passed since the start: what is silent by now.
+    pub(super) fn pass(&mut self, now_s: u32, drafts: &mut Vec<Draft>) {
+        self.now_s = now_s;
+        if now_s.saturating_sub(self.looked_s) < LOOK_S {
+            return;
+        }
+        self.looked_s = now_s;
+        let Self { agent, rule_model, config, series, .. } = self;
+        let teller = teller(agent, rule_model, config, now_s);
+        for (key, tracked) in series.iter_mut() {
+            let Tracked { plant, last, .. } = &mut **tracked;
+            plant.tell_silence(&teller, key, last, drafts);
+        }
     }
 
     pub(super) fn score(
@@ -122,173 +134,138 @@ impl ReadingStage {
         drafts: &mut Vec<Draft>,
         mut each: impl FnMut(&str, &Verdict),
     ) -> Option<GroupScore> {
+        let Self { agent, model, rule_model, config, series, groups, key, now_s, .. } = self;
+        let teller = teller(agent, rule_model, config, *now_s);
+        let is_told = (&*agent, &*model);
+        let mut named = 0;
         for (metric, value) in values.iter_mut() {
-            self.key.clear();
-            for part in [site, "/", device, "/", metric] {
-                self.key.push_str(part);
-            }
-            let begin = || Box::new(Tracked::new(&self.suite, &self.rules, device, metric));
-            self.series.with(&self.key, begin, |tracked| {
-                let verdict = tracked.suite.update(ts_us, value.v);
-                each(metric, &verdict);
-                if verdict.refused.is_some() {
-                    return;
-                }
-                value.score = Some(verdict.score);
-                tracked.remember(LastValue { ts_us, v: value.v });
-                let about = About { site, device, metric };
-                let new_id = alert_id;
-                if let Some(change) = tracked.life.update(&self.life, ts_us, &verdict, new_id) {
-                    let data = tracked.alert(&self.agent, &self.model, &about, &verdict, change);
-                    drafts.push(Draft(data));
-                }
-                tracked.apply_rules(
-                    &self.agent,
-                    &self.rule_model,
-                    &self.life,
-                    &about,
-                    ts_us,
-                    drafts,
-                );
+            let about = About { site, device, metric };
+            about.write(key);
+            let begin = || Box::new(Tracked::new(config, device, metric));
+            series.with(key, begin, |tracked| {
+                named += usize::from(tracked.tier == Tier::T3);
+                tracked.score(is_told, &teller, &about, (ts_us, value), drafts, &mut each);
             });
         }
-        if self.group_level <= 0.0 {
-            return None;
-        }
-        let how = (self.group_level, &self.life);
-        self.groups.score((site, device), ts_us, values, how, drafts)
+        let level = match config.group_level {
+            level if level > 0.0 => level,
+            _ if named >= 2 => GROUP_LEVEL,
+            _ => return None,
+        };
+        let how = (level, &config.life);
+        groups.score((site, device), ts_us, values, how, drafts)
     }
 }
 
-/// The rules for a series, and a life for each.
-fn rules_for(rules: &[SeriesRule], device: &str, metric: &str) -> (Rules, Vec<Life<String>>) {
+fn teller<'a>(
+    agent: &'a Arc<str>,
+    model: &'a Model,
+    config: &'a ScoreConfig,
+    now_s: u32,
+) -> Teller<'a> {
+    Teller { agent, model, life: &config.life, defaults: config.defaults, now_s }
+}
+
+/// The rules for a series.
+fn rules_for(rules: &[SeriesRule], device: &str, metric: &str) -> Rules {
     let mine: Arc<[Rule]> = rules
         .iter()
         .filter(|rule| glob(&rule.device, device) && glob(&rule.metric, metric))
         .map(|rule| rule.rule.clone())
         .collect();
-    let rules = rules_of(mine).or_else(|error| {
+    rules_of(mine).unwrap_or_else(|error| {
         tracing::error!(%error, device, metric, "rules of the series are not used");
-        rules_of([].into())
-    });
-    #[expect(clippy::unwrap_used, reason = "no rules are no bad rules")]
-    let rules = rules.unwrap();
-    let lives = vec![Life::default(); rules.rules().len()];
-    (rules, lives)
+        Rules::default()
+    })
 }
 
-/// The series an alert is about.
-struct About<'a> {
-    site: &'a str,
-    device: &'a str,
-    metric: &'a str,
+/// The tier of a series: what the first that names it says.
+fn tier_for(tiers: &[SeriesTier], device: &str, metric: &str) -> Tier {
+    let mine = tiers.iter().find(|at| glob(&at.device, device) && glob(&at.metric, metric));
+    mine.map_or(Tier::T2, |at| at.tier)
 }
 
 impl Tracked {
-    fn new(suite: &SuiteConfig, rules: &[SeriesRule], device: &str, metric: &str) -> Self {
-        let (rules, rule_lives) = rules_for(rules, device, metric);
-        Self {
-            suite: Suite::new(suite),
-            life: Life::default(),
-            rules,
-            rule_lives,
-            retired: Vec::new(),
-            last: [LastValue { ts_us: 0, v: 0.0 }; LAST_VALUES],
-            seen: 0,
+    fn new(config: &ScoreConfig, device: &str, metric: &str) -> Self {
+        let mut plant = Plant::default();
+        if !config.rules.is_empty() {
+            plant.set_rules(rules_for(&config.rules, device, metric));
+        }
+        let (life, last) = (Life::default(), LastValues::new());
+        let mut tracked = Self { tier: Tier::T1, suite: None, life, plant, last };
+        tracked.set_tier(tier_for(&config.tiers, device, metric), config);
+        tracked
+    }
+
+    /// Takes another tier. What a suite has learnt goes with it.
+    fn set_tier(&mut self, tier: Tier, config: &ScoreConfig) {
+        self.tier = tier;
+        if tier == Tier::T1 {
+            self.suite = None;
+        } else if self.suite.is_none() {
+            self.suite = Some(Box::new(Suite::new(&config.suite)));
         }
     }
 
-    /// Takes other rules. One that stays as it is goes on with its alert; a rate or a flat line is
-    /// measured anew.
-    fn set_rules(&mut self, rules: &[SeriesRule], device: &str, metric: &str) {
-        let (rules, mut lives) = rules_for(rules, device, metric);
-        if rules.rules() == self.rules.rules() {
-            return;
+    /// Scores one value; the alerts of the detector first, then those of rules.
+    fn score(
+        &mut self,
+        (agent, model): (&Arc<str>, &Model),
+        teller: &Teller<'_>,
+        about: &About<'_>,
+        (ts_us, value): (i64, &mut Value),
+        drafts: &mut Vec<Draft>,
+        each: &mut impl FnMut(&str, &Verdict),
+    ) {
+        let can_be_judged = judgeable(value.v).is_ok();
+        let broken = can_be_judged.then(|| self.plant.look(teller, about.metric, ts_us, value));
+        let verdict = self.suite.as_mut().map(|suite| update(suite, ts_us, value.v, &self.plant));
+        if let Some(verdict) = &verdict {
+            each(about.metric, verdict);
         }
-        let before = std::mem::replace(&mut self.rules, rules);
-        for (rule, life) in before.rules().iter().zip(self.rule_lives.drain(..)) {
-            let same = self.rules.rules().iter().position(|new| new == rule);
-            match same.and_then(|at| lives.get_mut(at)) {
-                Some(at) => *at = life,
-                None if life.firing().is_some() => {
-                    self.retired.push(Retired { rule: rule.name().to_owned(), life });
+        let Some(broken) = broken else { return };
+        self.last.remember(LastValue { ts_us, v: value.v });
+        match verdict {
+            Some(verdict) if verdict.refused.is_none() => {
+                value.score = Some(verdict.score);
+                if let Some(change) = self.life.update(teller.life, ts_us, &verdict, alert_id) {
+                    drafts.push(self.alert((agent, model), about, &verdict, change));
                 }
-                None => {}
             }
+            _ => {}
         }
-        self.rule_lives = lives;
-    }
-
-    fn remember(&mut self, value: LastValue) {
-        self.last[self.seen % LAST_VALUES] = value;
-        self.seen += 1;
-    }
-
-    fn last_values(&self) -> Vec<LastValue> {
-        let first = self.seen.saturating_sub(LAST_VALUES);
-        (first..self.seen).map(|i| self.last[i % LAST_VALUES]).collect()
+        self.plant.tell(teller, about, (ts_us, value), &broken, &self.last, drafts);
     }
 
     fn alert(
         &self,
-        agent: &Arc<str>,
-        model: &Model,
+        told: (&Arc<str>, &Model),
         about: &About<'_>,
         verdict: &Verdict,
         change: Transition<String>,
-    ) -> AlertData {
-        let mut data = self.data(agent, model, about, change);
-        data.threshold = verdict.threshold;
-        verdict.member.clone_into(&mut data.why);
-        data.baseline =
-            Some(Baseline { expected: verdict.expected, low: verdict.low, high: verdict.high });
-        data
-    }
-
-    fn data(
-        &self,
-        agent: &Arc<str>,
-        model: &Model,
-        about: &About<'_>,
-        change: Transition<String>,
-    ) -> AlertData {
+    ) -> Draft {
         let of = (about.site, about.device, about.metric);
-        let data = alert_data((agent, model), AlertKind::Reading, of, 1.0, change);
-        AlertData { last_values: self.last_values(), ..data }
+        let Verdict { expected, low, high, .. } = *verdict;
+        Draft(AlertData {
+            why: verdict.member.to_owned(),
+            baseline: Some(Baseline { expected, low, high }),
+            last_values: self.last.list(),
+            ..alert_data(told, AlertKind::Reading, of, verdict.threshold, change)
+        })
     }
+}
 
-    fn apply_rules(
-        &mut self,
-        agent: &Arc<str>,
-        model: &Model,
-        config: &LifeConfig,
-        about: &About<'_>,
-        ts_us: i64,
-        drafts: &mut Vec<Draft>,
-    ) {
-        if self.rule_lives.is_empty() && self.retired.is_empty() {
-            return;
-        }
-        let Some(value) = self.last_values().pop() else { return };
-        for Retired { rule, mut life } in std::mem::take(&mut self.retired) {
-            match life.step(config, ts_us, Signal::rule(false), alert_id) {
-                Some(change) => {
-                    let mut data = self.data(agent, model, about, change);
-                    data.why = rule;
-                    drafts.push(Draft(data));
-                }
-                None => self.retired.push(Retired { rule, life }),
-            }
-        }
-        let hits = self.rules.update(ts_us, value.v);
-        for i in 0..self.rule_lives.len() {
-            let signal = Signal::rule(hits.contains(i));
-            let Some(change) = self.rule_lives[i].step(config, ts_us, signal, alert_id) else {
-                continue;
-            };
-            let mut data = self.data(agent, model, about, change);
-            data.why = self.rules.rules().get(i).map_or("", Rule::name).to_owned();
-            drafts.push(Draft(data));
-        }
+/// Judges a value. Of a counter that began anew as if it had gone on; what is said is in its own terms.
+fn update(suite: &mut Suite, ts_us: i64, value: f64, plant: &Plant) -> Verdict {
+    let offset = plant.offset();
+    if offset == 0.0 {
+        return suite.update(ts_us, value);
+    }
+    let verdict = suite.update(ts_us, value + offset);
+    Verdict {
+        expected: verdict.expected - offset,
+        low: verdict.low - offset,
+        high: verdict.high - offset,
+        ..verdict
     }
 }

@@ -18,8 +18,8 @@ use serde::Serialize;
 use weir_models::detect::Verdict;
 use weir_models::event::Value;
 
-use super::ScoreConfig;
-use super::readings::ReadingStage;
+use super::readings::{GROUP_LEVEL, ReadingStage};
+use super::{Draft, ScoreConfig};
 use crate::config::Config;
 use crate::parse::{Zone, table};
 
@@ -27,9 +27,6 @@ use crate::parse::{Zone, table};
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// Names by which the column of stamps is known; without one of them it is the first column.
 const STAMP_NAMES: [&str; 6] = ["timestamp", "time", "ts", "datetime", "date", "ts_us"];
-
-/// Where several columns together are an alarm, if the configuration does not say so.
-const GROUP_LEVEL: f32 = 3.0;
 
 /// The options of `score`.
 #[derive(Debug, Args)]
@@ -106,6 +103,9 @@ struct Scores {
     /// Why it was not scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
+    /// Of a row: the rules that it breaks, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<String>,
 }
 
 impl Scores {
@@ -145,6 +145,8 @@ struct Head {
 struct Table {
     head: Head,
     group_level: f32,
+    first_us: Option<i64>,
+    now_s: u32,
     stage: ReadingStage,
     zone: Zone,
     site: String,
@@ -266,6 +268,8 @@ impl Table {
         Self {
             head,
             group_level: score.group_level,
+            first_us: None,
+            now_s: 0,
             stage: ReadingStage::new(agent, &score),
             zone: Zone::fixed(0).unwrap_or_else(Zone::local),
             site: config.map(|config| config.agent.site.to_string()).unwrap_or_default(),
@@ -308,7 +312,7 @@ impl Table {
                 }
             }
         }
-        let mut drafts = Vec::new();
+        let mut drafts = self.silence(ts_us);
         let scores = &mut self.scores;
         let each = |metric: &str, verdict: &Verdict| {
             scores.insert(metric.to_owned(), Scores::of(verdict));
@@ -321,6 +325,12 @@ impl Table {
             &mut drafts,
             each,
         );
+        for metric in self.values.keys() {
+            // Of tier T1.
+            if !self.scores.contains_key(metric) {
+                self.scores.insert(metric.clone(), Scores::default());
+            }
+        }
         let mut overall = overall(&self.scores);
         if let Some(group) = group {
             overall = Scores {
@@ -334,12 +344,25 @@ impl Table {
                 ..Scores::default()
             };
         }
-        overall.alarm |= drafts.iter().any(super::Draft::fires);
+        overall.alarm |= drafts.iter().any(Draft::fires);
+        overall.rules = drafts.iter().filter_map(Draft::broken).collect();
         let several = self.head.values.len() > 1;
         if !several {
             overall.metric = None;
         }
         Answer { timestamp: stamp, overall, values: several.then_some(&self.scores) }
+    }
+
+    /// What was silent up to this row. The stamps are the clock.
+    fn silence(&mut self, ts_us: i64) -> Vec<Draft> {
+        let mut drafts = Vec::new();
+        let first_us = *self.first_us.get_or_insert(ts_us);
+        let passed_s = ts_us.saturating_sub(first_us) / 1_000_000;
+        self.now_s = self.now_s.max(u32::try_from(passed_s).unwrap_or_default());
+        if self.stage.watches() {
+            self.stage.pass(self.now_s, &mut drafts);
+        }
+        drafts
     }
 }
 
@@ -378,7 +401,12 @@ fn tell(output: &mut impl Write, number: u64, answer: &Answer<'_>) -> io::Result
     if let Some(reason) = &overall.refused {
         writeln!(output, "{reason}")?;
     }
-    if !overall.alarm {
+    for rule in &overall.rules {
+        writeln!(output, "line {number}  {}  {rule}", answer.timestamp)?;
+    }
+    let is_by_rule = !overall.rules.is_empty()
+        && overall.threshold.is_none_or(|threshold| overall.continuous < threshold);
+    if !overall.alarm || is_by_rule {
         return Ok(());
     }
     let one = BTreeMap::new();

@@ -22,7 +22,9 @@
 //! | `budget` | raises the alarm level of a series with too many alarms |
 //! | `snapshot` | bytes of a state, versioned and checked |
 //! | [`group`] | several metrics of one device together |
-//! | [`rules`] | range, rate of change, flat line |
+//! | [`rules`] | range, rate of change, flat line, silence, counters, resolution: as somebody sets them |
+//! | [`stuck`] | a value that stands still for far longer than it ever did: learnt |
+//! | [`physical`] | what a value in its unit cannot be |
 //! | [`life`] | from alarms to alerts that fire once and resolve once |
 
 mod budget;
@@ -36,10 +38,12 @@ mod kmeans_level;
 mod level;
 pub mod life;
 mod peaks;
+pub mod physical;
 pub(crate) mod pot;
 pub mod rules;
 mod season;
 mod snapshot;
+pub mod stuck;
 mod suite;
 
 #[cfg(test)]

@@ -1,11 +1,22 @@
-//! Rules every plant needs and no statistics replace: range, rate of change, flat line.
+//! Rules every plant needs and no statistics replace: range, rate of change, flat line, silence, counters, resolution.
 //!
-//! In: the rules of a series (configuration) and its readings. Out: which rules a reading breaks. No allocation per
-//! reading, 24 bytes a rule, no clock: all times are event times. A value that is not a number breaks no rule (the
-//! detector refuses it and says so) and changes nothing.
+//! In: the rules of a series (configuration) and its readings; for silence also the seconds of a clock that only goes
+//! forward. Out: which rules a reading, or a moment without one, breaks, and why. No allocation per reading, at most
+//! 56 bytes a rule. All other times are event times. A value that cannot be judged breaks no rule (the detector
+//! refuses it and says so) and changes nothing.
 
+mod counter;
+mod gap;
+mod resolution;
+
+use counter::Counter;
+use gap::Gap;
+use resolution::Resolution;
 use serde::Deserialize;
 use std::sync::Arc;
+
+use super::judgeable;
+use crate::time::rfc3339;
 
 /// Most rules of one series: what [`Hits`] has bits for.
 pub const MAX_RULES: usize = 32;
@@ -40,6 +51,35 @@ pub enum Rule {
         #[serde(default)]
         tolerance: f64,
     },
+    /// Broken while no reading comes for longer than `gap_s`, or than `intervals` times the longest gap that this series
+    /// had of late; where both are given, than both. By when readings arrive: their stamps do not count.
+    Gap {
+        /// What alerts call it.
+        name: String,
+        /// Seconds of silence that are allowed.
+        gap_s: Option<f64>,
+        /// Silence that is allowed, in longest gaps of late; says nothing before eight gaps were seen.
+        intervals: Option<f64>,
+    },
+    /// The series is a counter: broken where it falls. One that begins anew near zero is said to, and its score is that
+    /// of a counter that went on; one that passes 2^16 or 2^32 has not fallen.
+    Counter {
+        /// What alerts call it.
+        name: String,
+    },
+    /// Broken where the smallest step between values grew or shrank to `factor` of what it was: the sensor, or a
+    /// converter behind it, has another resolution. Says nothing of a series without steps.
+    Resolution {
+        /// What alerts call it.
+        name: String,
+        /// By how much at least.
+        #[serde(default = "default_factor")]
+        factor: f64,
+    },
+}
+
+fn default_factor() -> f64 {
+    1.8
 }
 
 impl Rule {
@@ -47,7 +87,12 @@ impl Rule {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Range { name, .. } | Self::Rate { name, .. } | Self::Flat { name, .. } => name,
+            Self::Range { name, .. }
+            | Self::Rate { name, .. }
+            | Self::Flat { name, .. }
+            | Self::Gap { name, .. }
+            | Self::Counter { name }
+            | Self::Resolution { name, .. } => name,
         }
     }
 
@@ -57,6 +102,7 @@ impl Rule {
             return Err(RuleError::Unnamed);
         }
         let positive = |v: f64| v.is_finite() && v > 0.0;
+        let above_one = |v: f64| v.is_finite() && v > 1.0;
         match self {
             Self::Range { min: None, max: None, .. } => Err(RuleError::NoBound { name: name() }),
             Self::Range { min, max, .. } => {
@@ -72,7 +118,22 @@ impl Rule {
             Self::Flat { tolerance, .. } if !(tolerance.is_finite() && *tolerance >= 0.0) => {
                 Err(RuleError::Tolerance { name: name() })
             }
-            Self::Flat { .. } => Ok(()),
+            Self::Gap { gap_s: None, intervals: None, .. } => {
+                Err(RuleError::NoSilence { name: name() })
+            }
+            Self::Gap { gap_s: Some(gap_s), .. } if !positive(*gap_s) => {
+                Err(RuleError::NotPositive { name: name(), field: "gap_s" })
+            }
+            Self::Gap { intervals: Some(intervals), .. } if !above_one(*intervals) => {
+                Err(RuleError::NotAboveOne { name: name(), field: "intervals" })
+            }
+            Self::Resolution { factor, .. } if !above_one(*factor) => {
+                Err(RuleError::NotAboveOne { name: name(), field: "factor" })
+            }
+            Self::Flat { .. }
+            | Self::Gap { .. }
+            | Self::Counter { .. }
+            | Self::Resolution { .. } => Ok(()),
         }
     }
 }
@@ -115,6 +176,20 @@ pub enum RuleError {
         /// The field.
         field: &'static str,
     },
+    /// A gap without a length.
+    #[error("rule {name:?} has neither gap_s nor intervals: give at least one")]
+    NoSilence {
+        /// The rule.
+        name: String,
+    },
+    /// A factor that is 1, less, or not a number.
+    #[error("rule {name:?} needs {field} above 1")]
+    NotAboveOne {
+        /// The rule.
+        name: String,
+        /// The field.
+        field: &'static str,
+    },
     /// A tolerance that is negative or not a number.
     #[error("rule {name:?} needs a tolerance of 0 or more")]
     Tolerance {
@@ -147,16 +222,29 @@ impl Hits {
 }
 
 /// The rules of one series and what they remember. The rules themselves are shared between series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Rules {
     rules: Arc<[Rule]>,
     memory: Box<[Memory]>,
 }
 
-/// The last reading for a rate; the reading since which nothing moved for a flat line.
-#[derive(Debug, Clone, Copy, Default)]
-struct Memory {
-    seen: bool,
+/// What a rule remembers of the readings before.
+#[derive(Debug, Clone)]
+enum Memory {
+    /// The last value.
+    Range(f64),
+    /// The last reading, and the change per second up to it.
+    Rate(Option<Point>, f64),
+    /// The reading since which nothing moved.
+    Flat(Option<Point>),
+    Gap(Gap),
+    Counter(Counter),
+    Resolution(Resolution),
+}
+
+/// A reading.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Point {
     ts_us: i64,
     value: f64,
 }
@@ -176,7 +264,7 @@ impl Rules {
                 return Err(RuleError::Twice { name: rule.name().to_owned() });
             }
         }
-        let memory = vec![Memory::default(); rules.len()].into();
+        let memory = rules.iter().map(Memory::of).collect();
         Ok(Self { rules, memory })
     }
 
@@ -186,49 +274,137 @@ impl Rules {
         &self.rules
     }
 
-    /// Takes one reading: event time in microseconds since the Unix epoch, value in the unit of the series. A reading
-    /// that is not later than the one before is measured by no rate, and starts a flat line again where time went back.
-    pub fn update(&mut self, ts_us: i64, value: f64) -> Hits {
+    /// Takes one reading: when it came, in seconds of a clock that only goes forward; event time in microseconds since
+    /// the Unix epoch; value in the unit of the series. A reading that is not later than the one before is measured by
+    /// no rate and no counter, and starts a flat line again where time went back.
+    pub fn update(&mut self, now_s: u32, ts_us: i64, value: f64) -> Hits {
         let mut hits = Hits::default();
-        if !value.is_finite() {
+        if judgeable(value).is_err() {
             return hits;
         }
+        let now = Point { ts_us, value };
         for (i, (rule, memory)) in self.rules.iter().zip(&mut self.memory).enumerate() {
-            if memory.breaks(rule, ts_us, value) {
+            if memory.breaks(rule, now_s, now) {
                 hits.0 |= 1 << i;
             }
         }
         hits
     }
+
+    /// The rules that silence breaks at this moment, by the clock of [`Rules::update`].
+    #[must_use]
+    pub fn silent(&self, now_s: u32) -> Hits {
+        let mut hits = Hits::default();
+        for (i, (rule, memory)) in self.rules.iter().zip(&self.memory).enumerate() {
+            if let (Rule::Gap { gap_s, intervals, .. }, Memory::Gap(gap)) = (rule, memory)
+                && gap.is_silent(now_s, *gap_s, *intervals)
+            {
+                hits.0 |= 1 << i;
+            }
+        }
+        hits
+    }
+
+    /// Event time of the last reading, where there is a rule for silence and there was one.
+    #[must_use]
+    pub fn heard_us(&self) -> Option<i64> {
+        self.memory.iter().find_map(|memory| match memory {
+            Memory::Gap(gap) => gap.heard_us(),
+            _ => None,
+        })
+    }
+
+    /// What is to be added to a value so that a counter that began anew goes on; 0 where nothing is a counter.
+    #[must_use]
+    pub fn offset(&self) -> f64 {
+        let counter = self.memory.iter().find_map(|memory| match memory {
+            Memory::Counter(counter) => Some(counter.offset()),
+            _ => None,
+        });
+        counter.unwrap_or(0.0)
+    }
+
+    /// Why the rule with this index was broken just now: what was seen, what is allowed, since when.
+    #[must_use]
+    pub fn explain(&self, index: usize, now_s: u32) -> String {
+        let (Some(rule), Some(memory)) = (self.rules.get(index), self.memory.get(index)) else {
+            return String::new();
+        };
+        match (rule, memory) {
+            (Rule::Range { max: Some(max), .. }, Memory::Range(value)) if value > max => {
+                format!("{value} is above {max}")
+            }
+            (Rule::Range { min: Some(min), .. }, Memory::Range(value)) => {
+                format!("{value} is below {min}")
+            }
+            (Rule::Rate { max_per_s, .. }, Memory::Rate(_, per_s)) => {
+                format!("changed by {per_s:.6} a second, allowed are {max_per_s}")
+            }
+            (Rule::Flat { flat_s, .. }, Memory::Flat(Some(since))) => {
+                let Point { ts_us, value } = since;
+                format!("{value} since {}, allowed are {flat_s} s", rfc3339(*ts_us))
+            }
+            (Rule::Gap { gap_s, intervals, .. }, Memory::Gap(gap)) => {
+                gap.explain(now_s, *gap_s, *intervals)
+            }
+            (_, Memory::Counter(counter)) => counter.explain(),
+            (_, Memory::Resolution(resolution)) => resolution.explain(),
+            _ => String::new(),
+        }
+    }
 }
 
 impl Memory {
-    fn breaks(&mut self, rule: &Rule, ts_us: i64, value: f64) -> bool {
-        let now = Self { seen: true, ts_us, value };
-        let elapsed_s = ts_us.saturating_sub(self.ts_us) as f64 / 1e6;
+    fn of(rule: &Rule) -> Self {
         match rule {
-            Rule::Range { min, max, .. } => {
+            Rule::Range { .. } => Self::Range(0.0),
+            Rule::Rate { .. } => Self::Rate(None, 0.0),
+            Rule::Flat { .. } => Self::Flat(None),
+            Rule::Gap { .. } => Self::Gap(Gap::default()),
+            Rule::Counter { .. } => Self::Counter(Counter::default()),
+            Rule::Resolution { .. } => Self::Resolution(Resolution::default()),
+        }
+    }
+
+    fn breaks(&mut self, rule: &Rule, now_s: u32, now: Point) -> bool {
+        let Point { ts_us, value } = now;
+        match (self, rule) {
+            (Self::Range(last), Rule::Range { min, max, .. }) => {
+                *last = value;
                 min.is_some_and(|min| value < min) || max.is_some_and(|max| value > max)
             }
-            Rule::Rate { max_per_s, .. } => {
-                let fast = self.seen
-                    && elapsed_s > 0.0
-                    && (value - self.value).abs() > max_per_s * elapsed_s;
+            (Self::Rate(last, per_s), Rule::Rate { max_per_s, .. }) => {
+                let before = last.unwrap_or(now);
+                let elapsed_s = elapsed_s(before, ts_us);
+                let change = (value - before.value).abs();
+                let fast = elapsed_s > 0.0 && change > max_per_s * elapsed_s;
+                if fast {
+                    *per_s = change / elapsed_s;
+                }
                 // A reading out of order must not become the one that the next is measured by.
-                let late = (-CLOCK_SET_BACK_S..=0.0).contains(&elapsed_s);
-                if !self.seen || !late {
-                    *self = now;
+                if last.is_none() || !is_late(elapsed_s) {
+                    *last = Some(now);
                 }
                 fast
             }
-            Rule::Flat { flat_s, tolerance, .. } => {
-                let moved = (value - self.value).abs() > *tolerance;
-                if !self.seen || moved || elapsed_s < -CLOCK_SET_BACK_S {
-                    *self = now;
+            (Self::Flat(since), Rule::Flat { flat_s, tolerance, .. }) => {
+                let before = *since.get_or_insert(now);
+                let elapsed_s = elapsed_s(before, ts_us);
+                if (value - before.value).abs() > *tolerance || elapsed_s < -CLOCK_SET_BACK_S {
+                    *since = Some(now);
                     return false;
                 }
                 elapsed_s > *flat_s
             }
+            (Self::Gap(gap), Rule::Gap { intervals, .. }) => {
+                gap.hear(now_s, ts_us, *intervals);
+                false
+            }
+            (Self::Counter(counter), _) => counter.update(now),
+            (Self::Resolution(resolution), Rule::Resolution { factor, .. }) => {
+                resolution.update(value, *factor)
+            }
+            _ => false,
         }
     }
 }
@@ -236,113 +412,15 @@ impl Memory {
 /// Going back by more than this is a clock that was set, not a reading that came late.
 const CLOCK_SET_BACK_S: f64 = 60.0;
 
+fn elapsed_s(since: Point, ts_us: i64) -> f64 {
+    ts_us.saturating_sub(since.ts_us) as f64 / 1e6
+}
+
+/// Not later than the reading before, and not so much earlier that the clock was set.
+fn is_late(elapsed_s: f64) -> bool {
+    (-CLOCK_SET_BACK_S..=0.0).contains(&elapsed_s)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
-
-    fn rules(toml: &str) -> Result<Rules, String> {
-        #[derive(Deserialize)]
-        struct File {
-            rules: Vec<Rule>,
-        }
-        let file: File = toml::from_str(toml).map_err(|e| e.to_string())?;
-        Rules::new(file.rules.into()).map_err(|e| e.to_string())
-    }
-
-    /// Readings are seconds and values; the answer is the indices of broken rules per reading.
-    #[track_caller]
-    fn check(toml: &str, readings: &[(f64, f64)], expected: &[&[usize]]) {
-        let mut rules = rules(toml).unwrap();
-        let got: Vec<Vec<usize>> = readings
-            .iter()
-            .map(|(s, v)| rules.update((s * 1e6) as i64, *v).iter().collect())
-            .collect();
-        assert_eq!(got, expected);
-    }
-
-    #[test]
-    fn range() {
-        check(
-            "rules = [{kind='range', name='frost', min=2.0}, {kind='range', name='boil', max=90.0}]",
-            &[(0.0, 2.0), (1.0, 1.9), (2.0, 90.0), (3.0, 90.1), (4.0, f64::NAN)],
-            &[&[], &[0], &[], &[1], &[]],
-        );
-    }
-
-    #[test]
-    fn rate_of_change() {
-        check(
-            "rules = [{kind='rate', name='jump', max_per_s=2.0}]",
-            // The reading at 11 s comes late, after the one at 12 s, and is not measured.
-            &[
-                (0.0, 0.0),
-                (10.0, 20.0),
-                (11.0, 22.1),
-                (12.0, 20.0),
-                (11.0, 500.0),
-                (13.0, 21.0),
-                (13.0, 90.0),
-            ],
-            &[&[], &[], &[0], &[0], &[], &[], &[]],
-        );
-    }
-
-    #[test]
-    fn a_clock_set_back_starts_again() {
-        check(
-            "rules = [{kind='rate', name='jump', max_per_s=2.0}, {kind='flat', name='stuck', flat_s=60}]",
-            &[(1000.0, 5.0), (1061.0, 5.0), (0.0, 5.0), (30.0, 5.0), (31.0, 50.0)],
-            &[&[], &[1], &[], &[], &[0]],
-        );
-    }
-
-    #[test]
-    fn flat_line() {
-        check(
-            "rules = [{kind='flat', name='stuck', flat_s=60, tolerance=0.1}]",
-            &[(0.0, 5.0), (60.0, 5.1), (61.0, 5.0), (62.0, 5.2), (100.0, 5.2), (123.0, 5.2)],
-            &[&[], &[], &[0], &[], &[], &[0]],
-        );
-    }
-
-    #[test]
-    fn nonsense_is_refused_with_what_to_do() {
-        for (toml, message) in [
-            (
-                "rules = [{kind='range', name='a'}]",
-                "rule \"a\" has neither min nor max: give at least one",
-            ),
-            (
-                "rules = [{kind='range', name='a', min=3, max=2}]",
-                "rule \"a\" has a min above its max: swap them",
-            ),
-            (
-                "rules = [{kind='range', name='a', min=nan}]",
-                "rule \"a\" has a min above its max: swap them",
-            ),
-            (
-                "rules = [{kind='rate', name='a', max_per_s=0}]",
-                "rule \"a\" needs a max_per_s above 0",
-            ),
-            ("rules = [{kind='flat', name='a', flat_s=-1}]", "rule \"a\" needs a flat_s above 0"),
-            (
-                "rules = [{kind='flat', name='a', flat_s=1, tolerance=-1}]",
-                "rule \"a\" needs a tolerance of 0 or more",
-            ),
-            (
-                "rules = [{kind='range', name='', min=1}]",
-                "a rule has an empty name: give it one, alerts carry it",
-            ),
-            (
-                "rules = [{kind='range', name='a', min=1}, {kind='rate', name='a', max_per_s=1}]",
-                "two rules are called \"a\": rename one",
-            ),
-        ] {
-            assert_eq!(rules(toml).unwrap_err(), message);
-        }
-        let unknown =
-            rules("rules = [{kind='rate', name='a', max_per_s=1, per_minute=3}]").unwrap_err();
-        assert!(unknown.contains("per_minute"), "{unknown}");
-    }
-}
+mod tests;

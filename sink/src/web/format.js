@@ -85,6 +85,8 @@ const REASONS = {
   kmeans_diff_smooth: "unusual change over some readings",
   season: "unusual for the time of day",
   kmeans_level: "unusual course of the level",
+  stuck: "stands still",
+  unit: "not possible in its unit",
 };
 
 /** Why an alert fired, in words. */

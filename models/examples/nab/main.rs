@@ -1,11 +1,12 @@
 //! Scores the default detector on the Numenta Anomaly Benchmark:
-//! `cargo run --release -p weir-models --example nab -- FOLDER [--csv OUT]`
+//! `cargo run --release -p weir-models --example nab -- FOLDER [--csv OUT] [--plot OUT]`
 //!
 //! In: a folder in NAB's layout: `data/<group>/<name>.csv` with a head line and the columns `timestamp,value`, and the
 //! labelled windows in `labels/combined_windows.json` (or `windows.json`). Out, on standard output: the benchmark's
 //! three scores with one level for all files, chosen on all of them (as its leaderboard does) and on one half to be
 //! scored on the other; the windows found at fixed budgets of false alarm rows; what the alarms of the default
-//! configuration find. With `--csv` the scores as well, one file a series, for other scorers.
+//! configuration find. With `--csv` the scores as well, one file a series, for other scorers; with `--plot` a picture of each
+//! series.
 //!
 //! The score is that of Lavin and Ahmad (2015), "Evaluating Real-time Anomaly Detection Algorithms: the Numenta
 //! Anomaly Benchmark" (arXiv:1510.03336), as its program computes it.
@@ -16,7 +17,10 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
+use weir_models::detect::stuck::Stuck;
 use weir_models::detect::{Suite, SuiteConfig};
+
+mod plot;
 
 type Fault = Box<dyn Error>;
 
@@ -45,6 +49,9 @@ struct Series {
     windows: usize,
     scores: Vec<f32>,
     alarms: Vec<bool>,
+    /// The continuous score, and the level of an alarm.
+    continuous: Vec<f32>,
+    levels: Vec<f32>,
 }
 
 /// A row that may be told: its score, series, window and weight.
@@ -82,7 +89,6 @@ impl Series {
         }
         spans.sort_unstable();
         let places = places(values.len(), &spans);
-        let (scores, alarms) = (Vec::new(), Vec::new());
         let windows = spans.len();
         Ok(Self {
             path: path.to_owned(),
@@ -91,8 +97,10 @@ impl Series {
             values,
             places,
             windows,
-            scores,
-            alarms,
+            scores: Vec::new(),
+            alarms: Vec::new(),
+            continuous: Vec::new(),
+            levels: Vec::new(),
         })
     }
 
@@ -100,11 +108,30 @@ impl Series {
         let mut suite = Suite::new(config);
         self.scores.clear();
         self.alarms.clear();
+        self.continuous.clear();
+        self.levels.clear();
         for (at, value) in self.times_us.iter().zip(&self.values) {
             let verdict = suite.update(*at, *value);
             self.scores.push(verdict.peak);
             self.alarms.push(verdict.alarm);
+            self.continuous.push(verdict.score);
+            self.levels.push(verdict.threshold);
         }
+    }
+
+    fn picture(&self) -> String {
+        let stamp = |stamp: Option<&String>| stamp.map_or("", String::as_str).to_owned();
+        let span = [stamp(self.stamps.first()), stamp(self.stamps.last())];
+        let picture = plot::Picture {
+            title: self.path.strip_suffix(".csv").unwrap_or(&self.path),
+            span: [&span[0], &span[1]],
+            values: &self.values,
+            scores: &self.continuous,
+            levels: &self.levels,
+            alarms: &self.alarms,
+            labelled: self.places.iter().map(|(window, _)| window.is_some()).collect(),
+        };
+        picture.svg()
     }
 
     /// The first row that counts: before it a detector may learn.
@@ -251,6 +278,30 @@ fn write_csv(all: &[Series], folder: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
+fn write_plots(all: &[Series], folder: &Path) -> Result<(), Fault> {
+    for series in all {
+        let path = folder.join(&series.path).with_extension("svg");
+        std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        std::fs::write(path, series.picture())?;
+    }
+    Ok(())
+}
+
+/// How often the rule `stuck` fires, which needs no setting.
+fn print_stuck(out: &mut impl Write, all: &[Series]) -> Result<(), Fault> {
+    let mut begun = [0, 0];
+    for series in all {
+        let (mut stuck, mut was) = (Stuck::default(), false);
+        for (i, (at, value)) in series.times_us.iter().zip(&series.values).enumerate() {
+            let is = stuck.update(*at, *value);
+            begun[usize::from(series.places[i].0.is_some())] += usize::from(is && !was);
+            was = is;
+        }
+    }
+    writeln!(out, "rule stuck: fires {} times inside windows, {} outside", begun[1], begun[0])?;
+    Ok(())
+}
+
 fn print(out: &mut impl Write, all: &[Series]) -> Result<(), Fault> {
     let everything: Vec<usize> = (0..all.len()).collect();
     let rows = told(all, &everything);
@@ -311,10 +362,17 @@ fn print_alarms(
 }
 
 fn main() -> Result<(), Fault> {
+    let (mut folder, mut csv, mut plots) = (None, None, None);
     let mut args = std::env::args().skip(1);
-    let folder = args.next().ok_or("name a folder in the layout of NAB")?;
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--csv" => csv = Some(args.next().ok_or("name a folder behind --csv")?),
+            "--plot" => plots = Some(args.next().ok_or("name a folder behind --plot")?),
+            _ => folder = Some(arg),
+        }
+    }
+    let folder = folder.ok_or("name a folder in the layout of NAB")?;
     let folder = Path::new(&folder);
-    let csv = args.next().filter(|arg| arg == "--csv").and(args.next());
     let labels = ["labels/combined_windows.json", "windows.json"].map(|name| folder.join(name));
     let labels = labels.iter().find(|path| path.exists());
     let labels =
@@ -342,8 +400,12 @@ fn main() -> Result<(), Fault> {
     }
     print_alarms(&mut stdout, &mut all, &SuiteConfig::default())?;
     writeln!(stdout, "{ns:.0} ns a reading, {} bytes a series", size_of::<Suite>())?;
-    match csv {
-        Some(folder) => write_csv(&all, Path::new(&folder)),
-        None => Ok(()),
+    print_stuck(&mut stdout, &all)?;
+    if let Some(folder) = csv {
+        write_csv(&all, Path::new(&folder))?;
     }
+    if let Some(folder) = plots {
+        write_plots(&all, Path::new(&folder))?;
+    }
+    Ok(())
 }
