@@ -15,6 +15,7 @@
 //! | [`wire`] | Kafka record batches (format v2) and the partitioner |
 //! | [`detect`] | streaming anomaly detectors for readings |
 //! | [`logs`] | log templates and their scores |
+//! | [`central`] | models that the centre trains: flat format, evaluators, signed envelope |
 
 pub mod ident;
 pub mod time;
@@ -30,5 +31,6 @@ pub mod metric;
 pub mod topic;
 pub mod wire;
 
+pub mod central;
 pub mod detect;
 pub mod logs;
