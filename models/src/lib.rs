@@ -11,6 +11,7 @@
 //! | [`kafka`] | how to reach Kafka |
 //! | [`config`] | reading TOML with errors that help; secrets |
 //! | [`limit`] | bounds on what comes from outside |
+//! | [`pattern`] | names with `*` |
 //! | [`metric`] | the names of all metrics |
 //! | [`wire`] | Kafka record batches (format v2) and the partitioner |
 //! | [`detect`] | streaming anomaly detectors for readings |
@@ -28,6 +29,7 @@ pub mod config;
 pub mod kafka;
 pub mod limit;
 pub mod metric;
+pub mod pattern;
 pub mod topic;
 pub mod wire;
 

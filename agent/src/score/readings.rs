@@ -12,10 +12,10 @@ use weir_models::detect::rules::{Rule, RuleError, Rules};
 use weir_models::detect::{Suite, SuiteConfig, Verdict};
 use weir_models::event::Value;
 use weir_models::ident::Stream;
+use weir_models::pattern::glob;
 
 use super::groups::{GroupScore, Groups};
 use super::{Draft, ScoreConfig, SeriesRule, alert_id};
-use crate::filter::glob;
 use crate::recent::Recent;
 
 /// Values that an alert shows.

@@ -21,6 +21,7 @@ use super::sign::SIGNATURE_BYTES;
 use super::{Kind, Model, OpenError, PublicKey, SigningKey};
 use crate::detect::group::CHANNELS_MAX;
 use crate::limit::NAME_BYTES_MAX;
+use crate::pattern::glob;
 
 /// Most bytes of a model: a record of Kafka holds 1 MiB unless told otherwise.
 pub const MODEL_BYTES_MAX: usize = 900_000;
@@ -31,6 +32,8 @@ const GOLDEN_TOLERANCE: f64 = 1e-5;
 
 const MAGIC: [u8; 4] = *b"WRCM";
 const FORMAT: u16 = 1;
+/// Behind magic, format and kind.
+const FLAGS_AT: usize = 8;
 const HASH_BYTES: usize = 32;
 /// A lower version may take the place of a higher one.
 const ROLLBACK: u8 = 1;
@@ -86,6 +89,15 @@ pub struct Scope {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.site, self.device, self.metric)
+    }
+}
+
+impl Scope {
+    /// Whether a series is in it.
+    #[must_use]
+    pub fn holds(&self, site: &str, device: &str, metric: &str) -> bool {
+        let parts = [(&self.site, site), (&self.device, device), (&self.metric, metric)];
+        parts.into_iter().all(|(pattern, name)| glob(pattern, name))
     }
 }
 
@@ -179,6 +191,26 @@ impl Central {
             Err(OpenError::Older { offered, current })
         }
     }
+}
+
+/// Marks an envelope as one that may take the place of a higher version, and signs it anew. Whether it is any good is
+/// seen when it is opened.
+///
+/// # Errors
+/// When the bytes are no envelope.
+pub fn mark_rollback(bytes: &[u8], key: &SigningKey) -> Result<Vec<u8>, OpenError> {
+    let mut from = Reader::new(bytes);
+    Outside::read(&mut from)?;
+    let (outside, rest) = bytes.split_at(bytes.len() - from.left());
+    let payload = rest.get(SIGNATURE_BYTES..).ok_or(OpenError::Length)?;
+    let mut out = outside.to_vec();
+    if let Some(flags) = out.get_mut(FLAGS_AT) {
+        *flags |= ROLLBACK;
+    }
+    let signature = key.sign(&out);
+    out.extend_from_slice(&signature);
+    out.extend_from_slice(payload);
+    Ok(out)
 }
 
 /// All that stands before the signature.

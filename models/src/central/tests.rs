@@ -173,6 +173,12 @@ fn versions_rise_but_under_a_signed_mark() {
         let answer = central(version, rollback).may_replace(current);
         assert_eq!(answer.is_ok(), taken, "{version} {rollback} {current}");
     }
+    let marked = mark_rollback(&sealed(&linear_model()), &key(2)).unwrap();
+    let opened = Central::open(&marked, &[key(2).public()], Version::own()).unwrap();
+    assert_eq!((opened.head.rollback, opened.model), (true, linear_model()));
+    assert!(mark_rollback(b"WRCM", &key(2)).is_err());
+    let scope = head(1).scope;
+    assert!(scope.holds("north", "pump-7", "temp") && !scope.holds("north", "fan", "temp"));
     assert_eq!(head(7).key(Kind::Expected), "expected/north/pump-*/temp");
     assert!("0.1".parse::<Version>().is_err() && "0.1.x".parse::<Version>().is_err());
     assert_eq!("1.2.3-rc.1".parse(), Ok(Version([1, 2, 3])));
@@ -221,7 +227,7 @@ fn trees_that_lead_astray_are_refused() {
         vec![Node::split(0, 1.0, 0), Node::leaf(1.0), Node::leaf(1.0)],
         vec![Node::leaf(f32::NAN)],
     ] {
-        assert!(Forest::new(&[tree.clone()], 2).is_err(), "{tree:?}");
+        assert!(Forest::new(std::slice::from_ref(&tree), 2).is_err(), "{tree:?}");
     }
     let chain = |n| {
         let mut tree: Vec<_> =
@@ -299,7 +305,7 @@ fn an_expected_value_comes_with_its_band_and_a_gap_begins_anew() {
 fn a_band_covers_what_it_promises() {
     assert_eq!(Band::of(&mut []), None);
     assert_eq!(Band::of(&mut vec![1.0; 65]), None);
-    let mut residuals: Vec<f64> = (1..=1_000).rev().map(|i| f64::from(i) * -1.0).collect();
+    let mut residuals: Vec<f64> = (1..=1_000).rev().map(|i| -f64::from(i)).collect();
     let band = Band::of(&mut residuals).unwrap();
     // ceil(1001 x 0.985) = 986.
     assert_eq!(band.half_width(), 986.0);

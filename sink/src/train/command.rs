@@ -1,0 +1,414 @@
+//! The commands `train`, `keys` and `models` of `weir-sink`.
+//!
+//! In: options and the configuration. Out: lines for a person, or JSON with `--json`. Whatever fails says what to do next.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use weir_models::central::{Central, Head, Kind, Model, PublicKey, Scope, Version, mark_rollback, seal};
+use weir_models::detect::{Suite, SuiteConfig};
+use weir_models::time::{SECOND_US, now_us, parse_rfc3339, rfc3339};
+use weir_models::topic::Topic;
+
+use super::history::History;
+use super::{Trained, fit_group, fit_series, fit_shapes, group, keys, release};
+use crate::archive::Archive;
+use crate::config::Config;
+use crate::consume::Producer as _;
+use crate::consume::producer::KafkaProducer;
+use crate::program::Secrets;
+use crate::store::TimeRange;
+
+/// Which history.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Site; `*` stands for any text.
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    site: String,
+    /// Device; `*` stands for any text.
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    device: String,
+    /// Metric; `*` stands for any text.
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    metric: String,
+    #[command(flatten)]
+    when: When,
+}
+
+/// Which time.
+#[derive(Debug, Args)]
+pub(crate) struct When {
+    /// Readings from this time on, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Readings before this time, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+}
+
+impl When {
+    fn range(&self) -> Result<TimeRange, String> {
+        let read = |text: &Option<String>, open: i64| match text {
+            None => Ok(open),
+            Some(text) => parse_rfc3339(text).map_err(|error| {
+                format!("`{text}` is no time, write it as 2026-03-01T00:00:00Z: {error}")
+            }),
+        };
+        Ok(TimeRange { from_us: read(&self.from, i64::MIN)?, to_us: read(&self.to, i64::MAX)? })
+    }
+}
+
+/// What to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// The next value of each series.
+    Expected,
+    /// The metrics of each device together.
+    Group,
+    /// Shapes that series begin with, one model for all.
+    Shapes,
+}
+
+/// The options of `train`.
+#[derive(Debug, Args)]
+pub(crate) struct TrainOptions {
+    /// What to train.
+    #[arg(long, value_enum)]
+    kind: What,
+    #[command(flatten)]
+    which: Which,
+    /// The key that signs, as `weir-sink keys new` made it.
+    #[arg(long, value_name = "FILE")]
+    key: String,
+    /// Folder for the models.
+    #[arg(long, value_name = "FOLDER", default_value = "models")]
+    out: PathBuf,
+}
+
+/// The key that signs models.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Makes a key in a new file, and prints the public key that agents pin.
+    New {
+        /// The file; it must not exist.
+        file: String,
+    },
+    /// Prints the public key.
+    Show {
+        /// The file of the key.
+        file: String,
+    },
+}
+
+/// Models in files and in the topic of models.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// What is in force, by the topic.
+    Ls,
+    /// What a file holds.
+    Show {
+        /// A file that `train` wrote.
+        file: String,
+    },
+    /// Runs a model over archived readings, beside the streaming detectors.
+    Backtest {
+        /// A file that `train` wrote.
+        file: String,
+        #[command(flatten)]
+        when: When,
+        /// Writes one JSON object a reading.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Publishes a model: agents try it in the shadow, then switch to it.
+    Promote {
+        /// A file that `train` wrote.
+        file: String,
+    },
+    /// Goes back to an older model, or with `--withdraw` to none.
+    Rollback {
+        /// A file that `train` wrote, of the older model.
+        file: String,
+        /// The key that signs the step back.
+        #[arg(long, value_name = "FILE", required_unless_present = "withdraw")]
+        key: Option<String>,
+        /// Takes the model away: agents go back to the streaming detectors.
+        #[arg(long)]
+        withdraw: bool,
+    },
+}
+
+/// A way to talk to a program or a person.
+pub(crate) type Say<'a> = &'a mut dyn FnMut(&str);
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// `weir-sink keys`.
+pub(crate) fn run_keys(command: &KeysCommand, say: Say<'_>) -> Result<(), String> {
+    let key = match command {
+        KeysCommand::New { file } => keys::new(file),
+        KeysCommand::Show { file } => keys::read(file),
+    };
+    say(&key.map_err(text)?.public().to_string());
+    Ok(())
+}
+
+/// `weir-sink train`: one file a model. A series of which nothing can be learnt is told and left out.
+pub(crate) async fn run_train(
+    config: &Config,
+    options: &TrainOptions,
+    say: Say<'_>,
+) -> Result<(), String> {
+    let key = keys::read(&options.key).map_err(text)?;
+    let archive = Archive::local(&config.archive.path).map_err(text)?;
+    let Which { site, device, metric, when } = &options.which;
+    let scope = scope(site, device, metric);
+    let history = History::read(&archive, &scope, when.range()?).await.map_err(text)?;
+    let mut written = 0;
+    let mut finish = |scope: Scope, trained: Result<Trained, super::TrainError>| {
+        let trained = match trained {
+            Ok(trained) => trained,
+            Err(error) => {
+                say(&format!("{scope}: {error}"));
+                return Ok(());
+            }
+        };
+        let head = head(scope, &trained);
+        let bytes = seal(&head, &trained.model, &trained.golden, &key).map_err(text)?;
+        let name = release::file_name(trained.model.kind(), &head);
+        let path = release::write(&options.out, &name, &bytes).map_err(text)?;
+        say(&format!("{}: {}\n  {} bytes: {}", head.scope, trained.report, bytes.len(), path.display()));
+        written += 1;
+        Ok::<_, String>(())
+    };
+    match options.kind {
+        What::Expected => {
+            for series in history.series() {
+                let of = self::scope(&series.key.site, &series.key.device, &series.key.metric);
+                finish(of, fit_series(&series).map(|(trained, _)| trained))?;
+            }
+        }
+        What::Group => {
+            for group in history.groups() {
+                finish(self::scope(&group.site, &group.device, "*"), fit_group(&group))?;
+            }
+        }
+        What::Shapes => {
+            let series: Vec<_> = history.series().collect();
+            finish(scope, fit_shapes(&series))?;
+        }
+    }
+    if written == 0 {
+        return Err("nothing was trained: check `--site`, `--device`, `--metric` and the time against what the archive holds".into());
+    }
+    Ok(())
+}
+
+fn scope(site: &str, device: &str, metric: &str) -> Scope {
+    Scope { site: site.into(), device: device.into(), metric: metric.into() }
+}
+
+/// The version is the time of the training in seconds: it rises without anybody keeping count.
+fn head(scope: Scope, trained: &Trained) -> Head {
+    Head {
+        scope,
+        version: u64::try_from(now_us() / SECOND_US).unwrap_or(0),
+        valid_from_us: trained.until_us.saturating_add(1),
+        trained_until_us: trained.until_us,
+        min_agent: Version::own(),
+        rollback: false,
+    }
+}
+
+/// `weir-sink models`.
+pub(crate) async fn run_models(
+    config: &Config,
+    command: &ModelsCommand,
+    say: Say<'_>,
+) -> Result<(), String> {
+    let pinned = &config.models.keys;
+    match command {
+        ModelsCommand::Ls => {
+            for (key, value) in in_force(config)? {
+                match Central::open(&value, pinned, Version::own()) {
+                    Ok(central) => say(&line(&central, value.len())),
+                    Err(error) => say(&format!("{key}: refused: {error}")),
+                }
+            }
+            Ok(())
+        }
+        ModelsCommand::Show { file } => {
+            let (bytes, central) = release::read(file, pinned).map_err(text)?;
+            say(&line(&central, bytes.len()));
+            say(&describe(&central.model));
+            Ok(())
+        }
+        ModelsCommand::Backtest { file, when, json } => {
+            let (_, central) = release::read(file, pinned).map_err(text)?;
+            backtest(config, &central, when.range()?, *json, say).await
+        }
+        ModelsCommand::Promote { file } => {
+            let (bytes, central) = release::read(file, pinned).map_err(text)?;
+            let key = central.head.key(central.model.kind());
+            if let Some(running) = in_force(config)?.get(&key) {
+                // What agents refuse does not run, and need not be beaten.
+                if let Ok(running) = Central::open(running, pinned, Version::own()) {
+                    central.may_replace(running.head.version).map_err(text)?;
+                }
+            }
+            publish(config, &key, Some(&bytes)).await?;
+            say(&format!("published {key}, version {}", central.head.version));
+            Ok(())
+        }
+        ModelsCommand::Rollback { file, key: signing, withdraw } => {
+            let (bytes, central) = release::read(file, pinned).map_err(text)?;
+            let key = central.head.key(central.model.kind());
+            let Some(signing) = signing.as_ref().filter(|_| !withdraw) else {
+                publish(config, &key, None).await?;
+                say(&format!("withdrew {key}"));
+                return Ok(());
+            };
+            let marked = mark_rollback(&bytes, &keys::read(signing).map_err(text)?).map_err(text)?;
+            // The key that signs has to be one that agents take.
+            Central::open(&marked, pinned, Version::own()).map_err(text)?;
+            publish(config, &key, Some(&marked)).await?;
+            say(&format!("rolled {key} back to version {}", central.head.version));
+            Ok(())
+        }
+    }
+}
+
+fn line(central: &Central, bytes: usize) -> String {
+    let Head { version, valid_from_us, min_agent, rollback, .. } = &central.head;
+    let mark = if *rollback { ", a roll-back" } else { "" };
+    format!(
+        "{}: version {version}{mark}, valid from {}, agents from {min_agent} on, {bytes} bytes",
+        central.head.key(central.model.kind()),
+        rfc3339(*valid_from_us),
+    )
+}
+
+fn describe(model: &Model) -> String {
+    use weir_models::central::Regressor;
+    match model {
+        Model::Expected(model) => {
+            let how = match model.regressor() {
+                Regressor::Linear(linear) => format!("ridge regression of {} features", linear.width()),
+                Regressor::Forest(forest) => {
+                    let (trees, nodes) = forest.size();
+                    format!("{trees} trees, {nodes} nodes")
+                }
+            };
+            let half = model.band().half_width() * model.unit().scale;
+            format!("  {how}: {:?}\n  usual: +-{half}", model.schema().features())
+        }
+        Model::Group(model) => {
+            let parts = model.parts();
+            format!("  {}: T2 below {}, Q below {}", parts.metrics.join(", "), parts.t2_limit, parts.q_limit)
+        }
+        Model::Shapes(model) => format!("  {} centres", model.centres().len()),
+        Model::Rerank(model) => format!("  {} features", model.width()),
+    }
+}
+
+fn connection(config: &Config) -> Result<std::collections::BTreeMap<String, String>, String> {
+    let secrets = Secrets::fetch(config).map_err(text)?;
+    Ok(config.kafka.librdkafka_settings(secrets.kafka.as_ref()))
+}
+
+fn in_force(config: &Config) -> Result<release::Records, String> {
+    let names = config.topic_names();
+    release::records(&connection(config)?, names.name(Topic::Models)).map_err(text)
+}
+
+async fn publish(config: &Config, key: &str, value: Option<&[u8]>) -> Result<(), String> {
+    let producer = KafkaProducer::start(&connection(config)?, &config.topic_names()).map_err(text)?;
+    producer.send(Topic::Models, key.as_bytes(), value, &[]).await.map_err(text)
+}
+
+/// One reading of a back-test.
+#[derive(Debug, Serialize)]
+struct Judged<'a> {
+    series: &'a str,
+    ts_us: i64,
+    value: f64,
+    score: f64,
+    expected: f64,
+    low: f64,
+    high: f64,
+    /// Of the streaming detectors.
+    streaming: f32,
+}
+
+async fn backtest(
+    config: &Config,
+    central: &Central,
+    range: TimeRange,
+    json: bool,
+    say: Say<'_>,
+) -> Result<(), String> {
+    let archive = Archive::local(&config.archive.path).map_err(text)?;
+    let history = History::read(&archive, &central.head.scope, range).await.map_err(text)?;
+    match &central.model {
+        Model::Expected(model) => {
+            for series in history.series() {
+                let name = series.key.to_string();
+                let (mut course, mut suite) = (model.begin(), Suite::new(&SuiteConfig::default()));
+                let (mut judged, mut outside, mut off, mut alarms) = (0_u64, 0_u64, 0.0, 0_u64);
+                for (ts_us, value) in series.readings {
+                    let verdict = suite.update(ts_us, value);
+                    alarms += u64::from(verdict.alarm);
+                    let Some(outlook) = model.judge(&mut course, ts_us, value) else { continue };
+                    judged += 1;
+                    outside += u64::from(outlook.score > 0.0);
+                    off += (value - outlook.expected).abs();
+                    if json {
+                        let weir_models::central::Outlook { expected, low, high, score } = outlook;
+                        let (series, streaming) = (&*name, verdict.score);
+                        let row = Judged { series, ts_us, value, score, expected, low, high, streaming };
+                        say(&serde_json::to_string(&row).map_err(text)?);
+                    }
+                }
+                if !json {
+                    say(&format!(
+                        "{name}: {judged} readings judged, {outside} outside the band, off by {:.4} in the mean; streaming detectors: {alarms} alarms",
+                        off / judged.max(1) as f64
+                    ));
+                }
+            }
+        }
+        Model::Group(model) => {
+            for found in history.groups() {
+                let metrics = &model.parts().metrics;
+                let places: Option<Vec<usize>> =
+                    metrics.iter().map(|name| found.metrics.iter().position(|m| m == name)).collect();
+                let Some(places) = places else { continue };
+                let mut state = group::begin();
+                let (mut judged, mut beyond) = (0_u64, 0_u64);
+                for (_, row) in &found.rows {
+                    let values: Vec<f64> = places.iter().map(|at| row[*at]).collect();
+                    if let Some(far) = model.update(&mut state, &values) {
+                        judged += 1;
+                        beyond += u64::from(far.score > 1.0);
+                    }
+                }
+                say(&format!("{}/{}: {judged} rows judged, {beyond} beyond the limits", found.site, found.device));
+            }
+        }
+        Model::Shapes(_) | Model::Rerank(_) => {
+            return Err("models of shapes and of feedback judge no readings: there is nothing to test back".into());
+        }
+    }
+    Ok(())
+}
+
+/// `[models]`: whose models are taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelsConfig {
+    /// Public keys, as `weir-sink keys show` prints them.
+    pub keys: Vec<PublicKey>,
+}

@@ -1,0 +1,130 @@
+//! Release: models in files and in the topic of models.
+//!
+//! In: sealed models. Out: files named by what they are for; records with the key `kind/site/device/metric`, of which the
+//! newest is in force; and what is in force now. Promises: what is published is read back first by the code that gateways
+//! run, and rises in its version or is marked as a roll-back. What can go wrong: Kafka is away ([`ReleaseError`]).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use sha2::{Digest, Sha256};
+use weir_models::central::{Central, Head, Kind, OpenError, PublicKey, Version};
+
+/// How long the topic may take to be read.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
+/// Most models of a topic.
+const MODELS_MAX: usize = 100_000;
+
+/// A model cannot be had or published.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReleaseError {
+    #[error("cannot read the model `{0}`: {1}; name a file that `weir-sink train` wrote")]
+    File(String, std::io::Error),
+    #[error("cannot write the model `{0}`: {1}; let `--out` name a folder that can be written")]
+    Write(String, std::io::Error),
+    #[error("`{0}`: {1}")]
+    Open(String, OpenError),
+    #[error("cannot read the topic `{0}`: {1}; check `[kafka]`, and whether `weir-sink migrate` made the topic")]
+    Topic(String, String),
+}
+
+/// Records of the topic of models, by key: the newest value of each, none where it was withdrawn.
+pub(super) type Records = BTreeMap<String, Vec<u8>>;
+
+/// The name of the file of a model: what it is for in letters that every system takes, and enough of a hash to keep
+/// two apart that look alike then.
+pub(super) fn file_name(kind: Kind, head: &Head) -> String {
+    let key = head.key(kind);
+    let plain = key.chars().map(|c| match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' => c,
+        _ => '-',
+    });
+    let plain: String = plain.take(100).collect();
+    let hash = Sha256::digest(key.as_bytes());
+    format!("{plain}-{:02x}{:02x}{:02x}-{}.model", hash[0], hash[1], hash[2], head.version)
+}
+
+/// Writes a sealed model into `folder`: under another name first, so that it shows up whole or not at all.
+pub(super) fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, ReleaseError> {
+    let path = folder.join(name);
+    let half = folder.join(format!(".{name}.part"));
+    let write = || {
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(&half, bytes)?;
+        std::fs::File::open(&half)?.sync_all()?;
+        std::fs::rename(&half, &path)
+    };
+    write().map_err(|error| ReleaseError::Write(path.display().to_string(), error))?;
+    Ok(path)
+}
+
+/// Reads a model from a file and opens it.
+pub(super) fn read(file: &str, keys: &[PublicKey]) -> Result<(Vec<u8>, Central), ReleaseError> {
+    let bytes = std::fs::read(file).map_err(|error| ReleaseError::File(file.into(), error))?;
+    let central = Central::open(&bytes, keys, Version::own())
+        .map_err(|error| ReleaseError::Open(file.into(), error))?;
+    Ok((bytes, central))
+}
+
+/// All that is in force: reads the topic from its beginning to the end it has now.
+pub(super) fn records(
+    connection: &BTreeMap<String, String>,
+    topic: &str,
+) -> Result<Records, ReleaseError> {
+    let failed = |why: &dyn std::fmt::Display| ReleaseError::Topic(topic.into(), why.to_string());
+    let mut config = ClientConfig::new();
+    config.set("client.id", "weir-sink").set("log_level", "0");
+    config.extend(connection.clone());
+    // librdkafka wants a group also where none is joined.
+    config.set("group.id", "weir.models.reader").set("enable.auto.commit", "false");
+    config.set("enable.partition.eof", "false");
+    let consumer: BaseConsumer = config.create().map_err(|error| failed(&error))?;
+    let cluster = consumer.fetch_metadata(Some(topic), READ_WITHIN).map_err(|e| failed(&e))?;
+    let known = cluster.topics().first().map_or(&[][..], |topic| topic.partitions());
+    if known.is_empty() {
+        return Err(failed(&"it is not there"));
+    }
+    let mut ends = BTreeMap::new();
+    let mut places = TopicPartitionList::new();
+    for partition in known {
+        let id = partition.id();
+        let (first, end) =
+            consumer.fetch_watermarks(topic, id, READ_WITHIN).map_err(|e| failed(&e))?;
+        if end > first {
+            ends.insert(id, end);
+        }
+        places.add_partition_offset(topic, id, Offset::Beginning).map_err(|e| failed(&e))?;
+    }
+    consumer.assign(&places).map_err(|error| failed(&error))?;
+    let mut records = Records::new();
+    let began = Instant::now();
+    while !ends.is_empty() {
+        if began.elapsed() > READ_WITHIN {
+            return Err(failed(&"it takes longer than 30 s"));
+        }
+        let polled = consumer.poll(POLL);
+        if let Some(record) = polled {
+            let record = record.map_err(|error| failed(&error))?;
+            let key = String::from_utf8_lossy(record.key().unwrap_or_default()).into_owned();
+            match record.payload() {
+                Some(value) if records.len() < MODELS_MAX => {
+                    records.insert(key, value.to_vec());
+                }
+                _ => {
+                    records.remove(&key);
+                }
+            }
+        }
+        // The position, not the record's offset: the last records may be markers of a transaction, or compacted away.
+        let at = consumer.position().map_err(|error| failed(&error))?;
+        ends.retain(|id, end| {
+            let place = at.find_partition(topic, *id).map(|place| place.offset());
+            !matches!(place, Some(Offset::Offset(next)) if next >= *end)
+        });
+    }
+    Ok(records)
+}
