@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use weir_models::central::{Central, Head, Kind, Model, PublicKey, Scope, Version, mark_rollback, seal};
+use weir_models::central::{Central, Head, Model, PublicKey, Scope, Version, mark_rollback, seal};
 use weir_models::detect::{Suite, SuiteConfig};
 use weir_models::time::{SECOND_US, now_us, parse_rfc3339, rfc3339};
 use weir_models::topic::Topic;

@@ -2,7 +2,6 @@
 //!
 //! In: series of one class. Out: eight centres of the shapes that all of them take, weighed by how many are nearest.
 
-use smartcore::api::UnsupervisedEstimator;
 use smartcore::cluster::kmeans::{KMeans, KMeansParameters};
 use smartcore::linalg::basic::matrix::DenseMatrix;
 use weir_models::central::{CENTRES_MAX, Centre, Model, POINTS, Shapes, WEIGHT_MAX};
