@@ -205,6 +205,31 @@ fn what_cannot_be_learnt_is_told() {
     assert!(matches!(error(&series_of(1_000, |_| 7.0)), TrainError::Still(_)));
 }
 
+#[test]
+fn history_is_in_order_and_once() {
+    let mut history = History::default();
+    for (metric, ts_us, value) in [
+        ("b", 3, 30.0),
+        ("b", 1, 10.0),
+        ("a", 3, 3.0),
+        ("a", 2, 2.0),
+        ("b", 3, 30.0),
+        ("c", 1, 0.0),
+        ("c", 3, 5.0),
+    ] {
+        history.add("s", "d", metric, ts_us, value);
+    }
+    history.add("s", "alone", "a", 1, 1.0);
+    history.settle();
+    let series: Vec<_> =
+        history.series().map(|series| (series.key.to_string(), series.readings)).collect();
+    assert_eq!(series[0], ("s/alone/a".into(), vec![(1, 1.0)]));
+    assert_eq!(series[2], ("s/d/b".into(), vec![(1, 10.0), (3, 30.0)]));
+    let [group] = &history.groups()[..] else { panic!() };
+    assert_eq!(group.metrics, ["a", "b", "c"].map(Into::into));
+    assert_eq!(group.rows, [(3, vec![3.0, 30.0, 5.0])]);
+}
+
 /// Three metrics of which two belong together, and one that never moves.
 fn group(n: usize) -> Group {
     let mut noise = noise();
