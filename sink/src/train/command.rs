@@ -5,14 +5,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Serialize;
 use weir_models::central::{Central, Head, Model, PublicKey, Scope, Version, mark_rollback, seal};
-use weir_models::detect::{Suite, SuiteConfig};
 use weir_models::time::{SECOND_US, now_us, parse_rfc3339, rfc3339};
 use weir_models::topic::Topic;
 
 use super::history::History;
-use super::{Trained, fit_group, fit_series, fit_shapes, group, keys, release};
+use super::backtest::backtest;
+use super::{Trained, fit_group, fit_series, fit_shapes, keys, release};
 use crate::archive::Archive;
 use crate::config::Config;
 use crate::consume::Producer as _;
@@ -248,7 +247,10 @@ pub(crate) async fn run_models(
         }
         ModelsCommand::Backtest { file, when, json } => {
             let (_, central) = release::read(file, pinned).map_err(text)?;
-            backtest(config, &central, when.range()?, *json, say).await
+            let archive = Archive::local(&config.archive.path).map_err(text)?;
+            let scope = &central.head.scope;
+            let history = History::read(&archive, scope, when.range()?).await.map_err(text)?;
+            backtest(&central.model, &history, *json, say)
         }
         ModelsCommand::Promote { file } => {
             let (bytes, central) = release::read(file, pinned).map_err(text)?;
@@ -327,82 +329,6 @@ fn in_force(config: &Config) -> Result<release::Records, String> {
 async fn publish(config: &Config, key: &str, value: Option<&[u8]>) -> Result<(), String> {
     let producer = KafkaProducer::start(&connection(config)?, &config.topic_names()).map_err(text)?;
     producer.send(Topic::Models, key.as_bytes(), value, &[]).await.map_err(text)
-}
-
-/// One reading of a back-test.
-#[derive(Debug, Serialize)]
-struct Judged<'a> {
-    series: &'a str,
-    ts_us: i64,
-    value: f64,
-    score: f64,
-    expected: f64,
-    low: f64,
-    high: f64,
-    /// Of the streaming detectors.
-    streaming: f32,
-}
-
-async fn backtest(
-    config: &Config,
-    central: &Central,
-    range: TimeRange,
-    json: bool,
-    say: Say<'_>,
-) -> Result<(), String> {
-    let archive = Archive::local(&config.archive.path).map_err(text)?;
-    let history = History::read(&archive, &central.head.scope, range).await.map_err(text)?;
-    match &central.model {
-        Model::Expected(model) => {
-            for series in history.series() {
-                let name = series.key.to_string();
-                let (mut course, mut suite) = (model.begin(), Suite::new(&SuiteConfig::default()));
-                let (mut judged, mut outside, mut off, mut alarms) = (0_u64, 0_u64, 0.0, 0_u64);
-                for (ts_us, value) in series.readings {
-                    let verdict = suite.update(ts_us, value);
-                    alarms += u64::from(verdict.alarm);
-                    let Some(outlook) = model.judge(&mut course, ts_us, value) else { continue };
-                    judged += 1;
-                    outside += u64::from(outlook.score > 0.0);
-                    off += (value - outlook.expected).abs();
-                    if json {
-                        let weir_models::central::Outlook { expected, low, high, score } = outlook;
-                        let (series, streaming) = (&*name, verdict.score);
-                        let row = Judged { series, ts_us, value, score, expected, low, high, streaming };
-                        say(&serde_json::to_string(&row).map_err(text)?);
-                    }
-                }
-                if !json {
-                    say(&format!(
-                        "{name}: {judged} readings judged, {outside} outside the band, off by {:.4} in the mean; streaming detectors: {alarms} alarms",
-                        off / judged.max(1) as f64
-                    ));
-                }
-            }
-        }
-        Model::Group(model) => {
-            for found in history.groups() {
-                let metrics = &model.parts().metrics;
-                let places: Option<Vec<usize>> =
-                    metrics.iter().map(|name| found.metrics.iter().position(|m| m == name)).collect();
-                let Some(places) = places else { continue };
-                let mut state = group::begin();
-                let (mut judged, mut beyond) = (0_u64, 0_u64);
-                for (_, row) in &found.rows {
-                    let values: Vec<f64> = places.iter().map(|at| row[*at]).collect();
-                    if let Some(far) = model.update(&mut state, &values) {
-                        judged += 1;
-                        beyond += u64::from(far.score > 1.0);
-                    }
-                }
-                say(&format!("{}/{}: {judged} rows judged, {beyond} beyond the limits", found.site, found.device));
-            }
-        }
-        Model::Shapes(_) | Model::Rerank(_) => {
-            return Err("models of shapes and of feedback judge no readings: there is nothing to test back".into());
-        }
-    }
-    Ok(())
 }
 
 /// `[models]`: whose models are taken.

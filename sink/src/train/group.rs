@@ -7,7 +7,7 @@ use smartcore::decomposition::pca::{PCA, PCAParameters};
 use smartcore::linalg::basic::arrays::{Array, Array2};
 use smartcore::linalg::basic::matrix::DenseMatrix;
 use smartcore::linalg::traits::cholesky::CholeskyDecomposable;
-use weir_models::central::{Band, Distances, Model, Smoothed, Subspace, SubspaceParts};
+use weir_models::central::{Band, Distances, Model, Subspace, SubspaceParts};
 
 use super::series::Matrix;
 use super::{Group, TrainError, Trained, parts, spread};
@@ -161,10 +161,4 @@ fn with_limits(parts: SubspaceParts, rows: &[Vec<f64>]) -> Result<Subspace, Trai
     parts.t2_limit = limit(|d| d.t2)?.half_width().max(1e-9);
     parts.q_limit = limit(|d| d.q)?.half_width().max(1e-9);
     Ok(Subspace::new(parts)?)
-}
-
-/// The state in which a group begins, for back-tests.
-#[must_use]
-pub(super) fn begin() -> Smoothed {
-    Smoothed::default()
 }

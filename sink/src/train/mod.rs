@@ -6,6 +6,7 @@
 //! no reading serves two ends. The same history gives the same model. What can go wrong: too little history, a series
 //! that never moves ([`TrainError`]).
 
+mod backtest;
 mod command;
 mod flatten;
 mod group;

@@ -6,6 +6,7 @@ use weir_models::central::{
     Central, Centre, FEATURES_MAX, Head, Kind, POINTS, Regressor, Row, Scope, Shapes, Smoothed,
     Subspace, SubspaceParts, Version, seal,
 };
+use weir_models::detect::{Suite, SuiteConfig};
 use weir_models::ident::SeriesKey;
 
 use super::series::{Matrix, Ridge, Trees};
@@ -183,6 +184,38 @@ fn a_series_with_a_day_is_expected_as_it_goes_on() {
     let jump = model.judge(&mut course, next_us + HOUR_US / 4, 1e6 + 300.0).unwrap();
     assert!(jump.score > 5.0, "{jump:?}");
     assert_eq!(trained, fit_series(&Series { key: all.key, readings: before.to_vec() }).unwrap().0);
+}
+
+#[test]
+fn a_back_test_says_what_a_gateway_would() {
+    let all = daily(96 * 12);
+    let (trained, _) = fit_series(&all).unwrap();
+    let Model::Expected(model) = &trained.model else { panic!() };
+    let mut history = History::default();
+    // As an archive may give them: backwards, and one twice.
+    for (ts_us, value) in all.readings.iter().rev().chain(&all.readings[5..6]) {
+        history.add("s", "d", "m", *ts_us, *value);
+    }
+    history.settle();
+    let mut lines = Vec::new();
+    backtest::backtest(&trained.model, &history, true, &mut |line| lines.push(line.to_owned()))
+        .unwrap();
+    let (mut course, mut suite) = (model.begin(), Suite::new(&SuiteConfig::default()));
+    let mut expected = Vec::new();
+    for (ts_us, value) in all.readings {
+        let verdict = suite.update(ts_us, value);
+        if let Some(outlook) = model.judge(&mut course, ts_us, value) {
+            expected.push((ts_us, outlook.score.to_bits(), outlook.expected.to_bits(), verdict.score.to_bits()));
+        }
+    }
+    let read = |line: &String| {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let bits = |name: &str| row[name].as_f64().unwrap().to_bits();
+        let streaming = row["streaming"].as_f64().unwrap() as f32;
+        (row["ts_us"].as_i64().unwrap(), bits("score"), bits("expected"), streaming.to_bits())
+    };
+    assert!(expected.len() > 1_000);
+    assert_eq!(lines.iter().map(read).collect::<Vec<_>>(), expected);
 }
 
 #[test]
