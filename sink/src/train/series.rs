@@ -106,8 +106,8 @@ pub fn fit_series(series: &Series) -> Result<(Trained, Chosen), TrainError> {
 fn interval_us(readings: &[(i64, f64)]) -> i64 {
     let mut steps: Vec<_> = readings.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     steps.sort_unstable();
-    let middle = steps.get(steps.len() / 2).map_or(SECOND_US, |step| *step);
-    Ord::max(middle, 1)
+    let middle = steps.len() / 2;
+    steps.into_iter().nth(middle).unwrap_or(SECOND_US).max(1)
 }
 
 /// Mean and standard deviation of the part that is fitted to.
