@@ -258,7 +258,8 @@ fn history_is_in_order_and_once() {
         history.series().map(|series| (series.key.to_string(), series.readings)).collect();
     assert_eq!(series[0], ("s/alone/a".into(), vec![(1, 1.0)]));
     assert_eq!(series[2], ("s/d/b".into(), vec![(1, 10.0), (3, 30.0)]));
-    let [group] = &history.groups()[..] else { panic!() };
+    let groups = history.groups();
+    let [group] = &groups[..] else { panic!() };
     assert_eq!(group.metrics, ["a", "b", "c"].map(Into::into));
     assert_eq!(group.rows, [(3, vec![3.0, 30.0, 5.0])]);
 }
