@@ -233,6 +233,10 @@ pub(crate) async fn run_models(
         ModelsCommand::Ls => {
             for (key, value) in in_force(config)? {
                 match Central::open(&value, pinned, Version::own()) {
+                    // Somebody may have put a model that was signed for one scope under the key of another.
+                    Ok(central) if central.head.key(central.model.kind()) != key => {
+                        say(&format!("{key}: refused: it is the model of {}", central.head.scope));
+                    }
                     Ok(central) => say(&line(&central, value.len())),
                     Err(error) => say(&format!("{key}: refused: {error}")),
                 }

@@ -4,11 +4,12 @@
 //! newest is in force; and what is in force now. Promises: what is published is read back first by the code that gateways
 //! run, and rises in its version or is marked as a roll-back. What can go wrong: Kafka is away ([`ReleaseError`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use sha2::{Digest, Sha256};
 use weir_models::central::{Central, Head, Kind, OpenError, PublicKey, Version};
@@ -16,8 +17,8 @@ use weir_models::central::{Central, Head, Kind, OpenError, PublicKey, Version};
 /// How long the topic may take to be read.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
-/// Most models of a topic.
-const MODELS_MAX: usize = 100_000;
+/// Most bytes of the topic, also of what is overtaken.
+const READ_BYTES_MAX: usize = 512 << 20;
 
 /// A model cannot be had or published.
 #[derive(Debug, thiserror::Error)]
@@ -81,50 +82,44 @@ pub(super) fn records(
     config.extend(connection.clone());
     // librdkafka wants a group also where none is joined.
     config.set("group.id", "weir.models.reader").set("enable.auto.commit", "false");
-    config.set("enable.partition.eof", "false");
+    // So is the end of a partition told, also where compaction took its last records.
+    config.set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.create().map_err(|error| failed(&error))?;
     let cluster = consumer.fetch_metadata(Some(topic), READ_WITHIN).map_err(|e| failed(&e))?;
     let known = cluster.topics().first().map_or(&[][..], |topic| topic.partitions());
     if known.is_empty() {
         return Err(failed(&"it is not there"));
     }
-    let mut ends = BTreeMap::new();
+    let mut unread: BTreeSet<i32> = known.iter().map(|partition| partition.id()).collect();
     let mut places = TopicPartitionList::new();
-    for partition in known {
-        let id = partition.id();
-        let (first, end) =
-            consumer.fetch_watermarks(topic, id, READ_WITHIN).map_err(|e| failed(&e))?;
-        if end > first {
-            ends.insert(id, end);
-        }
-        places.add_partition_offset(topic, id, Offset::Beginning).map_err(|e| failed(&e))?;
+    for id in &unread {
+        places.add_partition_offset(topic, *id, Offset::Beginning).map_err(|e| failed(&e))?;
     }
     consumer.assign(&places).map_err(|error| failed(&error))?;
     let mut records = Records::new();
+    let mut read_bytes = 0;
     let began = Instant::now();
-    while !ends.is_empty() {
+    while !unread.is_empty() {
         if began.elapsed() > READ_WITHIN {
             return Err(failed(&"it takes longer than 30 s"));
         }
-        let polled = consumer.poll(POLL);
-        if let Some(record) = polled {
-            let record = record.map_err(|error| failed(&error))?;
-            let key = String::from_utf8_lossy(record.key().unwrap_or_default()).into_owned();
-            match record.payload() {
-                Some(value) if records.len() < MODELS_MAX => {
-                    records.insert(key, value.to_vec());
-                }
-                _ => {
-                    records.remove(&key);
-                }
+        let record = match consumer.poll(POLL) {
+            None => continue,
+            Some(Err(KafkaError::PartitionEOF(id))) => {
+                unread.remove(&id);
+                continue;
             }
+            Some(record) => record.map_err(|error| failed(&error))?,
+        };
+        let key = String::from_utf8_lossy(record.key().unwrap_or_default()).into_owned();
+        read_bytes += key.len() + record.payload_len();
+        if read_bytes > READ_BYTES_MAX {
+            return Err(failed(&"it holds more than 512 MiB: find out who writes to it"));
         }
-        // The position, not the record's offset: the last records may be markers of a transaction, or compacted away.
-        let at = consumer.position().map_err(|error| failed(&error))?;
-        ends.retain(|id, end| {
-            let place = at.find_partition(topic, *id).map(|place| place.offset());
-            !matches!(place, Some(Offset::Offset(next)) if next >= *end)
-        });
+        match record.payload() {
+            Some(value) => records.insert(key, value.to_vec()),
+            None => records.remove(&key),
+        };
     }
     Ok(records)
 }
