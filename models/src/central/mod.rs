@@ -36,7 +36,9 @@ mod subspace;
 mod tests;
 
 pub use conformal::{Band, COVERAGE, SCORE_MAX};
-pub use envelope::{Central, GOLDEN_ROWS, Head, MODEL_BYTES_MAX, Scope, Version, mark_rollback, seal};
+pub use envelope::{
+    Central, GOLDEN_ROWS, Head, MODEL_BYTES_MAX, Scope, Version, mark_rollback, seal,
+};
 pub use error::OpenError;
 pub use expected::{Course, Expected, Outlook, Regressor, Unit};
 pub use features::{FEATURES_MAX, Feature, History, LAG_MAX, Row, Schema};

@@ -41,10 +41,11 @@ impl Archive {
     ) -> Result<(), ReadError> {
         let folder = Topic::Readings.suffix();
         let listed = self.target.list(Some(&object_store::path::Path::from(folder)));
-        let listed: Vec<_> = listed
-            .try_collect()
-            .await
-            .map_err(|source| ArchiveError { what: "list", path: folder.into(), source })?;
+        let listed: Vec<_> = listed.try_collect().await.map_err(|source| ArchiveError {
+            what: "list",
+            path: folder.into(),
+            source,
+        })?;
         let mut paths: Vec<_> = listed.into_iter().map(|object| object.location).collect();
         paths.retain(|path| path.as_ref().ends_with(".parquet"));
         paths.sort();
@@ -65,10 +66,7 @@ impl Archive {
     }
 }
 
-fn values(
-    data: bytes::Bytes,
-    each: &mut impl FnMut(Archived<'_>) -> bool,
-) -> Result<bool, String> {
+fn values(data: bytes::Bytes, each: &mut impl FnMut(Archived<'_>) -> bool) -> Result<bool, String> {
     let builder =
         ParquetRecordBatchReaderBuilder::try_new(data).map_err(|error| error.to_string())?;
     let wanted = ["site", "device", "ts_us", "values"];

@@ -49,10 +49,10 @@ pub(super) fn backtest(
         Model::Group(model) => {
             history.groups().iter().try_for_each(|group| together(model, group, json, say))
         }
-        Model::Shapes(_) | Model::Rerank(_) => {
-            Err("a model of shapes or of feedback judges no readings: there is nothing to test back"
-                .into())
-        }
+        Model::Shapes(_) | Model::Rerank(_) => Err(
+            "a model of shapes or of feedback judges no readings: there is nothing to test back"
+                .into(),
+        ),
     }
 }
 
@@ -105,7 +105,10 @@ fn together(model: &Subspace, group: &Group, json: bool, say: Say<'_>) -> Result
         if json {
             let metric = metrics.get(far.channel).map_or("", |name| name);
             let (device, ts_us) = (&*device, *ts_us);
-            line(&JudgedGroup { device, ts_us, score: far.score, t2: far.t2, q: far.q, metric }, say)?;
+            line(
+                &JudgedGroup { device, ts_us, score: far.score, t2: far.t2, q: far.q, metric },
+                say,
+            )?;
         }
     }
     if !json {

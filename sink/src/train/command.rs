@@ -9,8 +9,8 @@ use weir_models::central::{Central, Head, Model, PublicKey, Scope, Version, mark
 use weir_models::time::{SECOND_US, now_us, parse_rfc3339, rfc3339};
 use weir_models::topic::Topic;
 
-use super::history::History;
 use super::backtest::backtest;
+use super::history::History;
 use super::{Trained, fit_group, fit_series, fit_shapes, keys, release};
 use crate::archive::Archive;
 use crate::config::Config;
@@ -179,7 +179,13 @@ pub(crate) async fn run_train(
         let bytes = seal(&head, &trained.model, &trained.golden, &key).map_err(text)?;
         let name = release::file_name(trained.model.kind(), &head);
         let path = release::write(&options.out, &name, &bytes).map_err(text)?;
-        say(&format!("{}: {}\n  {} bytes: {}", head.scope, trained.report, bytes.len(), path.display()));
+        say(&format!(
+            "{}: {}\n  {} bytes: {}",
+            head.scope,
+            trained.report,
+            bytes.len(),
+            path.display()
+        ));
         written += 1;
         Ok::<_, String>(())
     };
@@ -277,7 +283,8 @@ pub(crate) async fn run_models(
                 say(&format!("withdrew {key}"));
                 return Ok(());
             };
-            let marked = mark_rollback(&bytes, &keys::read(signing).map_err(text)?).map_err(text)?;
+            let marked =
+                mark_rollback(&bytes, &keys::read(signing).map_err(text)?).map_err(text)?;
             // The key that signs has to be one that agents take.
             Central::open(&marked, pinned, Version::own()).map_err(text)?;
             publish(config, &key, Some(&marked)).await?;
@@ -302,7 +309,9 @@ fn describe(model: &Model) -> String {
     match model {
         Model::Expected(model) => {
             let how = match model.regressor() {
-                Regressor::Linear(linear) => format!("ridge regression of {} features", linear.width()),
+                Regressor::Linear(linear) => {
+                    format!("ridge regression of {} features", linear.width())
+                }
                 Regressor::Forest(forest) => {
                     let (trees, nodes) = forest.size();
                     format!("{trees} trees, {nodes} nodes")
@@ -313,7 +322,12 @@ fn describe(model: &Model) -> String {
         }
         Model::Group(model) => {
             let parts = model.parts();
-            format!("  {}: T2 below {}, Q below {}", parts.metrics.join(", "), parts.t2_limit, parts.q_limit)
+            format!(
+                "  {}: T2 below {}, Q below {}",
+                parts.metrics.join(", "),
+                parts.t2_limit,
+                parts.q_limit
+            )
         }
         Model::Shapes(model) => format!("  {} centres", model.centres().len()),
         Model::Rerank(model) => format!("  {} features", model.width()),
@@ -331,7 +345,8 @@ fn in_force(config: &Config) -> Result<release::Records, String> {
 }
 
 async fn publish(config: &Config, key: &str, value: Option<&[u8]>) -> Result<(), String> {
-    let producer = KafkaProducer::start(&connection(config)?, &config.topic_names()).map_err(text)?;
+    let producer =
+        KafkaProducer::start(&connection(config)?, &config.topic_names()).map_err(text)?;
     producer.send(Topic::Models, key.as_bytes(), value, &[]).await.map_err(text)
 }
 

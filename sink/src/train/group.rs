@@ -33,9 +33,8 @@ pub fn fit_group(group: &Group) -> Result<Trained, TrainError> {
         return Err(TrainError::TooFew { found: group.rows.len(), needed: ROWS_MIN });
     }
     let all = smoothed(group);
-    let moving: Vec<usize> = (0..group.metrics.len())
-        .filter(|channel| spread_of(&all, *channel, fit).1 > 0.0)
-        .collect();
+    let moving: Vec<usize> =
+        (0..group.metrics.len()).filter(|channel| spread_of(&all, *channel, fit).1 > 0.0).collect();
     if moving.len() < 2 {
         let name = format!("{}/{} but for one metric", group.site, group.device);
         return Err(TrainError::Still(name));

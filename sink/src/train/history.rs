@@ -24,7 +24,9 @@ pub enum HistoryError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// More than fits.
-    #[error("there are more than {VALUES_MAX} values: narrow `--site`, `--device`, `--metric`, `--from` or `--to`")]
+    #[error(
+        "there are more than {VALUES_MAX} values: narrow `--site`, `--device`, `--metric`, `--from` or `--to`"
+    )]
     TooMuch,
 }
 
@@ -89,8 +91,7 @@ impl History {
 
     /// Adds a value.
     pub fn add(&mut self, site: &str, device: &str, metric: &str, ts_us: i64, value: f64) {
-        let key =
-            SeriesKey { site: site.into(), device: device.into(), metric: metric.into() };
+        let key = SeriesKey { site: site.into(), device: device.into(), metric: metric.into() };
         self.series.entry(key).or_default().push((ts_us, value));
     }
 
@@ -104,7 +105,9 @@ impl History {
 
     /// Each series.
     pub fn series(&self) -> impl Iterator<Item = Series> {
-        self.series.iter().map(|(key, readings)| Series { key: key.clone(), readings: readings.clone() })
+        self.series
+            .iter()
+            .map(|(key, readings)| Series { key: key.clone(), readings: readings.clone() })
     }
 
     /// For each device of several metrics the stamps at which all of them came; beyond 16 metrics the first by name, as

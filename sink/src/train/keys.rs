@@ -20,7 +20,9 @@ const LINE: usize = 64;
 /// The key cannot be made or read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyError {
-    #[error("cannot write the key `{0}`: {1}; name a file that does not exist, in a folder that does")]
+    #[error(
+        "cannot write the key `{0}`: {1}; name a file that does not exist, in a folder that does"
+    )]
     Write(String, std::io::Error),
     #[error("cannot read the key `{0}`: {1}; make one with `weir-sink keys new FILE`")]
     Read(String, std::io::Error),
@@ -50,8 +52,7 @@ pub(super) fn new(file: &str) -> Result<SigningKey, KeyError> {
 
 /// Reads the key in `file`.
 pub(super) fn read(file: &str) -> Result<SigningKey, KeyError> {
-    let pem =
-        std::fs::read_to_string(file).map_err(|error| KeyError::Read(file.into(), error))?;
+    let pem = std::fs::read_to_string(file).map_err(|error| KeyError::Read(file.into(), error))?;
     parse(file, &pem)
 }
 

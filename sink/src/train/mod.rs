@@ -20,8 +20,10 @@ mod shapes;
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;
 
-pub(crate) use command::{KeysCommand, ModelsCommand, TrainOptions, run_keys, run_models, run_train};
 pub use command::ModelsConfig;
+pub(crate) use command::{
+    KeysCommand, ModelsCommand, TrainOptions, run_keys, run_models, run_train,
+};
 pub use group::fit_group;
 pub use history::{Group, History, HistoryError, Series};
 pub use series::{Chosen, fit_series};
@@ -51,7 +53,9 @@ pub struct Trained {
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// Too few readings.
-    #[error("{found} usable rows are too few, {needed} are needed: wait for more history, or widen `--from`")]
+    #[error(
+        "{found} usable rows are too few, {needed} are needed: wait for more history, or widen `--from`"
+    )]
     TooFew {
         /// Rows there are.
         found: usize,

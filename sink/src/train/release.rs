@@ -29,7 +29,9 @@ pub(super) enum ReleaseError {
     Write(String, std::io::Error),
     #[error("`{0}`: {1}")]
     Open(String, OpenError),
-    #[error("cannot read the topic `{0}`: {1}; check `[kafka]`, and whether `weir-sink migrate` made the topic")]
+    #[error(
+        "cannot read the topic `{0}`: {1}; check `[kafka]`, and whether `weir-sink migrate` made the topic"
+    )]
     Topic(String, String),
 }
 

@@ -252,8 +252,7 @@ pub(super) fn linear(ridge: &Ridge) -> Result<Linear, TrainError> {
 fn fit_forest(table: &Table) -> Result<(Regressor, f64), TrainError> {
     let (x, y) = table.for_fit(FOREST_ROWS_MAX)?;
     let forest = Trees::fit(&x, &y, forest_parameters())?;
-    let regressor =
-        Regressor::Forest(flatten::forest(&forest, table.schema.features().len())?);
+    let regressor = Regressor::Forest(flatten::forest(&forest, table.schema.features().len())?);
     let off = table.off(&regressor);
     Ok((regressor, off))
 }

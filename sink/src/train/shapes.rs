@@ -47,7 +47,8 @@ pub fn fit_shapes(series: &[Series]) -> Result<Trained, TrainError> {
             centres.push(Centre { points, weight });
         }
     }
-    let report = format!("{} centres of {} shapes of {} series", centres.len(), shapes.len(), series.len());
+    let report =
+        format!("{} centres of {} shapes of {} series", centres.len(), shapes.len(), series.len());
     let golden = rows.iter().step_by(rows.len().div_ceil(64)).cloned().collect();
     let last = series.iter().filter_map(|one| one.readings.last());
     let until_us = last.map(|(ts_us, _)| *ts_us).max().unwrap_or(0);

@@ -205,7 +205,12 @@ fn a_back_test_says_what_a_gateway_would() {
     for (ts_us, value) in all.readings {
         let verdict = suite.update(ts_us, value);
         if let Some(outlook) = model.judge(&mut course, ts_us, value) {
-            expected.push((ts_us, outlook.score.to_bits(), outlook.expected.to_bits(), verdict.score.to_bits()));
+            expected.push((
+                ts_us,
+                outlook.score.to_bits(),
+                outlook.expected.to_bits(),
+                verdict.score.to_bits(),
+            ));
         }
     }
     let read = |line: &String| {
@@ -292,9 +297,10 @@ fn metrics_that_part_are_seen() {
     let beyond = after.iter().take(1_500).filter(|(_, row)| judge(row).score > 1.0).count();
     assert!(beyond < 75, "{beyond} of 1500");
     // `c` within its range, but with `a` in place of against it.
-    let last = after.iter().skip(1_500).map(|(_, row)| {
-        judge(&[row[0], row[1], 3.0 + (row[0] - 50.0) / 5.0, row[3]])
-    });
+    let last = after
+        .iter()
+        .skip(1_500)
+        .map(|(_, row)| judge(&[row[0], row[1], 3.0 + (row[0] - 50.0) / 5.0, row[3]]));
     let most = last.map(|far| far.score).fold(0.0, f64::max);
     assert!(most > 3.0, "{most}");
 }
