@@ -29,7 +29,7 @@ use crate::parse::event::{Parsed, Parser};
 use crate::publish::Transport;
 use crate::score::{Draft, Scorer};
 use crate::source::pace::{Much, Pace, set_flush_every};
-use crate::source::{Format, Input, Source, stopping};
+use crate::source::{Format, Input, Source, at, stopping};
 use crate::spool::log::Cause;
 use crate::spool::{Lane, LaneStats, Spool, WhenFull};
 use crate::status::Counters;
@@ -475,14 +475,6 @@ impl Worker {
                 ("metadata", self.enricher.held() * DEVICE_BYTES),
             ],
         }
-    }
-}
-
-/// Waits until then, or for ever.
-async fn at(when: Option<Instant>) {
-    match when {
-        Some(when) => tokio::time::sleep_until(when).await,
-        None => std::future::pending().await,
     }
 }
 

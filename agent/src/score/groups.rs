@@ -8,13 +8,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use weir_models::alert::{AlertData, AlertKind, AlertState, Model};
+use weir_models::alert::{AlertData, AlertKind, Model};
 use weir_models::detect::group::{CHANNELS_MAX, Group};
 use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::event::Value;
-use weir_models::ident::Stream;
 
-use super::{Draft, alert_id};
+use super::{Draft, alert_data, alert_id};
 use crate::recent::Recent;
 
 /// The metric of an alert about a group.
@@ -98,33 +97,9 @@ impl Groups {
         level: f32,
         change: Transition<String>,
     ) -> Draft {
-        let (alert_id, state, fired_us, resolved_us, score) = match change {
-            Transition::Fired { id, ts_us, score } => (id, AlertState::Firing, ts_us, None, score),
-            Transition::Resolved { id, fired_us, ts_us, peak, .. } => {
-                (id, AlertState::Resolved, fired_us, Some(ts_us), peak)
-            }
-        };
-        Draft(AlertData {
-            alert_id,
-            state,
-            kind: AlertKind::Reading,
-            agent: self.agent.clone(),
-            stream: Stream(0),
-            seq: 0,
-            site: site.into(),
-            device: device.into(),
-            metric: METRIC.into(),
-            fired_us,
-            resolved_us,
-            score,
-            threshold: level,
-            model: self.model.clone(),
-            why: metric.into(),
-            baseline: None,
-            last_values: Vec::new(),
-            message: None,
-            cause_stream: Stream(0),
-            cause_seq: 0,
-        })
+        let told = (&self.agent, &self.model);
+        let about = (site, device, METRIC);
+        let data = alert_data(told, AlertKind::Reading, about, level, change);
+        Draft(AlertData { why: metric.into(), ..data })
     }
 }

@@ -9,13 +9,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lru::LruCache;
-use weir_models::alert::{AlertData, AlertKind, AlertState, Model};
+use weir_models::alert::{AlertData, AlertKind, Model};
 use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::event::Log;
-use weir_models::ident::{Stream, TemplateId};
+use weir_models::ident::TemplateId;
 use weir_models::logs::{LogLine, LogScorer, LogScorerConfig, Miner, Missing, process};
 
-use super::{Draft, ScoreConfig, alert_id};
+use super::{Draft, ScoreConfig, alert_data, alert_id};
 use crate::recent::Recent;
 
 /// Hosts that are scored at a time; a gateway that relays for more begins anew with the oldest.
@@ -163,34 +163,10 @@ impl LogStage {
     }
 
     fn draft(&self, about: &About<'_>, change: Transition<String>) -> Draft {
-        let (alert_id, state, fired_us, resolved_us, score) = match change {
-            Transition::Fired { id, ts_us, score } => (id, AlertState::Firing, ts_us, None, score),
-            Transition::Resolved { id, fired_us, ts_us, peak, .. } => {
-                (id, AlertState::Resolved, fired_us, Some(ts_us), peak)
-            }
-        };
-        Draft(AlertData {
-            alert_id,
-            state,
-            kind: AlertKind::Log,
-            agent: self.agent.clone(),
-            stream: Stream(0),
-            seq: 0,
-            site: about.site.into(),
-            device: about.device.into(),
-            metric: about.app.into(),
-            fired_us,
-            resolved_us,
-            score,
-            threshold: about.threshold,
-            model: self.model.clone(),
-            why: about.why.into(),
-            baseline: None,
-            last_values: Vec::new(),
-            message: Some(about.message.into()),
-            cause_stream: Stream(0),
-            cause_seq: 0,
-        })
+        let told = (&self.agent, &self.model);
+        let of = (about.site, about.device, about.app);
+        let data = alert_data(told, AlertKind::Log, of, about.threshold, change);
+        Draft(AlertData { why: about.why.into(), message: Some(about.message.into()), ..data })
     }
 }
 

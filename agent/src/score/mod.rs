@@ -15,12 +15,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use weir_models::alert::{Alert, AlertData};
+use weir_models::alert::{Alert, AlertData, AlertKind, AlertState, Model};
 use weir_models::detect::SuiteConfig;
-use weir_models::detect::life::LifeConfig;
+use weir_models::detect::life::{LifeConfig, Transition};
 use weir_models::detect::rules::Rule;
 use weir_models::event::{Body, Event};
-use weir_models::ident::EventId;
+use weir_models::ident::{EventId, Stream};
 use weir_models::logs::LogScorerConfig;
 
 pub(crate) use logs::HOSTS_MAX;
@@ -99,6 +99,44 @@ fn any() -> String {
 /// An alert that has no identity yet: the spool gives it one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft(AlertData);
+
+/// What all alerts say of a `change`: of the metric of a device of a site. The caller adds what it knows beyond that.
+fn alert_data(
+    (agent, model): (&Arc<str>, &Model),
+    kind: AlertKind,
+    (site, device, metric): (&str, &str, &str),
+    threshold: f32,
+    change: Transition<String>,
+) -> AlertData {
+    let (alert_id, state, fired_us, resolved_us, score) = match change {
+        Transition::Fired { id, ts_us, score } => (id, AlertState::Firing, ts_us, None, score),
+        Transition::Resolved { id, fired_us, ts_us, peak, .. } => {
+            (id, AlertState::Resolved, fired_us, Some(ts_us), peak)
+        }
+    };
+    AlertData {
+        alert_id,
+        state,
+        kind,
+        agent: agent.clone(),
+        stream: Stream(0),
+        seq: 0,
+        site: site.into(),
+        device: device.into(),
+        metric: metric.into(),
+        fired_us,
+        resolved_us,
+        score,
+        threshold,
+        model: model.clone(),
+        why: String::new(),
+        baseline: None,
+        last_values: Vec::new(),
+        message: None,
+        cause_stream: Stream(0),
+        cause_seq: 0,
+    }
+}
 
 impl Draft {
     /// The key of the record: `site/device/metric`.

@@ -6,16 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_models::alert::{AlertData, AlertKind, AlertState, Baseline, LastValue, Model};
+use weir_models::alert::{AlertData, AlertKind, Baseline, LastValue, Model};
 use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::detect::rules::{Rule, RuleError, Rules};
 use weir_models::detect::{Suite, SuiteConfig, Verdict};
 use weir_models::event::Value;
-use weir_models::ident::Stream;
 use weir_models::pattern::glob;
 
 use super::groups::{GroupScore, Groups};
-use super::{Draft, ScoreConfig, SeriesRule, alert_id};
+use super::{Draft, ScoreConfig, SeriesRule, alert_data, alert_id};
 use crate::recent::Recent;
 
 /// Values that an alert shows.
@@ -253,34 +252,9 @@ impl Tracked {
         about: &About<'_>,
         change: Transition<String>,
     ) -> AlertData {
-        let (alert_id, state, fired_us, resolved_us, score) = match change {
-            Transition::Fired { id, ts_us, score } => (id, AlertState::Firing, ts_us, None, score),
-            Transition::Resolved { id, fired_us, ts_us, peak, .. } => {
-                (id, AlertState::Resolved, fired_us, Some(ts_us), peak)
-            }
-        };
-        AlertData {
-            alert_id,
-            state,
-            kind: AlertKind::Reading,
-            agent: agent.clone(),
-            stream: Stream(0),
-            seq: 0,
-            site: about.site.into(),
-            device: about.device.into(),
-            metric: about.metric.into(),
-            fired_us,
-            resolved_us,
-            score,
-            threshold: 1.0,
-            model: model.clone(),
-            why: String::new(),
-            baseline: None,
-            last_values: self.last_values(),
-            message: None,
-            cause_stream: Stream(0),
-            cause_seq: 0,
-        }
+        let of = (about.site, about.device, about.metric);
+        let data = alert_data((agent, model), AlertKind::Reading, of, 1.0, change);
+        AlertData { last_values: self.last_values(), ..data }
     }
 
     fn apply_rules(

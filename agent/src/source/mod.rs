@@ -162,3 +162,11 @@ pub(crate) async fn stopping(stop: &mut watch::Receiver<bool>) {
     // An error says that the one who could stop us is gone: the same thing.
     let _ = stop.wait_for(|stop| *stop).await;
 }
+
+/// Waits until then, or for ever.
+pub(crate) async fn at(when: Option<tokio::time::Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}

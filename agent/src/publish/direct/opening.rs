@@ -298,7 +298,9 @@ impl Talk<'_> {
             _ => error.to_string(),
         };
         let reason = match tls {
-            None if is_first => format!("{error}; does it want TLS? check `kafka.tls`"),
+            None if is_first => format!(
+                "{error}; is it going down (`kafka.brokers`), or does it want TLS? check `kafka.tls`"
+            ),
             Some(tls) if is_first && !tls.has_certificate() => {
                 format!("{error}; does it want a client certificate? check `kafka.tls`")
             }

@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use weir_models::limit::LINE_BYTES_MAX;
 use weir_models::time::now_us;
 
@@ -26,7 +26,7 @@ use super::topic::Pattern;
 use super::{Settings, labels};
 use crate::recent::Recent;
 use crate::source::outlet::{Outlet, bounded};
-use crate::source::{Inputs, Labels, Raw, Source, stopping, tls};
+use crate::source::{Inputs, Labels, Raw, Source, at, stopping, tls};
 
 /// How long to wait at a stop for the spool to hold the last messages.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -350,14 +350,6 @@ impl Listener {
                 tracing::warn!(%source, %error, "the certificates cannot be used; those from before stay in force");
             }
         }
-    }
-}
-
-/// Waits until then, or for ever.
-async fn at(when: Option<Instant>) {
-    match when {
-        Some(when) => sleep_until(when).await,
-        None => std::future::pending().await,
     }
 }
 
