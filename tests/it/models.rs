@@ -98,8 +98,10 @@ async fn a_model_is_trained_published_and_taken_back() {
 
     let rollback = ["models", "-c", "c.toml", "rollback", path, "--key"];
     refused(&sink, &[&rollback[..], &["other.pem"]].concat(), "no pinned key");
-    models(&["rollback", path, "--key", "key.pem"]);
+    let told = models(&["rollback", path, "--key", "key.pem"]);
+    assert!(told.contains("rolled expected/plant/pump/temp back"), "{told}");
     assert!(models(&["ls"]).contains("a roll-back"));
+    refused(&sink, &["models", "-c", "c.toml", "promote", path], "which runs");
     models(&["rollback", path, "--withdraw"]);
     assert_eq!(models(&["ls"]), "");
 }

@@ -9,7 +9,8 @@
 //!
 //! Numbers are little-endian. The signature stands before the payload and covers its hash. Promises: whatever the bytes
 //! are, opening them ends with a model or a reason, takes no more memory than a few times their length, and believes
-//! nothing before a pinned key has signed it. A version only ever rises, but under a signed mark of a roll-back.
+//! nothing before a pinned key has signed it. A version only ever rises: a roll-back is an older model under a new version,
+//! so that whoever can write to the topic cannot put back what was in force once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,7 +36,7 @@ const FORMAT: u16 = 1;
 /// Behind magic, format and kind.
 const FLAGS_AT: usize = 8;
 const HASH_BYTES: usize = 32;
-/// A lower version may take the place of a higher one.
+/// An older model that a person went back to.
 const ROLLBACK: u8 = 1;
 const WIDTH_MAX: usize =
     if super::FEATURES_MAX > CHANNELS_MAX { super::FEATURES_MAX } else { CHANNELS_MAX };
@@ -114,7 +115,7 @@ pub struct Head {
     pub trained_until_us: i64,
     /// The oldest agent that understands it.
     pub min_agent: Version,
-    /// Whether it may take the place of a higher version.
+    /// Whether a person went back to it: it is in force at once, without a trial.
     pub rollback: bool,
 }
 
@@ -182,31 +183,31 @@ impl Central {
     /// Whether it may take the place of what runs, version `current` of the same kind and scope.
     ///
     /// # Errors
-    /// When its version is not higher, and no signed mark allows that.
+    /// When its version is not higher.
     pub fn may_replace(&self, current: u64) -> Result<(), OpenError> {
         let offered = self.head.version;
-        if offered > current || (self.head.rollback && offered < current) {
-            Ok(())
-        } else {
-            Err(OpenError::Older { offered, current })
-        }
+        if offered > current { Ok(()) } else { Err(OpenError::Older { offered, current }) }
     }
 }
 
-/// Marks an envelope as one that may take the place of a higher version, and signs it anew. Whether it is any good is
-/// seen when it is opened.
+/// Makes a roll-back of an envelope: the same model under a new version, marked and signed anew. Whether it is any good
+/// is seen when it is opened.
 ///
 /// # Errors
 /// When the bytes are no envelope.
-pub fn mark_rollback(bytes: &[u8], key: &SigningKey) -> Result<Vec<u8>, OpenError> {
+pub fn mark_rollback(bytes: &[u8], version: u64, key: &SigningKey) -> Result<Vec<u8>, OpenError> {
     let mut from = Reader::new(bytes);
-    Outside::read(&mut from)?;
+    let scope = Outside::read(&mut from)?.head.scope;
     let (outside, rest) = bytes.split_at(bytes.len() - from.left());
     let payload = rest.get(SIGNATURE_BYTES..).ok_or(OpenError::Length)?;
+    let names = [&scope.site, &scope.device, &scope.metric];
+    let version_at = FLAGS_AT + 1 + names.iter().map(|name| 2 + name.len()).sum::<usize>();
     let mut out = outside.to_vec();
     if let Some(flags) = out.get_mut(FLAGS_AT) {
         *flags |= ROLLBACK;
     }
+    let number = out.iter_mut().skip(version_at).zip(version.to_le_bytes());
+    number.for_each(|(to, from)| *to = from);
     let signature = key.sign(&out);
     out.extend_from_slice(&signature);
     out.extend_from_slice(payload);

@@ -85,7 +85,7 @@ pub enum OpenError {
     },
     /// Not above the version that runs.
     #[error(
-        "version {offered} is not above {current}, which runs: publish a higher one, or go back with `weir-sink models rollback`"
+        "version {offered} is not above {current}, which runs: train anew, or go back with `weir-sink models rollback`"
     )]
     Older {
         /// Of the model offered.

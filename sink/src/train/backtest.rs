@@ -90,8 +90,8 @@ fn expected(model: &Expected, series: &Series, json: bool, say: Say<'_>) -> Resu
 fn together(model: &Subspace, group: &Group, json: bool, say: Say<'_>) -> Result<(), String> {
     let device = format!("{}/{}", group.site, group.device);
     let metrics = &model.parts().metrics;
-    let place = |name: &Box<str>| group.metrics.iter().position(|metric| metric == name);
-    let Some(places) = metrics.iter().map(place).collect::<Option<Vec<_>>>() else {
+    let place = |name: &str| group.metrics.iter().position(|metric| &**metric == name);
+    let Some(places) = metrics.iter().map(|name| place(name)).collect::<Option<Vec<_>>>() else {
         tracing::warn!(device, "not all metrics of the model came together");
         return Ok(());
     };

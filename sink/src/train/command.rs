@@ -216,11 +216,15 @@ fn scope(site: &str, device: &str, metric: &str) -> Scope {
     Scope { site: site.into(), device: device.into(), metric: metric.into() }
 }
 
-/// The version is the time of the training in seconds: it rises without anybody keeping count.
+/// The time in seconds: it rises without anybody keeping count.
+fn new_version() -> u64 {
+    u64::try_from(now_us() / SECOND_US).unwrap_or(0)
+}
+
 fn head(scope: Scope, trained: &Trained) -> Head {
     Head {
         scope,
-        version: u64::try_from(now_us() / SECOND_US).unwrap_or(0),
+        version: new_version(),
         valid_from_us: trained.until_us.saturating_add(1),
         trained_until_us: trained.until_us,
         min_agent: Version::own(),
@@ -276,22 +280,39 @@ pub(crate) async fn run_models(
             Ok(())
         }
         ModelsCommand::Rollback { file, key: signing, withdraw } => {
-            let (bytes, central) = release::read(file, pinned).map_err(text)?;
-            let key = central.head.key(central.model.kind());
-            let Some(signing) = signing.as_ref().filter(|_| !withdraw) else {
-                publish(config, &key, None).await?;
-                say(&format!("withdrew {key}"));
-                return Ok(());
-            };
-            let marked =
-                mark_rollback(&bytes, &keys::read(signing).map_err(text)?).map_err(text)?;
-            // The key that signs has to be one that agents take.
-            Central::open(&marked, pinned, Version::own()).map_err(text)?;
-            publish(config, &key, Some(&marked)).await?;
-            say(&format!("rolled {key} back to version {}", central.head.version));
-            Ok(())
+            let signing = signing.as_deref().filter(|_| !withdraw);
+            roll_back(config, file, signing, say).await
         }
     }
+}
+
+/// Publishes the older model of `file` under a new version, or with no key takes what is in force away.
+async fn roll_back(
+    config: &Config,
+    file: &str,
+    signing: Option<&str>,
+    say: Say<'_>,
+) -> Result<(), String> {
+    let pinned = &config.models.keys;
+    let (bytes, central) = release::read(file, pinned).map_err(text)?;
+    let key = central.head.key(central.model.kind());
+    let Some(signing) = signing else {
+        publish(config, &key, None).await?;
+        say(&format!("withdrew {key}"));
+        return Ok(());
+    };
+    let running = in_force(config)?.remove(&key).unwrap_or_default();
+    let running = Central::open(&running, pinned, Version::own());
+    let beaten = running.map_or(0, |running| running.head.version);
+    let version = new_version().max(beaten.saturating_add(1));
+    let signing = keys::read(signing).map_err(text)?;
+    let marked = mark_rollback(&bytes, version, &signing).map_err(text)?;
+    // The key that signs has to be one that agents take.
+    Central::open(&marked, pinned, Version::own()).map_err(text)?;
+    publish(config, &key, Some(&marked)).await?;
+    let older = central.head.version;
+    say(&format!("rolled {key} back to the model of version {older}, now version {version}"));
+    Ok(())
 }
 
 fn line(central: &Central, bytes: usize) -> String {

@@ -113,7 +113,7 @@ impl History {
     /// For each device of several metrics the stamps at which all of them came; beyond 16 metrics the first by name, as
     /// the streaming detector takes them.
     pub fn groups(&self) -> Vec<Group> {
-        let mut devices: BTreeMap<(&str, &str), Vec<(&str, &[(i64, f64)])>> = BTreeMap::new();
+        let mut devices: BTreeMap<_, Vec<Named<'_>>> = BTreeMap::new();
         for (key, readings) in &self.series {
             let metrics = devices.entry((&key.site, &key.device)).or_default();
             if metrics.len() < CHANNELS_MAX {
@@ -121,18 +121,21 @@ impl History {
             }
         }
         devices.retain(|_, metrics| metrics.len() >= 2);
-        let group = |((site, device), metrics): ((&str, &str), Vec<(&str, &[(i64, f64)])>)| Group {
-            site: site.into(),
-            device: device.into(),
+        let groups = devices.into_iter().map(|((site, device), metrics)| Group {
+            site: site.clone(),
+            device: device.clone(),
             metrics: metrics.iter().map(|(name, _)| (*name).into()).collect(),
             rows: together(&metrics),
-        };
-        devices.into_iter().map(group).collect()
+        });
+        groups.collect()
     }
 }
 
+/// A metric by its name, and its readings.
+type Named<'a> = (&'a str, &'a [(i64, f64)]);
+
 /// The stamps that all have, and the values there.
-fn together(metrics: &[(&str, &[(i64, f64)])]) -> Vec<(i64, Vec<f64>)> {
+fn together(metrics: &[Named<'_>]) -> Vec<(i64, Vec<f64>)> {
     let mut rows = Vec::new();
     let mut at = vec![0; metrics.len()];
     let Some(((_, first), others)) = metrics.split_first() else { return rows };
