@@ -13,8 +13,10 @@ use weir_models::detect::{Suite, SuiteConfig, Verdict};
 use weir_models::event::Value;
 use weir_models::pattern::glob;
 
+use super::central::{At, CentralStage, How, Said};
 use super::groups::{GroupScore, Groups};
 use super::{Draft, ScoreConfig, SeriesRule, alert_data, alert_id};
+use crate::central::Order;
 use crate::recent::Recent;
 
 /// Values that an alert shows.
@@ -32,6 +34,7 @@ pub(super) struct ReadingStage {
     /// From where on a group is an alarm; 0: groups are not looked at.
     group_level: f32,
     groups: Groups,
+    central: CentralStage,
     key: String,
 }
 
@@ -44,6 +47,8 @@ struct Tracked {
     rule_lives: Vec<Life<String>>,
     /// Alerts of rules that are gone, until they end.
     retired: Vec<Retired>,
+    /// The central model that raised the alert which fires, if one did.
+    raised_by: Option<Model>,
     last: [LastValue; LAST_VALUES],
     seen: usize,
 }
@@ -66,6 +71,7 @@ impl ReadingStage {
         Self {
             group_level: config.group_level,
             groups: Groups::new(agent.clone(), config.series_max),
+            central: CentralStage::new(config.series_max),
             agent,
             model: Model { name: model.name.into(), version: model.version.into() },
             rule_model: Model { name: "rule".into(), version: "1".into() },
@@ -86,6 +92,7 @@ impl ReadingStage {
         self.series.resize(config.series_max);
         self.group_level = config.group_level;
         self.groups.resize(config.series_max);
+        self.central.resize(config.series_max);
         for (key, tracked) in self.series.iter_mut() {
             tracked.suite.configure(&config.suite);
             // As `score` puts it together: no site and no device has a `/` in it.
@@ -94,6 +101,11 @@ impl ReadingStage {
                 tracked.set_rules(&self.rules, device, metric);
             }
         }
+    }
+
+    /// Does with a central model as its keeper says.
+    pub(super) fn order(&mut self, order: Order) {
+        self.central.order(order);
     }
 
     pub(super) fn series(&self) -> usize {
@@ -122,6 +134,7 @@ impl ReadingStage {
         drafts: &mut Vec<Draft>,
         mut each: impl FnMut(&str, &Verdict),
     ) -> Option<GroupScore> {
+        let how = How { suite: &self.suite, life: &self.life };
         for (metric, value) in values.iter_mut() {
             self.key.clear();
             for part in [site, "/", device, "/", metric] {
@@ -134,12 +147,17 @@ impl ReadingStage {
                 if verdict.refused.is_some() {
                     return;
                 }
-                value.score = Some(verdict.score);
+                let (at, how) = (At { site, device, metric: Some(metric), ts_us }, how);
+                let central = self.central.judge(&self.key, at, value.v, &verdict, how);
+                let signal = Signal::from(&verdict);
+                let signal = central.as_ref().map_or(signal, |central| central.join(signal));
+                value.score = Some(signal.score);
                 tracked.remember(LastValue { ts_us, v: value.v });
                 let about = About { site, device, metric };
-                let new_id = alert_id;
-                if let Some(change) = tracked.life.update(&self.life, ts_us, &verdict, new_id) {
-                    let data = tracked.alert(&self.agent, &self.model, &about, &verdict, change);
+                if let Some(change) = tracked.life.step(&self.life, ts_us, signal, alert_id) {
+                    let mut data =
+                        tracked.alert(&self.agent, &self.model, &about, &verdict, change);
+                    tracked.name_model(&mut data, &verdict, central);
                     drafts.push(Draft(data));
                 }
                 tracked.apply_rules(
@@ -151,6 +169,10 @@ impl ReadingStage {
                     drafts,
                 );
             });
+        }
+        let at = At { site, device, metric: None, ts_us };
+        if let Some(said) = self.central.judge_group(at, values, how) {
+            drafts.push(self.groups.draft_of(at, said));
         }
         if self.group_level <= 0.0 {
             return None;
@@ -193,6 +215,7 @@ impl Tracked {
             rules,
             rule_lives,
             retired: Vec::new(),
+            raised_by: None,
             last: [LastValue { ts_us: 0, v: 0.0 }; LAST_VALUES],
             seen: 0,
         }
@@ -243,6 +266,22 @@ impl Tracked {
         data.baseline =
             Some(Baseline { expected: verdict.expected, low: verdict.low, high: verdict.high });
         data
+    }
+
+    /// Names the central model where it, and not the streaming detectors, raised the alert.
+    fn name_model(&mut self, data: &mut AlertData, verdict: &Verdict, central: Option<Said>) {
+        if data.resolved_us.is_none() {
+            let fired = central.filter(|_| !verdict.alarm).and_then(|central| {
+                data.threshold = central.threshold;
+                data.baseline = central.baseline.or(data.baseline.take());
+                central.name
+            });
+            self.raised_by = fired;
+        }
+        if let Some(name) = &self.raised_by {
+            data.model = name.clone();
+            data.why = "expected".into();
+        }
     }
 
     fn data(

@@ -92,6 +92,12 @@ impl std::fmt::Display for Kind {
     }
 }
 
+/// Names a key of a model in a way that every system takes for a name of a file.
+#[must_use]
+pub fn key_hash(key: &str) -> [u8; 16] {
+    first_half(ring::digest::digest(&ring::digest::SHA256, key.as_bytes()).as_ref())
+}
+
 /// A model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Model {
