@@ -3,7 +3,6 @@
 //! In: records of the topic of models, and what the line tells of trials. Out: orders to the line, files on the shelf,
 //! words in the log and in the metrics. No waiting and no network in here; what it does with the disk may take a while.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,13 +18,14 @@ use super::{Became, ModelsConfig, Order, Outcome};
 pub(super) struct Desk {
     config: ModelsConfig,
     shelf: Shelf,
-    /// By the name of the files.
-    held: BTreeMap<String, Held>,
+    held: Vec<Held>,
 }
 
 /// What there is of a key.
 #[derive(Debug, Default)]
 struct Held {
+    /// The name of its files.
+    stem: String,
     current: Option<Known>,
     previous: Option<Known>,
     trying: Option<Known>,
@@ -78,7 +78,7 @@ impl Refusal {
 
 impl Desk {
     pub(super) fn new(config: ModelsConfig, shelf: Shelf) -> Self {
-        Self { config, shelf, held: BTreeMap::new() }
+        Self { config, shelf, held: Vec::new() }
     }
 
     /// The models that were good before: they judge at once.
@@ -86,11 +86,12 @@ impl Desk {
         let all = self.shelf.load().unwrap_or_else(|error| {
             let folder = self.shelf.folder().display();
             tracing::error!(%error, %folder, "cannot read the models of before, beginning without: let the agent read the folder");
-            BTreeMap::new()
+            Vec::new()
         });
         let mut orders = Vec::new();
         for (stem, Kept { current, previous, floor }) in all {
-            let mut held = Held { floor, ..Held::default() };
+            let mut held = Held { stem, floor, ..Held::default() };
+            let stem = &held.stem;
             for (bytes, is_current) in [(previous, false), (current, true)] {
                 let Some(bytes) = bytes else { continue };
                 let central = match Central::open(&bytes, &self.config.keys, Version::own()) {
@@ -103,7 +104,7 @@ impl Desk {
                 let key: Arc<str> = central.head.key(central.model.kind()).into();
                 let version = central.head.version;
                 // One that is at the floor was refused, and only the power stopped us from taking it away.
-                if Shelf::stem(&key) != stem || version == floor || !self.wants(key.as_bytes()) {
+                if Shelf::stem(&key) != *stem || version == floor || !self.wants(key.as_bytes()) {
                     continue;
                 }
                 held.previous = held.current.replace(Known { version, bytes: bytes.len() });
@@ -113,7 +114,7 @@ impl Desk {
                 tracing::info!(%key, version, "central model of before");
                 orders.push(Order::Force { key, central: Arc::new(central) });
             }
-            self.held.insert(stem, held);
+            self.held.push(held);
         }
         orders
     }
@@ -148,7 +149,10 @@ impl Desk {
         }
         let stem = Shelf::stem(key);
         let version = central.head.version;
-        let held = self.held.entry(stem.clone()).or_default();
+        if self.held(&stem).is_none() {
+            self.held.push(Held { stem: stem.clone(), ..Held::default() });
+        }
+        let Some(held) = self.held(&stem) else { return Ok(None) };
         let known = [held.current, held.trying].into_iter().flatten().map(|known| known.version);
         let newest = known.max().unwrap_or(0).max(held.floor);
         if version == newest {
@@ -167,7 +171,7 @@ impl Desk {
             tracing::warn!(%key, version, "went back to an older central model, as the centre says");
             return Ok(Some(Order::Force { key, central }));
         }
-        if let Some(held) = self.held.get_mut(&stem) {
+        if let Some(held) = self.held(&stem) {
             (held.trying, held.tried) = (Some(known), value.clone());
         }
         show(&key, "shadow", version);
@@ -176,9 +180,13 @@ impl Desk {
         Ok(Some(Order::Try { key, central }))
     }
 
+    fn held(&mut self, stem: &str) -> Option<&mut Held> {
+        self.held.iter_mut().find(|held| held.stem == stem)
+    }
+
     /// It judges from now on, and after the next start.
     fn put(&mut self, stem: &str, key: &Arc<str>, known: Known, bytes: &[u8]) {
-        let Some(held) = self.held.get_mut(stem) else { return };
+        let Some(held) = self.held(stem) else { return };
         held.previous = held.current.replace(known).or(held.previous);
         (held.trying, held.tried) = (None, Bytes::new());
         written(key, self.shelf.put(stem, bytes));
@@ -188,12 +196,12 @@ impl Desk {
 
     fn withdraw(&mut self, key: &str) -> Option<Order> {
         let stem = Shelf::stem(key);
-        let held = self.held.get_mut(&stem)?;
+        let held = self.held(&stem)?;
         let known = [held.current, held.trying].into_iter().flatten().map(|known| known.version);
         let version = known.max()?;
         // The same one may come again, and none from before it.
         let floor = held.floor.max(version.saturating_sub(1));
-        *held = Held { floor, ..Held::default() };
+        *held = Held { stem: stem.clone(), floor, ..Held::default() };
         written(key, self.shelf.set_floor(&stem, floor));
         written(key, self.shelf.drop_current(&stem, false));
         show(key, "shadow", 0);
@@ -210,7 +218,7 @@ impl Desk {
     pub(super) fn settle(&mut self, outcome: Outcome) {
         let Outcome { key, version, became } = outcome;
         let stem = Shelf::stem(&key);
-        let Some(held) = self.held.get_mut(&stem) else { return };
+        let Some(held) = self.held(&stem) else { return };
         let trying = held.trying.filter(|known| known.version == version);
         match (became, trying) {
             (Became::InForce, Some(known)) => {
@@ -247,7 +255,7 @@ impl Desk {
             let all = [held.current, held.previous, held.trying];
             all.into_iter().flatten().map(|known| known.bytes).sum::<usize>()
         };
-        self.held.values().map(of).sum()
+        self.held.iter().map(of).sum()
     }
 }
 

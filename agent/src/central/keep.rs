@@ -4,7 +4,6 @@
 //! which is known once the topic was read to its end; what is read meanwhile is bounded. Runs beside the line, and where
 //! it works with the disk beside the publishers as well. Without a network the models of before judge.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -36,7 +35,7 @@ pub(crate) struct Keeping {
 }
 
 /// Records since the topic was last in step, the newest of each key.
-type Unread = BTreeMap<String, Option<Bytes>>;
+type Unread = Vec<(String, Option<Bytes>)>;
 
 /// Runs until `stop`.
 pub(crate) async fn keep(keeping: Keeping, mut stop: watch::Receiver<bool>) {
@@ -128,7 +127,7 @@ fn note(desk: &Desk, unread: &mut Unread, bytes_max: usize, key: &[u8], value: O
         return;
     }
     let key = String::from_utf8_lossy(key).into_owned();
-    unread.remove(&key);
+    unread.retain(|(known, _)| *known != key);
     // What is too large is refused by its first bytes as well.
     let value = value.map(|value| match value.get(..=MODEL_BYTES_MAX) {
         Some(head) => Bytes::copy_from_slice(head),
@@ -144,7 +143,7 @@ fn note(desk: &Desk, unread: &mut Unread, bytes_max: usize, key: &[u8], value: O
         );
         return;
     }
-    unread.insert(key, value);
+    unread.push((key, value));
 }
 
 #[cfg(test)]
@@ -203,7 +202,7 @@ mod tests {
             let value = length.map(|length| Bytes::from(vec![0; length]));
             note(&desk, &mut unread, 1_000, key.as_bytes(), value);
             let of = |value: &Option<Bytes>| value.as_ref().map(Bytes::len);
-            unread.values().map(of).collect::<Vec<_>>()
+            unread.iter().map(|(_, value)| of(value)).collect::<Vec<_>>()
         };
         assert_eq!(tell("expected/plant/a/t", Some(7)), [Some(7)]);
         assert_eq!(tell("expected/plant/a/t", Some(8)), [Some(8)]);
@@ -213,6 +212,6 @@ mod tests {
         let cut = Some(MODEL_BYTES_MAX + 1);
         assert_eq!(tell("expected/plant/b/t", Some(2 << 20)), [Some(8), cut]);
         assert_eq!(tell("expected/plant/c/t", Some(2 << 20)), [Some(8), cut]);
-        assert_eq!(tell("expected/plant/a/t", None), [None, cut]);
+        assert_eq!(tell("expected/plant/a/t", None), [cut, None]);
     }
 }

@@ -5,7 +5,6 @@
 //! between any two steps a model that was good can be read. A file that was changed is found by its signature. What can
 //! go wrong: the disk; then what runs goes on, and the next start begins with less.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -41,8 +40,8 @@ impl Shelf {
     }
 
     /// Everything, by [`Shelf::stem`].
-    pub(super) fn load(&self) -> io::Result<BTreeMap<String, Kept>> {
-        let mut all = BTreeMap::<String, Kept>::new();
+    pub(super) fn load(&self) -> io::Result<Vec<(String, Kept)>> {
+        let mut all = Vec::<(String, Kept)>::new();
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all),
             entries => entries?,
@@ -62,7 +61,14 @@ impl Shelf {
                 continue;
             }
             let bytes = fs::read(&path)?;
-            let kept = all.entry(stem).or_default();
+            let kept = match all.iter_mut().position(|(known, _)| *known == stem) {
+                Some(at) => &mut all[at].1,
+                None => {
+                    all.push((stem, Kept::default()));
+                    let Some((_, kept)) = all.last_mut() else { continue };
+                    kept
+                }
+            };
             match &*of {
                 CURRENT => kept.current = Some(bytes),
                 PREVIOUS => kept.previous = Some(bytes),
@@ -167,7 +173,7 @@ mod tests {
         ];
         for (step, expected) in steps {
             step(&shelf).unwrap();
-            assert_eq!(shelf.load().unwrap().remove("a"), Some(expected));
+            assert_eq!(shelf.load().unwrap(), [("a".to_owned(), expected)]);
         }
     }
 
@@ -180,7 +186,7 @@ mod tests {
         fs::write(folder.path().join("notes"), b"x").unwrap();
         assert!(shelf.load().unwrap().is_empty());
         fs::write(folder.path().join("c.floor"), b"not a number").unwrap();
-        assert_eq!(shelf.load().unwrap().remove("c"), Some(Kept::default()));
+        assert_eq!(shelf.load().unwrap(), [("c".to_owned(), Kept::default())]);
     }
 
     #[test]

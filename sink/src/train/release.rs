@@ -16,6 +16,8 @@ use weir_models::central::{Central, Head, Kind, OpenError, PublicKey, Version};
 
 /// How long the topic may take to be read.
 const READ_WITHIN: Duration = Duration::from_secs(30);
+/// So long a topic that was made just now may be unknown.
+const ABSENT_FOR: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(200);
 /// Most bytes of the topic, also of what is overtaken.
 const READ_BYTES_MAX: usize = 512 << 20;
@@ -73,6 +75,22 @@ pub(super) fn read(file: &str, keys: &[PublicKey]) -> Result<(Vec<u8>, Central),
     Ok((bytes, central))
 }
 
+/// The partitions of a topic; none where it is not there, also after a while: brokers hear of a new one late.
+fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Option<BTreeSet<i32>>, KafkaError> {
+    let began = Instant::now();
+    loop {
+        let cluster = consumer.fetch_metadata(Some(topic), READ_WITHIN)?;
+        let known = cluster.topics().first().map_or(&[][..], |topic| topic.partitions());
+        if !known.is_empty() {
+            return Ok(Some(known.iter().map(|partition| partition.id()).collect()));
+        }
+        if began.elapsed() > ABSENT_FOR {
+            return Ok(None);
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
 /// All that is in force: reads the topic from its beginning to the end it has now.
 pub(super) fn records(
     connection: &BTreeMap<String, String>,
@@ -87,12 +105,9 @@ pub(super) fn records(
     // So is the end of a partition told, also where compaction took its last records.
     config.set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.create().map_err(|error| failed(&error))?;
-    let cluster = consumer.fetch_metadata(Some(topic), READ_WITHIN).map_err(|e| failed(&e))?;
-    let known = cluster.topics().first().map_or(&[][..], |topic| topic.partitions());
-    if known.is_empty() {
-        return Err(failed(&"it is not there"));
-    }
-    let mut unread: BTreeSet<i32> = known.iter().map(|partition| partition.id()).collect();
+    let mut unread = partitions(&consumer, topic)
+        .map_err(|error| failed(&error))?
+        .ok_or_else(|| failed(&"it is not there"))?;
     let mut places = TopicPartitionList::new();
     for id in &unread {
         places.add_partition_offset(topic, *id, Offset::Beginning).map_err(|e| failed(&e))?;
