@@ -225,7 +225,7 @@ fn plan(args: &PlanArgs) -> ExitCode {
     };
     let plan = Plan::of(&old.config, &new.config);
     let mut text = format!("{} in place of {what}:\n", args.config);
-    for line in plan.lines(&old.table, &new.table).into_iter().chain([plan.summary()]) {
+    for line in plan.lines(&old, &new).into_iter().chain([plan.summary()]) {
         text.push_str(&line);
         text.push('\n');
     }

@@ -10,6 +10,7 @@ use weir_models::config::{ConfigError, Secret, parse};
 use weir_models::kafka::{KafkaConfig, Publisher};
 use weir_models::limit::NAME_BYTES_MAX;
 
+use crate::central::ModelsConfig;
 use crate::enrich::MetadataConfig;
 use crate::filter::Rule;
 use crate::memory::{self, LimitsConfig};
@@ -37,6 +38,9 @@ pub struct Config {
     /// Anomaly scores.
     #[serde(default)]
     pub score: ScoreConfig,
+    /// Central models.
+    #[serde(default)]
+    pub models: ModelsConfig,
     /// The queue on disk.
     #[serde(default)]
     pub spool: SpoolConfig,

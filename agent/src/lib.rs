@@ -11,6 +11,7 @@ mod recent;
 pub mod enrich;
 pub mod filter;
 pub mod score;
+pub mod central;
 pub mod spool;
 pub mod publish;
 

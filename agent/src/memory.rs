@@ -33,6 +33,8 @@ pub(crate) const SERIES_BYTES: u64 = 1_792;
 /// Of a rule that every series has: what it remembers, its alert, its name; and of the place for rules.
 const RULE_BYTES: u64 = 288;
 const RULES_BYTES: u64 = 224;
+/// Of a series that a central model is for: its last readings and those for a model that is tried, its name.
+const SEAT_BYTES: u64 = 1_536;
 /// Of a template: its text and counters, once for all hosts and, for a host that knows a tenth of
 /// them, once more.
 const TEMPLATE_BYTES: u64 = 512;
@@ -60,7 +62,7 @@ pub struct Part {
 
 /// What each part may hold.
 #[must_use]
-pub fn parts(config: &Config) -> [Part; 8] {
+pub fn parts(config: &Config) -> [Part; 9] {
     let (mut queues, mut connections, mut bodies) = (0, 0, 0);
     let guests =
         |max: usize, tls: bool| max as u64 * (CONNECTION_BYTES + if tls { TLS_BYTES } else { 0 });
@@ -95,6 +97,9 @@ pub fn parts(config: &Config) -> [Part; 8] {
     let logs = templates * (TEMPLATE_BYTES + hosts * HOST_TEMPLATE_BYTES / 10) + hosts * HOST_BYTES;
     let pending = config.spool.flush_bytes() * FLUSH_COPIES + BUILDERS_BYTES;
     let metadata = config.metadata.memory_entries.get() as u64 * DEVICE_BYTES + TABLE_BYTES;
+    // What was opened takes about the bytes that it came in, and so does what is read meanwhile.
+    let models =
+        3 * u64::from(config.models.bytes_max) + score.series_max.get() as u64 * SEAT_BYTES;
     let part = |name, bytes| Part { name, bytes };
     [
         part("program", PROGRAM_BYTES),
@@ -104,6 +109,7 @@ pub fn parts(config: &Config) -> [Part; 8] {
         part("metadata", metadata),
         part("series", series),
         part("logs", if score.logs { logs } else { 0 }),
+        part("models", if config.models.keys.is_empty() { 0 } else { models }),
         part("spool", pending + SENDING_BYTES),
     ]
 }

@@ -133,7 +133,7 @@ impl File {
     async fn take_over(&mut self, text: String, agent: &mut Agent) -> Result<String, String> {
         self.refused = Some(text.clone());
         let new = Written::parse(&self.name, text)?;
-        let told = agent.plan(&new.config).lines(&self.in_force.table, &new.table);
+        let told = agent.plan(&new.config).lines(&self.in_force, &new);
         let plan = agent.reload(new.config.clone()).await.map_err(|error| error.to_string())?;
         for line in &told {
             tracing::info!(file = self.name, "reload: {line}");

@@ -14,6 +14,10 @@ use weir_agent::source::mqtt::Pattern;
 use weir_agent::source::relp::frame;
 use weir_agent::source::{Format, Raw, Source, SourceSettings};
 use weir_agent::spool::{Lane, Spool, SpoolConfig};
+use weir_models::central::{
+    Band, Central, Centre, Expected, Feature, Forest, Kind, Linear, Model, Node, POINTS, Regressor,
+    Schema, Shapes, Subspace, SubspaceParts, Unit, Version,
+};
 use weir_models::event::Event;
 use weir_models::limit::LINE_BYTES_MAX;
 use weir_models::wire::BatchView;
@@ -22,7 +26,7 @@ use weir_models::wire::BatchView;
 pub type Target = fn(&[u8]);
 
 /// All targets, with the names of their corpora.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("syslog", syslog),
     ("line", line),
     ("json", json),
@@ -31,6 +35,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("framing", framing),
     ("relp", relp),
     ("wire", wire),
+    ("model", model),
     ("spool", spool),
 ];
 
@@ -221,6 +226,20 @@ pub fn wire(bytes: &[u8]) {
     }
 }
 
+/// Central models: nothing is believed without a key, and a payload that is taken is evaluated and written as it was. The
+/// first byte picks the kind.
+pub fn model(bytes: &[u8]) {
+    assert!(Central::open(bytes, &[], Version::own()).is_err());
+    let Some((first, payload)) = bytes.split_first() else {
+        return;
+    };
+    let kind = Kind::ALL[usize::from(*first) % Kind::ALL.len()];
+    if let Ok(model) = Model::decode(kind, payload) {
+        assert_eq!(model.encode(), payload);
+        let _ = model.evaluate(&vec![0.5; model.width()]);
+    }
+}
+
 /// The spool: it opens on any segment, reads to an end, and takes new events.
 pub fn spool(bytes: &[u8]) {
     let Ok(folder) = tempfile::tempdir() else {
@@ -275,12 +294,48 @@ pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
             seeds.push([first, raw].concat());
         }
     }
+    if target == "model" {
+        seeds.extend(models()?);
+    }
     if matches!(target, "spool" | "wire") {
         let (segment, batch) = segment_and_batch()?;
         assert!(!segment.is_empty() && !batch.is_empty());
         seeds.push(if target == "spool" { segment } else { batch });
     }
     Ok(seeds)
+}
+
+/// A payload of each kind, behind the byte that picks it.
+fn models() -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
+    let schema = || Schema::new(vec![Feature::Lag(1), Feature::DayHat(3)]);
+    let unit = Unit { origin: 20.0, scale: 2.0 };
+    let expected = |regressor| -> Result<_, Box<dyn std::error::Error>> {
+        let band = Band::new(1.0, 0.5)?;
+        Ok(Model::Expected(Expected::new(schema()?, unit, 60_000_000, band, regressor)?))
+    };
+    let tree = vec![Node::split(1, 0.5, 1), Node::leaf(1.0), Node::leaf(2.0)];
+    let group = SubspaceParts {
+        metrics: vec!["a".into(), "b".into()],
+        smoothing: 0.1,
+        mean: vec![1.0, 2.0],
+        scale: vec![1.0, 0.5],
+        inverse: vec![1.0, 0.0, 1.0],
+        directions: vec![1.0, 0.0],
+        t2_limit: 9.0,
+        q_limit: 4.0,
+    };
+    let models = [
+        expected(Regressor::Linear(Linear::new(0.5, vec![0.7, 0.2])?))?,
+        expected(Regressor::Forest(Forest::new(&[tree], 2)?))?,
+        Model::Group(Subspace::new(group)?),
+        Model::Shapes(Shapes::new(vec![Centre { points: [1.0; POINTS], weight: 3 }])?),
+        Model::Rerank(Linear::new(-1.0, vec![0.5])?),
+    ];
+    let with_kind = |model: &Model| {
+        let at = Kind::ALL.iter().position(|kind| *kind == model.kind()).unwrap_or_default();
+        [&[u8::try_from(at).unwrap_or_default()], &model.encode()[..]].concat()
+    };
+    Ok(models.iter().map(with_kind).collect())
 }
 
 /// A segment of a real spool and the record batch in it.

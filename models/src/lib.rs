@@ -11,10 +11,12 @@
 //! | [`kafka`] | how to reach Kafka |
 //! | [`config`] | reading TOML with errors that help; secrets |
 //! | [`limit`] | bounds on what comes from outside |
+//! | [`pattern`] | names with `*` |
 //! | [`metric`] | the names of all metrics |
 //! | [`wire`] | Kafka record batches (format v2) and the partitioner |
 //! | [`detect`] | streaming anomaly detectors for readings |
 //! | [`logs`] | log templates and their scores |
+//! | [`central`] | models that the centre trains: flat format, evaluators, signed envelope |
 
 pub mod ident;
 pub mod time;
@@ -27,8 +29,10 @@ pub mod config;
 pub mod kafka;
 pub mod limit;
 pub mod metric;
+pub mod pattern;
 pub mod topic;
 pub mod wire;
 
+pub mod central;
 pub mod detect;
 pub mod logs;

@@ -69,6 +69,11 @@ metrics! {
     AGENT_RELOADS = "weir_agent_reloads_total";
     /// Since when the configuration is in force, in seconds since the Unix epoch.
     AGENT_CONFIGURED = "weir_agent_configured_seconds";
+    /// Version of a central model, which is when it was trained or gone back to, in seconds since the Unix epoch, by
+    /// `model` and `state` (`in_force`, `shadow`); 0: none.
+    AGENT_MODEL_VERSION = "weir_agent_model_version_seconds";
+    /// Central models that were refused or taken back, by `reason` (`signature`, `older`, `trial`, `flood`, …).
+    AGENT_MODELS_REFUSED = "weir_agent_models_refused_total";
     /// Memory that the agent may take: `limits.memory_bytes`, or what its parts add up to.
     AGENT_MEMORY_BUDGET = "weir_agent_memory_budget_bytes";
     /// Memory that a part may hold, by `part`.

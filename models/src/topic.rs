@@ -20,6 +20,8 @@ pub enum Topic {
     Metadata,
     /// Heartbeats, compacted; key = agent.
     Agents,
+    /// Central models, compacted; key `kind/site/device/metric`.
+    Models,
     /// What the sink could not take.
     Dlq,
 }
@@ -29,8 +31,15 @@ pub const DEFAULT_PREFIX: &str = "weir.";
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Self; 6] =
-        [Self::Readings, Self::Logs, Self::Alerts, Self::Metadata, Self::Agents, Self::Dlq];
+    pub const ALL: [Self; 7] = [
+        Self::Readings,
+        Self::Logs,
+        Self::Alerts,
+        Self::Metadata,
+        Self::Agents,
+        Self::Models,
+        Self::Dlq,
+    ];
 
     /// The name without prefix.
     #[must_use]
@@ -41,6 +50,7 @@ impl Topic {
             Self::Alerts => "alerts",
             Self::Metadata => "metadata",
             Self::Agents => "agents",
+            Self::Models => "models",
             Self::Dlq => "dlq",
         }
     }
@@ -48,7 +58,7 @@ impl Topic {
     /// Whether only the newest record of each key is kept.
     #[must_use]
     pub fn compacted(self) -> bool {
-        matches!(self, Self::Metadata | Self::Agents)
+        matches!(self, Self::Metadata | Self::Agents | Self::Models)
     }
 
     /// Whether its records are events with a stream and a number, which the sink stores once each.
@@ -72,7 +82,7 @@ impl Topic {
 /// The names of all topics under one prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicNames {
-    names: [Arc<str>; 6],
+    names: [Arc<str>; 7],
 }
 
 impl TopicNames {

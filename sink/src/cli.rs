@@ -19,6 +19,7 @@ use crate::consume::topics;
 use crate::program::{self, Secrets};
 use crate::service::describe_metrics;
 use crate::store;
+use crate::train::{KeysCommand, ModelsCommand, TrainOptions, run_keys, run_models, run_train};
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
@@ -53,6 +54,23 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Trains central models from the archive and writes them as signed files.
+    Train {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        options: TrainOptions,
+    },
+    /// The key that signs models.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Models in files and in the topic of models.
+    Models {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: ModelsCommand,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -74,7 +92,17 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.log);
     let file = match &cli.command {
-        Command::Run(file) | Command::Migrate(file) | Command::Check { file, .. } => &file.config,
+        Command::Keys(command) => {
+            return match run_keys(command, &mut say) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&format!("weir-sink: {error}"), FAILED),
+            };
+        }
+        Command::Run(file)
+        | Command::Migrate(file)
+        | Command::Check { file, .. }
+        | Command::Train { file, .. }
+        | Command::Models { file, .. } => &file.config,
     };
     let config = match load(file) {
         Ok(config) => config,
@@ -84,7 +112,10 @@ pub fn main() -> ExitCode {
         Command::Run(_) => block_on(run(config)),
         Command::Migrate(_) => block_on(migrate(config)),
         Command::Check { connect: true, .. } => block_on(connect(config)),
-        Command::Check { .. } => {
+        Command::Train { options, .. } => block_on(run_train(&config, options, &mut say)),
+        Command::Models { command, .. } => block_on(run_models(&config, command, &mut say)),
+        // Keys need no configuration and were seen to above.
+        Command::Check { .. } | Command::Keys(_) => {
             say(&format!("{file}: ok"));
             Ok(())
         }

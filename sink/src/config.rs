@@ -17,6 +17,7 @@ use crate::consume::topics::NewTopics;
 use crate::decode::dedupe::Bounds;
 use crate::pipeline::Settings;
 use crate::store::StoreConfig;
+use crate::train::ModelsConfig;
 
 /// Room within the ten seconds that service managers commonly allow.
 const STOP_WITHIN: Duration = Duration::from_secs(7);
@@ -41,6 +42,9 @@ pub struct Config {
     /// Queries, web page, metrics and health.
     #[serde(default)]
     pub http: HttpConfig,
+    /// Whose models are taken.
+    #[serde(default)]
+    pub models: ModelsConfig,
 }
 
 /// How records are taken from Kafka, `[consume]`.

@@ -17,6 +17,8 @@ pub mod pipeline;
 pub mod service;
 pub mod status;
 
+pub mod train;
+
 pub mod config;
 pub mod program;
 pub mod cli;

@@ -34,6 +34,8 @@ mod direct_secure;
 mod errors;
 /// Tables of readings scored by command.
 mod score;
+/// Central models: trained, published, taken back.
+mod models;
 /// How log lines are grouped.
 mod templates;
 /// Who reads alerts: the consumers of the documents.

@@ -119,6 +119,7 @@ impl Config {
             score: self.score.clone(),
             spool: self.spool.clone(),
             status: StatusConfig { listen: String::new() },
+            models: Default::default(),
             limits: Default::default(),
         }
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use weir_models::event::{Body, Event};
+use weir_models::pattern::glob;
 
 /// One rule, `[[filter]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -212,22 +213,6 @@ impl Rule {
             }
         }
     }
-}
-
-/// Whether `text` is `pattern`, in which `*` stands for any text.
-pub(crate) fn glob(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 #[cfg(test)]

@@ -117,22 +117,6 @@ fn a_loss_marker_is_never_filtered() {
 }
 
 #[test]
-fn globs() {
-    for (pattern, text, expected) in [
-        ("*", "", true),
-        ("a*", "abc", true),
-        ("*c", "abc", true),
-        ("a*c", "ac", true),
-        ("a*b*c", "aXbYc", true),
-        ("a*b*c", "acb", false),
-        ("ab", "abc", false),
-        ("*ab*ab", "ab", false),
-    ] {
-        assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
-    }
-}
-
-#[test]
 fn contradictions_are_told() {
     let rule = |text: &str| toml::from_str::<Rule>(text).unwrap().check().is_err();
     assert!(rule("name='a'\naction='sample'"));

@@ -29,6 +29,7 @@ use tokio::task::JoinHandle;
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
+use crate::central::{Keeping, Order, keep};
 use crate::clock::GatewayClock;
 use crate::config::Config;
 use crate::enrich::{Following, Table, TableError, follow};
@@ -93,9 +94,11 @@ pub struct Agent {
     /// The parse settings of every source there ever was, by its index.
     settings: Vec<SourceSettings>,
     swaps: mpsc::Sender<Swap>,
+    orders: mpsc::Sender<Order>,
     status: Status,
     served: Option<Served>,
     metadata: Task,
+    models: Task,
     heartbeat: Task,
     stop_lanes: watch::Sender<bool>,
     worker: oneshot::Receiver<()>,
@@ -163,15 +166,14 @@ pub async fn start(
         publishing: publishing.clone(),
     };
     let parser = Parser::new(&stages.agent, &config).map_err(StartError::Parse)?;
-    let counters = Arc::new(Counters::default());
 
     let (stop_lanes, lanes_stopped) = watch::channel(false);
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
     let (ask, asked) = mpsc::channel(4);
     let (swaps, swapped) = mpsc::channel(1);
+    let (orders, ordered) = mpsc::channel(1);
     let (flushed_tx, flushed) = watch::channel(0);
-    let status =
-        Status { prometheus, counters: counters.clone(), transport: transport.clone(), ask };
+    let status = Status { prometheus, counters: Arc::default(), transport: transport.clone(), ask };
     let served = serve(&config.status.listen, status.clone()).await?;
     let sources = source::start(&config.source, &data_dir, &inputs)?;
 
@@ -179,26 +181,25 @@ pub async fn start(
         table: stages.table.clone(),
         transport: transport.clone(),
         names: stages.names.clone(),
-        counters: counters.clone(),
+        counters: status.counters.clone(),
         clock: clock.clone(),
     };
     let worker = Worker::new(&stages.agent, &config, parser, spool, flushed_tx, shared);
-    let line = Line { received, asked, swapped };
+    let line = Line { received, asked, swapped, ordered };
     let (worker, closed) = spawn_worker(worker, line, lanes_stopped.clone())?;
 
     let lanes = Lanes {
         transport,
         dead: Arc::new(DeadLetters::new(&data_dir)),
         flushed,
-        published: counters.events_out.clone(),
+        published: status.counters.events_out.clone(),
         clock,
     };
     let lanes = spawn_lanes(publishing, readers, &lanes, &lanes_stopped);
-    let metadata = stages.follow_metadata(&config, &status);
-    let heartbeat = stages.beat(&config, &status);
+    let [metadata, models, heartbeat] = stages.spawn(&config, &status, &orders);
     memory::show_plan(&config);
-    let address = served.as_ref().map(|served| served.address);
-    tracing::info!(agent = %stages.agent, sources = ?sources.addresses(), status = ?address, "agent is running");
+    let status_at = served.as_ref().map(|served| served.address);
+    tracing::info!(agent = %stages.agent, sources = ?sources.addresses(), status = ?status_at, "agent is running");
     Ok(Agent {
         settings: config.source.settings(),
         config,
@@ -206,9 +207,11 @@ pub async fn start(
         sources,
         inputs: inputs.downgrade(),
         swaps,
+        orders,
         status,
         served,
         metadata,
+        models,
         heartbeat,
         stop_lanes,
         worker,
@@ -218,6 +221,12 @@ pub async fn start(
 }
 
 impl Stages {
+    /// The tasks beside the line: metadata, models, heartbeat.
+    fn spawn(&self, config: &Config, status: &Status, orders: &mpsc::Sender<Order>) -> [Task; 3] {
+        let metadata = self.follow_metadata(config, status);
+        [metadata, self.keep_models(config, status, orders), self.beat(config, status)]
+    }
+
     /// Keeps the metadata in step with its origins.
     fn follow_metadata(&self, config: &Config, status: &Status) -> Task {
         let name = self.names.name(Topic::Metadata);
@@ -228,6 +237,23 @@ impl Stages {
             topic: config.metadata.topic.then(|| status.transport.follow(name)),
         };
         Task::spawn(&self.publishing, |stop| follow(following, stop))
+    }
+
+    /// Takes up models of the centre, where a key is pinned.
+    fn keep_models(&self, config: &Config, status: &Status, orders: &mpsc::Sender<Order>) -> Task {
+        let mut models = config.models.clone();
+        if models.sites.is_empty() {
+            models.sites.push(config.agent.site.clone());
+        }
+        let name = self.names.name(Topic::Models);
+        let is_wanted = !models.keys.is_empty() && config.score.readings;
+        let keeping = Keeping {
+            config: models,
+            folder: PathBuf::from(&config.agent.data_dir).join("models"),
+            orders: orders.clone(),
+            topic: is_wanted.then(|| status.transport.follow(name)),
+        };
+        Task::spawn(&self.publishing, |stop| keep(keeping, stop))
     }
 
     /// Tells now and then how the agent fares.
@@ -248,6 +274,7 @@ struct Line {
     received: mpsc::Receiver<Input>,
     asked: mpsc::Receiver<oneshot::Sender<Report>>,
     swapped: mpsc::Receiver<Swap>,
+    ordered: mpsc::Receiver<Order>,
 }
 
 /// The stages from parse to spool block on the disk, so they have a thread of their own. Answers what
@@ -267,8 +294,8 @@ fn spawn_worker(
     std::thread::Builder::new()
         .name("pipeline".into())
         .spawn(move || {
-            let Line { received, asked, swapped } = line;
-            runtime.block_on(worker.run(received, asked, swapped, ended_tx, stop));
+            let Line { received, asked, swapped, ordered } = line;
+            runtime.block_on(worker.run(received, asked, swapped, ordered, ended_tx, stop));
             worker.close();
             // Nobody waits when the agent was dropped and not stopped.
             let _ = closed_tx.send(());
@@ -346,6 +373,7 @@ impl Agent {
         let _ = self.stop_lanes.send(true);
         let _ = self.closed.await;
         self.metadata.end().await;
+        self.models.end().await;
         self.heartbeat.end().await;
         for task in self.lanes {
             // A task that panicked has told so already.

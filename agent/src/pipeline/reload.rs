@@ -171,6 +171,11 @@ impl Agent {
             let task = self.stages.follow_metadata(new, &self.status);
             std::mem::replace(&mut self.metadata, task).end().await;
         }
+        let is_scored = |config: &Config| config.score.readings;
+        if plan.has_table("models") || other_site || is_scored(&self.config) != is_scored(new) {
+            let task = self.stages.keep_models(new, &self.status, &self.orders);
+            std::mem::replace(&mut self.models, task).end().await;
+        }
         memory::show_plan(new);
         if plan.has_table("agent") || plan.has_table("limits") {
             let task = self.stages.beat(new, &self.status);

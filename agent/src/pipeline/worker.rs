@@ -20,6 +20,7 @@ use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
 use super::tally::Tally;
+use crate::central::Order;
 use crate::clock::GatewayClock;
 use crate::config::Config;
 use crate::enrich::{Enricher, Table};
@@ -195,6 +196,7 @@ impl Worker {
         mut inputs: mpsc::Receiver<Input>,
         mut asked: mpsc::Receiver<oneshot::Sender<Report>>,
         mut swaps: mpsc::Receiver<Swap>,
+        mut models: mpsc::Receiver<Order>,
         ended: oneshot::Sender<()>,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -232,6 +234,7 @@ impl Worker {
                 _ = seconds.tick(), if self.scorer.watches() && !timers.blocked => self.pass(),
                 Some(answer) = asked.recv() => drop(answer.send(self.report())),
                 Some(swap) = swaps.recv() => self.swap(swap),
+                Some(order) = models.recv() => self.scorer.order(order),
                 () = stopping(&mut stop) => return,
             }
             if self.spool.flush_due() && !timers.blocked {

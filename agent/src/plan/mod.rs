@@ -10,7 +10,7 @@
 //! | a source is new, or gone | it starts, or passes on what it has read and stops |
 //! | a source, only in how its payloads are parsed | the parser goes on with the other settings; the source does not notice |
 //! | a source, in anything else | it stops and starts anew, on the same sockets where it listens at the same place |
-//! | metadata, filter, score, status, most of agent | other settings between two events |
+//! | metadata, filter, score, models, status, most of agent | other settings between two events |
 //! | who the agent is, where its data lies, Kafka, most of the spool, standard input | only a restart can |
 
 mod words;
@@ -80,8 +80,18 @@ impl Plan {
 
     fn add_tables(&mut self, old: &Config, new: &Config) {
         // So that a table that is added is thought of here.
-        let Config { agent, kafka, source: _, metadata, filter, score, spool, status, limits } =
-            old;
+        let Config {
+            agent,
+            kafka,
+            source: _,
+            metadata,
+            filter,
+            score,
+            models,
+            spool,
+            status,
+            limits,
+        } = old;
         let mut compare = |name, is_equal: bool, action| {
             if !is_equal {
                 self.add(Part::Table(name), action);
@@ -100,6 +110,7 @@ impl Plan {
         compare("metadata", *metadata == new.metadata, Action::Swap);
         compare("filter", *filter == new.filter, Action::Swap);
         compare("score", *score == new.score, Action::Swap);
+        compare("models", *models == new.models, Action::Swap);
         let (flush_ms, sync_ms) = (new.spool.flush_ms, new.spool.sync_ms);
         let action = if (SpoolConfig { flush_ms, sync_ms, ..spool.clone() }) == new.spool {
             Action::Swap

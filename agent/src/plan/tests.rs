@@ -3,18 +3,19 @@
 use expect_test::{Expect, expect};
 
 use super::*;
+use crate::config::Written;
 
 const HEAD: &str = "agent = { id = 'gw', site = 'a' }\nkafka = { brokers = ['x:1'] }\n";
 
-fn parse(text: &str) -> (Config, toml::Table) {
-    (Config::parse("agent.toml", text).unwrap(), toml::from_str(text).unwrap())
+fn parse(text: &str) -> Written {
+    Written::parse("agent.toml", text.into()).unwrap()
 }
 
 /// The plan from `old` to `new`, in words.
 fn words(old: &str, new: &str) -> String {
-    let ((old, old_table), (new, new_table)) = (parse(old), parse(new));
-    let plan = Plan::of(&old, &new);
-    let mut lines = plan.lines(&old_table, &new_table);
+    let (old, new) = (parse(old), parse(new));
+    let plan = Plan::of(&old.config, &new.config);
+    let mut lines = plan.lines(&old, &new);
     lines.push(plan.summary());
     lines.join("\n") + "\n"
 }

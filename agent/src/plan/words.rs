@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use toml::{Table, Value};
 
 use super::{Action, Change, Part, Plan};
+use crate::config::Written;
 
 /// Longest value shown, in characters.
 const VALUE_CHARS_MAX: usize = 60;
@@ -17,7 +18,7 @@ const NOT_SHOWN: &str = "librdkafka";
 impl Plan {
     /// The lines of a plan from the file `old` to the file `new`.
     #[must_use]
-    pub fn lines(&self, old: &Table, new: &Table) -> Vec<String> {
+    pub fn lines(&self, old: &Written, new: &Written) -> Vec<String> {
         self.changes.iter().map(|change| line(change, old, new)).collect()
     }
 
@@ -54,12 +55,12 @@ impl Plan {
     }
 }
 
-fn line(change: &Change, old: &Table, new: &Table) -> String {
+fn line(change: &Change, old: &Written, new: &Written) -> String {
     let (what, before, after) = match &change.part {
         Part::Table(name) => {
             let what =
                 if *name == "filter" { "`[[filter]]`".into() } else { format!("`[{name}]`") };
-            (what, old.get(*name), new.get(*name))
+            (what, old.table.get(*name), new.table.get(*name))
         }
         Part::Source(name) => (format!("source `{name}`"), source(old, name), source(new, name)),
     };
@@ -103,15 +104,13 @@ fn line(change: &Change, old: &Table, new: &Table) -> String {
 }
 
 /// The table of the source `name`.
-fn source<'a>(file: &'a Table, name: &str) -> Option<&'a Value> {
+fn source<'a>(file: &'a Written, name: &str) -> Option<&'a Value> {
     // Names that are not written down are made up by what reads the file.
-    let sources = file.get("source")?.clone();
-    let config: crate::source::Config = sources.try_into().ok()?;
-    let all = config.all();
+    let all = file.config.source.all();
     let found = all.iter().find(|source| source.name() == name)?;
     let same_kind = all.iter().filter(|source| source.kind() == found.kind());
     let at = same_kind.take_while(|source| source.name() != name).count();
-    match file.get("source")?.get(found.kind())? {
+    match file.table.get("source")?.get(found.kind())? {
         Value::Array(tables) => tables.get(at),
         table => Some(table),
     }

@@ -13,6 +13,7 @@ use weir_models::detect::group::{CHANNELS_MAX, Group};
 use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::event::Value;
 
+use super::central::{At, GroupSaid};
 use super::{Draft, alert_data, alert_id};
 use crate::recent::Recent;
 
@@ -88,6 +89,14 @@ impl Groups {
             drafts.push(self.draft((site, device), &metric, level, change));
         }
         Some(GroupScore { score: verdict.score, metric })
+    }
+
+    /// What a central model says of a device.
+    pub(super) fn draft_of(&self, at: At<'_>, said: GroupSaid) -> Draft {
+        let about = (at.site, at.device, METRIC);
+        let told = (&self.agent, &said.name);
+        let data = alert_data(told, AlertKind::Reading, about, said.threshold, said.change);
+        Draft(AlertData { why: said.metric, ..data })
     }
 
     fn draft(

@@ -6,11 +6,13 @@
 //! look at later events, the same events give the same scores. What cannot be scored goes on
 //! without a score: scoring never stops the line.
 
+mod central;
 mod groups;
 mod logs;
 mod plant;
 mod readings;
 pub mod table;
+mod trial;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ pub(crate) use logs::HOSTS_MAX;
 use logs::LogStage;
 pub use plant::Defaults;
 use readings::ReadingStage;
+
+use crate::central::Order;
 
 /// The table `[score]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -236,6 +240,14 @@ impl Scorer {
         match &mut self.logs {
             Some(stage) if config.logs => stage.configure(config),
             stage => *stage = config.logs.then(|| LogStage::new(self.agent.clone(), config)),
+        }
+    }
+
+    /// Does with a central model as its keeper says. Without readings there is nothing to do; it says all of it again
+    /// when they come.
+    pub(crate) fn order(&mut self, order: Order) {
+        if let Some(stage) = &mut self.readings {
+            stage.order(order);
         }
     }
 

@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_models::alert::{AlertData, AlertKind, Baseline, LastValue, Model};
-use weir_models::detect::life::{Life, Transition};
+use weir_models::detect::life::{Life, Signal, Transition};
 use weir_models::detect::rules::{Rule, RuleError, Rules};
 use weir_models::detect::{Suite, Verdict, judgeable};
 use weir_models::event::Value;
+use weir_models::pattern::glob;
 
+use super::central::{At, CentralStage, How, Said};
 use super::groups::{GroupScore, Groups};
 use super::plant::{About, LastValues, Plant, Teller};
 use super::{Draft, RULE, ScoreConfig, SeriesRule, SeriesTier, Tier, alert_data, alert_id};
-use crate::filter::glob;
+use crate::central::Order;
 use crate::recent::Recent;
 
 /// Where the metrics of tier T3 together are an alarm, if the configuration does not say so.
@@ -32,6 +34,7 @@ pub(super) struct ReadingStage {
     config: ScoreConfig,
     series: Recent<Box<Tracked>>,
     groups: Groups,
+    central: CentralStage,
     key: String,
     /// Seconds of a clock that only goes forward.
     now_s: u32,
@@ -46,6 +49,8 @@ struct Tracked {
     /// None in tier T1.
     suite: Option<Box<Suite>>,
     life: Life<String>,
+    /// The central model that raised the alert which fires, if one did.
+    raised_by: Option<Model>,
     plant: Plant,
     last: LastValues,
 }
@@ -60,6 +65,7 @@ impl ReadingStage {
         let model = Suite::MODEL;
         Self {
             groups: Groups::new(agent.clone(), config.series_max),
+            central: CentralStage::new(config.series_max),
             agent,
             model: Model { name: model.name.into(), version: model.version.into() },
             rule_model: Model { name: RULE.into(), version: "1".into() },
@@ -77,6 +83,7 @@ impl ReadingStage {
         self.config.clone_from(config);
         self.series.resize(config.series_max);
         self.groups.resize(config.series_max);
+        self.central.resize(config.series_max);
         for (key, tracked) in self.series.iter_mut() {
             if let (true, Some(about)) = (differ, About::of(key)) {
                 tracked.plant.set_rules(rules_for(&config.rules, about.device, about.metric));
@@ -86,6 +93,11 @@ impl ReadingStage {
                 suite.configure(&config.suite);
             }
         }
+    }
+
+    /// Does with a central model as its keeper says.
+    pub(super) fn order(&mut self, order: Order) {
+        self.central.order(order);
     }
 
     pub(super) fn series(&self) -> usize {
@@ -134,18 +146,31 @@ impl ReadingStage {
         drafts: &mut Vec<Draft>,
         mut each: impl FnMut(&str, &Verdict),
     ) -> Option<GroupScore> {
-        let Self { agent, model, rule_model, config, series, groups, key, now_s, .. } = self;
-        let teller = teller(agent, rule_model, config, *now_s);
+        let Self { agent, model, rule_model, config, series, groups, central, key, .. } = self;
+        let teller = teller(agent, rule_model, config, self.now_s);
         let is_told = (&*agent, &*model);
+        let how = How { suite: &config.suite, life: &config.life };
         let mut named = 0;
         for (metric, value) in values.iter_mut() {
             let about = About { site, device, metric };
             about.write(key);
+            let at = At { site, device, metric: Some(metric), ts_us };
+            let mut judge = |value: f64, verdict: &Verdict| {
+                each(metric, verdict);
+                if verdict.refused.is_some() {
+                    return None;
+                }
+                central.judge(key, at, value, verdict, how)
+            };
             let begin = || Box::new(Tracked::new(config, device, metric));
             series.with(key, begin, |tracked| {
                 named += usize::from(tracked.tier == Tier::T3);
-                tracked.score(is_told, &teller, &about, (ts_us, value), drafts, &mut each);
+                tracked.score(is_told, &teller, &about, (ts_us, value), drafts, &mut judge);
             });
+        }
+        let at = At { site, device, metric: None, ts_us };
+        if let Some(said) = central.judge_group(at, values, how) {
+            drafts.push(groups.draft_of(at, said));
         }
         let level = match config.group_level {
             level if level > 0.0 => level,
@@ -192,7 +217,7 @@ impl Tracked {
             plant.set_rules(rules_for(&config.rules, device, metric));
         }
         let (life, last) = (Life::default(), LastValues::new());
-        let mut tracked = Self { tier: Tier::T1, suite: None, life, plant, last };
+        let mut tracked = Self { tier: Tier::T1, suite: None, life, raised_by: None, plant, last };
         tracked.set_tier(tier_for(&config.tiers, device, metric), config);
         tracked
     }
@@ -207,7 +232,8 @@ impl Tracked {
         }
     }
 
-    /// Scores one value; the alerts of the detector first, then those of rules.
+    /// Scores one value; the alerts of the detector first, then those of rules. `judge` is asked what a central
+    /// model says beside the detector.
     fn score(
         &mut self,
         (agent, model): (&Arc<str>, &Model),
@@ -215,21 +241,21 @@ impl Tracked {
         about: &About<'_>,
         (ts_us, value): (i64, &mut Value),
         drafts: &mut Vec<Draft>,
-        each: &mut impl FnMut(&str, &Verdict),
+        judge: &mut impl FnMut(f64, &Verdict) -> Option<Said>,
     ) {
         let can_be_judged = judgeable(value.v).is_ok();
         let broken = can_be_judged.then(|| self.plant.look(teller, about.metric, ts_us, value));
         let verdict = self.suite.as_mut().map(|suite| update(suite, ts_us, value.v, &self.plant));
-        if let Some(verdict) = &verdict {
-            each(about.metric, verdict);
-        }
+        let central = verdict.as_ref().and_then(|verdict| judge(value.v, verdict));
         let Some(broken) = broken else { return };
         self.last.remember(LastValue { ts_us, v: value.v });
         match verdict {
             Some(verdict) if verdict.refused.is_none() => {
-                value.score = Some(verdict.score);
-                if let Some(change) = self.life.update(teller.life, ts_us, &verdict, alert_id) {
-                    drafts.push(self.alert((agent, model), about, &verdict, change));
+                let signal = Signal::from(&verdict);
+                let signal = central.as_ref().map_or(signal, |central| central.join(signal));
+                value.score = Some(signal.score);
+                if let Some(change) = self.life.step(teller.life, ts_us, signal, alert_id) {
+                    drafts.push(self.alert((agent, model), about, &verdict, central, change));
                 }
             }
             _ => {}
@@ -237,21 +263,35 @@ impl Tracked {
         self.plant.tell(teller, about, (ts_us, value), &broken, &self.last, drafts);
     }
 
+    /// Names the central model where it, and not the detector, raised the alert.
     fn alert(
-        &self,
+        &mut self,
         told: (&Arc<str>, &Model),
         about: &About<'_>,
         verdict: &Verdict,
+        central: Option<Said>,
         change: Transition<String>,
     ) -> Draft {
         let of = (about.site, about.device, about.metric);
         let Verdict { expected, low, high, .. } = *verdict;
-        Draft(AlertData {
+        let mut data = AlertData {
             why: verdict.member.to_owned(),
             baseline: Some(Baseline { expected, low, high }),
             last_values: self.last.list(),
             ..alert_data(told, AlertKind::Reading, of, verdict.threshold, change)
-        })
+        };
+        if data.resolved_us.is_none() {
+            self.raised_by = central.filter(|_| !verdict.alarm).and_then(|central| {
+                data.threshold = central.threshold;
+                data.baseline = central.baseline.or(data.baseline.take());
+                central.name
+            });
+        }
+        if let Some(name) = &self.raised_by {
+            data.model = name.clone();
+            data.why = "expected".into();
+        }
+        Draft(data)
     }
 }
 

@@ -18,11 +18,18 @@ const MONTH_US: f64 = 30.0 * 86_400e6;
 /// A longer silence, or a clock that jumps, counts as this much.
 const STEP_MAX_US: i64 = 7 * 86_400_000_000;
 
+/// What became of the alarm level of a series.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Budget {
+pub struct Budget {
     factor: f32,
     /// Event time of the reading before; [`NEVER`] at first.
     last_us: i64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Budget {
@@ -31,7 +38,7 @@ impl Budget {
     }
 
     /// The factor at this time, before the reading is judged.
-    pub(super) fn factor(&mut self, ts_us: i64, alarms_per_month: f32) -> f32 {
+    pub fn factor(&mut self, ts_us: i64, alarms_per_month: f32) -> f32 {
         let last_us = std::mem::replace(&mut self.last_us, ts_us);
         if self.factor > 1.0 && last_us != NEVER {
             let passed_us = ts_us.saturating_sub(last_us).clamp(0, STEP_MAX_US);
@@ -41,7 +48,8 @@ impl Budget {
         self.factor
     }
 
-    pub(super) fn alarm(&mut self) {
+    /// There was an alarm.
+    pub fn alarm(&mut self) {
         self.factor = (self.factor * RAISE).min(FACTOR_MAX);
     }
 

@@ -5,6 +5,7 @@
 //! k-means, MacQueen 1967). Nothing between blocks.
 
 use super::extreme::Extreme;
+use super::judgeable;
 use super::snapshot::{Reader, RestoreError, Writer};
 
 /// Readings of a block.
@@ -40,6 +41,12 @@ impl KmeansLevel {
 
     /// Takes a finite value; gives a raw score at the end of a block, once there are enough blocks.
     pub(super) fn update(&mut self, value: f64) -> Option<f64> {
+        let shape = self.shape(value)?;
+        Some(self.match_shape(&shape))
+    }
+
+    /// The shape that ends with this value, at the end of a block.
+    fn shape(&mut self, value: f64) -> Option<[f32; POINTS]> {
         let y = self.blocks.update(value)?;
         self.points[usize::from(self.at)] = y as f32;
         self.at = (self.at + 1) % POINTS as u8;
@@ -51,7 +58,7 @@ impl KmeansLevel {
         }
         let mut shape = self.points;
         shape.rotate_left(usize::from(self.at));
-        Some(self.match_shape(&shape))
+        Some(shape)
     }
 
     /// The distance to the nearest centre, which moves. The first shapes become centres themselves.
@@ -102,6 +109,15 @@ impl KmeansLevel {
         }
         from.u16s(&mut self.centre_seen, MEMORY)
     }
+}
+
+/// The shapes that this member would see in a series, for centres that are trained elsewhere. What cannot be judged is
+/// left out, as there.
+pub fn level_shapes(values: impl Iterator<Item = f64>) -> impl Iterator<Item = [f32; POINTS]> {
+    let mut member = KmeansLevel::new();
+    let (mut first, judged) = (None, values.filter(|value| judgeable(*value).is_ok()));
+    // Relative to the origin of the series, as the suite hands values to its members.
+    judged.filter_map(move |value| member.shape(value - *first.get_or_insert(value)))
 }
 
 fn squared_distance(a: &[f32; POINTS], b: &[f32; POINTS]) -> f32 {

@@ -50,6 +50,8 @@ mod suite;
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;
 
+pub use budget::Budget;
+pub use kmeans_level::level_shapes;
 pub use snapshot::RestoreError;
 pub use suite::{Suite, SuiteConfig};
 

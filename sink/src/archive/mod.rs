@@ -27,10 +27,12 @@ use crate::decode::dedupe::Snapshot;
 mod columns;
 mod object;
 mod read;
+mod readings;
 
 pub use columns::{Row, RowBody};
 pub use object::{CloseAt, Manifest, Open, Sealed, StreamRange, manifest_path, object_path};
 pub use read::{Contents, ReadError};
+pub use readings::Archived;
 
 /// The archive target does not do as asked.
 #[derive(Debug, thiserror::Error)]

@@ -139,6 +139,29 @@ fn readings_are_read_back_as_they_were() {
     assert_eq!(meta["value"].as_string::<i32>().value(0), "4");
 }
 
+#[tokio::test]
+async fn archived_values_come_back_one_by_one() {
+    let value = |v| Value { v, ..Value::default() };
+    let values = |t| BTreeMap::from([("p".into(), value(-0.1)), ("t".into(), value(t))]);
+    let loss = Loss { count: 3, range: None, reason: "spool_full".into() };
+    let archive = Archive::new(Arc::new(object_store::memory::InMemory::new()));
+    let reading = |seq, t| event(seq, Body::Reading(values(t)));
+    let first = vec![reading(1, 1.5), event(2, Body::Loss(loss)), reading(3, 2.5)];
+    archive.put(&sealed(Topic::Readings, first, 40)).await.unwrap();
+    archive.put(&sealed(Topic::Readings, vec![reading(4, 3.5)], 50)).await.unwrap();
+    archive.put(&sealed(Topic::Alerts, vec![alert(1)], 0)).await.unwrap();
+    let mut found = Vec::new();
+    let each = |value: Archived<'_>| {
+        assert_eq!((value.site, value.device), ("plant-a", "pump-1"));
+        assert_eq!(value.ts_us, 1_594_598_735_772_776);
+        found.push((value.metric.to_owned(), value.value));
+        found.len() < 5
+    };
+    archive.each_value(each).await.unwrap();
+    let expected = [("p", -0.1), ("t", 1.5), ("p", -0.1), ("t", 2.5), ("p", -0.1)];
+    assert_eq!(found, expected.map(|(metric, v)| (metric.to_owned(), v)));
+}
+
 #[test]
 fn logs_and_alerts_have_their_columns() {
     let log = Log {

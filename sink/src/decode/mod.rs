@@ -104,8 +104,8 @@ pub fn decode(record: &Record) -> Result<Decoded, Poison> {
         Topic::Alerts => alert(value(record)?),
         Topic::Metadata => device(record),
         Topic::Agents => agent(record),
-        // The sink writes this topic and does not read it.
-        Topic::Dlq => Ok(Decoded::Ignored),
+        // The sink writes these and does not store them.
+        Topic::Models | Topic::Dlq => Ok(Decoded::Ignored),
     }
 }
 

@@ -111,7 +111,7 @@ fn a_host_that_is_too_long_for_a_key_is_cut_at_a_character() {
 proptest! {
     #[test]
     fn any_bytes_get_an_answer(
-        topic in 0usize..6,
+        topic in 0..Topic::ALL.len(),
         key in proptest::collection::vec(any::<u8>(), 0..20),
         value in proptest::collection::vec(any::<u8>(), 0..200),
     ) {

@@ -43,7 +43,7 @@ impl Member {
     pub fn new(broker: Arc<Broker>) -> Self {
         let mut places = Vec::new();
         for (topic, partitions) in &broker.topics {
-            if *topic == Topic::Dlq {
+            if matches!(topic, Topic::Models | Topic::Dlq) {
                 continue;
             }
             for (number, partition) in (0..).zip(partitions) {

@@ -92,7 +92,9 @@ fn start_with(dir: &TempDir, config: &str) -> Running {
     let (swaps, swapped) = mpsc::channel(1);
     let (ended, _) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(async move { worker.run(received, asked, swapped, ended, stopped).await });
+    tokio::spawn(async move {
+        worker.run(received, asked, swapped, mpsc::channel(1).1, ended, stopped).await
+    });
     Running { readers, inputs, ask, swaps, flushed, _stop: stop }
 }
 

@@ -1,0 +1,226 @@
+use tempfile::TempDir;
+use weir_models::central::{
+    Band, Expected, Feature, Head, Linear, Model, Regressor, Schema, Scope, SigningKey, Unit,
+    mark_rollback, seal,
+};
+
+use super::*;
+
+const KEY: &str = "expected/plant/pump/temp";
+
+/// A key from nothing but a number: PKCS#8 of RFC 8410, section 7.
+fn signing(n: u8) -> SigningKey {
+    let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    der.extend([n; 32]);
+    SigningKey::from_pkcs8(&der).unwrap()
+}
+
+/// "As the reading before", for `plant/pump` and a metric.
+fn sealed(metric: &str, version: u64, key: u8) -> Bytes {
+    let regressor = Regressor::Linear(Linear::new(0.0, vec![1.0]).unwrap());
+    let schema = Schema::new(vec![Feature::Lag(1)]).unwrap();
+    let (unit, band) = (Unit { origin: 0.0, scale: 1.0 }, Band::new(1.0, 0.5).unwrap());
+    let model = Expected::new(schema, unit, 3_600_000_000, band, regressor).unwrap();
+    let scope = Scope { site: "plant".into(), device: "pump".into(), metric: metric.into() };
+    let head = Head {
+        scope,
+        version,
+        valid_from_us: 0,
+        trained_until_us: 0,
+        min_agent: Version([0; 3]),
+        rollback: false,
+    };
+    let golden: Vec<_> = (0..8).map(|n| vec![f64::from(n)]).collect();
+    seal(&head, &Model::Expected(model), &golden, &signing(key)).unwrap().into()
+}
+
+fn desk(folder: &TempDir) -> Desk {
+    desk_of(folder, 4 << 20)
+}
+
+fn desk_of(folder: &TempDir, bytes_max: u32) -> Desk {
+    let keys = vec![signing(1).public()];
+    let config =
+        ModelsConfig { keys, sites: vec!["plant".into()], bytes_max, ..ModelsConfig::default() };
+    Desk::new(config, Shelf::new(folder.path().join("models")))
+}
+
+/// An order in words.
+fn words(order: Order) -> String {
+    match order {
+        Order::Begin { .. } => "begin".into(),
+        Order::Force { central, .. } => format!("force {}", central.head.version),
+        Order::Try { central, .. } => format!("try {}", central.head.version),
+        Order::Withdraw { key } => format!("withdraw {key}"),
+    }
+}
+
+fn take(desk: &mut Desk, value: Option<Bytes>) -> String {
+    desk.take(KEY, value.as_ref()).map_or_else(|| "nothing".into(), words)
+}
+
+fn settle(desk: &mut Desk, version: u64, became: Became) {
+    desk.settle(Outcome { key: KEY.into(), version, became });
+}
+
+/// What a start would begin with.
+fn after_a_restart(folder: &TempDir) -> Vec<String> {
+    desk(folder).load().into_iter().map(words).collect()
+}
+
+#[test]
+fn a_model_is_tried_and_after_that_a_start_begins_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = desk(&folder);
+    assert!(desk.load().is_empty());
+    assert_eq!(take(&mut desk, Some(sealed("temp", 5, 1))), "try 5");
+    assert_eq!(after_a_restart(&folder), [""; 0]);
+    settle(&mut desk, 5, Became::InForce);
+    assert_eq!(after_a_restart(&folder), ["force 5"]);
+    assert_eq!(take(&mut desk, Some(sealed("temp", 5, 1))), "nothing");
+    assert_eq!(take(&mut desk, Some(sealed("temp", 7, 1))), "try 7");
+    // What was tried before that one says nothing any more.
+    settle(&mut desk, 6, Became::InForce);
+    assert_eq!(after_a_restart(&folder), ["force 5"]);
+    settle(&mut desk, 7, Became::InForce);
+    assert_eq!(after_a_restart(&folder), ["force 5", "force 7"]);
+}
+
+#[test]
+fn what_is_forged_altered_older_or_too_large_is_refused_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = desk(&folder);
+    take(&mut desk, Some(sealed("temp", 5, 1)));
+    settle(&mut desk, 5, Became::InForce);
+    let altered = |at: usize| {
+        let mut bytes = sealed("temp", 9, 1).to_vec();
+        let at = if at == usize::MAX { bytes.len() - 1 } else { at };
+        bytes[at] ^= 1;
+        Bytes::from(bytes)
+    };
+    for (value, reason) in [
+        (sealed("temp", 9, 2), "signature"),
+        (altered(4), "program"),
+        (altered(40), "signature"),
+        (altered(usize::MAX), "changed"),
+        (sealed("temp", 4, 1), "older"),
+        (sealed("flow", 9, 1), "scope"),
+        (vec![0; 1 << 20].into(), "too_large"),
+        (Bytes::from_static(b"{}"), "damaged"),
+    ] {
+        assert_eq!(desk.look_at(KEY, &value).unwrap_err().reason(), reason);
+        assert_eq!(take(&mut desk, Some(value)), "nothing", "{reason}");
+        assert_eq!(after_a_restart(&folder), ["force 5"], "{reason}");
+    }
+    let mut small = desk_of(&folder, 2 * sealed("temp", 5, 1).len() as u32);
+    small.load();
+    assert_eq!(take(&mut small, Some(sealed("temp", 6, 1))), "try 6");
+    let refusal = small.look_at("expected/plant/pump/flow", &sealed("flow", 1, 1)).unwrap_err();
+    assert_eq!(refusal.reason(), "full");
+}
+
+#[test]
+fn a_file_that_was_altered_or_whose_key_is_no_longer_pinned_does_not_judge() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = desk(&folder);
+    for version in [5, 6] {
+        take(&mut desk, Some(sealed("temp", version, 1)));
+        settle(&mut desk, version, Became::InForce);
+    }
+    let file = folder.path().join("models").join(format!("{}.model", Shelf::stem(KEY)));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    // The one before it does.
+    assert_eq!(after_a_restart(&folder), ["force 5"]);
+    desk.config.keys = vec![signing(2).public()];
+    desk.held.clear();
+    assert!(desk.load().is_empty());
+}
+
+#[test]
+fn a_roll_back_judges_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = desk(&folder);
+    let old = sealed("temp", 5, 1);
+    for version in [5, 6] {
+        take(&mut desk, Some(sealed("temp", version, 1)));
+        settle(&mut desk, version, Became::InForce);
+    }
+    take(&mut desk, Some(sealed("temp", 7, 1)));
+    let back = |version, key| mark_rollback(&old, version, &signing(key)).unwrap().into();
+    assert_eq!(take(&mut desk, Some(back(8, 2))), "nothing");
+    assert_eq!(take(&mut desk, Some(back(8, 1))), "force 8");
+    assert_eq!(take(&mut desk, Some(back(6, 1))), "nothing");
+    settle(&mut desk, 7, Became::InForce);
+    assert_eq!(after_a_restart(&folder), ["force 6", "force 8"]);
+}
+
+#[test]
+fn what_failed_in_the_shadow_is_not_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = desk(&folder);
+    take(&mut first, Some(sealed("temp", 5, 1)));
+    settle(&mut first, 5, Became::Refused("it is wild".into()));
+    assert_eq!(take(&mut first, Some(sealed("temp", 5, 1))), "nothing");
+    let mut second = desk(&folder);
+    assert!(second.load().is_empty());
+    assert_eq!(take(&mut second, Some(sealed("temp", 5, 1))), "nothing");
+    assert_eq!(take(&mut second, Some(sealed("temp", 6, 1))), "try 6");
+}
+
+#[test]
+fn a_flood_gives_the_place_to_the_one_before_or_to_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = desk(&folder);
+    for version in [5, 6] {
+        take(&mut first, Some(sealed("temp", version, 1)));
+        settle(&mut first, version, Became::InForce);
+    }
+    settle(&mut first, 6, Became::Flood);
+    assert_eq!(after_a_restart(&folder), ["force 5"]);
+    let mut second = desk(&folder);
+    second.load();
+    assert_eq!(take(&mut second, Some(sealed("temp", 6, 1))), "nothing");
+    settle(&mut second, 5, Became::Flood);
+    assert_eq!(after_a_restart(&folder), [""; 0]);
+    assert_eq!(take(&mut second, Some(sealed("temp", 5, 1))), "nothing");
+    assert_eq!(take(&mut second, Some(sealed("temp", 7, 1))), "try 7");
+}
+
+#[test]
+fn what_was_withdrawn_may_come_again_and_nothing_older() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = desk(&folder);
+    assert_eq!(take(&mut first, None), "nothing");
+    take(&mut first, Some(sealed("temp", 5, 1)));
+    settle(&mut first, 5, Became::InForce);
+    assert_eq!(take(&mut first, None), format!("withdraw {KEY}"));
+    assert_eq!(after_a_restart(&folder), [""; 0]);
+    let mut second = desk(&folder);
+    second.load();
+    for (version, expected) in [(3, "nothing"), (4, "nothing"), (5, "try 5")] {
+        assert_eq!(take(&mut second, Some(sealed("temp", version, 1))), expected);
+    }
+}
+
+#[test]
+fn only_kinds_that_are_used_and_sites_that_are_ours_are_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = desk(&folder);
+    desk.config.sites = vec!["plant".into(), "north-*".into()];
+    for (key, expected) in [
+        (KEY, true),
+        ("group/plant/pump/*", true),
+        ("expected/north-7/pump/temp", true),
+        ("expected/*/pump/temp", true),
+        ("expected/pl*/pump/temp", true),
+        ("expected/other/pump/temp", false),
+        ("shapes/plant/*/*", false),
+        ("expected", false),
+        ("", false),
+    ] {
+        assert_eq!(desk.wants(key.as_bytes()), expected, "{key}");
+    }
+    assert!(!desk.wants(b"expected/\xff"));
+}

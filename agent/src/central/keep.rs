@@ -1,0 +1,217 @@
+//! Keep: listens to the topic of models, and to the line.
+//!
+//! In: records of the topic, and what became of models. Out: orders. Promises: of each key only the newest record counts,
+//! which is known once the topic was read to its end; what is read meanwhile is bounded. Runs beside the line, and where
+//! it works with the disk beside the publishers as well. Without a network the models of before judge.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use weir_models::central::MODEL_BYTES_MAX;
+use weir_models::limit::NAME_BYTES_MAX;
+
+use super::desk::Desk;
+use super::shelf::Shelf;
+use super::{ModelsConfig, Order, Outcome};
+use crate::publish::Followed;
+use crate::source::stopping;
+
+/// What the line may have to tell at a time: many trials end within a minute.
+const OUTCOMES_MAX: usize = 1_024;
+/// A key: kind, site, device, metric.
+const KEY_BYTES_MAX: usize = 4 * (NAME_BYTES_MAX + 1);
+
+/// What it takes to keep models.
+pub(crate) struct Keeping {
+    /// Whose models, and how.
+    pub(crate) config: ModelsConfig,
+    /// The folder of models that were good.
+    pub(crate) folder: PathBuf,
+    /// Where orders go.
+    pub(crate) orders: mpsc::Sender<Order>,
+    /// Records of the topic of models; none where no key is pinned.
+    pub(crate) topic: Option<mpsc::Receiver<Followed>>,
+}
+
+/// Records since the topic was last in step, the newest of each key.
+type Unread = Vec<(String, Option<Bytes>)>;
+
+/// Runs until `stop`.
+pub(crate) async fn keep(keeping: Keeping, mut stop: watch::Receiver<bool>) {
+    let Keeping { config, folder, orders, mut topic } = keeping;
+    let (told, mut outcomes) = mpsc::channel(OUTCOMES_MAX);
+    let shadow_us = i64::from(config.shadow_s) * 1_000_000;
+    let begin = vec![Order::Begin { told, shadow_us }];
+    if !give(&orders, begin, &mut stop).await || topic.is_none() {
+        return;
+    }
+    let bytes_max = usize::try_from(config.bytes_max).unwrap_or(usize::MAX);
+    let mut desk = Desk::new(config, Shelf::new(folder));
+    let mut unread = Unread::new();
+    let mut work = Work::Load;
+    loop {
+        let Some((back, given)) = beside(desk, work).await else { return };
+        desk = back;
+        if !give(&orders, given, &mut stop).await {
+            return;
+        }
+        work = loop {
+            tokio::select! {
+                () = stopping(&mut stop) => return,
+                Some(outcome) = outcomes.recv() => break Work::Settle(outcome),
+                record = receive(&mut topic) => match record {
+                    None => topic = None,
+                    Some(Followed::Record { key, value }) => {
+                        note(&desk, &mut unread, bytes_max, &key, value);
+                    }
+                    Some(Followed::InStep) if unread.is_empty() => {}
+                    Some(Followed::InStep) => break Work::Take(std::mem::take(&mut unread)),
+                },
+            }
+        };
+    }
+}
+
+/// Hands orders to the line; answers whether it still takes some.
+async fn give(
+    orders: &mpsc::Sender<Order>,
+    given: Vec<Order>,
+    stop: &mut watch::Receiver<bool>,
+) -> bool {
+    for order in given {
+        tokio::select! {
+            () = stopping(stop) => return false,
+            sent = orders.send(order) => if sent.is_err() { return false },
+        }
+    }
+    true
+}
+
+/// Something that may take the disk a while.
+enum Work {
+    Load,
+    Take(Unread),
+    Settle(Outcome),
+}
+
+/// Does it on a thread where waiting hurts nobody. Nothing comes back when that thread has panicked, which is logged.
+async fn beside(mut desk: Desk, work: Work) -> Option<(Desk, Vec<Order>)> {
+    let done = tokio::task::spawn_blocking(move || {
+        let orders = match work {
+            Work::Load => desk.load(),
+            Work::Take(unread) => {
+                let each = unread.iter();
+                each.filter_map(|(key, value)| desk.take(key, value.as_ref())).collect()
+            }
+            Work::Settle(outcome) => {
+                desk.settle(outcome);
+                Vec::new()
+            }
+        };
+        (desk, orders)
+    });
+    done.await.ok()
+}
+
+async fn receive(topic: &mut Option<mpsc::Receiver<Followed>>) -> Option<Followed> {
+    match topic {
+        Some(topic) => topic.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Keeps a record until all of the topic was told, if it is for us and there is room.
+fn note(desk: &Desk, unread: &mut Unread, bytes_max: usize, key: &[u8], value: Option<Bytes>) {
+    if key.len() > KEY_BYTES_MAX || !desk.wants(key) {
+        return;
+    }
+    let key = String::from_utf8_lossy(key).into_owned();
+    unread.retain(|(known, _)| *known != key);
+    // What is too large is refused by its first bytes as well.
+    let value = value.map(|value| match value.get(..=MODEL_BYTES_MAX) {
+        Some(head) => Bytes::copy_from_slice(head),
+        None => value,
+    });
+    let of = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+    let held: usize = unread.iter().map(|(key, value)| key.len() + of(value)).sum();
+    // Tombstones always have room: they are small, and there are no more of them than of models.
+    if held + of(&value) > bytes_max.saturating_add(MODEL_BYTES_MAX) {
+        tracing::error!(
+            key,
+            "the topic holds more models of our sites than `models.bytes_max`, this one is left out: raise it, or narrow `models.sites`"
+        );
+        return;
+    }
+    unread.push((key, value));
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Rig {
+        told: mpsc::Sender<Followed>,
+        orders: mpsc::Receiver<Order>,
+        stop: watch::Sender<bool>,
+        task: tokio::task::JoinHandle<()>,
+        _folder: tempfile::TempDir,
+    }
+
+    fn start(is_followed: bool) -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        let (told, topic) = mpsc::channel(8);
+        let (orders, ordered) = mpsc::channel(1);
+        let (stop, stopped) = watch::channel(false);
+        let sites = vec!["plant".to_owned()];
+        let keeping = Keeping {
+            config: ModelsConfig { sites, ..ModelsConfig::default() },
+            folder: folder.path().into(),
+            orders,
+            topic: is_followed.then_some(topic),
+        };
+        let task = tokio::spawn(keep(keeping, stopped));
+        Rig { told, orders: ordered, stop, task, _folder: folder }
+    }
+
+    #[tokio::test]
+    async fn without_a_key_the_line_forgets_all_models_and_nothing_is_read() {
+        let mut rig = start(false);
+        assert!(matches!(rig.orders.recv().await, Some(Order::Begin { .. })));
+        assert!(rig.orders.recv().await.is_none());
+        assert!(rig.told.is_closed());
+    }
+
+    #[tokio::test]
+    async fn it_stops_also_while_the_line_takes_no_orders() {
+        let rig = start(true);
+        rig.stop.send(true).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), rig.task).await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn of_each_key_the_newest_record_is_kept_as_long_as_there_is_room() {
+        let sites = vec!["plant".to_owned()];
+        let config = ModelsConfig { sites, ..ModelsConfig::default() };
+        let desk = Desk::new(config, Shelf::new("unused".into()));
+        let mut unread = Unread::new();
+        let mut tell = |key: &str, length: Option<usize>| {
+            let value = length.map(|length| Bytes::from(vec![0; length]));
+            note(&desk, &mut unread, 1_000, key.as_bytes(), value);
+            let of = |value: &Option<Bytes>| value.as_ref().map(Bytes::len);
+            unread.iter().map(|(_, value)| of(value)).collect::<Vec<_>>()
+        };
+        assert_eq!(tell("expected/plant/a/t", Some(7)), [Some(7)]);
+        assert_eq!(tell("expected/plant/a/t", Some(8)), [Some(8)]);
+        assert_eq!(tell("expected/other/a/t", Some(8)), [Some(8)]);
+        assert_eq!(tell("expected/plant/b/t", None), [Some(8), None]);
+        // What is too large is cut to what shows that it is.
+        let cut = Some(MODEL_BYTES_MAX + 1);
+        assert_eq!(tell("expected/plant/b/t", Some(2 << 20)), [Some(8), cut]);
+        assert_eq!(tell("expected/plant/c/t", Some(2 << 20)), [Some(8), cut]);
+        assert_eq!(tell("expected/plant/a/t", None), [cut, None]);
+    }
+}

@@ -1,0 +1,229 @@
+//! Central: what models of the centre say, beside the streaming detectors.
+//!
+//! In: orders of the keeper, between two readings; then each reading, and what the streaming detectors say of it. Out: a
+//! score on their scale, whether an alarm begins, and to the keeper what became of each model. A new model is tried in the
+//! shadow first, judges what the one in force judges, and says nothing. One that floods people with alerts gives way to the
+//! one before it, or to none. Promises: no lock and, once a series was seen, no allocation; where there are no models
+//! it costs a comparison. One entry a series that a model is for, the least recently used leaves.
+
+mod seat;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use weir_models::alert::Model as Named;
+use weir_models::central::{Central, Kind};
+use weir_models::detect::Verdict;
+use weir_models::detect::life::Transition;
+use weir_models::event::Value;
+
+use super::trial::{Flood, Trial};
+use crate::central::{Became, Order, Outcome};
+use crate::recent::Recent;
+pub(super) use seat::{At, How, Said};
+use seat::{Input, Seat};
+
+/// All models, and what series have behind them.
+#[derive(Debug)]
+pub(super) struct CentralStage {
+    slots: Vec<Slot>,
+    seats: Recent<Box<Seat>>,
+    told: Option<mpsc::Sender<Outcome>>,
+    shadow_us: i64,
+    /// Rises when a series may have another slot.
+    generation: u32,
+    /// Of the device at hand.
+    key: String,
+}
+
+/// The models of one key.
+#[derive(Debug)]
+struct Slot {
+    key: Arc<str>,
+    current: Option<InForce>,
+    previous: Option<InForce>,
+    shadow: Option<(Arc<Central>, Trial)>,
+}
+
+/// A model in force, and its name in alerts.
+#[derive(Clone, Debug)]
+struct InForce {
+    central: Arc<Central>,
+    name: Named,
+}
+
+/// A word about a device, for an alert.
+pub(super) struct GroupSaid {
+    pub(super) name: Named,
+    pub(super) threshold: f32,
+    pub(super) metric: String,
+    pub(super) change: Transition<String>,
+}
+
+impl CentralStage {
+    pub(super) fn new(most: NonZeroUsize) -> Self {
+        Self {
+            slots: Vec::new(),
+            seats: Recent::new(most),
+            told: None,
+            shadow_us: 0,
+            generation: 0,
+            key: String::new(),
+        }
+    }
+
+    pub(super) fn resize(&mut self, most: NonZeroUsize) {
+        self.seats.resize(most);
+    }
+
+    /// Does as the keeper says.
+    pub(super) fn order(&mut self, order: Order) {
+        match order {
+            Order::Begin { told, shadow_us } => {
+                self.slots.clear();
+                self.seats.clear();
+                (self.told, self.shadow_us) = (Some(told), shadow_us);
+            }
+            Order::Force { key, central } => {
+                let slot = self.slot(key);
+                let before = slot.current.replace(InForce::new(central));
+                slot.previous = before.or_else(|| slot.previous.take());
+                slot.shadow = None;
+            }
+            Order::Try { key, central } => {
+                self.slot(key).shadow = Some((central, Trial::default()));
+            }
+            Order::Withdraw { key } => {
+                let slot = self.slot(key);
+                (slot.current, slot.previous, slot.shadow) = (None, None, None);
+            }
+        }
+    }
+
+    fn slot(&mut self, key: Arc<str>) -> &mut Slot {
+        self.generation += 1;
+        let found = self.slots.iter().position(|slot| slot.key == key);
+        let at = found.unwrap_or_else(|| {
+            self.slots.push(Slot { key, current: None, previous: None, shadow: None });
+            self.slots.len() - 1
+        });
+        &mut self.slots[at]
+    }
+
+    /// Judges a value of a series, whose name is `key`, by the model that is for it.
+    pub(super) fn judge(
+        &mut self,
+        key: &str,
+        at: At<'_>,
+        value: f64,
+        present: &Verdict,
+        how: How<'_>,
+    ) -> Option<Said> {
+        self.look(key, at, Input::Value(value), present.alarm, how)
+    }
+
+    /// Judges the values of a device together. Only where there is an alert to tell something comes back.
+    pub(super) fn judge_group(
+        &mut self,
+        at: At<'_>,
+        values: &BTreeMap<String, Value>,
+        how: How<'_>,
+    ) -> Option<GroupSaid> {
+        if self.slots.is_empty() || values.len() < 2 {
+            return None;
+        }
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        [at.site, "/", at.device].iter().for_each(|part| key.push_str(part));
+        let said = self.look(&key, at, Input::Values(values), false, how);
+        self.key = key;
+        let said = said?;
+        let (change, name) = said.change.zip(said.name)?;
+        let metric = values.keys().nth(said.metric).cloned().unwrap_or_default();
+        Some(GroupSaid { name, threshold: said.threshold, metric, change })
+    }
+
+    fn look(
+        &mut self,
+        key: &str,
+        at: At<'_>,
+        input: Input<'_>,
+        present: bool,
+        how: How<'_>,
+    ) -> Option<Said> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let Self { slots, seats, told, shadow_us, generation, .. } = self;
+        seats.with(key, Box::default, |seat| {
+            seat.find(slots, *generation, key, at);
+            let slot = slots.get_mut(seat.slot?)?;
+            if let Some(end) = seat.rehearse(slot, at.ts_us, input, present, *shadow_us, how) {
+                slot.end_trial(end, told.as_ref());
+            }
+            let said = seat.judge(slot, at.ts_us, input, how)?;
+            if said.fires() && seat.flood.alert(at.ts_us, how.suite.alarms_per_month) {
+                slot.fall_back(told.as_ref());
+                seat.flood = Flood::default();
+            }
+            Some(said)
+        })
+    }
+}
+
+impl InForce {
+    fn new(central: Arc<Central>) -> Self {
+        let name = format!("central-{}", central.model.kind());
+        let version = central.head.version.to_string();
+        Self { name: Named { name: name.into(), version: version.into() }, central }
+    }
+}
+
+impl Slot {
+    /// Whether its models are for this series, or device.
+    fn is_for(&self, at: At<'_>) -> bool {
+        let of_current = self.current.as_ref().map(|model| &model.central);
+        let Some(model) = of_current.or(self.shadow.as_ref().map(|(model, _)| model)) else {
+            return false;
+        };
+        let kind = if at.metric.is_some() { Kind::Expected } else { Kind::Group };
+        model.model.kind() == kind
+            && model.head.scope.holds(at.site, at.device, at.metric.unwrap_or("*"))
+    }
+
+    fn end_trial(&mut self, end: Result<(), String>, told: Option<&mpsc::Sender<Outcome>>) {
+        let Some((central, _)) = self.shadow.take() else { return };
+        let version = central.head.version;
+        let became = match end {
+            Ok(()) => {
+                let before = self.current.replace(InForce::new(central));
+                self.previous = before.or_else(|| self.previous.take());
+                Became::InForce
+            }
+            Err(reason) => Became::Refused(reason),
+        };
+        tell(told, Outcome { key: self.key.clone(), version, became });
+    }
+
+    fn fall_back(&mut self, told: Option<&mpsc::Sender<Outcome>>) {
+        let Some(model) = self.current.take() else { return };
+        self.current = self.previous.take();
+        let version = model.central.head.version;
+        tell(told, Outcome { key: self.key.clone(), version, became: Became::Flood });
+    }
+}
+
+fn tell(told: Option<&mpsc::Sender<Outcome>>, outcome: Outcome) {
+    // The line never waits for the keeper. What it does not hear it learns by a trial after the next start.
+    if told.is_some_and(|told| told.try_send(outcome).is_err()) {
+        tracing::warn!(
+            "what became of a central model is not noted; it is tried again after a restart"
+        );
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+mod tests;

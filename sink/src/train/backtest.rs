@@ -1,0 +1,118 @@
+//! Back-test: a model over the archive, beside the streaming detectors.
+//!
+//! In: a model and history. Out: a line for each series or device, or with JSON one for each reading that the model
+//! judges. It is the code of the gateway: the same readings in the same order give the same bits.
+
+use serde::Serialize;
+use weir_models::central::{Expected, Model, Outlook, Smoothed, Subspace};
+use weir_models::detect::{Suite, SuiteConfig};
+
+use super::command::Say;
+use super::{Group, History, Series};
+
+/// One reading of a series.
+#[derive(Debug, Serialize)]
+struct Judged<'a> {
+    series: &'a str,
+    ts_us: i64,
+    value: f64,
+    score: f64,
+    expected: f64,
+    low: f64,
+    high: f64,
+    /// Score of the streaming detectors.
+    streaming: f32,
+}
+
+/// The metrics of a device at one time.
+#[derive(Debug, Serialize)]
+struct JudgedGroup<'a> {
+    device: &'a str,
+    ts_us: i64,
+    score: f64,
+    t2: f64,
+    q: f64,
+    metric: &'a str,
+}
+
+/// Runs `model` over all that it is for.
+pub(super) fn backtest(
+    model: &Model,
+    history: &History,
+    json: bool,
+    say: Say<'_>,
+) -> Result<(), String> {
+    match model {
+        Model::Expected(model) => {
+            history.series().try_for_each(|series| expected(model, &series, json, say))
+        }
+        Model::Group(model) => {
+            history.groups().iter().try_for_each(|group| together(model, group, json, say))
+        }
+        Model::Shapes(_) | Model::Rerank(_) => Err(
+            "a model of shapes or of feedback judges no readings: there is nothing to test back"
+                .into(),
+        ),
+    }
+}
+
+fn line(row: &impl Serialize, say: Say<'_>) -> Result<(), String> {
+    say(&serde_json::to_string(row).map_err(|error| error.to_string())?);
+    Ok(())
+}
+
+fn expected(model: &Expected, series: &Series, json: bool, say: Say<'_>) -> Result<(), String> {
+    let name = series.key.to_string();
+    let (mut course, mut suite) = (model.begin(), Suite::new(&SuiteConfig::default()));
+    let (mut judged, mut outside, mut off, mut alarms) = (0_u64, 0_u64, 0.0, 0_u64);
+    for (ts_us, value) in series.readings.iter().copied() {
+        let verdict = suite.update(ts_us, value);
+        alarms += u64::from(verdict.alarm);
+        let Some(outlook) = model.judge(&mut course, ts_us, value) else { continue };
+        let Outlook { expected, low, high, score } = outlook;
+        judged += 1;
+        outside += u64::from(score > 0.0);
+        off += (value - expected).abs();
+        if json {
+            let (series, streaming) = (&*name, verdict.score);
+            line(&Judged { series, ts_us, value, score, expected, low, high, streaming }, say)?;
+        }
+    }
+    if !json {
+        let off = off / judged.max(1) as f64;
+        say(&format!(
+            "{name}: {judged} readings judged, {outside} outside the band, off by {off:.4} in the mean; streaming detectors: {alarms} alarms"
+        ));
+    }
+    Ok(())
+}
+
+fn together(model: &Subspace, group: &Group, json: bool, say: Say<'_>) -> Result<(), String> {
+    let device = format!("{}/{}", group.site, group.device);
+    let metrics = &model.parts().metrics;
+    let place = |name: &str| group.metrics.iter().position(|metric| &**metric == name);
+    let Some(places) = metrics.iter().map(|name| place(name)).collect::<Option<Vec<_>>>() else {
+        tracing::warn!(device, "not all metrics of the model came together");
+        return Ok(());
+    };
+    let mut state = Smoothed::default();
+    let (mut judged, mut beyond) = (0_u64, 0_u64);
+    for (ts_us, row) in &group.rows {
+        let values: Vec<f64> = places.iter().map(|at| row[*at]).collect();
+        let Some(far) = model.update(&mut state, &values) else { continue };
+        judged += 1;
+        beyond += u64::from(far.score > 1.0);
+        if json {
+            let metric = metrics.get(far.channel).map_or("", |name| name);
+            let (device, ts_us) = (&*device, *ts_us);
+            line(
+                &JudgedGroup { device, ts_us, score: far.score, t2: far.t2, q: far.q, metric },
+                say,
+            )?;
+        }
+    }
+    if !json {
+        say(&format!("{device}: {judged} rows judged, {beyond} beyond the limits"));
+    }
+    Ok(())
+}

@@ -1,0 +1,380 @@
+//! The commands `train`, `keys` and `models` of `weir-sink`.
+//!
+//! In: options and the configuration. Out: lines for a person, or JSON with `--json`. Whatever fails says what to do next.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use weir_models::central::{Central, Head, Model, PublicKey, Scope, Version, mark_rollback, seal};
+use weir_models::time::{SECOND_US, now_us, parse_rfc3339, rfc3339};
+use weir_models::topic::Topic;
+
+use super::backtest::backtest;
+use super::history::History;
+use super::{Trained, fit_group, fit_series, fit_shapes, keys, release};
+use crate::archive::Archive;
+use crate::config::Config;
+use crate::consume::Producer as _;
+use crate::consume::producer::KafkaProducer;
+use crate::program::Secrets;
+use crate::store::TimeRange;
+
+/// Which history.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Site; `*` stands for any text.
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    site: String,
+    /// Device; `*` stands for any text.
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    device: String,
+    /// Metric; `*` stands for any text.
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    metric: String,
+    #[command(flatten)]
+    when: When,
+}
+
+/// Which time.
+#[derive(Debug, Args)]
+pub(crate) struct When {
+    /// Readings from this time on, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Readings before this time, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+}
+
+impl When {
+    fn range(&self) -> Result<TimeRange, String> {
+        let read = |text: &Option<String>, open: i64| match text {
+            None => Ok(open),
+            Some(text) => parse_rfc3339(text).map_err(|error| {
+                format!("`{text}` is no time, write it as 2026-03-01T00:00:00Z: {error}")
+            }),
+        };
+        Ok(TimeRange { from_us: read(&self.from, i64::MIN)?, to_us: read(&self.to, i64::MAX)? })
+    }
+}
+
+/// What to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// The next value of each series.
+    Expected,
+    /// The metrics of each device together.
+    Group,
+    /// Shapes that series begin with, one model for all.
+    Shapes,
+}
+
+/// The options of `train`.
+#[derive(Debug, Args)]
+pub(crate) struct TrainOptions {
+    /// What to train.
+    #[arg(long, value_enum)]
+    kind: What,
+    #[command(flatten)]
+    which: Which,
+    /// The key that signs, as `weir-sink keys new` made it.
+    #[arg(long, value_name = "FILE")]
+    key: String,
+    /// Folder for the models.
+    #[arg(long, value_name = "FOLDER", default_value = "models")]
+    out: PathBuf,
+}
+
+/// The key that signs models.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Makes a key in a new file, and prints the public key that agents pin.
+    New {
+        /// The file; it must not exist.
+        file: String,
+    },
+    /// Prints the public key.
+    Show {
+        /// The file of the key.
+        file: String,
+    },
+}
+
+/// Models in files and in the topic of models.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// What is in force, by the topic.
+    Ls,
+    /// What a file holds.
+    Show {
+        /// A file that `train` wrote.
+        file: String,
+    },
+    /// Runs a model over archived readings, beside the streaming detectors.
+    Backtest {
+        /// A file that `train` wrote.
+        file: String,
+        #[command(flatten)]
+        when: When,
+        /// Writes one JSON object a reading.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Publishes a model: agents try it in the shadow, then switch to it.
+    Promote {
+        /// A file that `train` wrote.
+        file: String,
+    },
+    /// Goes back to an older model, or with `--withdraw` to none.
+    Rollback {
+        /// A file that `train` wrote, of the older model.
+        file: String,
+        /// The key that signs the step back.
+        #[arg(long, value_name = "FILE", required_unless_present = "withdraw")]
+        key: Option<String>,
+        /// Takes the model away: agents go back to the streaming detectors.
+        #[arg(long)]
+        withdraw: bool,
+    },
+}
+
+/// A way to talk to a program or a person.
+pub(crate) type Say<'a> = &'a mut dyn FnMut(&str);
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// `weir-sink keys`.
+pub(crate) fn run_keys(command: &KeysCommand, say: Say<'_>) -> Result<(), String> {
+    let key = match command {
+        KeysCommand::New { file } => keys::new(file),
+        KeysCommand::Show { file } => keys::read(file),
+    };
+    say(&key.map_err(text)?.public().to_string());
+    Ok(())
+}
+
+/// `weir-sink train`: one file a model. A series of which nothing can be learnt is told and left out.
+pub(crate) async fn run_train(
+    config: &Config,
+    options: &TrainOptions,
+    say: Say<'_>,
+) -> Result<(), String> {
+    let key = keys::read(&options.key).map_err(text)?;
+    let archive = Archive::local(&config.archive.path).map_err(text)?;
+    let Which { site, device, metric, when } = &options.which;
+    let scope = scope(site, device, metric);
+    let history = History::read(&archive, &scope, when.range()?).await.map_err(text)?;
+    let mut written = 0;
+    let mut finish = |scope: Scope, trained: Result<Trained, super::TrainError>| {
+        let trained = match trained {
+            Ok(trained) => trained,
+            Err(error) => {
+                say(&format!("{scope}: {error}"));
+                return Ok(());
+            }
+        };
+        let head = head(scope, &trained);
+        let bytes = seal(&head, &trained.model, &trained.golden, &key).map_err(text)?;
+        let name = release::file_name(trained.model.kind(), &head);
+        let path = release::write(&options.out, &name, &bytes).map_err(text)?;
+        say(&format!(
+            "{}: {}\n  {} bytes: {}",
+            head.scope,
+            trained.report,
+            bytes.len(),
+            path.display()
+        ));
+        written += 1;
+        Ok::<_, String>(())
+    };
+    match options.kind {
+        What::Expected => {
+            for series in history.series() {
+                let of = self::scope(&series.key.site, &series.key.device, &series.key.metric);
+                finish(of, fit_series(&series).map(|(trained, _)| trained))?;
+            }
+        }
+        What::Group => {
+            for group in history.groups() {
+                finish(self::scope(&group.site, &group.device, "*"), fit_group(&group))?;
+            }
+        }
+        What::Shapes => {
+            let series: Vec<_> = history.series().collect();
+            finish(scope, fit_shapes(&series))?;
+        }
+    }
+    if written == 0 {
+        return Err("nothing was trained: check `--site`, `--device`, `--metric` and the time against what the archive holds".into());
+    }
+    Ok(())
+}
+
+fn scope(site: &str, device: &str, metric: &str) -> Scope {
+    Scope { site: site.into(), device: device.into(), metric: metric.into() }
+}
+
+/// The time in seconds: it rises without anybody keeping count.
+fn new_version() -> u64 {
+    u64::try_from(now_us() / SECOND_US).unwrap_or(0)
+}
+
+fn head(scope: Scope, trained: &Trained) -> Head {
+    Head {
+        scope,
+        version: new_version(),
+        valid_from_us: trained.until_us.saturating_add(1),
+        trained_until_us: trained.until_us,
+        min_agent: Version::own(),
+        rollback: false,
+    }
+}
+
+/// `weir-sink models`.
+pub(crate) async fn run_models(
+    config: &Config,
+    command: &ModelsCommand,
+    say: Say<'_>,
+) -> Result<(), String> {
+    let pinned = &config.models.keys;
+    match command {
+        ModelsCommand::Ls => {
+            for (key, value) in in_force(config)? {
+                match Central::open(&value, pinned, Version::own()) {
+                    // Somebody may have put a model that was signed for one scope under the key of another.
+                    Ok(central) if central.head.key(central.model.kind()) != key => {
+                        say(&format!("{key}: refused: it is the model of {}", central.head.scope));
+                    }
+                    Ok(central) => say(&line(&central, value.len())),
+                    Err(error) => say(&format!("{key}: refused: {error}")),
+                }
+            }
+            Ok(())
+        }
+        ModelsCommand::Show { file } => {
+            let (bytes, central) = release::read(file, pinned).map_err(text)?;
+            say(&line(&central, bytes.len()));
+            say(&describe(&central.model));
+            Ok(())
+        }
+        ModelsCommand::Backtest { file, when, json } => {
+            let (_, central) = release::read(file, pinned).map_err(text)?;
+            let archive = Archive::local(&config.archive.path).map_err(text)?;
+            let scope = &central.head.scope;
+            let history = History::read(&archive, scope, when.range()?).await.map_err(text)?;
+            backtest(&central.model, &history, *json, say)
+        }
+        ModelsCommand::Promote { file } => {
+            let (bytes, central) = release::read(file, pinned).map_err(text)?;
+            let key = central.head.key(central.model.kind());
+            if let Some(running) = in_force(config)?.get(&key) {
+                // What agents refuse does not run, and need not be beaten.
+                if let Ok(running) = Central::open(running, pinned, Version::own()) {
+                    central.may_replace(running.head.version).map_err(text)?;
+                }
+            }
+            publish(config, &key, Some(&bytes)).await?;
+            say(&format!("published {key}, version {}", central.head.version));
+            Ok(())
+        }
+        ModelsCommand::Rollback { file, key: signing, withdraw } => {
+            let signing = signing.as_deref().filter(|_| !withdraw);
+            roll_back(config, file, signing, say).await
+        }
+    }
+}
+
+/// Publishes the older model of `file` under a new version, or with no key takes what is in force away.
+async fn roll_back(
+    config: &Config,
+    file: &str,
+    signing: Option<&str>,
+    say: Say<'_>,
+) -> Result<(), String> {
+    let pinned = &config.models.keys;
+    let (bytes, central) = release::read(file, pinned).map_err(text)?;
+    let key = central.head.key(central.model.kind());
+    let Some(signing) = signing else {
+        publish(config, &key, None).await?;
+        say(&format!("withdrew {key}"));
+        return Ok(());
+    };
+    let running = in_force(config)?.remove(&key).unwrap_or_default();
+    let running = Central::open(&running, pinned, Version::own());
+    let beaten = running.map_or(0, |running| running.head.version);
+    let version = new_version().max(beaten.saturating_add(1));
+    let signing = keys::read(signing).map_err(text)?;
+    let marked = mark_rollback(&bytes, version, &signing).map_err(text)?;
+    // The key that signs has to be one that agents take.
+    Central::open(&marked, pinned, Version::own()).map_err(text)?;
+    publish(config, &key, Some(&marked)).await?;
+    let older = central.head.version;
+    say(&format!("rolled {key} back to the model of version {older}, now version {version}"));
+    Ok(())
+}
+
+fn line(central: &Central, bytes: usize) -> String {
+    let Head { version, valid_from_us, min_agent, rollback, .. } = &central.head;
+    let mark = if *rollback { ", a roll-back" } else { "" };
+    format!(
+        "{}: version {version}{mark}, valid from {}, agents from {min_agent} on, {bytes} bytes",
+        central.head.key(central.model.kind()),
+        rfc3339(*valid_from_us),
+    )
+}
+
+fn describe(model: &Model) -> String {
+    use weir_models::central::Regressor;
+    match model {
+        Model::Expected(model) => {
+            let how = match model.regressor() {
+                Regressor::Linear(linear) => {
+                    format!("ridge regression of {} features", linear.width())
+                }
+                Regressor::Forest(forest) => {
+                    let (trees, nodes) = forest.size();
+                    format!("{trees} trees, {nodes} nodes")
+                }
+            };
+            let half = model.band().half_width() * model.unit().scale;
+            format!("  {how}: {:?}\n  usual: +-{half}", model.schema().features())
+        }
+        Model::Group(model) => {
+            let parts = model.parts();
+            format!(
+                "  {}: T2 below {}, Q below {}",
+                parts.metrics.join(", "),
+                parts.t2_limit,
+                parts.q_limit
+            )
+        }
+        Model::Shapes(model) => format!("  {} centres", model.centres().len()),
+        Model::Rerank(model) => format!("  {} features", model.width()),
+    }
+}
+
+fn connection(config: &Config) -> Result<std::collections::BTreeMap<String, String>, String> {
+    let secrets = Secrets::fetch(config).map_err(text)?;
+    Ok(config.kafka.librdkafka_settings(secrets.kafka.as_ref()))
+}
+
+fn in_force(config: &Config) -> Result<release::Records, String> {
+    let names = config.topic_names();
+    release::records(&connection(config)?, names.name(Topic::Models)).map_err(text)
+}
+
+async fn publish(config: &Config, key: &str, value: Option<&[u8]>) -> Result<(), String> {
+    let producer =
+        KafkaProducer::start(&connection(config)?, &config.topic_names()).map_err(text)?;
+    producer.send(Topic::Models, key.as_bytes(), value, &[]).await.map_err(text)
+}
+
+/// `[models]`: whose models are taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelsConfig {
+    /// Public keys, as `weir-sink keys show` prints them.
+    pub keys: Vec<PublicKey>,
+}

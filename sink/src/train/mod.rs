@@ -1,0 +1,91 @@
+//! Train: central models from history, for gateways to evaluate.
+//!
+//! In: archived readings of the series in a scope. Out: signed envelopes (`weir_models::central`), and what was found
+//! out on the way. Fits with smartcore, which stays here: what a gateway gets is our flat format and evaluated by our
+//! code. Of each series the oldest 60 % are fitted to, the next 20 % choose between models, the newest 20 % set the band:
+//! no reading serves two ends. The same history gives the same model. What can go wrong: too little history, a series
+//! that never moves ([`TrainError`]).
+
+mod backtest;
+mod command;
+mod flatten;
+mod group;
+mod history;
+mod keys;
+mod release;
+mod series;
+mod shapes;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+mod tests;
+
+pub use command::ModelsConfig;
+pub(crate) use command::{
+    KeysCommand, ModelsCommand, TrainOptions, run_keys, run_models, run_train,
+};
+pub use group::fit_group;
+pub use history::{Group, History, HistoryError, Series};
+pub use series::{Chosen, fit_series};
+pub use shapes::fit_shapes;
+
+use weir_models::central::{Model, OpenError};
+
+/// Share of the readings, oldest first, that a model is fitted to.
+const FIT: f64 = 0.6;
+/// Share of the readings up to which it is chosen; the others are for its band.
+const CHOOSE: f64 = 0.8;
+
+/// A model and what goes into its envelope.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trained {
+    /// The model.
+    pub model: Model,
+    /// Rows of inputs as it will meet them.
+    pub golden: Vec<Vec<f64>>,
+    /// The newest reading that was used, microseconds since the Unix epoch.
+    pub until_us: i64,
+    /// What a person wants to know of it.
+    pub report: String,
+}
+
+/// No model came of it.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// Too few readings.
+    #[error(
+        "{found} usable rows are too few, {needed} are needed: wait for more history, or widen `--from`"
+    )]
+    TooFew {
+        /// Rows there are.
+        found: usize,
+        /// Rows needed.
+        needed: usize,
+    },
+    /// Nothing to learn.
+    #[error("{0} never moves: leave it out, a rule `flat` suits it better")]
+    Still(String),
+    /// smartcore gave up.
+    #[error("the fit failed: {0}; try other history")]
+    Fit(String),
+    /// The model is not what its format allows.
+    #[error(transparent)]
+    Format(#[from] OpenError),
+}
+
+impl From<smartcore::error::Failed> for TrainError {
+    fn from(failed: smartcore::error::Failed) -> Self {
+        Self::Fit(failed.to_string())
+    }
+}
+
+/// Where the parts of `n` rows begin and end: fit to the first, choose by the second, calibrate with the rest.
+fn parts(n: usize) -> (usize, usize) {
+    ((n as f64 * FIT) as usize, (n as f64 * CHOOSE) as usize)
+}
+
+/// At most `most` of `n` places, evenly spread.
+fn spread(n: usize, most: usize) -> impl Iterator<Item = usize> {
+    let taken = n.min(most);
+    (0..taken).map(move |i| i * n / taken)
+}
