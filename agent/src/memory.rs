@@ -34,7 +34,7 @@ pub(crate) const SERIES_BYTES: u64 = 1_792;
 const RULE_BYTES: u64 = 288;
 const RULES_BYTES: u64 = 224;
 /// Of a series that a central model is for: its last readings and those for a model that is tried, its name.
-const SEAT_BYTES: u64 = 1_536;
+const SEAT_BYTES: u64 = 4_608;
 /// Of a template: its text and counters, once for all hosts and, for a host that knows a tenth of
 /// them, once more.
 const TEMPLATE_BYTES: u64 = 512;

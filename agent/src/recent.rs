@@ -4,14 +4,14 @@
 //! was not used for longest leaves. A gateway has thousands of names, of which each comes again only when
 //! the caches of the processor have forgotten it: so a use touches as few lines of memory as can be. A
 //! name of up to 46 bytes lies in one line with what is remembered of it, and no list is kept of the order
-//! of use: who leaves is found by a pass over all, for the next [`LEAVING`] times.
+//! of use: who leaves is found by a pass over all, for the next 64 names or more.
 
 use std::hash::BuildHasher as _;
 use std::num::NonZeroUsize;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// How many names one pass finds that are to leave.
+/// How many names one pass finds that are to leave, at least; of many names one in 32.
 const LEAVING: usize = 64;
 /// Longest name that needs no memory of its own, in bytes.
 const SHORT_BYTES: usize = 46;
@@ -113,10 +113,10 @@ impl<V> Recent<V> {
 
     fn look_for_leaving(&mut self) {
         let mut uses: Vec<u64> = self.slots.iter().map(|slot| slot.used).collect();
-        let last = LEAVING.min(uses.len()).saturating_sub(1);
         if uses.is_empty() {
             return;
         }
+        let last = LEAVING.max(uses.len() / 32).min(uses.len()) - 1;
         let (_, bound, _) = uses.select_nth_unstable(last);
         let oldest = self.slots.iter().filter(|slot| slot.used <= *bound);
         self.leaving.extend(oldest.map(|slot| (slot.used, slot.name.clone())));

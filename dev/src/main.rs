@@ -43,7 +43,7 @@ cargo dev COMMAND
   bench peers                the same beside six other agents, in turn; --only NAME,NAME
   bench outage [MINUTES]     the agent's memory while Kafka is away for so long (30 minutes)
   bench readings [READINGS]  a million readings over line protocol and over MQTT
-  bench nab [FOLDER]         scores on a benchmark in the layout of NAB (./NAB); --csv OUT writes them
+  bench nab [FOLDER]         scores on a benchmark in the layout of NAB (./NAB); FOLDER --csv OUT writes them
   plot FOLDER OUT            the same, and a picture (SVG) of each series in the folder OUT
   bench instructions         instructions of parts, compared with the stored ones; --keep stores
   bench [FILTER]             the benchmarks of parts, by the clock

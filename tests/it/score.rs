@@ -96,6 +96,7 @@ fn rules_of_a_plant_are_told_by_a_running_agent() {
     let devices = "site,device,unit:temp\nplant,oven-1,°C\n";
     let mut agent = launch.file("devices.csv", devices).args(["run", "-c", "agent.toml"]).start();
     agent.wait_line("agent is running", SOON);
+    agent.wait_line("metadata file read", SOON);
     let send = |lines: &str| {
         let url = format!("http://127.0.0.1:{port}/v1/write?precision=s");
         let lines: String =

@@ -160,8 +160,11 @@ impl Desk {
             return Ok(None);
         }
         central.may_replace(newest)?;
-        let (found, most) = (self.bytes() + value.len(), self.config.bytes_max);
-        if found > usize::try_from(most).unwrap_or(usize::MAX) {
+        // What is tried now gives way to it.
+        let leaves = self.held(&stem).and_then(|held| held.trying).map_or(0, |known| known.bytes);
+        let (found, most) = (self.bytes() - leaves + value.len(), self.config.bytes_max);
+        // A step back is never refused for want of room: what it takes the place of is worse.
+        if !central.head.rollback && found > usize::try_from(most).unwrap_or(usize::MAX) {
             return Err(Refusal::Full { found, most });
         }
         let (key, central): (Arc<str>, _) = (key.into(), Arc::new(central));

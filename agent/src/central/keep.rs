@@ -21,6 +21,8 @@ use crate::source::stopping;
 const OUTCOMES_MAX: usize = 1_024;
 /// A key: kind, site, device, metric.
 const KEY_BYTES_MAX: usize = 4 * (NAME_BYTES_MAX + 1);
+/// Keys that are looked at together.
+const KEYS_MAX: usize = 4_096;
 
 /// What it takes to keep models.
 pub(crate) struct Keeping {
@@ -135,8 +137,8 @@ fn note(desk: &Desk, unread: &mut Unread, bytes_max: usize, key: &[u8], value: O
     });
     let of = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
     let held: usize = unread.iter().map(|(key, value)| key.len() + of(value)).sum();
-    // Tombstones always have room: they are small, and there are no more of them than of models.
-    if held + of(&value) > bytes_max.saturating_add(MODEL_BYTES_MAX) {
+    // A tombstone takes the room of its key.
+    if held + of(&value) > bytes_max.saturating_add(MODEL_BYTES_MAX) || unread.len() >= KEYS_MAX {
         tracing::error!(
             key,
             "the topic holds more models of our sites than `models.bytes_max`, this one is left out: raise it, or narrow `models.sites`"

@@ -4,7 +4,7 @@
 //! score on their scale, whether an alarm begins, and to the keeper what became of each model. A new model is tried in the
 //! shadow first, judges what the one in force judges, and says nothing. One that floods people with alerts gives way to the
 //! one before it, or to none. Promises: no lock and, once a series was seen, no allocation; where there are no models
-//! it costs a comparison. One entry a series that a model is for, the least recently used leaves.
+//! it costs a comparison. Where there are models it is an entry a series and one a device, the least recently used leaves.
 
 mod seat;
 
@@ -30,6 +30,8 @@ use seat::{Input, Seat};
 pub(super) struct CentralStage {
     slots: Vec<Slot>,
     seats: Recent<Box<Seat>>,
+    /// Of devices: they must not take the room of series.
+    group_seats: Recent<Box<Seat>>,
     told: Option<mpsc::Sender<Outcome>>,
     shadow_us: i64,
     /// Rises when a series may have another slot.
@@ -67,6 +69,7 @@ impl CentralStage {
         Self {
             slots: Vec::new(),
             seats: Recent::new(most),
+            group_seats: Recent::new(most),
             told: None,
             shadow_us: 0,
             generation: 0,
@@ -76,6 +79,7 @@ impl CentralStage {
 
     pub(super) fn resize(&mut self, most: NonZeroUsize) {
         self.seats.resize(most);
+        self.group_seats.resize(most);
     }
 
     /// Does as the keeper says.
@@ -84,6 +88,7 @@ impl CentralStage {
             Order::Begin { told, shadow_us } => {
                 self.slots.clear();
                 self.seats.clear();
+                self.group_seats.clear();
                 (self.told, self.shadow_us) = (Some(told), shadow_us);
             }
             Order::Force { key, central } => {
@@ -156,7 +161,8 @@ impl CentralStage {
         if self.slots.is_empty() {
             return None;
         }
-        let Self { slots, seats, told, shadow_us, generation, .. } = self;
+        let Self { slots, seats, group_seats, told, shadow_us, generation, .. } = self;
+        let seats = if at.metric.is_some() { seats } else { group_seats };
         seats.with(key, Box::default, |seat| {
             seat.find(slots, *generation, key, at);
             let slot = slots.get_mut(seat.slot?)?;

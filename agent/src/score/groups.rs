@@ -25,6 +25,8 @@ pub(super) struct Groups {
     agent: Arc<str>,
     model: Model,
     groups: Recent<Box<Tracked>>,
+    /// Alerts that fire, at least.
+    firing: usize,
     key: String,
 }
 
@@ -45,11 +47,16 @@ pub(super) struct GroupScore {
 impl Groups {
     pub(super) fn new(agent: Arc<str>, most: NonZeroUsize) -> Self {
         let model = Model { name: "mewma".into(), version: "1".into() };
-        Self { agent, model, groups: Recent::new(most), key: String::new() }
+        Self { agent, model, groups: Recent::new(most), firing: 0, key: String::new() }
     }
 
     pub(super) fn resize(&mut self, most: NonZeroUsize) {
         self.groups.resize(most);
+    }
+
+    /// Whether an alert of a group fires.
+    pub(super) fn firing(&self) -> bool {
+        self.firing > 0
     }
 
     /// Judges the values of one reading; nothing where there are fewer than two.
@@ -86,6 +93,10 @@ impl Groups {
         })?;
         let metric = values.keys().nth(verdict.channel).cloned().unwrap_or_default();
         if let Some(change) = change {
+            self.firing = match change {
+                Transition::Fired { .. } => self.firing + 1,
+                Transition::Resolved { .. } => self.firing.saturating_sub(1),
+            };
             drafts.push(self.draft((site, device), &metric, level, change));
         }
         Some(GroupScore { score: verdict.score, metric })

@@ -214,6 +214,8 @@ pub struct Scorer {
     agent: Arc<str>,
     readings: Option<ReadingStage>,
     logs: Option<LogStage>,
+    /// Seconds that have passed since the start.
+    now_s: u32,
 }
 
 impl Scorer {
@@ -222,9 +224,10 @@ impl Scorer {
     pub fn new(agent: &Arc<str>, config: &ScoreConfig) -> Self {
         let agent = agent.clone();
         Self {
-            readings: config.readings.then(|| ReadingStage::new(agent.clone(), config)),
+            readings: config.readings.then(|| ReadingStage::new(agent.clone(), config, 0)),
             logs: config.logs.then(|| LogStage::new(agent.clone(), config)),
             agent,
+            now_s: 0,
         }
     }
 
@@ -234,7 +237,9 @@ impl Scorer {
         match &mut self.readings {
             Some(stage) if config.readings => stage.configure(config),
             stage => {
-                *stage = config.readings.then(|| ReadingStage::new(self.agent.clone(), config))
+                *stage = config
+                    .readings
+                    .then(|| ReadingStage::new(self.agent.clone(), config, self.now_s))
             }
         }
         match &mut self.logs {
@@ -278,6 +283,7 @@ impl Scorer {
     /// So many seconds have passed since the start, by a clock that only goes forward: alerts that begin because
     /// nothing came are appended to `drafts`.
     pub fn pass(&mut self, now_s: u32, drafts: &mut Vec<Draft>) {
+        self.now_s = now_s;
         if let Some(stage) = &mut self.readings {
             stage.pass(now_s, drafts);
         }

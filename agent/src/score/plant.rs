@@ -79,10 +79,10 @@ struct Ruled {
     retired: Vec<Retired>,
 }
 
-/// An alert of a rule that is gone, by the name of the rule.
+/// An alert of a rule that is gone.
 #[derive(Debug)]
 struct Retired {
-    rule: String,
+    rule: Rule,
     life: Life<String>,
 }
 
@@ -131,8 +131,7 @@ impl LastValues {
 }
 
 impl Plant {
-    /// Takes other rules. One that stays as it is goes on with its alert; a rate or a flat line is
-    /// measured anew.
+    /// Takes other rules. One that stays as it is goes on with its alert and with what it has learnt.
     pub(super) fn set_rules(&mut self, rules: Rules) {
         match &mut self.ruled {
             Some(ruled) => ruled.set_rules(rules),
@@ -197,19 +196,17 @@ impl Plant {
             life.step(config, ts_us, Signal::rule(broken), alert_id)
         };
         is.retired.retain_mut(|Retired { rule, life }| {
-            let change = step(life, teller.life, false);
+            let (config, kind) = how(rule, teller.life);
+            let change = step(life, config, false);
             let ends = change.is_some();
             if let Some(change) = change {
-                draft(rule, AlertKind::Reading, change, None);
+                draft(rule.name(), kind, change, None);
             }
             !ends
         });
         for (i, life) in is.lives.iter_mut().enumerate() {
             let Some(rule) = is.rules.rules().get(i) else { break };
-            let (config, kind) = match rule {
-                Rule::Gap { .. } => (&HEARD, AlertKind::Silence),
-                _ => (teller.life, AlertKind::Reading),
-            };
+            let (config, kind) = how(rule, teller.life);
             if let Some(change) = step(life, config, broken.hits.contains(i)) {
                 let why = fires(&change).then(|| is.rules.explain(i, teller.now_s));
                 draft(rule.name(), kind, change, why);
@@ -252,6 +249,14 @@ impl Plant {
     }
 }
 
+/// When an alert of a rule ends, and what it is about.
+fn how<'a>(rule: &Rule, life: &'a LifeConfig) -> (&'a LifeConfig, AlertKind) {
+    match rule {
+        Rule::Gap { .. } => (&HEARD, AlertKind::Silence),
+        _ => (life, AlertKind::Reading),
+    }
+}
+
 fn fires(change: &Transition<String>) -> bool {
     matches!(change, Transition::Fired { .. })
 }
@@ -290,12 +295,13 @@ impl Ruled {
             match same.and_then(|at| lives.get_mut(at)) {
                 Some(at) => *at = life,
                 None if life.firing().is_some() => {
-                    self.retired.push(Retired { rule: rule.name().to_owned(), life });
+                    self.retired.push(Retired { rule: rule.clone(), life });
                 }
                 None => {}
             }
         }
         self.lives = lives;
+        self.rules.inherit(before);
     }
 
     /// Nothing is set, and nothing fires.

@@ -242,3 +242,59 @@ fn rules_hold_in_every_tier_and_a_tier_may_change() {
     let alerts: Vec<AlertData> = drafts.into_iter().map(|draft| draft.0).collect();
     assert_eq!(said(&alerts), [(true, "hot", "95 is above 90")]);
 }
+
+/// Scores the values of these readings, five minutes apart.
+fn feed(
+    scorer: &mut Scorer,
+    range: std::ops::Range<i64>,
+    v: impl Fn(i64) -> f64,
+) -> Vec<AlertData> {
+    let mut drafts = Vec::new();
+    range.for_each(|i| scorer.score(&mut reading(i * 5 * MINUTE_US, v(i)), &mut drafts));
+    drafts.into_iter().map(|draft| draft.0).collect()
+}
+
+#[test]
+fn an_alert_ends_where_its_series_is_judged_no_more() {
+    let mut scorer = Scorer::new(&"gw".into(), &ScoreConfig::default());
+    feed(&mut scorer, 0..2_000, calm);
+    let fired = feed(&mut scorer, 2_000..2_002, |_| 80.0);
+    assert_eq!(fired.len(), 1, "{fired:#?}");
+    let rules_only: ScoreConfig = toml::from_str("[[tiers]]\ntier = 'T1'\n").unwrap();
+    scorer.configure(&rules_only);
+    let ended = feed(&mut scorer, 2_002..2_050, calm);
+    assert_eq!(ended.len(), 1, "{ended:#?}");
+    assert_eq!(ended[0].state, AlertState::Resolved);
+    assert_eq!((&ended[0].alert_id, &ended[0].kind), (&fired[0].alert_id, &fired[0].kind));
+}
+
+#[test]
+fn a_reload_keeps_what_rules_have_learnt() {
+    let mut scorer = Scorer::new(&"gw".into(), &config(COUNTER));
+    let counted = |i: i64| (10 * (i % 50)) as f64;
+    assert_eq!(feed(&mut scorer, 0..60, counted).len(), 1);
+    let offset = |scorer: &mut Scorer| {
+        let mut offset = 0.0;
+        let stage = scorer.readings.as_mut().unwrap();
+        stage.each_plant(|plant| offset = plant.offset());
+        offset
+    };
+    assert_eq!(offset(&mut scorer), 490.0);
+    let more = "[[rules]]\nrule = { kind = 'range', name = 'most', max = 1e9 }\n";
+    scorer.configure(&config(&format!("{more}{COUNTER}")));
+    assert_eq!(offset(&mut scorer), 490.0);
+}
+
+#[test]
+fn a_silence_whose_rule_is_gone_ends_as_one() {
+    let gap = "[[rules]]\nrule = { kind = 'gap', name = 'silent', gap_s = 60.0 }\n";
+    let mut scorer = Scorer::new(&"gw".into(), &config(gap));
+    feed(&mut scorer, 0..1, calm);
+    let mut drafts = Vec::new();
+    (1..100).for_each(|now_s| scorer.pass(now_s, &mut drafts));
+    assert_eq!((drafts.len(), drafts[0].0.kind), (1, AlertKind::Silence));
+    scorer.configure(&config(""));
+    let ended = feed(&mut scorer, 1..2, calm);
+    assert_eq!(said(&ended), [(false, "silent", "")]);
+    assert_eq!(ended[0].kind, AlertKind::Silence);
+}

@@ -61,7 +61,8 @@ pub(super) fn rules_of(rules: Arc<[Rule]>) -> Result<Rules, RuleError> {
 }
 
 impl ReadingStage {
-    pub(super) fn new(agent: Arc<str>, config: &ScoreConfig) -> Self {
+    /// `now_s` as [`ReadingStage::pass`] tells it.
+    pub(super) fn new(agent: Arc<str>, config: &ScoreConfig, now_s: u32) -> Self {
         let model = Suite::MODEL;
         Self {
             groups: Groups::new(agent.clone(), config.series_max),
@@ -72,8 +73,8 @@ impl ReadingStage {
             series: Recent::new(config.series_max),
             config: config.clone(),
             key: String::new(),
-            now_s: 0,
-            looked_s: 0,
+            now_s,
+            looked_s: now_s,
         }
     }
 
@@ -102,6 +103,11 @@ impl ReadingStage {
 
     pub(super) fn series(&self) -> usize {
         self.series.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn each_plant(&mut self, mut see: impl FnMut(&Plant)) {
+        self.series.iter_mut().for_each(|(_, tracked)| see(&tracked.plant));
     }
 
     /// Whether somebody wants to know that nothing comes.
@@ -175,6 +181,8 @@ impl ReadingStage {
         let level = match config.group_level {
             level if level > 0.0 => level,
             _ if named >= 2 => GROUP_LEVEL,
+            // What fired when they were looked at still has to end.
+            _ if groups.firing() => f32::INFINITY,
             _ => return None,
         };
         let how = (level, &config.life);
@@ -256,6 +264,16 @@ impl Tracked {
                 value.score = Some(signal.score);
                 if let Some(change) = self.life.step(teller.life, ts_us, signal, alert_id) {
                     drafts.push(self.alert((agent, model), about, &verdict, central, change));
+                }
+            }
+            // Nobody judges it any more: an alert that fired ends as if all were well.
+            None if self.life.firing().is_some() => {
+                let calm = Signal { score: 0.0, alarm: false, calm: true };
+                if let Some(change) = self.life.step(teller.life, ts_us, calm, alert_id) {
+                    let of = (about.site, about.device, about.metric);
+                    let last_values = self.last.list();
+                    let data = alert_data((agent, model), AlertKind::Reading, of, 1.0, change);
+                    drafts.push(Draft(AlertData { last_values, ..data }));
                 }
             }
             _ => {}

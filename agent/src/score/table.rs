@@ -270,7 +270,7 @@ impl Table {
             group_level: score.group_level,
             first_us: None,
             now_s: 0,
-            stage: ReadingStage::new(agent, &score),
+            stage: ReadingStage::new(agent, &score, 0),
             zone: Zone::fixed(0).unwrap_or_else(Zone::local),
             site: config.map(|config| config.agent.site.to_string()).unwrap_or_default(),
             device,

@@ -146,13 +146,18 @@ impl Expected {
     }
 
     /// Judges a reading and takes it into the history. Nothing where it cannot be judged or history is too short; a
-    /// reading that is late is not taken in.
+    /// reading that is late is not taken in. One that is later than any gap allows tells that the clock was set back (or
+    /// a stamp before it was of the future): history begins anew, else nothing would be judged until time has caught up.
     pub fn judge(&self, course: &mut Course, ts_us: i64, value: f64) -> Option<Outlook> {
-        if judgeable(value).is_err() || course.last_us.is_some_and(|last| ts_us <= last) {
+        if judgeable(value).is_err() {
             return None;
         }
-        if course.last_us.is_some_and(|last| ts_us.saturating_sub(last) > self.gap_us) {
-            course.history.clear();
+        if let Some(last_us) = course.last_us {
+            if ts_us.saturating_sub(last_us).saturating_abs() > self.gap_us {
+                course.history.clear();
+            } else if ts_us <= last_us {
+                return None;
+            }
         }
         course.last_us = Some(ts_us);
         let mut row = [0.0; FEATURES_MAX + 1];

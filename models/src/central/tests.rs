@@ -290,6 +290,13 @@ fn an_expected_value_comes_with_its_band_and_a_gap_begins_anew() {
     assert_eq!(model.judge(&mut course, second(4), f64::NAN), None);
     assert!(model.judge(&mut course, second(4), 20.0).is_some());
     assert_eq!(model.judge(&mut course, second(70), 20.0), None, "after a gap");
+    // A stamp of the future mutes nothing but itself.
+    let far = 80 * 365 * 86_400;
+    let mut course = model.begin();
+    let judged: Vec<bool> = [0, 1, 2, 3, far, 4, 5, 6, 7, 8]
+        .map(|s| model.judge(&mut course, second(s), 20.0).is_some())
+        .into();
+    assert!(judged[3] && !judged[4] && judged[9], "{judged:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a value in its unit cannot be, whatever sensor it is from.
 //!
 //! In: metric, unit and value of a reading. Out: the limit that the value has passed. Only limits that sane data never
-//! pass are here: a plain `%` may be a load of 120, a pressure in `bar` the difference of two, kelvins too, and revolutions
+//! pass are here: a plain `%` may be a load of 120, `C` a charge in coulomb, a pressure in `bar` the difference of two, kelvins too, and revolutions
 //! have a direction. A limit is a little outside of the true one, for sensors that overshoot.
 
 /// A limit that a value has passed.
@@ -13,7 +13,7 @@ pub struct Beyond {
 
 const PERCENT: Beyond = Beyond { low: -5.0, high: 105.0 };
 /// A plain `%` is looked at where the metric is one of these: parts of a whole.
-const PARTS: [&str; 4] = ["humid", "moisture", "level", "fill"];
+const PARTS: [&str; 2] = ["humid", "moisture"];
 
 const fn above(low: f64) -> Beyond {
     Beyond { low, high: f64::INFINITY }
@@ -33,9 +33,12 @@ pub fn beyond(metric: &str, unit: Option<&str>, value: f64) -> Option<Beyond> {
 /// What is possible in a unit, by the names that senders write.
 fn limits(metric: &str, unit: &str) -> Option<Beyond> {
     Some(match unit {
-        "°C" | "C" | "degC" | "℃" | "Cel" | "celsius" | "Celsius" => above(-273.15),
+        "°C" | "degC" | "℃" | "Cel" | "celsius" | "Celsius" => above(-273.15),
         "°F" | "F" | "degF" | "℉" | "[degF]" | "fahrenheit" | "Fahrenheit" => above(-459.67),
-        "bara" | "bar(a)" | "mbara" | "mbar(a)" | "kPa(a)" | "hPa(a)" | "psia" => above(-0.1),
+        "bara" | "bar(a)" => above(-0.1),
+        "mbara" | "mbar(a)" | "hPa(a)" => above(-100.0),
+        "kPa(a)" => above(-10.0),
+        "psia" => above(-1.5),
         "barg" | "bar(g)" => above(-1.1),
         "psig" => above(-16.0),
         "%RH" | "%rH" | "%rh" | "% RH" | "%r.H." => PERCENT,
@@ -83,7 +86,7 @@ mod tests {
         check("p", "psig", -17.0, Some("-17 psig: no sensor measures less than -16"));
         check("x", "%RH", 105.1, Some("105.1 %RH: no sensor measures more than 105"));
         check("soil_moisture", "%", -6.0, Some("-6 %: no sensor measures less than -5"));
-        check("tank_level", "%", 655.35, Some("655.35 %: no sensor measures more than 105"));
+        check("air_humidity", "%", 655.35, Some("655.35 %: no sensor measures more than 105"));
     }
 
     #[test]
@@ -94,7 +97,10 @@ mod tests {
             ("dt", "K", -4.0),
             ("load", "%", 130.0),
             ("deviation", "%", -40.0),
-            ("level", "%", 100.4),
+            ("level", "%", 120.0),
+            ("humidity", "%", 100.4),
+            ("vacuum", "mbara", -0.5),
+            ("charge", "C", -1_200.0),
             ("dp", "bar", -3.0),
             ("p", "barg", -1.013),
             ("speed", "rpm", -1_500.0),
@@ -110,8 +116,8 @@ mod tests {
 
     #[test]
     fn no_limit_is_within_what_is_not_looked_at() {
-        for unit in ["°C", "°F", "bara", "barg", "psig", "%RH", "%"] {
-            let limits = limits("level", unit).unwrap();
+        for unit in ["°C", "°F", "bara", "mbara", "kPa(a)", "psia", "barg", "psig", "%RH", "%"] {
+            let limits = limits("humidity", unit).unwrap();
             assert!(limits.low <= 0.0 && limits.high >= 100.0, "{unit}");
         }
     }

@@ -221,7 +221,7 @@ impl Hits {
     }
 }
 
-/// The rules of one series and what they remember. The rules themselves are shared between series.
+/// The rules of one series and what they remember.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     rules: Arc<[Rule]>,
@@ -272,6 +272,15 @@ impl Rules {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Goes on with what rules that are the same have learnt.
+    pub fn inherit(&mut self, before: Self) {
+        for (rule, memory) in before.rules.iter().zip(before.memory) {
+            if let Some(at) = self.rules.iter().position(|own| own == rule) {
+                self.memory[at] = memory;
+            }
+        }
     }
 
     /// Takes one reading: when it came, in seconds of a clock that only goes forward; event time in microseconds since

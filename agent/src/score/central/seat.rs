@@ -102,9 +102,14 @@ impl Said {
     pub(in crate::score) fn join(&self, other: Signal) -> Signal {
         Signal {
             score: self.score.max(other.score),
-            alarm: other.alarm || self.fires(),
+            // Not only where it begins: the alert of the series may have ended in a gap, in which the model said nothing.
+            alarm: other.alarm || self.is_alarm(),
             calm: other.calm && self.calm,
         }
+    }
+
+    fn is_alarm(&self) -> bool {
+        self.score >= self.threshold
     }
 
     /// Whether an alert begins.
@@ -216,10 +221,10 @@ impl Judge {
         }
         said.threshold *= self.budget.factor(ts_us, how.suite.alarms_per_month);
         said.calm = said.score < 0.5 * said.threshold;
-        let signal =
-            Signal { score: said.score, alarm: said.score >= said.threshold, calm: said.calm };
+        let signal = Signal { score: said.score, alarm: said.is_alarm(), calm: said.calm };
         said.change = self.life.step(how.life, ts_us, signal, alert_id);
-        said.name = self.name.clone().filter(|_| said.change.is_some());
+        let is_told = said.change.is_some() || said.is_alarm();
+        said.name = self.name.clone().filter(|_| is_told);
         if said.fires() && how.suite.alarms_per_month > 0.0 {
             self.budget.alarm();
         }

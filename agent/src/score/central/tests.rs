@@ -63,7 +63,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let config = ScoreConfig::default();
-        let mut stage = ReadingStage::new("gw".into(), &config);
+        let mut stage = ReadingStage::new("gw".into(), &config, 0);
         let (tell, told) = mpsc::channel(8);
         stage.order(Order::Begin { told: tell, shadow_us: HOUR_US });
         Self { stage, told, at_us: 0 }
