@@ -1,6 +1,6 @@
 //! Central: models that the centre trained, taken up.
 //!
-//! In: the topic of models, and the folder of those that were good before. Out: orders to the line ([`Order`]), which
+//! In: the topic of models, and the folder of those that were good before. Out: orders to the line (`Order`), which
 //! tries a model in the shadow and lets it judge then. Promises: nothing is believed that no pinned key has signed; a
 //! version only ever rises; what was in force last is on disk, so that a start needs no network. What can go wrong is
 //! logged with what to do, counted by reason, and changes nothing: what ran before goes on.

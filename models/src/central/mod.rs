@@ -1,6 +1,6 @@
 //! Models that the centre trains from history, and that gateways evaluate.
 //!
-//! In: the bytes of an [`envelope`], from a topic or a file. Out: a [`Central`] model that is signed by a key that was
+//! In: the bytes of an `envelope`, from a topic or a file. Out: a [`Central`] model that is signed by a key that was
 //! pinned, fits this program and gives what its trainer saw; or an [`OpenError`] that says what to do. Evaluators
 //! allocate nothing, take the same time for every input and use `+ - * /` and square roots only, so that gateway, centre
 //! and back-test say the same to the bit. No training here: `weir-sink train` fits and writes the flat format.
