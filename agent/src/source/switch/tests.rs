@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -95,9 +96,22 @@ async fn who_stays_keeps_its_connections_while_others_come_and_go() {
 }
 
 /// What the sockets got while nobody read them goes to the newcomer, also under another name.
+/// Free for datagrams and connections, another one each time. Below those that the system gives to whoever connects: one
+/// of them may be taken by another test at any time.
+fn free_port() -> u16 {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let is_free = |port: &u16| {
+        UdpSocket::bind(("127.0.0.1", *port)).is_ok()
+            && TcpListener::bind(("127.0.0.1", *port)).is_ok()
+    };
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    let mut next = || first + GIVEN.fetch_add(1, Ordering::Relaxed);
+    std::iter::repeat_with(&mut next).find(is_free).unwrap()
+}
+
 #[tokio::test]
 async fn who_comes_in_anothers_place_takes_over_its_sockets() {
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.sock");
     let text = |more: &str| {
@@ -152,7 +166,7 @@ async fn nothing_is_touched_when_something_cannot_be_had() {
 /// The new address is in the old one: it can be had only when that is left.
 #[tokio::test]
 async fn a_narrower_address_is_bound_when_the_wider_one_is_left() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let text =
         |address: &str| format!("[[syslog]]\nname = 's'\nlisten = 'tcp://{address}:{port}'\n");
     let mut rig = Rig::new(&text("0.0.0.0"));
@@ -164,8 +178,8 @@ async fn a_narrower_address_is_bound_when_the_wider_one_is_left() {
 
 #[tokio::test]
 async fn what_left_comes_back_when_the_rest_cannot_be_had() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
+    let other = free_port();
     let old = format!(
         "[[syslog]]\nname = 'wide'\nlisten = 'tcp://0.0.0.0:{port}'\n\
          [[syslog]]\nname = 'other'\nlisten = 'tcp://127.0.0.1:{other}'\n"
