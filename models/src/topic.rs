@@ -111,6 +111,19 @@ impl Default for TopicNames {
     }
 }
 
+/// Writes the key of a record in place of what is in `key`: its parts with `/` between them. What is remembered of a device
+/// or a series has the same name.
+#[inline]
+pub fn write_key<'a>(key: &mut String, parts: impl IntoIterator<Item = &'a str>) {
+    key.clear();
+    for (at, part) in parts.into_iter().enumerate() {
+        if at > 0 {
+            key.push('/');
+        }
+        key.push_str(part);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +136,14 @@ mod tests {
         }
         assert_eq!(&**names.name(Topic::Dlq), "test.dlq");
         assert_eq!(names.topic("weir.dlq"), None);
+    }
+
+    #[test]
+    fn a_key_takes_the_place_of_the_one_before() {
+        let mut key = String::from("before");
+        write_key(&mut key, ["plant", "pump", "temp"]);
+        assert_eq!(key, "plant/pump/temp");
+        write_key(&mut key, ["plant"]);
+        assert_eq!(key, "plant");
     }
 }

@@ -41,6 +41,13 @@ struct Known {
     bytes: usize,
 }
 
+impl Held {
+    /// The newest version of those that judge or are tried.
+    fn newest(&self) -> Option<u64> {
+        [self.current, self.trying].into_iter().flatten().map(|known| known.version).max()
+    }
+}
+
 /// Why a model is not taken.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
@@ -153,8 +160,7 @@ impl Desk {
             self.held.push(Held { stem: stem.clone(), ..Held::default() });
         }
         let Some(held) = self.held(&stem) else { return Ok(None) };
-        let known = [held.current, held.trying].into_iter().flatten().map(|known| known.version);
-        let newest = known.max().unwrap_or(0).max(held.floor);
+        let newest = held.newest().unwrap_or(0).max(held.floor);
         if version == newest {
             // Kafka tells all of the topic after each start, also what we have and what we refused.
             return Ok(None);
@@ -200,8 +206,7 @@ impl Desk {
     fn withdraw(&mut self, key: &str) -> Option<Order> {
         let stem = Shelf::stem(key);
         let held = self.held(&stem)?;
-        let known = [held.current, held.trying].into_iter().flatten().map(|known| known.version);
-        let version = known.max()?;
+        let version = held.newest()?;
         // The same one may come again, and none from before it.
         let floor = held.floor.max(version.saturating_sub(1));
         *held = Held { stem: stem.clone(), floor, ..Held::default() };

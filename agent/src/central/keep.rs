@@ -15,7 +15,7 @@ use super::desk::Desk;
 use super::shelf::Shelf;
 use super::{ModelsConfig, Order, Outcome};
 use crate::publish::Followed;
-use crate::source::stopping;
+use crate::source::{received, stopping};
 
 /// What the line may have to tell at a time: many trials end within a minute.
 const OUTCOMES_MAX: usize = 1_024;
@@ -62,7 +62,7 @@ pub(crate) async fn keep(keeping: Keeping, mut stop: watch::Receiver<bool>) {
             tokio::select! {
                 () = stopping(&mut stop) => return,
                 Some(outcome) = outcomes.recv() => break Work::Settle(outcome),
-                record = receive(&mut topic) => match record {
+                record = received(&mut topic) => match record {
                     None => topic = None,
                     Some(Followed::Record { key, value }) => {
                         note(&desk, &mut unread, bytes_max, &key, value);
@@ -114,13 +114,6 @@ async fn beside(mut desk: Desk, work: Work) -> Option<(Desk, Vec<Order>)> {
         (desk, orders)
     });
     done.await.ok()
-}
-
-async fn receive(topic: &mut Option<mpsc::Receiver<Followed>>) -> Option<Followed> {
-    match topic {
-        Some(topic) => topic.recv().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Keeps a record until all of the topic was told, if it is for us and there is room.

@@ -15,6 +15,9 @@ mod desk;
 mod keep;
 mod shelf;
 
+#[cfg(test)]
+pub(crate) mod scene;
+
 use std::sync::Arc;
 
 use serde::Deserialize;

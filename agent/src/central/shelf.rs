@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use weir_models::central::{MODEL_BYTES_MAX, key_hash};
 
+use crate::spool::log::sync_folder;
+
 /// What there is of a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Kept {
@@ -124,10 +126,7 @@ impl Shelf {
     }
 
     fn sync(&self) -> io::Result<()> {
-        match File::open(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            folder => folder?.sync_all(),
-        }
+        if_there(sync_folder(&self.folder))
     }
 
     /// Where it is.
@@ -136,7 +135,7 @@ impl Shelf {
     }
 }
 
-/// What is not there need not be moved.
+/// What is not there need not be moved, nor brought to the disk.
 fn if_there(done: io::Result<()>) -> io::Result<()> {
     match done {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

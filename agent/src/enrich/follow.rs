@@ -14,7 +14,7 @@ use weir_models::time::now_us;
 
 use super::{Table, Update, read_devices};
 use crate::publish::Followed;
-use crate::source::stopping;
+use crate::source::{received, stopping};
 
 /// Most updates in one transaction; keeps the memory of the first load bounded.
 const TRANSACTION_UPDATES_MAX: usize = 2_000;
@@ -45,18 +45,11 @@ pub async fn follow(mut following: Following, mut stop: watch::Receiver<bool>) {
             _ = tick.tick(), if !following.files.is_empty() => {
                 following.load_changed_files(&mut seen);
             }
-            first = receive(&mut following.topic) => match first {
+            first = received(&mut following.topic) => match first {
                 Some(first) => following.apply_topic(first).await,
                 None => following.topic = None,
             },
         }
-    }
-}
-
-async fn receive(topic: &mut Option<mpsc::Receiver<Followed>>) -> Option<Followed> {
-    match topic {
-        Some(topic) => topic.recv().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -22,6 +22,7 @@ use serde::Deserialize;
 use weir_models::device::Device;
 use weir_models::event::{Meta, MetaState};
 use weir_models::time::SECOND_US;
+use weir_models::topic::write_key;
 
 use crate::recent::Recent;
 pub use file::{FileError, read_devices};
@@ -124,10 +125,7 @@ impl Enricher {
             self.hot.clear();
             self.version = version;
         }
-        self.key.clear();
-        self.key.push_str(site);
-        self.key.push('/');
-        self.key.push_str(name);
+        write_key(&mut self.key, [site, name]);
         let key = self.key.as_str();
         let read = || Some(Arc::new(Known::looked_up_by(key, self.table.get(key)?)));
         let Some(device) = self.hot.with(key, read, |known| known.clone()) else {

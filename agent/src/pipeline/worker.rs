@@ -17,7 +17,7 @@ use weir_models::event::{Body, Clock, Event, Loss};
 use weir_models::ident::EventId;
 use weir_models::metric;
 use weir_models::time::now_us;
-use weir_models::topic::{Topic, TopicNames};
+use weir_models::topic::{Topic, TopicNames, write_key};
 
 use super::tally::Tally;
 use crate::central::Order;
@@ -339,10 +339,7 @@ impl Worker {
             Body::Log(log) if !log.host.is_empty() => (Topic::Logs, of_logs, log.host.as_str()),
             Body::Log(_) | Body::Loss(_) => (Topic::Logs, of_logs, event.device.as_str()),
         };
-        self.key.clear();
-        for part in [&*event.site, "/", who] {
-            self.key.push_str(part);
-        }
+        write_key(&mut self.key, [&*event.site, who]);
         let topic = self.shared.names.name(topic);
         // The broker checks its stamp, and keeps the record by it: the receive time is sane even
         // where the event's own is from 1970.

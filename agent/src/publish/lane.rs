@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::strand::publish_strand;
 use super::{DeadLetters, Transport};
 use crate::clock::GatewayClock;
-use crate::source::stopping;
+use crate::source::{received, stopping};
 use crate::spool::{LaneReader, Strand};
 
 /// What all lanes share.
@@ -94,10 +94,7 @@ pub async fn publish_lane(mut reader: LaneReader, lanes: Lanes, mut stop: watch:
 
 /// The next reader that comes; never where none can.
 async fn next_reader(later: &mut Option<mpsc::Receiver<LaneReader>>) -> Option<LaneReader> {
-    let reader = match later {
-        Some(later) => later.recv().await,
-        None => std::future::pending().await,
-    };
+    let reader = received(later).await;
     if reader.is_none() {
         *later = None;
     }

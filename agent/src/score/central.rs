@@ -18,6 +18,7 @@ use weir_models::central::{Central, Kind};
 use weir_models::detect::Verdict;
 use weir_models::detect::life::Transition;
 use weir_models::event::Value;
+use weir_models::topic::write_key;
 
 use super::trial::{Flood, Trial};
 use crate::central::{Became, Order, Outcome};
@@ -140,8 +141,7 @@ impl CentralStage {
             return None;
         }
         let mut key = std::mem::take(&mut self.key);
-        key.clear();
-        [at.site, "/", at.device].iter().for_each(|part| key.push_str(part));
+        write_key(&mut key, [at.site, at.device]);
         let said = self.look(&key, at, Input::Values(values), false, how);
         self.key = key;
         let said = said?;

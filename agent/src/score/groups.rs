@@ -12,6 +12,7 @@ use weir_models::alert::{AlertData, AlertKind, Model};
 use weir_models::detect::group::{CHANNELS_MAX, Group};
 use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::event::Value;
+use weir_models::topic::write_key;
 
 use super::central::{At, GroupSaid};
 use super::{Draft, alert_data, alert_id};
@@ -71,12 +72,10 @@ impl Groups {
         if values.len() < 2 {
             return None;
         }
-        self.key.clear();
-        self.key.push_str(site);
-        for part in std::iter::once(device).chain(values.keys().map(String::as_str)) {
-            self.key.push('/');
-            self.key.push_str(part);
-        }
+        write_key(
+            &mut self.key,
+            [site, device].into_iter().chain(values.keys().map(String::as_str)),
+        );
         let mut vector = [0.0; CHANNELS_MAX];
         for (into, value) in vector.iter_mut().zip(values.values()) {
             *into = value.v;

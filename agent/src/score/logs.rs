@@ -14,6 +14,7 @@ use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::event::Log;
 use weir_models::ident::TemplateId;
 use weir_models::logs::{LogLine, LogScorer, LogScorerConfig, Miner, Missing, Orders, process};
+use weir_models::topic::write_key;
 
 use super::{Draft, ScoreConfig, alert_data, alert_id};
 use crate::recent::Recent;
@@ -109,10 +110,7 @@ impl LogStage {
             }
         }
 
-        self.key.clear();
-        for part in [site, "/", device] {
-            self.key.push_str(part);
-        }
+        write_key(&mut self.key, [site, device]);
         let process = process(&self.key, app, log.procid.as_deref().unwrap_or_default());
         let order = self.orders.update(process, id);
         let line = LogLine { ts_us, template: id, is_new, severity: log.severity, order };
@@ -157,10 +155,7 @@ impl LogStage {
 
     /// One step in the life of the alert of an application.
     fn live(&mut self, ts_us: i64, signal: Signal, about: &About<'_>) -> Option<Draft> {
-        self.key.clear();
-        for part in [about.site, "/", about.device, "/", about.app] {
-            self.key.push_str(part);
-        }
+        write_key(&mut self.key, [about.site, about.device, about.app]);
         let change = if let Some(life) = self.lives.get_mut(self.key.as_str()) {
             life.step(&self.life, ts_us, signal, alert_id)?
         } else if signal.alarm {
@@ -171,7 +166,7 @@ impl LogStage {
         } else {
             return None;
         };
-        let fires = matches!(change, Transition::Fired { .. });
+        let fires = change.fires();
         if !fires {
             self.lives.pop(self.key.as_str());
         }

@@ -12,6 +12,7 @@ use weir_models::detect::physical::{self, Beyond};
 use weir_models::detect::rules::{Hits, Rule, Rules};
 use weir_models::detect::stuck::Stuck;
 use weir_models::event::Value;
+use weir_models::topic::write_key;
 
 use super::{Draft, alert_data, alert_id};
 
@@ -97,10 +98,7 @@ pub(super) struct Broken {
 impl<'a> About<'a> {
     /// Writes the key of the series.
     pub(super) fn write(&self, key: &mut String) {
-        key.clear();
-        for part in [self.site, "/", self.device, "/", self.metric] {
-            key.push_str(part);
-        }
+        write_key(key, [self.site, self.device, self.metric]);
     }
 
     /// What a key says: no site and no device has a `/` in it.
@@ -208,12 +206,12 @@ impl Plant {
             let Some(rule) = is.rules.rules().get(i) else { break };
             let (config, kind) = how(rule, teller.life);
             if let Some(change) = step(life, config, broken.hits.contains(i)) {
-                let why = fires(&change).then(|| is.rules.explain(i, teller.now_s));
+                let why = change.fires().then(|| is.rules.explain(i, teller.now_s));
                 draft(rule.name(), kind, change, why);
             }
         }
         if let Some(change) = step(&mut is.stuck, teller.life, broken.is_stuck) {
-            let why = fires(&change).then(|| stuck.explain());
+            let why = change.fires().then(|| stuck.explain());
             draft(STUCK, AlertKind::Reading, change, why);
         }
         if let Some(change) = step(&mut is.unit, teller.life, broken.beyond.is_some()) {
@@ -255,10 +253,6 @@ fn how<'a>(rule: &Rule, life: &'a LifeConfig) -> (&'a LifeConfig, AlertKind) {
         Rule::Gap { .. } => (&HEARD, AlertKind::Silence),
         _ => (life, AlertKind::Reading),
     }
-}
-
-fn fires(change: &Transition<String>) -> bool {
-    matches!(change, Transition::Fired { .. })
 }
 
 impl Teller<'_> {

@@ -268,8 +268,7 @@ impl Tracked {
             }
             // Nobody judges it any more: an alert that fired ends as if all were well.
             None if self.life.firing().is_some() => {
-                let calm = Signal { score: 0.0, alarm: false, calm: true };
-                if let Some(change) = self.life.step(teller.life, ts_us, calm, alert_id) {
+                if let Some(change) = self.life.step(teller.life, ts_us, Signal::CALM, alert_id) {
                     let of = (about.site, about.device, about.metric);
                     let last_values = self.last.list();
                     let data = alert_data((agent, model), AlertKind::Reading, of, 1.0, change);

@@ -163,6 +163,14 @@ pub(crate) async fn stopping(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// The next one that comes, `None` once none can; never where nobody sends.
+pub(crate) async fn received<T>(from: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match from {
+        Some(from) => from.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits until then, or for ever.
 pub(crate) async fn at(when: Option<tokio::time::Instant>) {
     match when {

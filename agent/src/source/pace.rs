@@ -135,14 +135,13 @@ impl Pace {
     }
 }
 
-/// The first moment after `now`, of those every `step` from `origin` on.
+/// The first moment after `now`, of those every `step` to both sides of `origin`.
 fn look_after(origin: Instant, step: Duration, now: Instant) -> Instant {
-    if now < origin {
-        return origin;
-    }
-    let since = now.saturating_duration_since(origin);
-    let into = since.as_nanos() % step.as_nanos();
-    now + step - Duration::from_nanos(u64::try_from(into).unwrap_or(0))
+    let part = |of: Duration| {
+        Duration::from_nanos(u64::try_from(of.as_nanos() % step.as_nanos()).unwrap_or(0))
+    };
+    let until = part(origin.saturating_duration_since(now));
+    now + if until.is_zero() { step - part(now.saturating_duration_since(origin)) } else { until }
 }
 
 #[cfg(test)]
@@ -238,5 +237,8 @@ mod tests {
             assert_eq!(look, origin + Duration::from_micros(expected_us), "{at_us}");
         }
         assert_eq!(look_after(origin + BEHIND, SHORT, origin), origin + BEHIND);
+        // Wherever the moments are counted from, nobody waits longer.
+        assert_eq!(look_after(origin + 100 * SHORT, SHORT, origin), origin + SHORT);
+        assert_eq!(look_after(origin + 100 * SHORT + BEHIND, SHORT, origin), origin + BEHIND);
     }
 }

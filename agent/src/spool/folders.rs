@@ -4,10 +4,10 @@
 //! after it have its name and their number (`3-rest.1`). What is read to its end is renamed
 //! (`3-rest.1.gone`) before it is deleted, so that it is there as a whole or not at all.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::log::sync_folder;
 use super::{Lane, Strand};
 
 const GONE: &str = "gone";
@@ -63,7 +63,7 @@ pub(super) fn remove(spool: &Path, strand: Strand) -> io::Result<()> {
     }
     std::fs::rename(&from, &to)?;
     // What a power cut would bring back in parts must have lost its name before.
-    sync(spool)?;
+    sync_folder(spool)?;
     std::fs::remove_dir_all(&to)
 }
 
@@ -87,11 +87,6 @@ pub(super) fn left_over(spool: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(spool).into_iter().flatten();
     let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
     paths.filter(is_gone).collect()
-}
-
-/// Brings the names in the spool's folder to the disk.
-pub(super) fn sync(spool: &Path) -> io::Result<()> {
-    File::open(spool)?.sync_all()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use std::path::Path;
 
 use weir_models::ident::Stream;
 
-use super::log::Tag;
+use super::log::{Tag, sync_folder};
 use super::seal::{Fields, seal, unseal};
 
 const MAGIC: [u8; 4] = *b"WST2";
@@ -114,7 +114,7 @@ impl State {
         file.sync_all()?;
         std::fs::rename(&draft, path)?;
         match path.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
+            Some(folder) => sync_folder(folder),
             None => Ok(()),
         }
     }

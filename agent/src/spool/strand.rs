@@ -67,7 +67,7 @@ impl StrandWriter {
             return Err(SpoolError::Config("killed".into()));
         }
         if !is_there {
-            folders::sync(spool).map_err(|error| SpoolError::writing(spool, error))?;
+            super::log::sync_folder(spool).map_err(|error| SpoolError::writing(spool, error))?;
         }
         log.tell_losses(Arc::clone(losses));
         let checkpoint = Checkpoint::open(&checkpoint_path)

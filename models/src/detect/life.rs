@@ -55,6 +55,14 @@ pub enum Transition<Id> {
     },
 }
 
+impl<Id> Transition<Id> {
+    /// Whether an alert begins.
+    #[must_use]
+    pub fn fires(&self) -> bool {
+        matches!(self, Self::Fired { .. })
+    }
+}
+
 /// The life cycle of the alerts of one series (or of one rule of it).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Life<Id> {
@@ -93,6 +101,9 @@ impl From<&Verdict> for Signal {
 }
 
 impl Signal {
+    /// All is well.
+    pub const CALM: Self = Self { score: 0.0, alarm: false, calm: true };
+
     /// A rule that is broken, or not.
     #[must_use]
     pub fn rule(broken: bool) -> Self {

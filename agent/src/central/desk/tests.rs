@@ -1,10 +1,8 @@
 use tempfile::TempDir;
-use weir_models::central::{
-    Band, Expected, Feature, Head, Linear, Model, Regressor, Schema, Scope, SigningKey, Unit,
-    mark_rollback, seal,
-};
+use weir_models::central::{SigningKey, mark_rollback, seal};
 
 use super::*;
+use crate::central::scene::{head, linear};
 
 const KEY: &str = "expected/plant/pump/temp";
 
@@ -17,21 +15,9 @@ fn signing(n: u8) -> SigningKey {
 
 /// "As the reading before", for `plant/pump` and a metric.
 fn sealed(metric: &str, version: u64, key: u8) -> Bytes {
-    let regressor = Regressor::Linear(Linear::new(0.0, vec![1.0]).unwrap());
-    let schema = Schema::new(vec![Feature::Lag(1)]).unwrap();
-    let (unit, band) = (Unit { origin: 0.0, scale: 1.0 }, Band::new(1.0, 0.5).unwrap());
-    let model = Expected::new(schema, unit, 3_600_000_000, band, regressor).unwrap();
-    let scope = Scope { site: "plant".into(), device: "pump".into(), metric: metric.into() };
-    let head = Head {
-        scope,
-        version,
-        valid_from_us: 0,
-        trained_until_us: 0,
-        min_agent: Version([0; 3]),
-        rollback: false,
-    };
+    let head = head("plant", "pump", metric, version);
     let golden: Vec<_> = (0..8).map(|n| vec![f64::from(n)]).collect();
-    seal(&head, &Model::Expected(model), &golden, &signing(key)).unwrap().into()
+    seal(&head, &linear(0.0, 1.0), &golden, &signing(key)).unwrap().into()
 }
 
 fn desk(folder: &TempDir) -> Desk {

@@ -114,7 +114,7 @@ impl Said {
 
     /// Whether an alert begins.
     pub(super) fn fires(&self) -> bool {
-        matches!(self.change, Some(Transition::Fired { .. }))
+        self.change.as_ref().is_some_and(Transition::fires)
     }
 }
 
@@ -196,8 +196,7 @@ impl Judge {
     /// Ends the alert of a model that is gone, after calm readings.
     fn wind_down(&mut self, ts_us: i64, how: How<'_>) -> Option<Said> {
         self.life.firing()?;
-        let calm = Signal { score: 0.0, alarm: false, calm: true };
-        let change = self.life.step(how.life, ts_us, calm, String::new)?;
+        let change = self.life.step(how.life, ts_us, Signal::CALM, String::new)?;
         let said = Said::new(0.0, 1.0, false, None, how);
         Some(Said { change: Some(change), name: self.name.clone(), ..said })
     }

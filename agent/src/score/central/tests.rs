@@ -3,12 +3,10 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use weir_models::alert::{AlertData, AlertState};
-use weir_models::central::{
-    Band, Central, Expected, Feature, Head, Linear, Model, Regressor, Schema, Scope, Subspace,
-    SubspaceParts, Unit, Version,
-};
+use weir_models::central::{Central, Model, Subspace, SubspaceParts};
 use weir_models::event::Value;
 
+use crate::central::scene::{head, linear};
 use crate::central::{Became, Order, Outcome};
 use crate::score::readings::ReadingStage;
 use crate::score::{Draft, ScoreConfig};
@@ -17,25 +15,13 @@ const MINUTE_US: i64 = 60_000_000;
 const HOUR_US: i64 = 60 * MINUTE_US;
 
 fn central(device: &str, metric: &str, version: u64, model: Model) -> Arc<Central> {
-    let scope = Scope { site: "a".into(), device: device.into(), metric: metric.into() };
-    let head = Head {
-        scope,
-        version,
-        valid_from_us: 0,
-        trained_until_us: 0,
-        min_agent: Version([0; 3]),
-        rollback: false,
-    };
+    let head = head("a", device, metric, version);
     Arc::new(Central { head, model })
 }
 
 /// "Always so", give or take one.
 fn always(device: &str, version: u64, value: f64) -> Arc<Central> {
-    let regressor = Regressor::Linear(Linear::new(value, vec![0.0]).unwrap());
-    let schema = Schema::new(vec![Feature::Lag(1)]).unwrap();
-    let (unit, band) = (Unit { origin: 0.0, scale: 1.0 }, Band::new(1.0, 0.5).unwrap());
-    let model = Expected::new(schema, unit, HOUR_US, band, regressor).unwrap();
-    central(device, "temp", version, Model::Expected(model))
+    central(device, "temp", version, linear(value, 0.0))
 }
 
 /// Flow and pressure go together.

@@ -9,7 +9,8 @@
 //! message comes twice, and never not at all.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+
+use hashbrown::DefaultHashBuilder;
 
 /// Tells apart messages that had the same packet identifier at different times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,31 +35,10 @@ struct Entry {
     connection: u64,
 }
 
-/// Spreads packet identifiers, which come from the broker that we connect to: nobody gains by making them collide.
-#[derive(Default)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u16(&mut self, packet: u16) {
-        // Odd, and near 2^64 divided by the golden ratio (Knuth, TAOCP 3, section 6.4).
-        self.0 = u64::from(packet).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u16(u16::from(*byte) ^ self.0 as u16);
-        }
-    }
-}
-
 /// Messages that are not acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    entries: HashMap<u16, Entry, BuildHasherDefault<Spread>>,
+    entries: HashMap<u16, Entry, DefaultHashBuilder>,
     next: u64,
     connection: u64,
 }

@@ -28,7 +28,7 @@ use super::super::listen::granted_bytes;
 use super::super::outlet::{Closed, Outlet};
 use super::super::pace::{Much, Pace};
 use super::super::sockets::UdpEnd;
-use super::super::stopping;
+use super::super::{at, stopping};
 use super::Config;
 use super::datagram::{BATCH, DRAIN_ROUNDS, Packer, pass_on};
 use super::drops::Drops;
@@ -189,12 +189,7 @@ impl Reader {
         // drops behind the last one.
         let mut look_at = Some(Instant::now() + QUIET);
         loop {
-            let quiet = async move {
-                match look_at {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let quiet = at(look_at);
             let ready = tokio::select! {
                 biased;
                 () = stopping(&mut self.stop) => return Ok(Until::Stop),

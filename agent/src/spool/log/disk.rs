@@ -34,6 +34,6 @@ pub(super) fn sync(file: &File) -> io::Result<()> {
 }
 
 /// Brings the names in a folder to the disk.
-pub(super) fn sync_folder(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

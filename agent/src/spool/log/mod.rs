@@ -33,6 +33,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::Notify;
 
+pub(crate) use disk::sync_folder;
 pub use group::{Frame, FrameHead, Group, GroupBuilder};
 use index::{Segment, Shared};
 pub use loss::{Cause, Lost};
@@ -260,7 +261,7 @@ impl Log {
             active.dirty = false;
         }
         if self.folder_dirty && next > needed {
-            disk::sync_folder(&dir).map_err(failed)?;
+            sync_folder(&dir).map_err(failed)?;
             self.folder_dirty = false;
         }
         Ok(())
