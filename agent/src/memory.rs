@@ -34,7 +34,9 @@ pub(crate) const SERIES_BYTES: u64 = 1_792;
 const RULE_BYTES: u64 = 288;
 const RULES_BYTES: u64 = 224;
 /// Of a series that a central model is for: its last readings and those for a model that is tried, its name.
-const SEAT_BYTES: u64 = 4_608;
+pub(crate) const SEAT_BYTES: u64 = 4_736;
+/// Of a device that one may be for; a device has two series at least.
+pub(crate) const GROUP_SEAT_BYTES: u64 = 1_024;
 /// Of a template: its text and counters, once for all hosts and, for a host that knows a tenth of
 /// them, once more.
 const TEMPLATE_BYTES: u64 = 512;
@@ -98,8 +100,9 @@ pub fn parts(config: &Config) -> [Part; 9] {
     let pending = config.spool.flush_bytes() * FLUSH_COPIES + BUILDERS_BYTES;
     let metadata = config.metadata.memory_entries.get() as u64 * DEVICE_BYTES + TABLE_BYTES;
     // What was opened takes about the bytes that it came in, and so does what is read meanwhile.
-    let models =
-        3 * u64::from(config.models.bytes_max) + score.series_max.get() as u64 * SEAT_BYTES;
+    let series_max = score.series_max.get() as u64;
+    let seats = series_max * SEAT_BYTES + (series_max / 2).max(1) * GROUP_SEAT_BYTES;
+    let models = 3 * u64::from(config.models.bytes_max) + seats;
     let part = |name, bytes| Part { name, bytes };
     [
         part("program", PROGRAM_BYTES),
@@ -197,6 +200,11 @@ mod tests {
         check(&rule("metric = \"*_total\"\n"), "series", 17_920);
         check("[score]\nreadings = false\nlogs = false", "series", 0);
         check("[score]\nreadings = false\nlogs = false", "logs", 0);
+        let mut pinned = config("[models]\nbytes_max = 1000\n[score]\nseries_max = 10");
+        assert_eq!(part(&pinned, "models"), 0);
+        pinned.models.keys = vec![crate::central::scene::signing(1).public()];
+        // Each device has two metrics at least.
+        assert_eq!(part(&pinned, "models"), 3_000 + 10 * 4_736 + 5 * 1_024);
         check("[metadata]\nmemory_entries = 1000", "metadata", 640_000 + 2 * MIB);
         check("[[source.http]]\nlisten = \"127.0.0.1:0\"\nbody_bytes_max = 1000", "bodies", 4_000);
         check("[[source.http]]\nlisten = \"127.0.0.1:0\"", "queues", 1_536 * KIB);

@@ -26,6 +26,8 @@ pub(super) struct Desk {
 struct Held {
     /// The name of its files.
     stem: String,
+    /// Empty until one of its models was opened, or is told of.
+    key: Arc<str>,
     current: Option<Known>,
     previous: Option<Known>,
     trying: Option<Known>,
@@ -33,6 +35,8 @@ struct Held {
     tried: Bytes,
     /// Nothing up to this version is taken.
     floor: u64,
+    /// That version was withdrawn, with all before it.
+    is_withdrawn: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,11 @@ impl Held {
     /// The newest version of those that judge or are tried.
     fn newest(&self) -> Option<u64> {
         [self.current, self.trying].into_iter().flatten().map(|known| known.version).max()
+    }
+
+    /// Whether a version on disk was refused or withdrawn, and only the power stopped us from taking it away.
+    fn is_barred(&self, version: u64) -> bool {
+        version == self.floor || (self.is_withdrawn && version < self.floor)
     }
 }
 
@@ -96,9 +105,10 @@ impl Desk {
             Vec::new()
         });
         let mut orders = Vec::new();
-        for (stem, Kept { current, previous, floor }) in all {
-            let mut held = Held { stem, floor, ..Held::default() };
+        for (stem, Kept { current, previous, floor, is_withdrawn }) in all {
+            let mut held = Held { stem, floor, is_withdrawn, ..Held::default() };
             let stem = &held.stem;
+            let mut is_in_place = true;
             for (bytes, is_current) in [(previous, false), (current, true)] {
                 let Some(bytes) = bytes else { continue };
                 let central = match Central::open(&bytes, &self.config.keys, Version::own()) {
@@ -110,16 +120,22 @@ impl Desk {
                 };
                 let key: Arc<str> = central.head.key(central.model.kind()).into();
                 let version = central.head.version;
-                // One that is at the floor was refused, and only the power stopped us from taking it away.
-                if Shelf::stem(&key) != *stem || version == floor || !self.wants(key.as_bytes()) {
+                if Shelf::stem(&key) != *stem
+                    || held.is_barred(version)
+                    || !self.wants(key.as_bytes())
+                {
                     continue;
                 }
-                held.previous = held.current.replace(Known { version, bytes: bytes.len() });
-                if is_current || held.previous.is_none() {
-                    show(&key, "in_force", version);
-                }
+                let before = held.current.replace(Known { version, bytes: bytes.len() });
+                held.previous = before.filter(|_| !central.head.rollback);
+                (held.key, is_in_place) = (key.clone(), is_current);
+                show(&key, "in_force", version);
                 tracing::info!(%key, version, "central model of before");
                 orders.push(Order::Force { key, central: Arc::new(central) });
+            }
+            if !is_in_place {
+                // What is damaged must not become the one to fall back to.
+                written(&held.key, self.shelf.drop_current(stem, true));
             }
             self.held.push(held);
         }
@@ -160,8 +176,9 @@ impl Desk {
             self.held.push(Held { stem: stem.clone(), ..Held::default() });
         }
         let Some(held) = self.held(&stem) else { return Ok(None) };
+        held.key = key.into();
         let newest = held.newest().unwrap_or(0).max(held.floor);
-        if version == newest {
+        if version == newest && !(held.is_withdrawn && version == held.floor) {
             // Kafka tells all of the topic after each start, also what we have and what we refused.
             return Ok(None);
         }
@@ -176,7 +193,7 @@ impl Desk {
         let (key, central): (Arc<str>, _) = (key.into(), Arc::new(central));
         let known = Known { version, bytes: value.len() };
         if central.head.rollback {
-            self.put(&stem, &key, known, value);
+            self.put(&stem, &key, known, value, true);
             tracing::warn!(%key, version, "went back to an older central model, as the centre says");
             return Ok(Some(Order::Force { key, central }));
         }
@@ -193,12 +210,13 @@ impl Desk {
         self.held.iter_mut().find(|held| held.stem == stem)
     }
 
-    /// It judges from now on, and after the next start.
-    fn put(&mut self, stem: &str, key: &Arc<str>, known: Known, bytes: &[u8]) {
+    /// It judges from now on, and after the next start. There is no way back to what a roll-back took the place of.
+    fn put(&mut self, stem: &str, key: &str, known: Known, bytes: &[u8], is_rollback: bool) {
         let Some(held) = self.held(stem) else { return };
-        held.previous = held.current.replace(known).or(held.previous);
+        held.previous = held.current.replace(known).filter(|_| !is_rollback);
         (held.trying, held.tried) = (None, Bytes::new());
-        written(key, self.shelf.put(stem, bytes));
+        let keeps = held.previous.is_some();
+        written(key, self.shelf.put(stem, bytes, keeps));
         show(key, "shadow", 0);
         show(key, "in_force", known.version);
     }
@@ -206,14 +224,15 @@ impl Desk {
     fn withdraw(&mut self, key: &str) -> Option<Order> {
         let stem = Shelf::stem(key);
         let held = self.held(&stem)?;
-        let version = held.newest()?;
-        // The same one may come again, and none from before it.
-        let floor = held.floor.max(version.saturating_sub(1));
-        *held = Held { stem: stem.clone(), floor, ..Held::default() };
-        written(key, self.shelf.set_floor(&stem, floor));
+        let newest = held.newest();
+        // Only a newer one may come. Files that could not be opened leave as well.
+        let floor = held.floor.max(newest.unwrap_or(0));
+        let gone = Held { stem: stem.clone(), key: key.into(), floor, ..Held::default() };
+        *held = Held { is_withdrawn: true, ..gone };
+        written(key, self.shelf.set_floor(&stem, floor, true));
         written(key, self.shelf.drop_current(&stem, false));
-        show(key, "shadow", 0);
-        show(key, "in_force", 0);
+        show_none(key);
+        let version = newest?;
         tracing::warn!(
             key,
             version,
@@ -231,22 +250,24 @@ impl Desk {
         match (became, trying) {
             (Became::InForce, Some(known)) => {
                 let bytes = std::mem::take(&mut held.tried);
-                self.put(&stem, &key, known, &bytes);
+                self.put(&stem, &key, known, &bytes, false);
                 tracing::info!(%key, version, "the central model judges now");
             }
             (Became::Refused(reason), Some(_)) => {
                 (held.trying, held.tried) = (None, Bytes::new());
-                held.floor = held.floor.max(version);
-                written(&key, self.shelf.set_floor(&stem, version));
+                (held.floor, held.is_withdrawn) = (version, false);
+                written(&key, self.shelf.set_floor(&stem, version, false));
                 show(&key, "shadow", 0);
                 count("trial");
                 tracing::error!(%key, version, reason, "the central model failed in the shadow, what ran before goes on: train a new one with newer history");
             }
             (Became::Flood, _) if held.current.is_some_and(|known| known.version == version) => {
                 held.current = held.previous.take();
+                let to = held.current.map(|known| known.version);
+                held.is_withdrawn &= held.floor > version;
                 held.floor = held.floor.max(version);
-                let (to, floor) = (held.current.map(|known| known.version), held.floor);
-                written(&key, self.shelf.set_floor(&stem, floor));
+                let (floor, is_withdrawn) = (held.floor, held.is_withdrawn);
+                written(&key, self.shelf.set_floor(&stem, floor, is_withdrawn));
                 written(&key, self.shelf.drop_current(&stem, to.is_some()));
                 show(&key, "in_force", to.unwrap_or(0));
                 count("flood");
@@ -255,6 +276,11 @@ impl Desk {
             // Overtaken by another one meanwhile.
             _ => {}
         }
+    }
+
+    /// The line is to forget all models: what comes after this desk shows what there is.
+    pub(super) fn leave(&self) {
+        self.held.iter().filter(|held| !held.key.is_empty()).for_each(|held| show_none(&held.key));
     }
 
     /// Bytes of all models.
@@ -280,6 +306,11 @@ fn written(key: &str, done: std::io::Result<()>) {
 
 fn count(reason: &'static str) {
     metrics::counter!(metric::AGENT_MODELS_REFUSED.name, "reason" => reason).increment(1);
+}
+
+fn show_none(key: &str) {
+    show(key, "shadow", 0);
+    show(key, "in_force", 0);
 }
 
 fn show(key: &str, state: &'static str, version: u64) {

@@ -52,15 +52,15 @@ pub(crate) async fn keep(keeping: Keeping, mut stop: watch::Receiver<bool>) {
     let mut desk = Desk::new(config, Shelf::new(folder));
     let mut unread = Unread::new();
     let mut work = Work::Load;
-    loop {
+    'kept: loop {
         let Some((back, given)) = beside(desk, work).await else { return };
         desk = back;
         if !give(&orders, given, &mut stop).await {
-            return;
+            break;
         }
         work = loop {
             tokio::select! {
-                () = stopping(&mut stop) => return,
+                () = stopping(&mut stop) => break 'kept,
                 Some(outcome) = outcomes.recv() => break Work::Settle(outcome),
                 record = received(&mut topic) => match record {
                     None => topic = None,
@@ -73,6 +73,12 @@ pub(crate) async fn keep(keeping: Keeping, mut stop: watch::Receiver<bool>) {
             }
         };
     }
+    // The next start has to know what the line told meanwhile.
+    while let Ok(outcome) = outcomes.try_recv() {
+        let Some((back, _)) = beside(desk, Work::Settle(outcome)).await else { return };
+        desk = back;
+    }
+    desk.leave();
 }
 
 /// Hands orders to the line; answers whether it still takes some.
@@ -146,30 +152,51 @@ fn note(desk: &Desk, unread: &mut Unread, bytes_max: usize, key: &[u8], value: O
 mod tests {
     use std::time::Duration;
 
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
     use super::*;
+    use crate::central::Became;
+    use crate::central::scene::{sealed, signing};
+
+    const KEY: &str = "expected/plant/pump/temp";
 
     struct Rig {
         told: mpsc::Sender<Followed>,
         orders: mpsc::Receiver<Order>,
         stop: watch::Sender<bool>,
         task: tokio::task::JoinHandle<()>,
-        _folder: tempfile::TempDir,
+        folder: tempfile::TempDir,
     }
 
     fn start(is_followed: bool) -> Rig {
-        let folder = tempfile::tempdir().unwrap();
+        start_in(tempfile::tempdir().unwrap(), is_followed)
+    }
+
+    fn start_in(folder: tempfile::TempDir, is_followed: bool) -> Rig {
         let (told, topic) = mpsc::channel(8);
         let (orders, ordered) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
-        let sites = vec!["plant".to_owned()];
         let keeping = Keeping {
-            config: ModelsConfig { sites, ..ModelsConfig::default() },
+            config: config(),
             folder: folder.path().into(),
             orders,
             topic: is_followed.then_some(topic),
         };
         let task = tokio::spawn(keep(keeping, stopped));
-        Rig { told, orders: ordered, stop, task, _folder: folder }
+        Rig { told, orders: ordered, stop, task, folder }
+    }
+
+    fn config() -> ModelsConfig {
+        let (sites, keys) = (vec!["plant".to_owned()], vec![signing(1).public()]);
+        ModelsConfig { sites, keys, ..ModelsConfig::default() }
+    }
+
+    /// A folder with the model of version 5.
+    fn with_five() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(folder.path().into());
+        shelf.put(&Shelf::stem(KEY), &sealed("temp", 5, 1), false).unwrap();
+        folder
     }
 
     #[tokio::test]
@@ -185,6 +212,42 @@ mod tests {
         let rig = start(true);
         rig.stop.send(true).unwrap();
         tokio::time::timeout(Duration::from_secs(10), rig.task).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_the_line_told_before_the_end_is_noted() {
+        // By chance an end is seen before what else there is.
+        for _ in 0..10 {
+            let mut rig = start_in(with_five(), true);
+            let Some(Order::Begin { told, .. }) = rig.orders.recv().await else { panic!() };
+            assert!(matches!(rig.orders.recv().await, Some(Order::Force { .. })));
+            let outcome = Outcome { key: KEY.into(), version: 5, became: Became::Flood };
+            told.try_send(outcome).unwrap();
+            rig.stop.send(true).unwrap();
+            rig.task.await.unwrap();
+            assert!(Desk::new(config(), Shelf::new(rig.folder.path().into())).load().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_leaves_no_version_in_the_metrics() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _on_this_thread = metrics::set_default_local_recorder(&recorder);
+        let mut rig = start_in(with_five(), true);
+        for _ in 0..2 {
+            rig.orders.recv().await.unwrap();
+        }
+        metrics::gauge!(
+            weir_models::metric::AGENT_MODEL_VERSION.name, "model" => KEY, "state" => "in_force"
+        )
+        .set(5.0);
+        rig.stop.send(true).unwrap();
+        rig.task.await.unwrap();
+        let text = recorder.handle().render();
+        for state in ["in_force", "shadow"] {
+            let line = format!("{{model=\"{KEY}\",state=\"{state}\"}} 0");
+            assert!(text.contains(&line), "{text}");
+        }
     }
 
     #[test]

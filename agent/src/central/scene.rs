@@ -2,9 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use bytes::Bytes;
 use weir_models::central::{
-    Band, Expected, Feature, Head, Linear, Model, Regressor, Schema, Scope, Unit, Version,
+    Band, Expected, Feature, Head, Linear, Model, Regressor, Schema, Scope, SigningKey, Unit,
+    Version, seal,
 };
+
+/// A key from nothing but a number: PKCS#8 of RFC 8410, section 7.
+pub(crate) fn signing(n: u8) -> SigningKey {
+    let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    der.extend([n; 32]);
+    SigningKey::from_pkcs8(&der).unwrap()
+}
+
+/// "As the reading before", for `plant/pump` and a metric.
+pub(crate) fn sealed(metric: &str, version: u64, key: u8) -> Bytes {
+    let head = head("plant", "pump", metric, version);
+    let golden: Vec<_> = (0..8).map(|n| vec![f64::from(n)]).collect();
+    seal(&head, &linear(0.0, 1.0), &golden, &signing(key)).unwrap().into()
+}
 
 /// Of a model that every agent may take, and at any time.
 pub(crate) fn head(site: &str, device: &str, metric: &str, version: u64) -> Head {

@@ -19,6 +19,8 @@ pub(super) struct Kept {
     pub(super) current: Option<Vec<u8>>,
     pub(super) previous: Option<Vec<u8>>,
     pub(super) floor: u64,
+    /// The floor is that of a withdrawal: what lies at or below it does not judge.
+    pub(super) is_withdrawn: bool,
 }
 
 /// The folder.
@@ -30,6 +32,7 @@ pub(super) struct Shelf {
 const CURRENT: &str = "model";
 const PREVIOUS: &str = "previous";
 const FLOOR: &str = "floor";
+const WITHDRAWN: &str = "withdrawn";
 
 impl Shelf {
     pub(super) fn new(folder: PathBuf) -> Self {
@@ -76,20 +79,28 @@ impl Shelf {
                 PREVIOUS => kept.previous = Some(bytes),
                 _ => {
                     let text = String::from_utf8_lossy(&bytes);
-                    kept.floor = text.trim().parse().unwrap_or_default();
+                    let mut words = text.split_whitespace();
+                    let floor = words.next().and_then(|word| word.parse().ok());
+                    kept.floor = floor.unwrap_or_default();
+                    kept.is_withdrawn = words.next() == Some(WITHDRAWN);
                 }
             }
         }
         Ok(all)
     }
 
-    /// Puts a model in force; the one that was becomes the one before it.
-    pub(super) fn put(&self, stem: &str, bytes: &[u8]) -> io::Result<()> {
+    /// Puts a model in force. The one that was becomes the one before it if it is good (`keeps`), else there is none.
+    pub(super) fn put(&self, stem: &str, bytes: &[u8], keeps: bool) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let part = self.write_part(stem, bytes)?;
-        let current = self.path(stem, CURRENT);
-        if_there(fs::rename(&current, self.path(stem, PREVIOUS)))?;
+        let (current, previous) = (self.path(stem, CURRENT), self.path(stem, PREVIOUS));
+        if keeps {
+            if_there(fs::rename(&current, &previous))?;
+        }
         fs::rename(part, current)?;
+        if !keeps {
+            if_there(fs::remove_file(previous))?;
+        }
         self.sync()
     }
 
@@ -105,10 +116,11 @@ impl Shelf {
         self.sync()
     }
 
-    /// Nothing up to `version` is taken any more.
-    pub(super) fn set_floor(&self, stem: &str, version: u64) -> io::Result<()> {
+    /// Nothing up to `version` is taken any more; where it was withdrawn, nothing of it that is here judges either.
+    pub(super) fn set_floor(&self, stem: &str, version: u64, is_withdrawn: bool) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        let part = self.write_part(stem, version.to_string().as_bytes())?;
+        let mark = if is_withdrawn { WITHDRAWN } else { "" };
+        let part = self.write_part(stem, format!("{version} {mark}").as_bytes())?;
         fs::rename(part, self.path(stem, FLOOR))?;
         self.sync()
     }
@@ -150,7 +162,8 @@ mod tests {
 
     fn kept(current: &str, previous: &str, floor: u64) -> Kept {
         let bytes = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
-        Kept { current: bytes(current), previous: bytes(previous), floor }
+        let is_withdrawn = floor == 9;
+        Kept { current: bytes(current), previous: bytes(previous), floor, is_withdrawn }
     }
 
     #[test]
@@ -160,14 +173,17 @@ mod tests {
         assert!(shelf.load().unwrap().is_empty());
         shelf.drop_current("a", false).unwrap();
         type Step = fn(&Shelf) -> io::Result<()>;
-        let steps: [(Step, Kept); 8] = [
-            (|shelf| shelf.put("a", b"1"), kept("1", "", 0)),
-            (|shelf| shelf.put("a", b"2"), kept("2", "1", 0)),
-            (|shelf| shelf.set_floor("a", 2), kept("2", "1", 2)),
+        let steps: [(Step, Kept); 11] = [
+            (|shelf| shelf.put("a", b"0", true), kept("0", "", 0)),
+            (|shelf| shelf.put("a", b"1", false), kept("1", "", 0)),
+            (|shelf| shelf.put("a", b"2", true), kept("2", "1", 0)),
+            (|shelf| shelf.set_floor("a", 9, true), kept("2", "1", 9)),
+            (|shelf| shelf.set_floor("a", 2, false), kept("2", "1", 2)),
             (|shelf| shelf.drop_current("a", true), kept("1", "", 2)),
             (|shelf| shelf.drop_current("a", true), kept("", "", 2)),
-            (|shelf| shelf.put("a", b"3"), kept("3", "", 2)),
-            (|shelf| shelf.put("a", b"4"), kept("4", "3", 2)),
+            (|shelf| shelf.put("a", b"3", true), kept("3", "", 2)),
+            (|shelf| shelf.put("a", b"4", true), kept("4", "3", 2)),
+            (|shelf| shelf.put("a", b"5", false), kept("5", "", 2)),
             (|shelf| shelf.drop_current("a", false), kept("", "", 2)),
         ];
         for (step, expected) in steps {

@@ -131,10 +131,16 @@ impl Task {
         Self { stop, handle: on.spawn(task(stopped)) }
     }
 
-    async fn end(self) {
+    /// Makes place for another one of its kind, which begins once this one has ended.
+    async fn replace(&mut self, begin: impl FnOnce() -> Self) {
+        self.end().await;
+        *self = begin();
+    }
+
+    async fn end(&mut self) {
         let _ = self.stop.send(true);
         // A task that panicked has told so already.
-        let _ = self.handle.await;
+        let _ = (&mut self.handle).await;
     }
 }
 

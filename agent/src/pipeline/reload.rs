@@ -168,18 +168,16 @@ impl Agent {
     async fn restart_tasks(&mut self, plan: &Plan, new: &Config) {
         let other_site = self.config.agent.site != new.agent.site;
         if plan.has_table("metadata") || other_site {
-            let task = self.stages.follow_metadata(new, &self.status);
-            std::mem::replace(&mut self.metadata, task).end().await;
+            self.metadata.replace(|| self.stages.follow_metadata(new, &self.status)).await;
         }
         let is_scored = |config: &Config| config.score.readings;
         if plan.has_table("models") || other_site || is_scored(&self.config) != is_scored(new) {
-            let task = self.stages.keep_models(new, &self.status, &self.orders);
-            std::mem::replace(&mut self.models, task).end().await;
+            let (stages, status, orders) = (&self.stages, &self.status, &self.orders);
+            self.models.replace(|| stages.keep_models(new, status, orders)).await;
         }
         memory::show_plan(new);
         if plan.has_table("agent") || plan.has_table("limits") {
-            let task = self.stages.beat(new, &self.status);
-            std::mem::replace(&mut self.heartbeat, task).end().await;
+            self.heartbeat.replace(|| self.stages.beat(new, &self.status)).await;
         }
     }
 }

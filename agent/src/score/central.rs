@@ -20,7 +20,7 @@ use weir_models::detect::life::Transition;
 use weir_models::event::Value;
 use weir_models::topic::write_key;
 
-use super::trial::{Flood, Trial};
+use super::trial::Trial;
 use crate::central::{Became, Order, Outcome};
 use crate::recent::Recent;
 pub(super) use seat::{At, How, Said};
@@ -31,9 +31,11 @@ use seat::{Input, Seat};
 pub(super) struct CentralStage {
     slots: Vec<Slot>,
     seats: Recent<Box<Seat>>,
-    /// Of devices: they must not take the room of series.
+    /// Of devices: they must not take the room of series. A device has two at least, so half as many are enough.
     group_seats: Recent<Box<Seat>>,
     told: Option<mpsc::Sender<Outcome>>,
+    /// What the keeper had no room for yet.
+    untold: Vec<Outcome>,
     shadow_us: i64,
     /// Rises when a series may have another slot.
     generation: u32,
@@ -70,8 +72,9 @@ impl CentralStage {
         Self {
             slots: Vec::new(),
             seats: Recent::new(most),
-            group_seats: Recent::new(most),
+            group_seats: Recent::new(half(most)),
             told: None,
+            untold: Vec::new(),
             shadow_us: 0,
             generation: 0,
             key: String::new(),
@@ -80,7 +83,7 @@ impl CentralStage {
 
     pub(super) fn resize(&mut self, most: NonZeroUsize) {
         self.seats.resize(most);
-        self.group_seats.resize(most);
+        self.group_seats.resize(half(most));
     }
 
     /// Does as the keeper says.
@@ -90,12 +93,14 @@ impl CentralStage {
                 self.slots.clear();
                 self.seats.clear();
                 self.group_seats.clear();
+                self.untold.clear();
                 (self.told, self.shadow_us) = (Some(told), shadow_us);
             }
             Order::Force { key, central } => {
-                let slot = self.slot(key);
+                let (slot, is_rollback) = (self.slot(key), central.head.rollback);
                 let before = slot.current.replace(InForce::new(central));
-                slot.previous = before.or_else(|| slot.previous.take());
+                // There is no way back to what a roll-back took the place of.
+                slot.previous = before.filter(|_| !is_rollback);
                 slot.shadow = None;
             }
             Order::Try { key, central } => {
@@ -161,21 +166,41 @@ impl CentralStage {
         if self.slots.is_empty() {
             return None;
         }
-        let Self { slots, seats, group_seats, told, shadow_us, generation, .. } = self;
+        let Self { slots, seats, group_seats, untold, shadow_us, generation, .. } = self;
         let seats = if at.metric.is_some() { seats } else { group_seats };
-        seats.with(key, Box::default, |seat| {
+        let known = untold.len();
+        let said = seats.with(key, Box::default, |seat| {
             seat.find(slots, *generation, key, at);
-            let slot = slots.get_mut(seat.slot?)?;
-            if let Some(end) = seat.rehearse(slot, at.ts_us, input, present, *shadow_us, how) {
-                slot.end_trial(end, told.as_ref());
+            let in_force = seat.slot.and_then(|slot| slots.get(slot)?.current.as_ref());
+            let said = seat.judge(in_force, at.ts_us, input, how);
+            if said.as_ref().is_some_and(Said::fires)
+                && seat.flood.alert(at.ts_us, how.suite.alarms_per_month)
+                && let Some(slot) = seat.slot.and_then(|slot| slots.get_mut(slot))
+            {
+                untold.extend(slot.fall_back());
             }
-            let said = seat.judge(slot, at.ts_us, input, how)?;
-            if said.fires() && seat.flood.alert(at.ts_us, how.suite.alarms_per_month) {
-                slot.fall_back(told.as_ref());
-                seat.flood = Flood::default();
+            if let Some(slot) = seat.tried.and_then(|slot| slots.get_mut(slot))
+                && let Some(end) = seat.rehearse(slot, at.ts_us, input, present, *shadow_us, how)
+            {
+                untold.extend(slot.end_trial(end));
             }
-            Some(said)
-        })
+            said
+        });
+        if untold.len() > known {
+            *generation += 1;
+        }
+        self.tell();
+        said
+    }
+
+    /// Tells the keeper in order. The line never waits for it: what it has no room for it learns at the next reading.
+    fn tell(&mut self) {
+        let Some(told) = &self.told else { return };
+        while !self.untold.is_empty()
+            && let Ok(room) = told.try_reserve()
+        {
+            room.send(self.untold.remove(0));
+        }
     }
 }
 
@@ -199,35 +224,29 @@ impl Slot {
             && model.head.scope.holds(at.site, at.device, at.metric.unwrap_or("*"))
     }
 
-    fn end_trial(&mut self, end: Result<(), String>, told: Option<&mpsc::Sender<Outcome>>) {
-        let Some((central, _)) = self.shadow.take() else { return };
+    fn end_trial(&mut self, end: Result<(), String>) -> Option<Outcome> {
+        let (central, _) = self.shadow.take()?;
         let version = central.head.version;
         let became = match end {
             Ok(()) => {
-                let before = self.current.replace(InForce::new(central));
-                self.previous = before.or_else(|| self.previous.take());
+                self.previous = self.current.replace(InForce::new(central));
                 Became::InForce
             }
             Err(reason) => Became::Refused(reason),
         };
-        tell(told, Outcome { key: self.key.clone(), version, became });
+        Some(Outcome { key: self.key.clone(), version, became })
     }
 
-    fn fall_back(&mut self, told: Option<&mpsc::Sender<Outcome>>) {
-        let Some(model) = self.current.take() else { return };
+    fn fall_back(&mut self) -> Option<Outcome> {
+        let model = self.current.take()?;
         self.current = self.previous.take();
         let version = model.central.head.version;
-        tell(told, Outcome { key: self.key.clone(), version, became: Became::Flood });
+        Some(Outcome { key: self.key.clone(), version, became: Became::Flood })
     }
 }
 
-fn tell(told: Option<&mpsc::Sender<Outcome>>, outcome: Outcome) {
-    // The line never waits for the keeper. What it does not hear it learns by a trial after the next start.
-    if told.is_some_and(|told| told.try_send(outcome).is_err()) {
-        tracing::warn!(
-            "what became of a central model is not noted; it is tried again after a restart"
-        );
-    }
+fn half(most: NonZeroUsize) -> NonZeroUsize {
+    NonZeroUsize::new(most.get() / 2).unwrap_or(NonZeroUsize::MIN)
 }
 
 #[cfg(test)]

@@ -272,7 +272,7 @@ impl Tracked {
                     let of = (about.site, about.device, about.metric);
                     let last_values = self.last.list();
                     let data = alert_data((agent, model), AlertKind::Reading, of, 1.0, change);
-                    drafts.push(Draft(AlertData { last_values, ..data }));
+                    drafts.push(self.told(AlertData { last_values, ..data }));
                 }
             }
             _ => {}
@@ -304,6 +304,11 @@ impl Tracked {
                 central.name
             });
         }
+        self.told(data)
+    }
+
+    /// Under the name of the central model, where one raised the alert.
+    fn told(&self, mut data: AlertData) -> Draft {
         if let Some(name) = &self.raised_by {
             data.model = name.clone();
             data.why = "expected".into();

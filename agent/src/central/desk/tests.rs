@@ -1,24 +1,10 @@
 use tempfile::TempDir;
-use weir_models::central::{SigningKey, mark_rollback, seal};
+use weir_models::central::mark_rollback;
 
 use super::*;
-use crate::central::scene::{head, linear};
+use crate::central::scene::{sealed, signing};
 
 const KEY: &str = "expected/plant/pump/temp";
-
-/// A key from nothing but a number: PKCS#8 of RFC 8410, section 7.
-fn signing(n: u8) -> SigningKey {
-    let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-    der.extend([n; 32]);
-    SigningKey::from_pkcs8(&der).unwrap()
-}
-
-/// "As the reading before", for `plant/pump` and a metric.
-fn sealed(metric: &str, version: u64, key: u8) -> Bytes {
-    let head = head("plant", "pump", metric, version);
-    let golden: Vec<_> = (0..8).map(|n| vec![f64::from(n)]).collect();
-    seal(&head, &linear(0.0, 1.0), &golden, &signing(key)).unwrap().into()
-}
 
 fn desk(folder: &TempDir) -> Desk {
     desk_of(folder, 4 << 20)
@@ -43,6 +29,14 @@ fn words(order: Order) -> String {
 
 fn take(desk: &mut Desk, value: Option<Bytes>) -> String {
     desk.take(KEY, value.as_ref()).map_or_else(|| "nothing".into(), words)
+}
+
+/// A bit of the model in force is another one.
+fn alter(folder: &TempDir) {
+    let file = folder.path().join("models").join(format!("{}.model", Shelf::stem(KEY)));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
 }
 
 fn settle(desk: &mut Desk, version: u64, became: Became) {
@@ -113,15 +107,38 @@ fn a_file_that_was_altered_or_whose_key_is_no_longer_pinned_does_not_judge() {
         take(&mut desk, Some(sealed("temp", version, 1)));
         settle(&mut desk, version, Became::InForce);
     }
-    let file = folder.path().join("models").join(format!("{}.model", Shelf::stem(KEY)));
-    let mut bytes = std::fs::read(&file).unwrap();
-    bytes[40] ^= 1;
-    std::fs::write(&file, bytes).unwrap();
+    alter(&folder);
     // The one before it does.
     assert_eq!(after_a_restart(&folder), ["force 5"]);
     desk.config.keys = vec![signing(2).public()];
     desk.held.clear();
     assert!(desk.load().is_empty());
+}
+
+#[test]
+fn a_file_that_was_altered_never_takes_the_place_of_a_good_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = desk(&folder);
+    for version in [5, 6] {
+        take(&mut first, Some(sealed("temp", version, 1)));
+        settle(&mut first, version, Became::InForce);
+    }
+    alter(&folder);
+    let mut second = desk(&folder);
+    second.load();
+    take(&mut second, Some(sealed("temp", 7, 1)));
+    settle(&mut second, 7, Became::InForce);
+    assert_eq!(after_a_restart(&folder), ["force 5", "force 7"]);
+    settle(&mut second, 7, Became::Flood);
+    assert_eq!(after_a_restart(&folder), ["force 5"]);
+    // Alone it is not one to fall back to.
+    alter(&folder);
+    let mut third = desk(&folder);
+    third.load();
+    take(&mut third, Some(sealed("temp", 8, 1)));
+    settle(&mut third, 8, Became::InForce);
+    let kept = third.shelf.load().unwrap();
+    assert!(kept.iter().all(|(_, kept)| kept.previous.is_none()), "{kept:?}");
 }
 
 #[test]
@@ -139,7 +156,14 @@ fn a_roll_back_judges_at_once() {
     assert_eq!(take(&mut desk, Some(back(8, 1))), "force 8");
     assert_eq!(take(&mut desk, Some(back(6, 1))), "nothing");
     settle(&mut desk, 7, Became::InForce);
-    assert_eq!(after_a_restart(&folder), ["force 6", "force 8"]);
+    // There is no way back to what it took the place of.
+    assert_eq!(after_a_restart(&folder), ["force 8"]);
+    assert_eq!(take(&mut desk, Some(sealed("temp", 9, 1))), "try 9");
+    settle(&mut desk, 9, Became::InForce);
+    assert_eq!(after_a_restart(&folder), ["force 8", "force 9"]);
+    assert_eq!(take(&mut desk, Some(back(10, 1))), "force 10");
+    settle(&mut desk, 10, Became::Flood);
+    assert_eq!(after_a_restart(&folder), [""; 0]);
 }
 
 #[test]
@@ -175,19 +199,58 @@ fn a_flood_gives_the_place_to_the_one_before_or_to_none() {
 }
 
 #[test]
-fn what_was_withdrawn_may_come_again_and_nothing_older() {
+fn what_was_withdrawn_comes_back_only_under_a_newer_version() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = desk(&folder);
     assert_eq!(take(&mut first, None), "nothing");
-    take(&mut first, Some(sealed("temp", 5, 1)));
+    let five = sealed("temp", 5, 1);
+    take(&mut first, Some(five.clone()));
     settle(&mut first, 5, Became::InForce);
     assert_eq!(take(&mut first, None), format!("withdraw {KEY}"));
     assert_eq!(after_a_restart(&folder), [""; 0]);
     let mut second = desk(&folder);
     second.load();
-    for (version, expected) in [(3, "nothing"), (4, "nothing"), (5, "try 5")] {
-        assert_eq!(take(&mut second, Some(sealed("temp", version, 1))), expected);
+    for desk in [&mut first, &mut second] {
+        for version in [3, 4, 5] {
+            let value = sealed("temp", version, 1);
+            assert_eq!(desk.look_at(KEY, &value).unwrap_err().reason(), "older", "{version}");
+        }
+        // The topic tells of it again after each start.
+        assert_eq!(take(desk, None), "nothing");
+        assert_eq!(desk.look_at(KEY, &five).unwrap_err().reason(), "older");
     }
+    assert_eq!(take(&mut first, Some(sealed("temp", 6, 1))), "try 6");
+    let again = mark_rollback(&five, 6, &signing(1)).unwrap().into();
+    assert_eq!(take(&mut second, Some(again)), "force 6");
+    assert_eq!(after_a_restart(&folder), ["force 6"]);
+}
+
+#[test]
+fn a_withdrawal_that_was_cut_short_or_met_a_model_that_cannot_be_opened_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = desk(&folder);
+    for version in [5, 6] {
+        take(&mut first, Some(sealed("temp", version, 1)));
+        settle(&mut first, version, Became::InForce);
+    }
+    take(&mut first, Some(sealed("temp", 7, 1)));
+    let file = |of: &str| folder.path().join("models").join(format!("{}.{of}", Shelf::stem(KEY)));
+    let [current, previous] = ["model", "previous"].map(|of| std::fs::read(file(of)).unwrap());
+    let again = || {
+        std::fs::write(file("model"), &current).unwrap();
+        std::fs::write(file("previous"), &previous).unwrap();
+    };
+    assert_eq!(take(&mut first, None), format!("withdraw {KEY}"));
+    again();
+    assert_eq!(after_a_restart(&folder), [""; 0]);
+
+    std::fs::remove_file(file("floor")).unwrap();
+    again();
+    let mut unpinned = desk(&folder);
+    unpinned.config.keys = vec![signing(2).public()];
+    assert!(unpinned.load().is_empty());
+    assert_eq!(take(&mut unpinned, None), "nothing");
+    assert_eq!(after_a_restart(&folder), [""; 0]);
 }
 
 #[test]

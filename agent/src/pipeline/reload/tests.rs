@@ -3,13 +3,15 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
-use super::super::start;
 use super::super::worker::tests::Away;
+use super::super::{Task, start};
 use super::*;
+use crate::source::stopping;
 
 /// An agent that takes over one configuration after the other.
 struct Rig {
@@ -131,4 +133,21 @@ async fn without_sources_there_is_nothing_to_run() {
     let error = rig.reload("[status]\nlisten = ''\n").await.unwrap_err();
     assert!(matches!(error, ReloadError::NoSource), "{error}");
     rig.agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_begins_after_the_one_before_it_has_ended() {
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let ended = has_ended.clone();
+    let mut task = Task::spawn(&Handle::current(), |mut stop| async move {
+        stopping(&mut stop).await;
+        tokio::task::yield_now().await;
+        ended.store(true, Ordering::SeqCst);
+    });
+    let next = || {
+        assert!(has_ended.load(Ordering::SeqCst));
+        Task::spawn(&Handle::current(), |_| async {})
+    };
+    task.replace(next).await;
+    task.end().await;
 }

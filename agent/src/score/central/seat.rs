@@ -43,7 +43,9 @@ pub(in crate::score) struct At<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Seat {
     generation: u32,
+    /// Of the model in force for it, and of the one whose trial it is part of.
     pub(super) slot: Option<usize>,
+    pub(super) tried: Option<usize>,
     current: Judge,
     shadow: Judge,
     pub(super) flood: Flood,
@@ -59,6 +61,8 @@ struct Judge {
     life: Life<String>,
     /// In alerts; none in the shadow.
     name: Option<Named>,
+    /// The name of the one that raised the alert, which may be gone.
+    raised_by: Option<Named>,
 }
 
 #[derive(Debug, Default)]
@@ -119,7 +123,7 @@ impl Said {
 }
 
 impl Seat {
-    /// Which slot is for this series; looked for again only when there are new ones.
+    /// Which slots are for this series; looked for again only when something has changed.
     pub(super) fn find(&mut self, slots: &[Slot], generation: u32, key: &str, at: At<'_>) {
         if self.generation == generation {
             return;
@@ -135,10 +139,19 @@ impl Seat {
                 None => scope.strip_suffix("/*") == Some(key),
             })
         };
-        let own = slots.iter().position(is_own);
-        let slot = own.or_else(|| slots.iter().position(|slot| slot.is_for(at)));
+        let first = |counts: fn(&Slot) -> bool| {
+            let own = slots.iter().position(|slot| counts(slot) && is_own(slot));
+            own.or_else(|| slots.iter().position(|slot| counts(slot) && slot.is_for(at)))
+        };
+        // What is only tried leaves the word to the one for many that is in force.
+        let slot = first(|slot| slot.current.is_some());
+        let tried = first(|slot| slot.current.is_some() || slot.shadow.is_some());
         if slot != self.slot {
-            *self = Self { generation, slot, ..Self::default() };
+            // Another model, also where the version is the same.
+            (self.slot, self.current.version) = (slot, 0);
+        }
+        if tried != self.tried {
+            (self.tried, self.shadow, self.passed) = (tried, Judge::default(), Passed::default());
         }
     }
 
@@ -171,22 +184,26 @@ impl Seat {
     /// Lets the model in force judge.
     pub(super) fn judge(
         &mut self,
-        slot: &Slot,
+        in_force: Option<&InForce>,
         ts_us: i64,
         input: Input<'_>,
         how: How<'_>,
     ) -> Option<Said> {
-        let Some(InForce { central, name }) = &slot.current else {
+        let Some(InForce { central, name }) = in_force else {
             return self.current.wind_down(ts_us, how);
         };
         let version = central.head.version;
         if self.current.version != version {
-            let tried = std::mem::take(&mut self.shadow);
-            let fits = tried.version == version;
-            let state = if fits { tried } else { Judge { version, ..Judge::default() } };
+            let was_tried = self.tried == self.slot && self.shadow.version == version;
+            let state = if was_tried {
+                std::mem::take(&mut self.shadow)
+            } else {
+                Judge { version, ..Judge::default() }
+            };
             // An alert goes on, and ends once the other model is calm.
-            let life = std::mem::take(&mut self.current.life);
-            self.current = Judge { life, name: Some(name.clone()), ..state };
+            let Judge { life, raised_by, .. } = std::mem::take(&mut self.current);
+            self.current = Judge { life, raised_by, name: Some(name.clone()), ..state };
+            self.flood = Flood::default();
         }
         self.current.judge(central, ts_us, input, how)
     }
@@ -198,7 +215,7 @@ impl Judge {
         self.life.firing()?;
         let change = self.life.step(how.life, ts_us, Signal::CALM, String::new)?;
         let said = Said::new(0.0, 1.0, false, None, how);
-        Some(Said { change: Some(change), name: self.name.clone(), ..said })
+        Some(Said { change: Some(change), name: self.raised_by.clone(), ..said })
     }
 
     fn judge(
@@ -222,8 +239,13 @@ impl Judge {
         said.calm = said.score < 0.5 * said.threshold;
         let signal = Signal { score: said.score, alarm: said.is_alarm(), calm: said.calm };
         said.change = self.life.step(how.life, ts_us, signal, alert_id);
-        let is_told = said.change.is_some() || said.is_alarm();
-        said.name = self.name.clone().filter(|_| is_told);
+        if said.fires() {
+            self.raised_by.clone_from(&self.name);
+        }
+        said.name = match said.change {
+            Some(_) => self.raised_by.clone(),
+            None => self.name.clone().filter(|_| said.is_alarm()),
+        };
         if said.fires() && how.suite.alarms_per_month > 0.0 {
             self.budget.alarm();
         }

@@ -9,7 +9,7 @@ use weir_models::event::Value;
 use crate::central::scene::{head, linear};
 use crate::central::{Became, Order, Outcome};
 use crate::score::readings::ReadingStage;
-use crate::score::{Draft, ScoreConfig};
+use crate::score::{Draft, ScoreConfig, SeriesTier, Tier};
 
 const MINUTE_US: i64 = 60_000_000;
 const HOUR_US: i64 = 60 * MINUTE_US;
@@ -42,6 +42,7 @@ fn together(version: u64) -> Arc<Central> {
 /// A stage, and what it tells.
 struct Rig {
     stage: ReadingStage,
+    tell: mpsc::Sender<Outcome>,
     told: mpsc::Receiver<Outcome>,
     at_us: i64,
 }
@@ -51,8 +52,8 @@ impl Rig {
         let config = ScoreConfig::default();
         let mut stage = ReadingStage::new("gw".into(), &config, 0);
         let (tell, told) = mpsc::channel(8);
-        stage.order(Order::Begin { told: tell, shadow_us: HOUR_US });
-        Self { stage, told, at_us: 0 }
+        stage.order(Order::Begin { told: tell.clone(), shadow_us: HOUR_US });
+        Self { stage, tell, told, at_us: 0 }
     }
 
     fn force(&mut self, central: Arc<Central>) {
@@ -216,4 +217,87 @@ fn readings_from_before_it_is_valid_are_not_judged() {
     rig.force(model);
     assert_eq!(rig.temps((0..10).map(|_| 40.0)).0, []);
     assert_eq!(&*rig.temps([40.0]).0[0].model.version, "7");
+}
+
+#[test]
+fn a_roll_back_leaves_nothing_to_fall_back_to() {
+    let mut rig = Rig::new();
+    rig.force(always("pump", 7, 25.0));
+    rig.force(always("pump", 8, 25.0));
+    let mut back = always("pump", 9, 20.0);
+    Arc::make_mut(&mut back).head.rollback = true;
+    rig.force(back);
+    rig.temps((0..18).flat_map(|_| [30.0].into_iter().chain(calm(15))));
+    assert_eq!(rig.outcomes(), [(9, Became::Flood)]);
+    // The older ones would find it strange.
+    rig.temps(calm(30));
+    let (_, highest) = rig.temps(calm(5));
+    assert!(highest < 1.2, "{highest}");
+}
+
+#[test]
+fn a_flood_that_could_not_be_told_is_told_later() {
+    let mut rig = Rig::new();
+    rig.force(always("pump", 8, 20.0));
+    let other = Outcome { key: "other".into(), version: 1, became: Became::InForce };
+    while rig.tell.try_send(other.clone()).is_ok() {}
+    rig.temps((0..18).flat_map(|_| [30.0].into_iter().chain(calm(15))));
+    assert!(rig.outcomes().iter().all(|outcome| *outcome == (1, Became::InForce)));
+    rig.temps([20.0]);
+    assert_eq!(rig.outcomes(), [(8, Became::Flood)]);
+    rig.temps([20.0]);
+    assert_eq!(rig.outcomes(), []);
+}
+
+#[test]
+fn one_for_many_goes_on_until_the_own_one_is_accepted_and_after_it_was_withdrawn() {
+    let mut rig = Rig::new();
+    rig.force(always("pu*", 3, 20.0));
+    rig.temps(calm(5));
+    // The same version is another model under another key.
+    rig.try_out(always("pump", 3, 25.0));
+    let (_, highest) = rig.temps([25.0]);
+    assert!(highest > 1.2, "{highest}");
+    rig.temps((0..70).map(|_| 25.0));
+    assert_eq!(rig.outcomes(), [(3, Became::InForce)]);
+    let (_, highest) = rig.temps((0..5).map(|_| 25.0));
+    assert!(highest < 1.2, "{highest}");
+    rig.stage.order(Order::Withdraw { key: "expected/a/pump/temp".into() });
+    // It looks at the reading before.
+    let (_, highest) = rig.temps([25.0, 25.0]);
+    assert!(highest > 1.2, "{highest}");
+}
+
+#[test]
+fn an_alert_ends_under_the_name_that_it_was_raised_with() {
+    let mut rig = Rig::new();
+    rig.force(always("pump", 7, 20.0));
+    rig.temps(calm(5));
+    let (alerts, _) = rig.temps([30.0]);
+    assert_eq!(alerts.len(), 1);
+    let tier = SeriesTier { device: "*".into(), metric: "*".into(), tier: Tier::T1 };
+    rig.stage.configure(&ScoreConfig { tiers: vec![tier], ..ScoreConfig::default() });
+    let (alerts, _) = rig.temps(calm(30));
+    let [resolved] = &alerts[..] else { panic!("{alerts:?}") };
+    assert_eq!((&*resolved.model.name, &*resolved.model.version), ("central-expected", "7"));
+    assert_eq!((resolved.state, &*resolved.why), (AlertState::Resolved, "expected"));
+
+    let mut rig = Rig::new();
+    rig.force(together(3));
+    rig.run(even(5));
+    assert_eq!(rig.run([[("flow", 12.0), ("pressure", 3.5)]]).0.len(), 1);
+    rig.force(together(4));
+    let (alerts, _) = rig.run(even(30));
+    let [resolved] = &alerts[..] else { panic!("{alerts:?}") };
+    assert_eq!((resolved.state, &*resolved.model.version), (AlertState::Resolved, "3"));
+}
+
+#[test]
+fn the_plan_for_memory_holds_what_a_series_or_a_device_has_behind_it() {
+    use crate::memory::{GROUP_SEAT_BYTES, SEAT_BYTES};
+    // A place in the map, the name of an alert; beside the state of the model in force that of the one tried.
+    let place = 64 + 40 + size_of::<super::seat::Seat>();
+    let device = place + 2 * size_of::<weir_models::central::Smoothed>();
+    let series = place + 2 * usize::from(weir_models::central::LAG_MAX) * size_of::<f32>();
+    assert!(device as u64 <= GROUP_SEAT_BYTES && series as u64 <= SEAT_BYTES, "{device} {series}");
 }
