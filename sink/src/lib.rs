@@ -14,6 +14,7 @@ pub mod live;
 pub mod web;
 
 pub mod pipeline;
+pub mod front;
 pub mod service;
 pub mod status;
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use weir_models::config::Secret;
@@ -19,9 +18,10 @@ use crate::config::{Config, fetch};
 use crate::consume::ConsumeError;
 use crate::consume::kafka::KafkaConsumer;
 use crate::consume::producer::KafkaProducer;
+use crate::front::{Front, FrontError};
 use crate::pipeline::SinkError;
-use crate::service::{Http, Parts, Service, ServiceError};
-use crate::status::{self, Part, Status};
+use crate::service::{Access, Parts, Service};
+use crate::status::{Part, Status};
 use crate::store::{self, Store, StoreConfig, StoreError};
 
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -39,7 +39,7 @@ pub enum ProgramError {
     },
     /// The address is not to be had.
     #[error(transparent)]
-    Service(#[from] ServiceError),
+    Front(#[from] FrontError),
     /// The archive cannot be written.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -91,8 +91,9 @@ pub async fn run(
     let archive = Archive::local(&config.archive.path)?;
     archive.check().await?;
     let status = Status::new();
+    let front = Front::bind(&config.http.listen, Arc::clone(&status), prometheus).await?;
     let opened = tokio::select! {
-        opened = open_store(&config, &status, prometheus.clone()) => opened?,
+        opened = wait_for_store(&config.store, &status) => opened?,
         // A sender that is gone means stop, too.
         () = async { let _ = stop.wait_for(|stop| *stop).await; } => return Ok(()),
     };
@@ -106,13 +107,9 @@ pub async fn run(
         archive,
         status,
     };
-    let http = Http {
-        listen: config.http.listen.clone(),
-        token: secrets.token,
-        open_reads: config.http.open_reads,
-    };
-    let open = http.token.is_none();
-    let mut service = Service::start(config.pipeline(), http, parts, prometheus).await?;
+    let access = Access { token: secrets.token, open_reads: config.http.open_reads };
+    let open = access.token.is_none();
+    let mut service = Service::start(config.pipeline(), access, parts, &front);
     let address = service.address();
     if open && !address.ip().is_loopback() {
         tracing::warn!("anybody who reaches {address} may read and write: set `http.token`");
@@ -124,29 +121,7 @@ pub async fn run(
     Ok(service.stop().await?)
 }
 
-/// Opens the store and checks its schema; waits for a store that is away, and serves health and
-/// metrics meanwhile.
-async fn open_store(
-    config: &Config,
-    status: &Arc<Status>,
-    prometheus: Option<PrometheusHandle>,
-) -> Result<Arc<dyn Store>, ProgramError> {
-    let listen = &config.http.listen;
-    let listener = TcpListener::bind(listen).await;
-    let listener = listener.map_err(|source| ServiceError::new(listen, source))?;
-    let router = status::router(Arc::clone(status), prometheus);
-    tokio::select! {
-        opened = wait_for_store(&config.store, status) => Ok(opened?),
-        ended = axum::serve(listener, router).into_future() => {
-            Err(ServiceError::new(listen, ended.err().unwrap_or_else(ended_by_itself)).into())
-        }
-    }
-}
-
-fn ended_by_itself() -> std::io::Error {
-    std::io::Error::other("it ended by itself")
-}
-
+/// Opens the store and checks its schema; waits for a store that is away.
 async fn wait_for_store(
     config: &StoreConfig,
     status: &Status,

@@ -1,15 +1,13 @@
 //! Service: one running sink, that is its pipeline and its HTTP side.
 //!
 //! In: the parts that differ between a sink of its own and the all-in-one (where records come from,
-//! where rows go), and settings. Out: a running [`Service`]. Promises: the HTTP address is bound
-//! before anything is consumed; stopping finishes what was taken, within the pipeline's bound. What
-//! can go wrong: the address is taken ([`ServiceError`] says what to do); the pipeline ends by itself
+//! where rows go), settings, and the bound address ([`Front`]). Out: a running [`Service`]. Promises: stopping
+//! finishes what was taken, within the pipeline's bound. What can go wrong: the pipeline ends by itself
 //! ([`Service::ended`] says why).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use weir_models::config::Secret;
@@ -18,8 +16,9 @@ use weir_models::metric;
 use crate::api::{self, Api};
 use crate::archive::Archive;
 use crate::consume::{Consumer, Producer};
+use crate::front::Front;
 use crate::pipeline::{Settings, Sink, SinkError};
-use crate::status::{self, Status};
+use crate::status::Status;
 use crate::store::Store;
 
 /// Live events that a watcher may be behind before it is told that it missed some.
@@ -39,31 +38,13 @@ pub struct Parts {
     pub status: Arc<Status>,
 }
 
-/// The HTTP side.
+/// Who may use the API.
 #[derive(Clone, Debug, Default)]
-pub struct Http {
-    /// Address of API, page, metrics and health.
-    pub listen: String,
+pub struct Access {
     /// Bearer token, when one is asked for.
     pub token: Option<Secret>,
     /// Whether reading needs no token.
     pub open_reads: bool,
-}
-
-/// The service cannot start.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot listen on `{listen}` for the API: {source}; set `http.listen` to a free address (`ss -ltnp` shows who has it)"
-)]
-pub struct ServiceError {
-    listen: String,
-    source: std::io::Error,
-}
-
-impl ServiceError {
-    pub(crate) fn new(listen: &str, source: std::io::Error) -> Self {
-        Self { listen: listen.into(), source }
-    }
 }
 
 /// A running sink.
@@ -74,34 +55,20 @@ pub struct Service {
 }
 
 impl Service {
-    /// Binds the HTTP address, then starts the pipeline.
-    ///
-    /// # Errors
-    /// When the address is not to be had; nothing runs then.
-    pub async fn start(
-        settings: Settings,
-        http: Http,
-        parts: Parts,
-        prometheus: Option<PrometheusHandle>,
-    ) -> Result<Self, ServiceError> {
-        let failed = |source| ServiceError::new(&http.listen, source);
-        let listener = tokio::net::TcpListener::bind(&http.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+    /// Opens API and page, then starts the pipeline.
+    #[must_use]
+    pub fn start(settings: Settings, access: Access, parts: Parts, front: &Front) -> Self {
+        let address = front.address();
         let Parts { consumer, producer, store, archive, status } = parts;
         let (stop, stopped) = watch::channel(false);
         let live = broadcast::Sender::new(LIVE_MAX);
         let api = Api::new(store.clone(), producer.clone(), live.clone(), stopped.clone())
-            .token(http.token, http.open_reads);
-        let router = status::router(status.clone(), prometheus).merge(api::router(api));
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the API is no longer served");
-            }
-        });
+            .token(access.token, access.open_reads);
+        front.open(api::router(api));
         let sink = Sink::new(settings, consumer, producer, store, archive, live, status);
         let pipeline = tokio::spawn(sink.run(stopped));
         tracing::info!(%address, "sink is running");
-        Ok(Self { address, stop, pipeline })
+        Self { address, stop, pipeline }
     }
 
     /// The bound HTTP address.

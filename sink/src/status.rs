@@ -1,12 +1,12 @@
 //! Status: what is wrong right now, for readiness, health and metrics.
 //!
 //! In: what each part of the sink tells of itself. Out: `/readyz` (503 with the reasons as long as
-//! anything is wrong), `/healthz` (503 when the pipeline has not moved for a minute: restart it),
+//! anything is wrong, or the API is not served yet), `/healthz` (503 when the pipeline has not moved for a minute: restart it),
 //! `/metrics`. Promises: a problem is logged once when it begins, again when its text changes, and
 //! once when it ends.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::State;
@@ -51,11 +51,14 @@ pub struct Problem {
 pub struct Status {
     problems: Mutex<BTreeMap<Part, Problem>>,
     moved_us: AtomicI64,
+    /// Whether the API is served.
+    is_open: AtomicBool,
 }
 
 impl Default for Status {
     fn default() -> Self {
-        Self { problems: Mutex::default(), moved_us: AtomicI64::new(now_us()) }
+        let (moved_us, is_open) = (AtomicI64::new(now_us()), AtomicBool::new(false));
+        Self { problems: Mutex::default(), moved_us, is_open }
     }
 }
 
@@ -107,6 +110,11 @@ impl Status {
         self.moved_us.store(now_us(), Ordering::Relaxed);
     }
 
+    /// From now on the API is served.
+    pub(crate) fn opened(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
+    }
+
     fn stuck(&self) -> bool {
         now_us() - self.moved_us.load(Ordering::Relaxed) > STUCK_AFTER_US
     }
@@ -137,8 +145,8 @@ pub fn router(status: Arc<Status>, metrics: Option<PrometheusHandle>) -> Router 
 
 async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let problems = status.problems();
-    let code = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let ready = problems.is_empty();
+    let ready = problems.is_empty() && status.is_open.load(Ordering::Relaxed);
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(Ready { ready, problems }))
 }
 
@@ -173,6 +181,8 @@ mod tests {
     async fn readiness_and_health_answer_by_status_code() {
         let status = Status::new();
         let code = |ready| async { axum::response::IntoResponse::into_response(ready).status() };
+        assert_eq!(code(readyz(State(status.clone())).await).await, 503);
+        status.opened();
         assert_eq!(code(readyz(State(status.clone())).await).await, 200);
         status.problem(Part::Archive, "disk full");
         assert_eq!(code(readyz(State(status.clone())).await).await, 503);

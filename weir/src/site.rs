@@ -18,8 +18,9 @@ use weir_models::kafka::KafkaConfig;
 use weir_models::topic::TopicNames;
 use weir_sink::archive::{Archive, CloseAt};
 use weir_sink::consume::{Consumer, Producer};
+use weir_sink::front::Front;
 use weir_sink::pipeline::Settings;
-use weir_sink::service::{Http, Parts, Service};
+use weir_sink::service::{Access, Parts, Service};
 use weir_sink::status::Status;
 use weir_sink::store::{self, Store, StoreConfig};
 
@@ -53,8 +54,10 @@ pub struct Settled {
     pub archive: PathBuf,
     /// Age at which an archive object is closed.
     pub close_after: Duration,
-    /// API and page.
-    pub http: Http,
+    /// Address of API and page.
+    pub listen: String,
+    /// Who may use the API.
+    pub access: Access,
 }
 
 /// A running site.
@@ -136,7 +139,8 @@ pub async fn start(settled: Settled, line: Line, status: Arc<Status>) -> anyhow:
         archive: archive.clone(),
         status,
     };
-    let sink = Service::start(settings, settled.http, parts, None).await?;
+    let front = Front::bind(&settled.listen, parts.status.clone(), None).await?;
+    let sink = Service::start(settings, settled.access, parts, &front);
     let agent =
         weir_agent::pipeline::start(settled.agent, line.transport, &Handle::current(), None)
             .await

@@ -17,7 +17,7 @@ use weir_agent::spool::SpoolConfig;
 use weir_models::config::{ConfigError, Secret, SecretRef, parse};
 use weir_models::kafka::KafkaConfig;
 use weir_models::topic::{DEFAULT_PREFIX, TopicNames};
-use weir_sink::service::Http;
+use weir_sink::service::Access;
 use weir_sink::status::Status;
 use weir_sink::store::StoreConfig;
 use weir_sink::store::config::SqliteConfig;
@@ -151,11 +151,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         },
         archive: dir.join("archive"),
         close_after: Duration::from_secs(config.site.archive_close_after_s),
-        http: Http {
-            listen: config.http.listen.clone(),
-            token: config.token()?,
-            open_reads: false,
-        },
+        listen: config.http.listen.clone(),
+        access: Access { token: config.token()?, open_reads: false },
     };
     let mut site = site::start(settled, line, Status::new()).await?;
     tracing::info!(page = %format!("http://{}/", site.sink.address()), "site is up");

@@ -128,6 +128,11 @@ impl Api {
     }
 }
 
+/// What a request is told before there is a store to ask.
+pub(crate) fn starting() -> Problem {
+    Problem::starting()
+}
+
 /// The routes of the API and of the page.
 pub fn router(api: Api) -> Router {
     let device = get(devices::get).put(devices::put).delete(devices::delete);

@@ -95,6 +95,17 @@ impl Problem {
         )
     }
 
+    /// 503: there is no store to ask yet.
+    pub(super) fn starting() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "starting",
+            "The sink is starting",
+            "the store is not open yet",
+            "try again in a second; if it stays, look at /readyz and the sink's log",
+        )
+    }
+
     /// 503: too many requests at once.
     pub(super) fn busy(detail: &str) -> Self {
         Self::new(

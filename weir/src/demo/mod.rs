@@ -18,7 +18,7 @@ use weir_models::device::Device;
 use weir_models::kafka::KafkaConfig;
 use weir_models::topic::{Topic, TopicNames};
 use weir_sink::consume::Producer;
-use weir_sink::service::Http;
+use weir_sink::service::Access;
 use weir_sink::status::Status;
 use weir_sink::store::StoreConfig;
 use weir_sink::store::config::{CassandraConfig, SqliteConfig};
@@ -124,7 +124,8 @@ async fn start(options: &Options, dir: &Path) -> anyhow::Result<(Site, Arc<dyn P
         store,
         archive: dir.join("archive"),
         close_after: Duration::from_secs(1),
-        http: Http { listen: options.listen.clone(), ..Http::default() },
+        listen: options.listen.clone(),
+        access: Access::default(),
     };
     let Line { transport, consumer, producer } = line;
     let line = Line { transport, consumer, producer: producer.clone() };
