@@ -9,9 +9,6 @@ use utoipa::ToSchema;
 
 use crate::store::{Point, TimeRange};
 
-/// Above this score a point is told apart: about 1 is where the tail of a series' past begins.
-const ANOMALY_SCORE: f32 = 1.0;
-
 /// The values of one span of time.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Bin {
@@ -27,11 +24,6 @@ pub struct Bin {
     pub mean: f64,
     /// Highest score, when any value was scored.
     pub score: Option<f32>,
-}
-
-/// Whether a point left the usual course of its series.
-pub(super) fn is_anomaly(point: &Point) -> bool {
-    point.score.is_some_and(|score| score > ANOMALY_SCORE)
 }
 
 /// Gathers points into bins.
@@ -82,7 +74,7 @@ impl Binner {
                 score: point.score,
             }),
         }
-        if is_anomaly(point) {
+        if point.is_anomaly() {
             self.anomalies_n += 1;
             match self.anomalies.last_mut() {
                 Some(last) if last.ts_us >= ts_us => {

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use weir_models::ident::SeriesKey;
 use weir_models::time::HOUR_US;
 
-use super::bins::{Bin, Binner, is_anomaly};
+use super::bins::{Bin, Binner};
 use super::openapi::Problems;
 use super::params::{self, Params, When};
 use super::{Api, Problem};
@@ -131,7 +131,7 @@ async fn raw(
 }
 
 fn count_anomalies(points: &[Point]) -> u64 {
-    points.iter().filter(|point| is_anomaly(point)).count() as u64
+    points.iter().filter(|point| point.is_anomaly()).count() as u64
 }
 
 /// Reads the whole range page by page, in bounded memory, until `scan_rows_max` rows.

@@ -12,6 +12,7 @@ mod census;
 pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod sealed;
 mod select;
 pub mod sqlite;
 
@@ -126,6 +127,23 @@ pub struct Point {
     pub stream: Stream,
     /// Number of the event.
     pub seq: u64,
+}
+
+impl Point {
+    /// Above this score a point is an anomaly: about 1 is where the tail of a series' past begins.
+    const ANOMALY_SCORE: f32 = 1.0;
+
+    /// The event it came with.
+    #[must_use]
+    pub fn id(&self) -> EventId {
+        EventId { stream: self.stream, seq: self.seq }
+    }
+
+    /// Whether it left the usual course of its series.
+    #[must_use]
+    pub fn is_anomaly(&self) -> bool {
+        self.score.is_some_and(|score| score > Self::ANOMALY_SCORE)
+    }
 }
 
 /// The newest value of a series.
