@@ -7,3 +7,6 @@ pub mod site;
 pub mod cli;
 pub mod demo;
 pub mod up;
+
+#[cfg(test)]
+mod reference;
