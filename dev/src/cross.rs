@@ -181,7 +181,7 @@ impl Gateway {
 }
 
 /// What `setup-arm` has made: its programs, by their paths.
-struct Kit {
+pub(crate) struct Kit {
     path: String,
     folder: PathBuf,
 }
@@ -194,11 +194,11 @@ impl Kit {
     }
 
     /// Makes what is missing for this target; nothing when all is there.
-    fn make(triple: &str) -> Outcome {
+    pub(crate) fn make(triple: &str) -> Outcome {
         status(Self::script().arg(triple))
     }
 
-    fn find() -> Result<Self, String> {
+    pub(crate) fn find() -> Result<Self, String> {
         let shown = output(Self::script().arg("--env"))?;
         // export PATH="/…/tc/bin:/…/venv/bin:$PATH"
         let path = shown.lines().find_map(|line| line.strip_prefix("export PATH=\""));
@@ -224,7 +224,7 @@ impl Kit {
         command
     }
 
-    fn cargo(&self) -> Command {
+    pub(crate) fn cargo(&self) -> Command {
         let bin = self.path.split(':').next().unwrap_or_default();
         self.program(PathBuf::from(bin).join("cargo"))
     }

@@ -6,6 +6,7 @@
 //! there first. What the tests need beside Rust, [`tools`] looks for and, on Debian, gets.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to a person is its work")]
 
+mod container;
 mod cross;
 mod debian;
 mod fuzz;
@@ -49,6 +50,8 @@ cargo dev COMMAND
   bench [FILTER]             the benchmarks of parts, by the clock
   cross ARCH [--test]        the agent for gateways (aarch64, armv7, x86_64); --test: its tests and a
                              run against a real Kafka, emulated
+  container [--test]         the image of the sink; --test: the whole line with the sink run from it
+                             (as root)
   package deb|rpm [ARCH]     the packages of the agent, for all architectures or one
   package try                installs, upgrades and removes the .deb and the .rpm in a folder (as root)
 ";
@@ -84,6 +87,8 @@ fn main() -> ExitCode {
         ["bench", filter] => run(|| bench_parts(&mut steps, Some(filter))),
         ["cross", arch] => cross(&mut steps, arch, false),
         ["cross", arch, "--test"] => cross(&mut steps, arch, true),
+        ["container"] => run(|| container::make(&mut steps, false)),
+        ["container", "--test"] => run(|| container::make(&mut steps, true)),
         ["package", "try"] => run(|| package::attempt(&mut steps)),
         ["package", kind] => package(&mut steps, kind, cross::GATEWAYS.iter()),
         ["package", kind, arch] => package(&mut steps, kind, cross::Gateway::named(arch)),

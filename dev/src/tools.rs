@@ -129,11 +129,19 @@ pub(crate) fn ensure() -> Outcome {
 
 /// Makes sure that valgrind is here, which only counting instructions needs.
 pub(crate) fn valgrind() -> Outcome {
-    let tool = Tool { name: "valgrind", here: || has("valgrind"), debian: Install(&["valgrind"]) };
+    one(&Tool { name: "valgrind", here: || has("valgrind"), debian: Install(&["valgrind"]) })
+}
+
+/// Makes sure that buildah is here, which only the image of the sink needs.
+pub(crate) fn buildah() -> Outcome {
+    one(&Tool { name: "buildah", here: || has("buildah"), debian: Install(&["buildah"]) })
+}
+
+fn one(tool: &Tool) -> Outcome {
     if !(tool.here)() && debian::is_here() {
-        debian::get(&[&tool])?;
+        debian::get(&[tool])?;
     }
-    if (tool.here)() { Ok(None) } else { Err("install first: valgrind".to_string()) }
+    if (tool.here)() { Ok(None) } else { Err(format!("install first: {}", tool.name)) }
 }
 
 /// A program of a crate in the cache, installed when it is not there.

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::archive::Archive;
 use crate::config::Config;
 use crate::consume::topics;
+use crate::health;
 use crate::program::{self, Secrets};
 use crate::service::describe_metrics;
 use crate::store;
@@ -54,6 +55,8 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Asks a running sink whether it is well, as a container's health check.
+    Health(File),
     /// Trains central models from the archive and writes them as signed files.
     Train {
         #[command(flatten)]
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         }
         Command::Run(file)
         | Command::Migrate(file)
+        | Command::Health(file)
         | Command::Check { file, .. }
         | Command::Train { file, .. }
         | Command::Models { file, .. } => &file.config,
@@ -111,6 +115,7 @@ pub fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Run(_) => block_on(run(config)),
         Command::Migrate(_) => block_on(migrate(config)),
+        Command::Health(_) => health::ask(&config.http.listen),
         Command::Check { connect: true, .. } => block_on(connect(config)),
         Command::Train { options, .. } => block_on(run_train(&config, options, &mut say)),
         Command::Models { command, .. } => block_on(run_models(&config, command, &mut say)),

@@ -43,6 +43,20 @@ impl Line {
     /// Makes topics and schema, starts both programs and waits until both are ready.
     #[track_caller]
     pub fn start(name: &str, kafka: &Kafka, cassandra: &Cassandra) -> Self {
+        Self::start_with(name, kafka, cassandra, |config| {
+            Launch::ours("weir-sink").file("sink.toml", config)
+        })
+    }
+
+    /// The same with another build of the sink: what makes it ready for a configuration, but for its
+    /// command and `-c sink.toml`.
+    #[track_caller]
+    pub fn start_with(
+        name: &str,
+        kafka: &Kafka,
+        cassandra: &Cassandra,
+        sink: impl Fn(&str) -> Launch,
+    ) -> Self {
         let name = unique(name);
         let ports = Ports {
             udp: free_port(),
@@ -52,10 +66,9 @@ impl Line {
             sink: free_port(),
         };
         let config = sink_config(&name, kafka, cassandra, ports);
-        let migrate = Launch::ours("weir-sink").file("sink.toml", &config);
-        migrate.args(["migrate", "-c", "sink.toml"]).run(START).ok();
+        sink(&config).args(["migrate", "-c", "sink.toml"]).run(START).ok();
         let mut line = Self {
-            sink: Program::sink(&config),
+            sink: sink(&config).args(["run", "-c", "sink.toml"]).start(),
             agent: Program::agent(&agent_config(&name, kafka, ports)),
             kafka: kafka.clone(),
             cassandra: cassandra.clone(),
