@@ -72,7 +72,7 @@ async fn a_connection_is_used_again_and_opened_anew_when_it_was_closed() {
 async fn an_answer_is_read_with_bounds_and_no_redirect_followed() {
     let (port, opened) = serve(&[
         "HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n",
-        "HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 23\r\n\r\nBearer s3cret\nis no good",
+        "HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 24\r\n\r\nBearer s3cret\nis no good",
     ])
     .await;
     let client = client("http", port, "");
