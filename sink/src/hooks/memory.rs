@@ -12,12 +12,12 @@ use std::time::Duration;
 use lru::LruCache;
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
-use weir_models::alert::Alert;
+use weir_models::alert::{Alert, AlertState};
 
 use super::message::Card;
 use crate::consume::Partition;
 
-/// Records that a receiver is known to have. An entry takes about 64 bytes.
+/// Alerts of which a receiver is known to have been told. An entry takes about 64 bytes.
 const KNOWN_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(8_191);
 /// Alerts that fire and are repeated. Each takes about 1 KiB, 4 KiB at most.
 pub(super) const FIRING_MAX: usize = 4_096;
@@ -29,27 +29,23 @@ pub(super) const FIRING_FOR_MS: i64 = 7 * 86_400_000;
 pub(super) struct Name([u8; 16]);
 
 impl Name {
-    fn of(parts: [&str; 2]) -> Self {
+    fn hash(parts: [&str; 2]) -> Self {
         let hash = digest(&SHA256, parts.join("\0").as_bytes());
         let mut name = [0; 16];
         name.copy_from_slice(&hash.as_ref()[..16]);
         Self(name)
     }
 
-    /// Of a record, as CloudEvents has it: `source` and `id`.
-    pub(super) fn of_record(alert: &Alert) -> Self {
-        Self::of([&alert.source, &alert.id])
-    }
-
     /// Of an alert: the same when it fires and when it is resolved.
-    pub(super) fn of_alert(alert: &Alert) -> Self {
-        Self::of([&alert.source, &alert.data.alert_id])
+    pub(super) fn of(alert: &Alert) -> Self {
+        Self::hash([&alert.source, &alert.data.alert_id])
     }
 }
 
-/// The records that were told last.
+/// The alerts that were told last, and in which state. Both states are forgotten together, or what fires could be told
+/// again after it was resolved, and never be resolved.
 #[derive(Debug)]
-pub(super) struct Known(LruCache<Name, ()>);
+pub(super) struct Known(LruCache<Name, AlertState>);
 
 impl Default for Known {
     fn default() -> Self {
@@ -58,13 +54,14 @@ impl Default for Known {
 }
 
 impl Known {
-    pub(super) fn add(&mut self, record: Name) {
-        self.0.put(record, ());
+    pub(super) fn add(&mut self, alert: Name, state: AlertState) {
+        self.0.put(alert, state);
     }
 
-    /// Whether it was told. Asking keeps it from being forgotten.
-    pub(super) fn has(&mut self, record: Name) -> bool {
-        self.0.get(&record).is_some()
+    /// Whether this state of it was told, or the one after it. Asking keeps it from being forgotten.
+    pub(super) fn has(&mut self, alert: Name, state: AlertState) -> bool {
+        let known = self.0.get(&alert);
+        known.is_some_and(|known| *known == state || *known == AlertState::Resolved)
     }
 }
 
@@ -176,7 +173,7 @@ mod tests {
     const OTHER: Partition = Partition { topic: Topic::Alerts, number: 1 };
 
     fn name(number: usize) -> Name {
-        Name::of(["agent", &number.to_string()])
+        Name::hash(["agent", &number.to_string()])
     }
 
     fn card() -> Arc<Card> {
@@ -187,13 +184,17 @@ mod tests {
     fn what_was_told_last_is_known_and_memory_ends() {
         let mut known = Known::default();
         for number in 0..2 * KNOWN_MAX.get() {
-            known.add(name(number));
-            assert!(known.has(name(0)) || number >= KNOWN_MAX.get());
+            known.add(name(number), AlertState::Firing);
+            assert!(known.has(name(0), AlertState::Firing) || number >= KNOWN_MAX.get());
         }
         assert_eq!(known.0.len(), KNOWN_MAX.get());
         // What is asked for stays.
-        assert!(known.has(name(0)) && !known.has(name(1)));
-        assert!(known.has(name(2 * KNOWN_MAX.get() - 1)));
+        let mut fired = |n| known.has(name(n), AlertState::Firing);
+        assert!(fired(0) && !fired(1) && fired(2 * KNOWN_MAX.get() - 1));
+        // What was resolved does not fire any more, what fires may be resolved.
+        assert!(!known.has(name(0), AlertState::Resolved));
+        known.add(name(0), AlertState::Resolved);
+        assert!(known.has(name(0), AlertState::Firing) && known.has(name(0), AlertState::Resolved));
     }
 
     #[test]

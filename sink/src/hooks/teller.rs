@@ -37,7 +37,7 @@ const REPEATED: usize = 64;
 const ROUND: Duration = Duration::from_secs(1);
 /// What was told is committed after so long: what a crash tells twice.
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
-/// How long the try that runs may still take at a stop.
+/// How long the try that runs may still take at a stop, and then the commit.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// One try.
@@ -154,11 +154,10 @@ impl Teller {
         }
         self.trying.abort_all();
         let offsets = self.lanes.to_commit(|partition| self.firing.oldest(partition));
-        match self.consumer.commit(&offsets).await {
-            Err(error) => {
-                tracing::warn!(%error, "what was told last is told again at the next start")
-            }
-            Ok(()) => self.lanes.committed(offsets),
+        let commit = timeout(STOP_WITHIN, self.consumer.commit(&offsets));
+        if !offsets.is_empty() && !matches!(commit.await, Ok(Ok(()))) {
+            let hook = &self.receiver.name;
+            tracing::warn!(hook, "what was told last is told again at the next start");
         }
         Ok(())
     }
@@ -181,6 +180,9 @@ impl Teller {
         self.head.take_if(|head| partitions.contains(&head.place.0));
         let lanes = &self.lanes;
         self.firing.retain(i64::MIN, |partition| lanes.has(partition));
+        if self.head.is_none() && self.trying.is_empty() {
+            self.worked();
+        }
         self.giving_back.push(done);
         self.give_back();
     }
@@ -201,20 +203,21 @@ impl Teller {
             && self.telling_ms.is_none()
             && let Some(record) = self.ahead.pop_front()
         {
-            let due = self.lanes.judge(&record);
+            let due = self.lanes.judge(&record, now_us() / 1_000);
             let (partition, offset, ts_ms) = (record.partition, record.offset, record.ts_ms);
             // What is no alert became a dead letter in the pipeline.
             if due != Due::Nothing
                 && let Ok(Decoded::Alert(alert)) = decode(&record)
                 && self.receiver.wants(alert.data.kind)
             {
+                let is_known = self.known.has(Name::of(&alert), alert.data.state);
                 let letter = Letter { alert, json: record.value.unwrap_or_default() };
                 let head = Box::new(Head { place: (partition, offset), ts_ms, letter });
-                if due == Due::Remember {
-                    self.remember(&head, Instant::now());
-                } else if !self.known.has(Name::of_record(&head.letter.alert)) {
+                if due == Due::Tell && !is_known {
                     self.head = Some(head);
                     continue;
+                } else if !is_known {
+                    self.remember(&head, ts_ms, Instant::now());
                 }
             }
             self.lanes.done(partition, offset);
@@ -254,7 +257,7 @@ impl Teller {
             Try::New(head) if is_done => self.told(&head, verdict, now),
             // Its partition may be somebody else's by now.
             Try::New(head) if self.lanes.has(head.place.0) => self.head = Some(head),
-            Try::New(_) => {}
+            Try::New(_) => self.worked(),
             Try::Repeat(places) if is_done => {
                 if let Verdict::Refused(why) = verdict {
                     tracing::warn!(
@@ -279,10 +282,7 @@ impl Teller {
                 .increment(1);
         }
         match verdict {
-            Verdict::Told | Verdict::Refused(_) => {
-                self.backoff.worked();
-                self.status.fine(self.part);
-            }
+            Verdict::Told | Verdict::Refused(_) => self.worked(),
             Verdict::Again(why, away) => {
                 self.backoff.failed_for(now, *away);
                 self.status
@@ -296,13 +296,17 @@ impl Teller {
         }
     }
 
+    /// The receiver answers, or there is nothing to tell.
+    fn worked(&mut self) {
+        self.backoff.worked();
+        self.status.fine(self.part);
+    }
+
     /// A record was told, or refused for good.
     fn told(&mut self, head: &Head, verdict: &Verdict, now: Instant) {
         let (name, alert) = (self.receiver.name.clone(), &head.letter.alert);
-        let state = match alert.data.state {
-            AlertState::Firing => "firing",
-            AlertState::Resolved => "resolved",
-        };
+        let is_resolved = alert.data.state == AlertState::Resolved;
+        let state = if is_resolved { "resolved" } else { "firing" };
         if let Verdict::Refused(why) = verdict {
             tracing::error!(
                 hook = name,
@@ -314,26 +318,32 @@ impl Teller {
             counter!(SINK_HOOK_REFUSED.name, "hook" => name, "state" => state).increment(1);
         } else {
             counter!(SINK_HOOK_TOLD.name, "hook" => name, "state" => state).increment(1);
-            self.remember(head, now + self.receiver.repeat().unwrap_or(ROUND));
         }
-        self.known.add(Name::of_record(alert));
+        // What is refused is not repeated, and what is resolved no longer.
+        if *verdict == Verdict::Told || is_resolved {
+            let due = now + self.receiver.repeat().unwrap_or(ROUND);
+            self.remember(head, now_us() / 1_000, due);
+        } else {
+            self.known.add(Name::of(alert), alert.data.state);
+        }
         self.lanes.done(head.place.0, head.place.1);
     }
 
-    /// Remembers what has to be repeated, from `due` on.
-    fn remember(&mut self, head: &Head, due: Instant) {
+    /// Remembers what was told, and to repeat from `due` on what fires since `since_ms`.
+    fn remember(&mut self, head: &Head, since_ms: i64, due: Instant) {
         let alert = &head.letter.alert;
+        let name = Name::of(alert);
+        self.known.add(name, alert.data.state);
         if self.receiver.repeat().is_none() || !self.lanes.has(head.place.0) {
             return;
         }
-        let name = Name::of_alert(alert);
-        let is_old = head.ts_ms < repeated_since(now_us() / 1_000);
+        let is_old = since_ms < repeated_since(now_us() / 1_000);
         if alert.data.state == AlertState::Resolved || is_old {
             self.firing.remove(name);
             return;
         }
         let card = Arc::new(self.receiver.card(alert));
-        if self.firing.add(name, head.place, card, head.ts_ms, due) {
+        if self.firing.add(name, head.place, card, since_ms, due) {
             tracing::warn!(
                 hook = self.receiver.name,
                 most = FIRING_MAX,
@@ -415,6 +425,7 @@ pub(super) async fn keep(
     loop {
         let ended = match connect(&receiver.name) {
             Ok(consumer) => {
+                status.fine(part);
                 let teller =
                     Teller::new(Arc::clone(&receiver), part, consumer, Arc::clone(&status));
                 teller.run(stop.clone()).await

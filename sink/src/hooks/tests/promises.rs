@@ -169,6 +169,22 @@ async fn alertmanager_hears_of_what_fires_after_a_restart_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_resolved_fires_no_more_even_if_it_comes_again_or_is_refused() {
+    let world = World::new(|told| Some(if told.ids == ["b/resolved"] { 400 } else { 200 }));
+    for (id, state) in
+        [("a", "firing"), ("b", "firing"), ("a", "resolved"), ("b", "resolved"), ("a", "firing")]
+    {
+        world.add_alert(0, id, state);
+    }
+    let (stop, run) = world.start("alertmanager", &Status::new());
+    world.until(|world| world.offset(0) == 5).await;
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!(world.taken(), ["a/firing", "b/firing", "a/resolved"]);
+    stop.send(true).unwrap();
+    run.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn new_alerts_are_not_starved_by_a_slow_repetition() {
     let world = World::new(|_| Some(200));
     // One list of repetitions takes 5 ms; let it be due all the time.
