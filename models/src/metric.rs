@@ -106,6 +106,14 @@ metrics! {
     SINK_PARTITIONS = "weir_sink_assigned_partitions";
     /// Time from the receipt at the gateway to the store, in seconds, newest batch.
     SINK_DELAY = "weir_sink_delay_seconds";
+    /// Alerts that a receiver was told, by `hook` and `state` (`firing`, `resolved`); repetitions are not counted.
+    SINK_HOOK_TOLD = "weir_sink_hook_told_alerts_total";
+    /// Failed tries to tell a receiver, by `hook` and `reason` (`away`, `configuration`, `refused`).
+    SINK_HOOK_FAILED = "weir_sink_hook_failed_tries_total";
+    /// Alerts that a receiver refused for good and that were left out, by `hook` and `state`.
+    SINK_HOOK_REFUSED = "weir_sink_hook_refused_alerts_total";
+    /// How long the oldest alert that a receiver was not told waits, in seconds, by `hook`; 0 if none does.
+    SINK_HOOK_BEHIND = "weir_sink_hook_behind_seconds";
     /// HTTP requests answered, by `path` and `status`.
     SINK_HTTP_REQUESTS = "weir_sink_http_requests_total";
 }

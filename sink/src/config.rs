@@ -15,6 +15,7 @@ use crate::archive::CloseAt;
 use crate::consume::kafka::FIXED;
 use crate::consume::topics::NewTopics;
 use crate::decode::dedupe::Bounds;
+use crate::hooks::config::HooksConfig;
 use crate::pipeline::Settings;
 use crate::store::StoreConfig;
 use crate::train::ModelsConfig;
@@ -45,6 +46,9 @@ pub struct Config {
     /// Whose models are taken.
     #[serde(default)]
     pub models: ModelsConfig,
+    /// Who is told of alerts.
+    #[serde(default)]
+    pub hooks: HooksConfig,
 }
 
 /// How records are taken from Kafka, `[consume]`.
@@ -180,6 +184,9 @@ impl Config {
                 "there has to be one store",
                 "give either `[store.cassandra]` with `contact_points` or `[store.sqlite]` with `path`",
             );
+        }
+        if let Err((message, hint)) = self.hooks.check() {
+            return whole(&message, hint);
         }
         for (key, least, value) in [
             ("consume.batch_records", 1, self.consume.batch_records as u64),

@@ -14,6 +14,8 @@ pub mod live;
 pub mod web;
 
 pub mod pipeline;
+pub mod hooks;
+mod backoff;
 pub mod front;
 pub mod health;
 pub mod service;

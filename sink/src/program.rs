@@ -15,10 +15,11 @@ use weir_models::config::Secret;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::config::{Config, fetch};
-use crate::consume::ConsumeError;
-use crate::consume::kafka::KafkaConsumer;
+use crate::consume::kafka::{KafkaConsumer, Reading};
 use crate::consume::producer::KafkaProducer;
+use crate::consume::{ConsumeError, Consumer};
 use crate::front::{Front, FrontError};
+use crate::hooks::{self, HookError, Hooks};
 use crate::pipeline::SinkError;
 use crate::service::{Access, Parts, Service};
 use crate::status::{Part, Status};
@@ -49,6 +50,9 @@ pub enum ProgramError {
     /// The client for Kafka cannot be made.
     #[error(transparent)]
     Kafka(#[from] ConsumeError),
+    /// A hook cannot begin.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// The pipeline ended.
     #[error(transparent)]
     Pipeline(#[from] SinkError),
@@ -88,6 +92,7 @@ pub async fn run(
     prometheus: Option<PrometheusHandle>,
 ) -> Result<(), ProgramError> {
     let secrets = Secrets::fetch(&config)?;
+    let receivers = hooks::receivers(&config.hooks)?;
     let archive = Archive::local(&config.archive.path)?;
     archive.check().await?;
     let status = Status::new();
@@ -99,13 +104,15 @@ pub async fn run(
     };
     let connection = config.kafka.librdkafka_settings(secrets.kafka.as_ref());
     let names = config.topic_names();
-    let group = &config.consume.group;
+    let group = config.consume.group.clone();
+    let consumer =
+        KafkaConsumer::start(&connection, &group, &names, Arc::clone(&status), Reading::ALL)?;
     let parts = Parts {
         producer: Arc::new(KafkaProducer::start(&connection, &names)?),
-        consumer: Box::new(KafkaConsumer::start(&connection, group, &names, Arc::clone(&status))?),
+        consumer: Box::new(consumer),
         store: opened,
         archive,
-        status,
+        status: Arc::clone(&status),
     };
     let access = Access { token: secrets.token, open_reads: config.http.open_reads };
     let open = access.token.is_none();
@@ -114,11 +121,20 @@ pub async fn run(
     if open && !address.ip().is_loopback() {
         tracing::warn!("anybody who reaches {address} may read and write: set `http.token`");
     }
+    let hooks_status = Arc::clone(&status);
+    let connect = move |name: &str| {
+        let (group, status) = (hooks::group(&group, name), Arc::clone(&hooks_status));
+        let reading = Reading::HOOK;
+        let consumer = KafkaConsumer::start(&connection, &group, &names, status, reading)?;
+        Ok(Box::new(consumer) as Box<dyn Consumer>)
+    };
+    let hooks = Hooks::start(receivers, connect, &status);
     tokio::select! {
         ended = service.ended() => return Ok(ended?),
         () = async { let _ = stop.wait_for(|stop| *stop).await; } => {}
     }
-    Ok(service.stop().await?)
+    let (stopped, ()) = tokio::join!(service.stop(), hooks.stop());
+    Ok(stopped?)
 }
 
 /// Opens the store and checks its schema; waits for a store that is away.

@@ -1,7 +1,7 @@
 //! Status: what is wrong right now, for readiness, health and metrics.
 //!
 //! In: what each part of the sink tells of itself. Out: `/readyz` (503 with the reasons as long as
-//! anything is wrong, or the API is not served yet), `/healthz` (503 when the pipeline has not moved for a minute: restart it),
+//! anything is wrong that the sink needs, or the API is not served yet; a hook that cannot tell is a warning in it), `/healthz` (503 when the pipeline has not moved for a minute: restart it),
 //! `/metrics`. Promises: a problem is logged once when it begins, again when its text changes, and
 //! once when it ends.
 
@@ -22,8 +22,7 @@ use weir_models::time::{SECOND_US, now_us, rfc3339};
 const STUCK_AFTER_US: i64 = 60 * SECOND_US;
 
 /// A part of the sink that can have a problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// Reading from Kafka.
     Kafka,
@@ -33,6 +32,34 @@ pub enum Part {
     Store,
     /// The archive.
     Archive,
+    /// Reading alerts from Kafka for the hooks.
+    HooksKafka,
+    /// Telling a receiver of alerts, by its number in the configuration.
+    Hook(u8),
+}
+
+impl Part {
+    /// Whether the sink is not ready without it. Nobody who asks the sink misses a hook.
+    fn is_needed(self) -> bool {
+        !matches!(self, Self::HooksKafka | Self::Hook(_))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::DeadLetters => "dead_letters",
+            Self::Store => "store",
+            Self::Archive => "archive",
+            Self::HooksKafka => "hooks_kafka",
+            Self::Hook(_) => "hook",
+        }
+    }
+}
+
+impl Serialize for Part {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 /// What is wrong with a part.
@@ -82,7 +109,11 @@ impl Status {
             }
         }
         drop(problems);
-        tracing::warn!(?part, message, "not ready");
+        if part.is_needed() {
+            tracing::warn!(?part, message, "not ready");
+        } else {
+            tracing::warn!(?part, message, "alerts are not told");
+        }
     }
 
     /// Nothing is wrong with `part` any more.
@@ -129,6 +160,9 @@ impl Status {
 struct Ready {
     ready: bool,
     problems: Vec<Problem>,
+    /// What is wrong and is no reason to be not ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Problem>,
 }
 
 /// `/readyz`, `/healthz` and, when there is a recorder, `/metrics`.
@@ -144,10 +178,11 @@ pub fn router(status: Arc<Status>, metrics: Option<PrometheusHandle>) -> Router 
 }
 
 async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    let problems = status.problems();
+    let all = status.problems().into_iter();
+    let (problems, warnings): (Vec<_>, Vec<_>) = all.partition(|problem| problem.part.is_needed());
     let ready = problems.is_empty() && status.is_open.load(Ordering::Relaxed);
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(Ready { ready, problems }))
+    (code, Json(Ready { ready, problems, warnings }))
 }
 
 async fn healthz(State(status): State<Arc<Status>>) -> (StatusCode, &'static str) {
@@ -183,6 +218,9 @@ mod tests {
         let code = |ready| async { axum::response::IntoResponse::into_response(ready).status() };
         assert_eq!(code(readyz(State(status.clone())).await).await, 503);
         status.opened();
+        assert_eq!(code(readyz(State(status.clone())).await).await, 200);
+        status.problem(Part::Hook(0), "nobody listens");
+        status.problem(Part::HooksKafka, "away");
         assert_eq!(code(readyz(State(status.clone())).await).await, 200);
         status.problem(Part::Archive, "disk full");
         assert_eq!(code(readyz(State(status.clone())).await).await, 503);

@@ -40,6 +40,8 @@ mod models;
 mod templates;
 /// Who reads alerts: the consumers of the documents.
 mod alerts;
+/// Who is told of alerts: Alertmanagers and webhooks that fail, hang, are away; the sink killed.
+mod hooks;
 /// The configurations in the documents are taken by the programs.
 mod docs;
 /// The all-in-one: demo and small site.

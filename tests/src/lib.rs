@@ -20,6 +20,7 @@ pub mod mosquitto;
 pub mod paths;
 pub mod program;
 pub mod python;
+pub mod receiver;
 pub mod senders;
 pub mod services;
 pub mod wait;

@@ -105,6 +105,7 @@ pub async fn kafka(
         group,
         &names,
         status.clone(),
+        weir_sink::consume::kafka::Reading::ALL,
     )?;
     let producer = weir_sink::consume::producer::KafkaProducer::start(&connection, &names)?;
     Ok(Line {

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use weir_models::topic::TopicNames;
 
 use super::faults;
-use super::handover::Handover;
+use super::handover::{Bounds, Handover};
 use super::{Committed, Partition};
 use crate::status::{Part, Status};
 
@@ -32,6 +32,8 @@ const FETCH_AGAIN_AFTER: Duration = Duration::from_millis(500);
 pub(super) struct Shared {
     pub(super) names: TopicNames,
     pub(super) status: Arc<Status>,
+    /// The part of the sink that the problems of this consumer are of.
+    pub(super) part: Part,
     pub(super) handover: Handover,
     /// The consumer is to end: nobody answers a revocation any more.
     pub(super) stopping: AtomicBool,
@@ -40,11 +42,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(names: TopicNames, status: Arc<Status>) -> Self {
+    pub(super) fn new(names: TopicNames, status: Arc<Status>, part: Part, bounds: Bounds) -> Self {
         Self {
             names,
             status,
-            handover: Handover::default(),
+            part,
+            handover: Handover::new(bounds),
             stopping: AtomicBool::new(false),
             grown: AtomicBool::new(false),
         }
@@ -70,7 +73,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        faults::tell(&self.0.status, &error, reason);
+        faults::tell(&self.0.status, self.0.part, &error, reason);
     }
 }
 
@@ -138,7 +141,7 @@ impl Context {
                 Ok(list) => return Some(list),
                 Err(error) => {
                     let message = format!("cannot read the committed offsets: {error}");
-                    self.0.status.problem(Part::Kafka, message);
+                    self.0.status.problem(self.0.part, message);
                     std::thread::sleep(FETCH_AGAIN_AFTER);
                 }
             }

@@ -1,6 +1,6 @@
 //! Faults: what librdkafka tells of its connections, in words that say what to do.
 //!
-//! In: its error callbacks and its log. Out: the Kafka part of the shared status, and log lines.
+//! In: its error callbacks and its log. Out: a part of the shared status, and log lines.
 //! Promises: a refused password is not hidden by "no broker answers", which follows from it.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use crate::status::{Part, Status};
 
 /// Tells the status what an error of the connection means.
-pub(super) fn tell(status: &Status, error: &KafkaError, reason: &str) {
+pub(super) fn tell(status: &Status, part: Part, error: &KafkaError, reason: &str) {
     let Some(code) = error.rdkafka_error_code() else {
         tracing::warn!(%error, reason, "Kafka client");
         return;
@@ -30,7 +30,7 @@ pub(super) fn tell(status: &Status, error: &KafkaError, reason: &str) {
         | RDKafkaErrorCode::Resolve => {
             // The first word on it is enough, and a more telling one stays.
             let known = status.problems();
-            let mut known = known.iter().filter(|problem| problem.part == Part::Kafka);
+            let mut known = known.iter().filter(|problem| problem.part == part);
             if known.any(|problem| problem.message.contains("check `[kafka")) {
                 return;
             }
@@ -49,7 +49,7 @@ pub(super) fn tell(status: &Status, error: &KafkaError, reason: &str) {
             return;
         }
     };
-    status.problem(Part::Kafka, message);
+    status.problem(part, message);
 }
 
 /// How much librdkafka tells: all of it when `[kafka.librdkafka] debug` asks for something.
@@ -75,11 +75,11 @@ mod tests {
     fn the_cause_is_not_hidden_by_what_follows_from_it() {
         let status = Status::new();
         let down = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
-        tell(&status, &down, "1/1 brokers are down");
+        tell(&status, Part::Kafka, &down, "1/1 brokers are down");
         assert!(status.problems()[0].message.contains("`[kafka] brokers`"));
         let refused = KafkaError::Global(RDKafkaErrorCode::Authentication);
-        tell(&status, &refused, "invalid credentials");
-        tell(&status, &down, "1/1 brokers are down");
+        tell(&status, Part::Kafka, &refused, "invalid credentials");
+        tell(&status, Part::Kafka, &down, "1/1 brokers are down");
         assert!(status.problems()[0].message.contains("`[kafka.sasl]`"));
     }
 }

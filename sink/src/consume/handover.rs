@@ -15,10 +15,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Committed, ConsumeError, Partition, Polled, Record};
 
-/// Most records that wait.
-const RECORDS_MAX: usize = 20_000;
-/// Most bytes that wait.
-const BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How much may wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Most records that wait.
+    pub(super) records: usize,
+    /// Most bytes that wait.
+    pub(super) bytes: usize,
+}
+
 /// What a record takes besides its key and value.
 const RECORD_BYTES: usize = 128;
 
@@ -32,8 +37,9 @@ struct Waiting {
 }
 
 /// What waits for the pipeline.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Handover {
+    bounds: Bounds,
     waiting: Mutex<Waiting>,
     arrived: Notify,
 }
@@ -44,6 +50,10 @@ fn bytes_of(record: &Record) -> usize {
 }
 
 impl Handover {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { bounds, waiting: Mutex::default(), arrived: Notify::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Every change below leaves the queues whole, so a panic elsewhere does not spoil them.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -95,13 +105,13 @@ impl Handover {
     /// Whether to stop reading.
     pub(super) fn is_full(&self) -> bool {
         let waiting = self.lock();
-        waiting.records.len() >= RECORDS_MAX || waiting.bytes >= BYTES_MAX
+        waiting.records.len() >= self.bounds.records || waiting.bytes >= self.bounds.bytes
     }
 
     /// Whether to go on reading: half of it is gone.
     pub(super) fn is_drained(&self) -> bool {
         let waiting = self.lock();
-        waiting.records.len() <= RECORDS_MAX / 2 && waiting.bytes <= BYTES_MAX / 2
+        waiting.records.len() <= self.bounds.records / 2 && waiting.bytes <= self.bounds.bytes / 2
     }
 
     /// Whether all of these are ours.
@@ -148,6 +158,8 @@ mod tests {
     use super::*;
     use weir_models::topic::Topic;
 
+    const BOUNDS: Bounds = Bounds { records: 1_000, bytes: 1 << 20 };
+
     fn record(number: i32, offset: i64) -> Record {
         Record {
             partition: partition(number),
@@ -164,7 +176,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_revocation_overtakes_the_records_of_its_partition() {
-        let handover = Handover::default();
+        let handover = Handover::new(BOUNDS);
         handover.assigned(partition(0), None);
         handover.assigned(partition(1), None);
         handover.push(record(0, 1));
@@ -189,7 +201,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn with_no_room_only_changes_come() {
-        let handover = Handover::default();
+        let handover = Handover::new(BOUNDS);
         handover.push(record(0, 1));
         handover.wake();
         assert!(handover.take(0, Duration::from_secs(1)).await.unwrap().is_empty());
@@ -202,17 +214,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_full_at_its_bound_and_drained_at_half_of_it() {
-        let handover = Handover::default();
-        for offset in 0..RECORDS_MAX {
+        let handover = Handover::new(BOUNDS);
+        for offset in 0..BOUNDS.records {
             assert!(!handover.is_full());
             handover.push(record(0, i64::try_from(offset).unwrap()));
         }
         assert!(handover.is_full());
-        handover.take(RECORDS_MAX / 2 - 1, Duration::ZERO).await.unwrap();
+        handover.take(BOUNDS.records / 2 - 1, Duration::ZERO).await.unwrap();
         assert!(!handover.is_drained());
         handover.take(1, Duration::ZERO).await.unwrap();
         assert!(handover.is_drained());
-        handover.take(RECORDS_MAX, Duration::ZERO).await.unwrap();
+        handover.take(BOUNDS.records, Duration::ZERO).await.unwrap();
         assert_eq!(handover.lock().bytes, 0);
     }
 }

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use weir_models::topic::{Topic, TopicNames};
 
 use super::context::{Context, Shared};
+use super::handover::Bounds;
 use super::{Committed, ConsumeError, Consumer, Partition, Polled, Record, faults};
 use crate::status::{Part, Status};
 
@@ -32,11 +33,39 @@ use crate::status::{Part, Status};
 pub const TOPICS: [Topic; 5] =
     [Topic::Readings, Topic::Logs, Topic::Alerts, Topic::Metadata, Topic::Agents];
 
+/// What a consumer reads, and how much of it may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    topics: &'static [Topic],
+    /// The part of the sink that its problems are of.
+    part: Part,
+    client_id: &'static str,
+    /// What librdkafka itself keeps, over all partitions.
+    queued_kbytes: &'static str,
+    bounds: Bounds,
+}
+
+impl Reading {
+    /// Everything that the sink stores.
+    pub const ALL: Self = Self {
+        topics: &TOPICS,
+        part: Part::Kafka,
+        client_id: "weir-sink",
+        queued_kbytes: "32768",
+        bounds: Bounds { records: 20_000, bytes: 32 * 1024 * 1024 },
+    };
+    /// Alerts for a hook: few, and nobody minds when a hook is slow.
+    pub const HOOK: Self = Self {
+        topics: &[Topic::Alerts],
+        part: Part::HooksKafka,
+        client_id: "weir-sink-hook",
+        queued_kbytes: "2048",
+        bounds: Bounds { records: 1_000, bytes: 2 * 1024 * 1024 },
+    };
+}
+
 /// Our defaults; the user's `[kafka.librdkafka]` wins over them.
-const DEFAULTS: [(&str, &str); 6] = [
-    ("client.id", "weir-sink"),
-    // Bounds what librdkafka itself keeps, over all partitions.
-    ("queued.max.messages.kbytes", "32768"),
+const DEFAULTS: [(&str, &str); 4] = [
     ("fetch.message.max.bytes", "1048576"),
     ("max.poll.interval.ms", "300000"),
     // After a crash the partitions move on within 10 s, not within librdkafka's 45.
@@ -72,7 +101,7 @@ pub struct KafkaConsumer {
 }
 
 impl KafkaConsumer {
-    /// Joins `group`. Does not wait for a broker: one that is away is a problem in `status`.
+    /// Joins `group` for `reading`. Does not wait for a broker: one that is away is a problem in `status`.
     ///
     /// # Errors
     /// When a setting is not one of librdkafka's or a file it names cannot be read.
@@ -81,8 +110,11 @@ impl KafkaConsumer {
         group: &str,
         names: &TopicNames,
         status: Arc<Status>,
+        reading: Reading,
     ) -> Result<Self, ConsumeError> {
         let mut config = ClientConfig::new();
+        config.set("client.id", reading.client_id);
+        config.set("queued.max.messages.kbytes", reading.queued_kbytes);
         for (key, value) in DEFAULTS {
             config.set(key, value);
         }
@@ -92,19 +124,21 @@ impl KafkaConsumer {
         }
         config.set("group.id", group);
         config.set_log_level(faults::log_level(connection));
-        let shared = Arc::new(Shared::new(names.clone(), Arc::clone(&status)));
+        let shared =
+            Arc::new(Shared::new(names.clone(), Arc::clone(&status), reading.part, reading.bounds));
         let context = Context(Arc::clone(&shared));
         let consumer: BaseConsumer<Context> = config
             .create_with_context(context)
             .map_err(|error| ConsumeError::Fatal(settings_error(&error)))?;
-        status.problem(Part::Kafka, "no broker has answered yet");
-        let topics = TOPICS.map(|topic| &**names.name(topic));
+        status.problem(reading.part, "no broker has answered yet");
+        let topics: Vec<&str> = reading.topics.iter().map(|topic| &**names.name(*topic)).collect();
         consumer.subscribe(&topics).map_err(|error| ConsumeError::Fatal(error.to_string()))?;
         let consumer = Arc::new(consumer);
         let (end, ended) = mpsc::sync_channel(1);
         let poller = Poller {
             consumer: Arc::clone(&consumer),
             shared: Arc::clone(&shared),
+            topics: reading.topics,
             paused: false,
             probed: None,
         };
@@ -218,6 +252,7 @@ impl Drop for KafkaConsumer {
 struct Poller {
     consumer: Arc<BaseConsumer<Context>>,
     shared: Arc<Shared>,
+    topics: &'static [Topic],
     paused: bool,
     probed: Option<Instant>,
 }
@@ -263,9 +298,9 @@ impl Poller {
     fn failed(&self, error: &KafkaError) {
         if let KafkaError::MessageConsumptionFatal(code) = error {
             self.shared.handover.fail(code.to_string());
-        } else if !self.shared.status.has_problem(Part::Kafka) {
+        } else if !self.shared.status.has_problem(self.shared.part) {
             // The error callback tells of the same with more words.
-            faults::tell(&self.shared.status, error, &error.to_string());
+            faults::tell(&self.shared.status, self.shared.part, error, &error.to_string());
         }
     }
 
@@ -296,7 +331,7 @@ impl Poller {
     /// something breaks, not when it works again.
     fn probe(&mut self) {
         let due = self.probed.is_none_or(|at| at.elapsed() >= PROBE_EVERY);
-        if !due || !self.shared.status.has_problem(Part::Kafka) {
+        if !due || !self.shared.status.has_problem(self.shared.part) {
             return;
         }
         let answer = self.consumer.fetch_metadata(None, PROBE_WITHIN);
@@ -304,17 +339,16 @@ impl Poller {
         let Ok(cluster) = answer else {
             return;
         };
-        let missing: Vec<&str> = TOPICS
-            .map(|topic| &**self.shared.names.name(topic))
-            .into_iter()
+        let names = self.topics.iter().map(|topic| &**self.shared.names.name(*topic));
+        let missing: Vec<&str> = names
             .filter(|name| !cluster.topics().iter().any(|topic| topic.name() == *name))
             .collect();
         if missing.is_empty() {
-            self.shared.status.fine(Part::Kafka);
+            self.shared.status.fine(self.shared.part);
         } else {
             let reason = format!("{} not found", missing.join(", "));
             let error = KafkaError::Global(RDKafkaErrorCode::UnknownTopicOrPartition);
-            faults::tell(&self.shared.status, &error, &reason);
+            faults::tell(&self.shared.status, self.shared.part, &error, &reason);
         }
     }
 }

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use weir_models::topic::TopicNames;
 
 use crate::archive::{Archive, CloseAt};
+use crate::backoff::Backoff;
 use crate::commit::{Ledger, Ticket};
 use crate::consume::{Committed, ConsumeError, Consumer, Partition, Polled, Producer, Record};
 use crate::decode::dedupe::{Bounds, Dedupe};
@@ -35,13 +36,11 @@ use crate::live::Live;
 use crate::status::{Part, Status};
 use crate::store::Store;
 
-mod backoff;
 mod intake;
 mod restore;
 mod steps;
 mod work;
 
-use backoff::Backoff;
 use intake::{Closed, Intake};
 use work::Work;
 

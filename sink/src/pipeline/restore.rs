@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use weir_models::metric::SINK_PARTITIONS;
 
-use super::backoff::Backoff;
 use super::{Held, LettingGo, PutDone, Restored, Run, SinkError};
 use crate::archive::Archive;
+use crate::backoff::Backoff;
 use crate::consume::{Committed, Partition};
 use crate::decode::dedupe::{Bounds, Dedupe};
 use crate::status::{Part, Status};
