@@ -18,6 +18,10 @@ use crate::config::Config;
 use crate::consume::topics;
 use crate::health;
 use crate::program::{self, Secrets};
+use crate::prove::{
+    ArchiveCommand, AuditOptions, DlqCommand, ReplayOptions, run_archive, run_audit, run_dlq,
+    run_replay,
+};
 use crate::service::describe_metrics;
 use crate::store;
 use crate::train::{KeysCommand, ModelsCommand, TrainOptions, run_keys, run_models, run_train};
@@ -74,6 +78,34 @@ enum Command {
         #[command(subcommand)]
         command: ModelsCommand,
     },
+    /// What lies in the archive, and whether it is whole.
+    Archive {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: ArchiveCommand,
+    },
+    /// Dead letters: what could not be taken, to be looked at and sent again.
+    Dlq {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: DlqCommand,
+    },
+    /// Proves that every event is archived once, and that the store holds what the archive holds.
+    Audit {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        options: AuditOptions,
+    },
+    /// Sends a part of the archive to a topic again, or writes it to the store.
+    Replay {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        options: ReplayOptions,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -106,7 +138,11 @@ pub fn main() -> ExitCode {
         | Command::Health(file)
         | Command::Check { file, .. }
         | Command::Train { file, .. }
-        | Command::Models { file, .. } => &file.config,
+        | Command::Models { file, .. }
+        | Command::Archive { file, .. }
+        | Command::Dlq { file, .. }
+        | Command::Audit { file, .. }
+        | Command::Replay { file, .. } => &file.config,
     };
     let config = match load(file) {
         Ok(config) => config,
@@ -119,6 +155,10 @@ pub fn main() -> ExitCode {
         Command::Check { connect: true, .. } => block_on(connect(config)),
         Command::Train { options, .. } => block_on(run_train(&config, options, &mut say)),
         Command::Models { command, .. } => block_on(run_models(&config, command, &mut say)),
+        Command::Archive { command, .. } => block_on(run_archive(&config, command, &mut say)),
+        Command::Dlq { command, .. } => block_on(run_dlq(&config, command, &mut say)),
+        Command::Audit { options, .. } => block_on(run_audit(&config, options, &mut say)),
+        Command::Replay { options, .. } => block_on(run_replay(&config, options, &mut say)),
         // Keys need no configuration and were seen to above.
         Command::Check { .. } | Command::Keys(_) => {
             say(&format!("{file}: ok"));

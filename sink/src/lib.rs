@@ -22,6 +22,7 @@ pub mod service;
 pub mod status;
 
 pub mod train;
+pub mod prove;
 
 pub mod config;
 pub mod program;

@@ -36,6 +36,8 @@ mod errors;
 mod score;
 /// Central models: trained, published, taken back.
 mod models;
+/// Archive, dead letters, audit, replay by command.
+mod prove;
 /// How log lines are grouped.
 mod templates;
 /// Who reads alerts: the consumers of the documents.

@@ -24,15 +24,22 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::decode::dedupe::Snapshot;
 
+mod catalogue;
 mod columns;
+mod fields;
 mod object;
 mod read;
-mod readings;
+pub(crate) mod readings;
+pub(crate) mod rows;
 
+pub use catalogue::{Catalogue, Chain, Entry, Hours};
 pub use columns::{Row, RowBody};
+pub(crate) use fields::{Fields, batches};
+pub(crate) use object::hex;
 pub use object::{CloseAt, Manifest, Open, Sealed, StreamRange, manifest_path, object_path};
-pub use read::{Contents, ReadError};
+pub use read::{Contents, Identity, ReadError, identities};
 pub use readings::Archived;
+pub use rows::rows;
 
 /// The archive target does not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +63,7 @@ fn hint(error: &object_store::Error) -> &'static str {
                     "; let the sink's user write to the folder `[archive] path`"
                 }
                 std::io::ErrorKind::NotADirectory => "; `[archive] path` has to be a folder",
+                std::io::ErrorKind::NotFound => "; check `[archive] path`",
                 _ => "",
             };
         }
@@ -94,6 +102,25 @@ impl Archive {
             Err(source) => {
                 Err(ArchiveError { what: "open", path: folder.display().to_string(), source })
             }
+        }
+    }
+
+    /// An archive in a local folder that is there: for who only reads.
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub fn existing(folder: &FilePath) -> Result<Self, ArchiveError> {
+        let open = || {
+            std::fs::read_dir(folder).map_err(|error| object_store::Error::Generic {
+                store: "local folder",
+                source: Box::new(error),
+            })?;
+            LocalFileSystem::new_with_prefix(folder)
+        };
+        let path = || folder.display().to_string();
+        match open() {
+            Ok(target) => Ok(Self::new(Arc::new(target.with_fsync(true)))),
+            Err(source) => Err(ArchiveError { what: "open", path: path(), source }),
         }
     }
 

@@ -32,7 +32,7 @@ const ENCODE_BYTES: usize = 4 * 1024 * 1024;
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// Zstd level: 3 is zstd's own default, and what most of the size is won with.
 const ZSTD_LEVEL: i32 = 3;
-const HOUR_MS: i64 = 3_600_000;
+pub(super) const HOUR_MS: i64 = 3_600_000;
 
 /// What an object holds, kept beside it as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,14 @@ pub struct Manifest {
     /// The offset after the last record that is accounted for here: rows, duplicates and dead
     /// letters.
     pub next_offset: i64,
+    /// The offset from which on this object accounts for the partition: the `next_offset` of the
+    /// object before it. Not in manifests of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_offset: Option<i64>,
+    /// Offsets between `from_offset` and `next_offset` that Kafka never gave out: removed before
+    /// they were read, or markers of transactions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// Rows in the object.
     pub rows: u64,
     /// Its size in bytes.
@@ -60,6 +68,11 @@ pub struct Manifest {
     pub streams: Vec<StreamRange>,
     /// What the duplicate memory of the partition holds at `next_offset`.
     pub dedupe: Snapshot,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What an object holds of one stream. A stream is spread over partitions, so the numbers between
@@ -108,6 +121,8 @@ pub struct Open {
     source: Source,
     path: String,
     first_offset: i64,
+    from_offset: Option<i64>,
+    skipped: u64,
     hour: i64,
     since: Instant,
     rows: u64,
@@ -174,6 +189,8 @@ impl Open {
             },
             path: object_path(partition, topic_name, first_offset, kafka_ms),
             first_offset,
+            from_offset: None,
+            skipped: 0,
             hour: kafka_ms.div_euclid(HOUR_MS),
             since: now,
             rows: 0,
@@ -184,6 +201,15 @@ impl Open {
             writer_bytes: 0,
             streams: BTreeMap::new(),
         }
+    }
+
+    /// Says from which offset on it accounts for its partition, and how many offsets since then never
+    /// came.
+    #[must_use]
+    pub fn accounting(mut self, from_offset: Option<i64>, skipped: u64) -> Self {
+        self.from_offset = from_offset;
+        self.skipped = skipped;
+        self
     }
 
     /// Adds a row of about `bytes` bytes.
@@ -280,6 +306,8 @@ impl Open {
             partition: self.partition.number,
             first_offset: self.first_offset,
             next_offset,
+            from_offset: self.from_offset,
+            skipped: self.skipped,
             rows: self.rows,
             bytes: data.len() as u64,
             sha256: hex(&Sha256::digest(&data)),
@@ -298,6 +326,6 @@ fn properties() -> Result<WriterProperties, ParquetError> {
         .build())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

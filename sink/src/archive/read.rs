@@ -4,16 +4,14 @@
 //! names, each as often as it is there. Reads object by object, two columns only. What can go wrong:
 //! the target does not answer, or an object is no Parquet of ours; both name the object.
 
-use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, UInt64Type};
+use arrow_array::types::Int64Type;
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::ObjectStoreExt;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use weir_models::ident::{EventId, Stream};
+use weir_models::ident::EventId;
 use weir_models::topic::Topic;
 
+use super::fields::{Fields, batches};
 use super::{Archive, ArchiveError};
 
 /// The archive cannot be read back.
@@ -43,12 +41,50 @@ pub struct Contents {
     pub ids: Vec<EventId>,
 }
 
+/// Names one row of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity<'a> {
+    /// The agent.
+    pub agent: &'a str,
+    /// Its stream and number.
+    pub id: EventId,
+    /// Offset of its record.
+    pub offset: i64,
+}
+
+/// Hands the identity of every row of an object to `each`, in their order.
+///
+/// # Errors
+/// Says what is wrong with the bytes.
+pub fn identities(data: Bytes, mut each: impl FnMut(Identity<'_>)) -> Result<(), String> {
+    for batch in batches(data, Some(&["agent", "stream", "seq", "offset"]))? {
+        let batch = batch.map_err(|error| error.to_string())?;
+        let fields = Fields(&batch);
+        let (agents, offsets) = (fields.text("agent")?, fields.primitive::<Int64Type>("offset")?);
+        for (row, id) in fields.ids()?.into_iter().enumerate() {
+            each(Identity { agent: agents.value(row), id, offset: offsets.value(row) });
+        }
+    }
+    Ok(())
+}
+
 impl Archive {
     /// The identity of every archived record of a topic.
     ///
     /// # Errors
     /// When the target does not answer or an object is damaged.
     pub async fn contents(&self, topic: Topic) -> Result<Contents, ReadError> {
+        let mut contents = Contents::default();
+        for path in self.paths(topic).await? {
+            let data = self.bytes(&path).await?;
+            contents.objects += 1;
+            ids(data, &mut contents.ids).map_err(|reason| ReadError::Damaged { path, reason })?;
+        }
+        Ok(contents)
+    }
+
+    /// The objects of a topic, in the order of their names.
+    pub(super) async fn paths(&self, topic: Topic) -> Result<Vec<String>, ArchiveError> {
         let folder = object_store::path::Path::from(topic.suffix());
         let listed: Vec<_> = self
             .target
@@ -56,54 +92,26 @@ impl Archive {
             .try_collect()
             .await
             .map_err(|source| ArchiveError { what: "list", path: topic.suffix().into(), source })?;
-        let mut paths: Vec<_> = listed.into_iter().map(|object| object.location).collect();
-        paths.retain(|path| path.as_ref().ends_with(".parquet"));
+        let mut paths: Vec<_> = listed.into_iter().map(|o| o.location.to_string()).collect();
+        paths.retain(|path| path.ends_with(".parquet"));
         paths.sort();
-        let mut contents = Contents::default();
-        for path in paths {
-            let read = async { self.target.get(&path).await?.bytes().await };
-            let data = read.await.map_err(|source| ArchiveError {
-                what: "read",
-                path: path.to_string(),
-                source,
-            })?;
-            contents.objects += 1;
-            ids(data, &mut contents.ids)
-                .map_err(|reason| ReadError::Damaged { path: path.to_string(), reason })?;
-        }
-        Ok(contents)
+        Ok(paths)
+    }
+
+    /// The bytes of an object.
+    ///
+    /// # Errors
+    /// When the target does not answer or the object is not there.
+    pub async fn bytes(&self, path: &str) -> Result<Bytes, ArchiveError> {
+        let at = object_store::path::Path::from(path);
+        let read = async { self.target.get(&at).await?.bytes().await };
+        read.await.map_err(|source| ArchiveError { what: "read", path: path.into(), source })
     }
 }
 
-fn ids(data: bytes::Bytes, out: &mut Vec<EventId>) -> Result<(), String> {
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new(data).map_err(|error| error.to_string())?;
-    let columns = ProjectionMask::columns(builder.parquet_schema(), ["stream", "seq"]);
-    let reader = builder.with_projection(columns).build().map_err(|error| error.to_string())?;
-    for batch in reader {
-        ids_of_batch(&batch.map_err(|error| error.to_string())?, out)?;
-    }
-    Ok(())
-}
-
-fn ids_of_batch(batch: &RecordBatch, out: &mut Vec<EventId>) -> Result<(), String> {
-    let column = |name: &str| {
-        batch.column_by_name(name).ok_or_else(|| format!("there is no column `{name}`"))
-    };
-    let streams =
-        column("stream")?.as_string_opt::<i32>().ok_or("the column `stream` holds no text")?;
-    let seqs = column("seq")?;
-    for row in 0..batch.num_rows() {
-        let text = streams.value(row);
-        let stream: Stream = text.parse().map_err(|error| format!("row {row}: {error}"))?;
-        let seq = match seqs.as_primitive_opt::<UInt64Type>() {
-            Some(seqs) => seqs.value(row),
-            None => seqs
-                .as_primitive_opt::<Int64Type>()
-                .map(|seqs| seqs.value(row).cast_unsigned())
-                .ok_or("the column `seq` holds no integers")?,
-        };
-        out.push(EventId { stream, seq });
+fn ids(data: Bytes, out: &mut Vec<EventId>) -> Result<(), String> {
+    for batch in batches(data, Some(&["stream", "seq"]))? {
+        out.extend(Fields(&batch.map_err(|error| error.to_string())?).ids()?);
     }
     Ok(())
 }

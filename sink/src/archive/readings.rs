@@ -5,15 +5,12 @@
 //! [`super::ReadError`].
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, TimestampMicrosecondType};
-use arrow_array::{Array, RecordBatch};
-use futures_util::TryStreamExt;
-use object_store::ObjectStoreExt;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use arrow_array::types::Float64Type;
+use arrow_array::{Array, Float64Array, ListArray, RecordBatch, StringArray};
 use weir_models::topic::Topic;
 
-use super::{Archive, ArchiveError, ReadError};
+use super::fields::{Fields, batches};
+use super::{Archive, ReadError};
 
 /// One archived value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,25 +36,10 @@ impl Archive {
         &self,
         mut each: impl FnMut(Archived<'_>) -> bool,
     ) -> Result<(), ReadError> {
-        let folder = Topic::Readings.suffix();
-        let listed = self.target.list(Some(&object_store::path::Path::from(folder)));
-        let listed: Vec<_> = listed.try_collect().await.map_err(|source| ArchiveError {
-            what: "list",
-            path: folder.into(),
-            source,
-        })?;
-        let mut paths: Vec<_> = listed.into_iter().map(|object| object.location).collect();
-        paths.retain(|path| path.as_ref().ends_with(".parquet"));
-        paths.sort();
-        for path in paths {
-            let read = async { self.target.get(&path).await?.bytes().await };
-            let data = read.await.map_err(|source| ArchiveError {
-                what: "read",
-                path: path.to_string(),
-                source,
-            })?;
-            let goes_on = values(data, &mut each)
-                .map_err(|reason| ReadError::Damaged { path: path.to_string(), reason })?;
+        for path in self.paths(Topic::Readings).await? {
+            let data = self.bytes(&path).await?;
+            let goes_on =
+                values(data, &mut each).map_err(|reason| ReadError::Damaged { path, reason })?;
             if !goes_on {
                 break;
             }
@@ -67,12 +49,7 @@ impl Archive {
 }
 
 fn values(data: bytes::Bytes, each: &mut impl FnMut(Archived<'_>) -> bool) -> Result<bool, String> {
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new(data).map_err(|error| error.to_string())?;
-    let wanted = ["site", "device", "ts_us", "values"];
-    let columns = ProjectionMask::columns(builder.parquet_schema(), wanted);
-    let reader = builder.with_projection(columns).build().map_err(|error| error.to_string())?;
-    for batch in reader {
+    for batch in batches(data, Some(&["site", "device", "ts_us", "values"]))? {
         if !values_of_batch(&batch.map_err(|error| error.to_string())?, each)? {
             return Ok(false);
         }
@@ -84,36 +61,53 @@ fn values_of_batch(
     batch: &RecordBatch,
     each: &mut impl FnMut(Archived<'_>) -> bool,
 ) -> Result<bool, String> {
-    let column = |name: &str| {
-        batch.column_by_name(name).ok_or_else(|| format!("there is no column `{name}`"))
-    };
-    let other = |name: &str| format!("the column `{name}` holds something else");
-    let sites = column("site")?.as_string_opt::<i32>().ok_or_else(|| other("site"))?;
-    let devices = column("device")?.as_string_opt::<i32>().ok_or_else(|| other("device"))?;
-    let stamps = column("ts_us")?
-        .as_primitive_opt::<TimestampMicrosecondType>()
-        .ok_or_else(|| other("ts_us"))?;
-    let lists = column("values")?.as_list_opt::<i32>().ok_or_else(|| other("values"))?;
-    let fields = lists.values().as_struct_opt().ok_or_else(|| other("values"))?;
-    let metrics = fields.column_by_name("metric").and_then(|c| c.as_string_opt::<i32>());
-    let numbers = fields.column_by_name("v").and_then(|c| c.as_primitive_opt::<Float64Type>());
-    let (Some(metrics), Some(numbers)) = (metrics, numbers) else {
-        return Err(other("values"));
-    };
+    let fields = Fields(batch);
+    let (sites, devices) = (fields.text("site")?, fields.text("device")?);
+    let (stamps, values) = (fields.stamps_us("ts_us")?, Values::of(fields)?);
     for row in 0..batch.num_rows() {
-        let [first, end] = [row, row + 1].map(|at| lists.value_offsets()[at] as usize);
-        for at in first..end {
+        for (metric, value) in values.of_row(row) {
             let value = Archived {
                 site: sites.value(row),
                 device: devices.value(row),
-                metric: metrics.value(at),
+                metric,
                 ts_us: stamps.value(row),
-                value: numbers.value(at),
+                value,
             };
-            if numbers.is_valid(at) && !each(value) {
+            if !each(value) {
                 return Ok(false);
             }
         }
     }
     Ok(true)
+}
+
+/// The column `values`.
+pub(crate) struct Values<'a> {
+    pub(super) lists: &'a ListArray,
+    pub(super) metrics: &'a StringArray,
+    pub(super) numbers: &'a Float64Array,
+}
+
+impl<'a> Values<'a> {
+    pub(crate) fn of(fields: Fields<'a>) -> Result<Self, String> {
+        let other = || "the column `values` holds something else".to_owned();
+        let lists = fields.column("values")?.as_list_opt::<i32>().ok_or_else(other)?;
+        let parts = lists.values().as_struct_opt().ok_or_else(other)?;
+        let metrics = parts.column_by_name("metric").and_then(|c| c.as_string_opt::<i32>());
+        let numbers = parts.column_by_name("v").and_then(|c| c.as_primitive_opt::<Float64Type>());
+        Ok(Self { lists, metrics: metrics.ok_or_else(other)?, numbers: numbers.ok_or_else(other)? })
+    }
+
+    /// Where the values of a row are.
+    pub(super) fn places(&self, row: usize) -> std::ops::Range<usize> {
+        let [first, end] = [row, row + 1].map(|at| self.lists.value_offsets()[at] as usize);
+        first..end
+    }
+
+    /// Metric and value, as far as it is a number.
+    pub(crate) fn of_row(&self, row: usize) -> impl Iterator<Item = (&'a str, f64)> {
+        let (metrics, numbers) = (self.metrics, self.numbers);
+        let valid = self.places(row).filter(|&at| numbers.is_valid(at));
+        valid.map(|at| (metrics.value(at), numbers.value(at)))
+    }
 }

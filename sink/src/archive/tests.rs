@@ -1,4 +1,4 @@
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use proptest::prelude::*;
 use tokio::time::Instant;
 use weir_models::alert::{Alert, AlertData, AlertKind, AlertState, Model};
 use weir_models::event::{Body, Clock, Event, Log, Loss, MetaState, ParseState, RawBytes, Value};
@@ -180,6 +181,114 @@ fn logs_and_alerts_have_their_columns() {
     let json: serde_json::Value =
         serde_json::from_str(batch["json"].as_string::<i32>().value(0)).unwrap();
     assert_eq!(json["data"]["cause_seq"], 3);
+}
+
+fn read_back(topic: Topic, object: &Sealed) -> Vec<Row> {
+    let mut found = Vec::new();
+    let each = |batch: Vec<Row>| {
+        found.extend(batch);
+        true
+    };
+    rows(topic, object.data.clone(), each).unwrap();
+    found
+}
+
+#[test]
+fn alerts_are_read_back_as_they_came() {
+    let object = sealed(Topic::Alerts, vec![alert(1), alert(2)], 7);
+    let found = read_back(Topic::Alerts, &object);
+    assert_eq!(found.iter().map(|row| row.offset).collect::<Vec<_>>(), [7, 8]);
+    let RowBody::Alert(_, json) = alert(2) else { return };
+    assert!(matches!(&found[1].body, RowBody::Alert(_, found) if *found == json));
+}
+
+fn any_name() -> impl Strategy<Value = Option<String>> {
+    proptest::option::of("[a-zäß\"\\\\ ]{0,6}")
+}
+
+prop_compose! {
+    fn any_log()(
+        levels in (proptest::option::of(0u8..24), proptest::option::of(0u8..8)),
+        (host, app, procid, msgid) in (any_name(), any_name(), any_name(), any_name()),
+        sd in proptest::collection::btree_map(
+            "[a-z]{1,4}", proptest::collection::btree_map("[a-z]{1,4}", ".{0,4}", 0..3), 0..3),
+        message in ".{0,12}",
+        template in proptest::option::of(any::<u64>()),
+        score in proptest::option::of(-1e3f32..1e3),
+    ) -> Body {
+        let (facility, severity) = levels;
+        let template = template.map(weir_models::ident::TemplateId);
+        let host = host.unwrap_or_default();
+        Body::Log(Log { facility, severity, host, app, procid, msgid, sd, message, template, score })
+    }
+}
+
+fn any_reading() -> impl Strategy<Value = Body> {
+    let value = (-1e12f64..1e12, any_name(), proptest::option::of(0f32..9.0));
+    let value = value.prop_map(|(v, unit, score)| Value { v, unit: unit.map(Into::into), score });
+    proptest::collection::btree_map("[a-z]{0,4}", value, 0..5).prop_map(Body::Reading)
+}
+
+fn any_loss() -> impl Strategy<Value = Body> {
+    let range = proptest::option::of((any::<u64>().prop_map(Stream), 1u64..99, 99u64..1 << 62));
+    let loss = (0u64..1 << 60, range, "[a-z_]{0,9}");
+    loss.prop_map(|(count, range, reason)| Body::Loss(Loss { count, range, reason }))
+}
+
+prop_compose! {
+    fn any_event(body: BoxedStrategy<Body>)(
+        body in body,
+        seq in 1u64..1 << 62,
+        (agent, site, device) in (any_name(), any_name(), any_name()),
+        (ts_us, received_us) in (any::<i64>(), any::<i64>()),
+        states in (0usize..3, 0usize..3, 0usize..3),
+        reason in any_name(),
+        meta in proptest::collection::btree_map("[a-z]{1,4}", ".{0,4}", 0..3),
+        meta_age_s in proptest::option::of(0u64..1 << 60),
+        raw in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..9)),
+    ) -> Event {
+        Event {
+            agent: agent.unwrap_or_default().into(),
+            id: EventId { stream: Stream(seq.rotate_left(9) | 1), seq },
+            site: site.unwrap_or_default(),
+            device: device.unwrap_or_default(),
+            ts_us,
+            received_us,
+            clock: [Clock::Synced, Clock::Unsynced, Clock::Corrected][states.0],
+            source: "s".into(),
+            dialect: "d".into(),
+            parse: [ParseState::Ok, ParseState::Partial, ParseState::Raw][states.1],
+            parse_reason: reason.map(Into::into),
+            meta: Arc::new(meta.into()),
+            meta_state: [MetaState::Hit, MetaState::Miss, MetaState::Stale][states.2],
+            meta_age_s,
+            raw: raw.map(|raw| RawBytes(raw.into())),
+            body,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn every_event_is_read_back_as_it_was(
+        readings in proptest::collection::vec(
+            any_event(prop_oneof![3 => any_reading(), 1 => any_loss()].boxed()), 1..12),
+        logs in proptest::collection::vec(
+            any_event(prop_oneof![3 => any_log(), 1 => any_loss()].boxed()), 1..12),
+    ) {
+        for (topic, events) in [(Topic::Readings, readings), (Topic::Logs, logs)] {
+            let bodies = events.iter().map(|event| RowBody::Event(Arc::new(event.clone())));
+            let object = sealed(topic, bodies.collect(), 40);
+            let found = read_back(topic, &object);
+            prop_assert_eq!(found.len(), events.len());
+            for (at, (row, event)) in found.iter().zip(&events).enumerate() {
+                let RowBody::Event(read) = &row.body else { panic!("an alert") };
+                prop_assert_eq!(&**read, event);
+                prop_assert_eq!((row.offset, row.kafka_ms), (40 + at as i64, 10 * HOUR_MS));
+            }
+        }
+    }
 }
 
 #[test]

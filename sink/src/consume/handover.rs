@@ -167,6 +167,7 @@ mod tests {
             ts_ms: 0,
             key: None,
             value: Some(bytes::Bytes::from_static(b"x")),
+            retried: 0,
         }
     }
 

@@ -18,7 +18,7 @@ use rdkafka::ClientConfig;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -26,7 +26,7 @@ use weir_models::topic::{Topic, TopicNames};
 
 use super::context::{Context, Shared};
 use super::handover::Bounds;
-use super::{Committed, ConsumeError, Consumer, Partition, Polled, Record, faults};
+use super::{Committed, ConsumeError, Consumer, Partition, Polled, RETRIED, Record, faults};
 use crate::status::{Part, Status};
 
 /// What the sink reads.
@@ -152,6 +152,15 @@ impl KafkaConsumer {
             .map_err(|error| ConsumeError::Fatal(format!("cannot start a thread: {error}")))?;
         Ok(Self { shared, consumer: Some(consumer), ended, committing: None })
     }
+}
+
+/// How often a record was sent again after it had been a dead letter.
+pub(super) fn retried(message: &BorrowedMessage<'_>) -> u32 {
+    let Some(headers) = message.headers() else {
+        return 0;
+    };
+    let count = headers.iter().find(|header| header.key == RETRIED).and_then(|header| header.value);
+    count.and_then(|count| std::str::from_utf8(count).ok()?.parse().ok()).unwrap_or(0)
 }
 
 /// What is wrong with the settings.
@@ -292,6 +301,7 @@ impl Poller {
             ts_ms: message.timestamp().to_millis().unwrap_or(-1),
             key: message.key().map(Bytes::copy_from_slice),
             value: message.payload().map(Bytes::copy_from_slice),
+            retried: retried(message),
         });
     }
 

@@ -18,6 +18,7 @@ mod faults;
 mod handover;
 pub mod kafka;
 pub mod producer;
+pub mod scan;
 pub mod topics;
 
 /// A partition of one of our topics.
@@ -42,7 +43,12 @@ pub struct Record {
     pub key: Option<Bytes>,
     /// Its value; none is a deletion on a compacted topic.
     pub value: Option<Bytes>,
+    /// How often it was a dead letter and was sent again, by the header [`RETRIED`].
+    pub retried: u32,
 }
+
+/// Header of a dead letter that was sent again, and of one that failed again: how often.
+pub const RETRIED: &str = "retried";
 
 /// How far a partition was committed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,16 +9,18 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use weir_models::topic::{Topic, TopicNames};
 
 use super::kafka::settings_error;
-use super::{ConsumeError, ProduceError, Producer, faults};
+use super::{ConsumeError, ProduceError, Producer, RETRIED, faults};
 
 const QUEUE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -72,6 +74,69 @@ impl KafkaProducer {
             *producer = connect(&self.config)?;
         }
         Ok(producer.clone())
+    }
+}
+
+/// A record for a partition that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: Bytes,
+    /// Kafka's time stamp, milliseconds since the Unix epoch.
+    pub ts_ms: i64,
+    /// Whether a sink has to take it as a dead letter that is sent again.
+    pub is_letter: bool,
+}
+
+impl KafkaProducer {
+    /// Sends records to one partition of any topic, in their order, and returns when all in-sync replicas
+    /// have all of them.
+    ///
+    /// # Errors
+    /// When one is not there; the same call may be made again, what arrived is then there twice.
+    pub async fn send_all(
+        &self,
+        topic: &str,
+        partition: i32,
+        records: Vec<Outgoing>,
+    ) -> Result<(), ProduceError> {
+        let producer = self.producer().map_err(|e| ProduceError::Retry(e.to_string()))?;
+        let mut on_their_way = std::collections::VecDeque::new();
+        for record in &records {
+            let mut outgoing: FutureRecord<'_, str, [u8]> = FutureRecord::to(topic)
+                .partition(partition)
+                .key(&*record.key)
+                .payload(&*record.value);
+            outgoing.timestamp = Some(record.ts_ms);
+            if record.is_letter {
+                let header = Header { key: RETRIED, value: Some("1") };
+                outgoing.headers = Some(OwnedHeaders::new().insert(header));
+            }
+            while let Err((error, again)) =
+                producer.send_result(outgoing).map(|sent| on_their_way.push_back(sent))
+            {
+                let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+                match on_their_way.pop_front().filter(|_| full) {
+                    Some(sent) => arrived(sent).await?,
+                    None => return Err(classify(&error)),
+                }
+                outgoing = again;
+            }
+        }
+        for sent in on_their_way {
+            arrived(sent).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn arrived(sent: DeliveryFuture) -> Result<(), ProduceError> {
+    match sent.await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err((error, _))) => Err(classify(&error)),
+        Err(_) => Err(ProduceError::Retry("the client ended".into())),
     }
 }
 

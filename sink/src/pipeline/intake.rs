@@ -46,6 +46,10 @@ struct Lane {
     note: String,
     /// Below this everything was taken.
     next: Option<i64>,
+    /// Below this the partition's objects account for everything.
+    from: Option<i64>,
+    /// Offsets since then that never came.
+    skipped: u64,
     /// Since when something was taken that no end accounts for.
     since: Option<Instant>,
 }
@@ -71,15 +75,17 @@ impl Intake {
     }
 
     /// A partition is ours. `dedupe` is its duplicate memory, none where nothing is archived; `note`
-    /// the path of its last object; `next` the first offset to take where it is known.
+    /// the path of its last object and `from` where that ends; `next` the first offset to take where it
+    /// is known.
     pub(super) fn assign(
         &mut self,
         partition: Partition,
         dedupe: Option<Dedupe>,
         note: String,
+        from: Option<i64>,
         next: Option<i64>,
     ) {
-        let lane = Lane { dedupe, open: None, note, next, since: None };
+        let lane = Lane { dedupe, open: None, note, next, from, skipped: 0, since: None };
         self.lanes.insert(partition, lane);
     }
 
@@ -175,7 +181,9 @@ impl Lane {
     ) -> Result<(), ParquetError> {
         let partition = record.partition;
         let next = record.offset + 1;
-        self.next = Some(next);
+        let expected = self.next.replace(next).unwrap_or(record.offset);
+        self.skipped += u64::try_from(record.offset - expected).unwrap_or(0);
+        self.from.get_or_insert(record.offset);
         self.since.get_or_insert(now.instant);
         work.records += 1;
         let taken = work.taken.entry(partition).or_insert((record.offset, next));
@@ -190,12 +198,13 @@ impl Lane {
                     label: poison.label(),
                     key: record.key,
                     value: record.value,
+                    retried: record.retried,
                 });
                 return Ok(());
             }
         };
         if let (Some(dedupe), Some(id)) = (&mut self.dedupe, decoded.event_id())
-            && !dedupe.is_new(id, record.ts_ms, now.ms)
+            && !dedupe.takes(id, record.retried > 0, record.ts_ms, now.ms)
         {
             counter!(SINK_DUPLICATES.name, "topic" => partition.topic.suffix()).increment(1);
             return Ok(());
@@ -242,6 +251,8 @@ impl Lane {
         };
         let object = match self.open.take() {
             Some(open) => {
+                let skipped = std::mem::take(&mut self.skipped);
+                let open = open.accounting(self.from.replace(next), skipped);
                 let sealed = open.seal(next, dedupe.snapshot())?;
                 self.note.clone_from(&sealed.path);
                 Some(Arc::new(sealed))

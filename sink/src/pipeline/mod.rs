@@ -138,6 +138,8 @@ struct Restored {
     epoch: u64,
     committed: Committed,
     dedupe: Dedupe,
+    /// Where the partition's last object ends.
+    from: i64,
 }
 
 /// Partitions that are to be let go, and who waits for it.

@@ -39,8 +39,8 @@ impl Run {
                 let (archive, status) = (self.archive.clone(), Arc::clone(&self.status));
                 let bounds = self.settings.dedupe;
                 let reading = self.restoring.spawn(async move {
-                    let dedupe = read_memory(&archive, &committed, bounds, &status).await;
-                    Restored { partition, epoch, committed, dedupe }
+                    let (dedupe, from) = read_memory(&archive, &committed, bounds, &status).await;
+                    Restored { partition, epoch, committed, dedupe, from }
                 });
                 let records = Vec::new();
                 self.held.insert(partition, Held { records, reading });
@@ -49,7 +49,7 @@ impl Run {
                 let dedupe = partition.topic.is_data();
                 let dedupe = dedupe.then(|| Dedupe::new(self.settings.dedupe));
                 if let Some(intake) = &mut self.intake {
-                    intake.assign(partition, dedupe, String::new(), next);
+                    intake.assign(partition, dedupe, String::new(), next, next);
                 }
             }
         }
@@ -57,13 +57,13 @@ impl Run {
 
     /// The duplicate memory of a partition is there: its records go on.
     pub(super) async fn restored(&mut self, restored: Restored) -> Result<(), SinkError> {
-        let Restored { partition, epoch, committed, dedupe } = restored;
+        let Restored { partition, epoch, committed, dedupe, from } = restored;
         if self.epochs.get(&partition) != Some(&epoch) {
             return Ok(());
         }
         if let Some(intake) = &mut self.intake {
             let next = Some(committed.offset);
-            intake.assign(partition, Some(dedupe), committed.note, next);
+            intake.assign(partition, Some(dedupe), committed.note, Some(from), next);
         }
         match self.held.remove(&partition) {
             Some(held) => self.take(held.records).await,
@@ -129,13 +129,13 @@ impl Run {
     }
 }
 
-/// Reads the memory back; goes on until the archive answers.
+/// Reads the memory back, and where the last object ends; goes on until the archive answers.
 async fn read_memory(
     archive: &Archive,
     committed: &Committed,
     bounds: Bounds,
     status: &Status,
-) -> Dedupe {
+) -> (Dedupe, i64) {
     let mut backoff = Backoff::default();
     loop {
         let manifest = match archive.manifest(&committed.note).await {
@@ -152,7 +152,7 @@ async fn read_memory(
         // better to have a resent one twice than a new one not at all.
         let found = manifest.filter(|manifest| manifest.next_offset <= committed.offset);
         return if let Some(manifest) = found {
-            Dedupe::restore(bounds, &manifest.dedupe)
+            (Dedupe::restore(bounds, &manifest.dedupe), manifest.next_offset)
         } else {
             tracing::error!(
                 object = committed.note,
@@ -160,7 +160,7 @@ async fn read_memory(
                 "the archive has no manifest for the committed offset; the partition goes on \
                  without a memory, what an agent sends again now is archived twice"
             );
-            Dedupe::new(bounds)
+            (Dedupe::new(bounds), committed.offset)
         };
     }
 }

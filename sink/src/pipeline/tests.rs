@@ -204,6 +204,16 @@ async fn survive(seed: u64, failing: u64, crashes: u64) {
     let double: Vec<_> = archived.iter().filter(|(_, count)| **count != 1).collect();
     assert!(missing.is_empty() && double.is_empty(), "lost {missing:?}, double {double:?}");
     assert_eq!(archived.len(), all.len());
+    let mut chains: BTreeMap<_, Vec<&Manifest>> = BTreeMap::new();
+    for manifest in manifests.values() {
+        chains.entry((&manifest.topic, manifest.partition)).or_default().push(manifest);
+    }
+    for chain in chains.values_mut() {
+        chain.sort_by_key(|manifest| manifest.first_offset);
+        for pair in chain.windows(2) {
+            assert_eq!(pair[1].from_offset, Some(pair[0].next_offset), "{}", pair[1].object);
+        }
+    }
     let state = bench.world.lock();
     let stored: BTreeSet<_> = state.stored.keys().copied().collect();
     assert_eq!(stored, all);
@@ -215,6 +225,21 @@ async fn survive(seed: u64, failing: u64, crashes: u64) {
             assert!(manifest.next_offset <= committed.offset);
         }
     }
+}
+
+#[test]
+fn offsets_that_never_came_are_counted() {
+    paused().block_on(async {
+        let bench = Bench::new(5, 0);
+        let at = partition(Topic::Logs, 0);
+        // The stamps 7 and 14 leave an offset out before their record.
+        for stamp in [1, 7, 8, 14] {
+            bench.world.send(at, stamp, Some(log(1, stamp as u64)));
+        }
+        bench.finish().await;
+        let (_, manifests) = bench.archived().await;
+        assert_eq!(manifests.values().map(|manifest| manifest.skipped).sum::<u64>(), 2);
+    });
 }
 
 #[test]

@@ -12,7 +12,7 @@ use weir_models::metric::{SINK_DEAD_LETTERS, SINK_STORED};
 use weir_models::topic::{Topic, TopicNames};
 
 use crate::commit::Ticket;
-use crate::consume::{Partition, ProduceError, Producer};
+use crate::consume::{Partition, ProduceError, Producer, RETRIED};
 use crate::live::Live;
 use crate::status::{Part, Status};
 use crate::store::{Batch, Store};
@@ -26,6 +26,8 @@ pub(super) struct DeadLetter {
     pub(super) value: Option<Bytes>,
     pub(super) reason: String,
     pub(super) label: &'static str,
+    /// How often it was sent again before.
+    pub(super) retried: u32,
 }
 
 /// What goes to the store in one go.
@@ -115,12 +117,16 @@ async fn send(
 ) -> Result<(), ProduceError> {
     let topic = names.name(letter.partition.topic);
     let (partition, offset) = (letter.partition.number.to_string(), letter.offset.to_string());
-    let headers = [
+    let retried = letter.retried.to_string();
+    let mut headers = vec![
         ("reason", letter.reason.as_bytes()),
         ("topic", topic.as_bytes()),
         ("partition", partition.as_bytes()),
         ("offset", offset.as_bytes()),
     ];
+    if letter.retried > 0 {
+        headers.push((RETRIED, retried.as_bytes()));
+    }
     let key = letter.key.as_deref().unwrap_or_default();
     for value in [letter.value.as_deref(), None] {
         match producer.send(Topic::Dlq, key, value, &headers).await {

@@ -38,16 +38,24 @@ pub(crate) struct Which {
 /// Which time.
 #[derive(Debug, Args)]
 pub(crate) struct When {
-    /// Readings from this time on, RFC 3339.
+    /// From this time on, RFC 3339.
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// Readings before this time, RFC 3339.
+    /// Before this time, RFC 3339.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
 }
 
+impl std::fmt::Display for When {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (from, to) = (self.from.as_deref().unwrap_or("-"), self.to.as_deref().unwrap_or("-"));
+        write!(f, "from {from} to {to}")
+    }
+}
+
 impl When {
-    fn range(&self) -> Result<TimeRange, String> {
+    /// The range, open where nothing is told.
+    pub(crate) fn range(&self) -> Result<TimeRange, String> {
         let read = |text: &Option<String>, open: i64| match text {
             None => Ok(open),
             Some(text) => parse_rfc3339(text).map_err(|error| {

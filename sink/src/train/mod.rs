@@ -22,7 +22,7 @@ mod tests;
 
 pub use command::ModelsConfig;
 pub(crate) use command::{
-    KeysCommand, ModelsCommand, TrainOptions, run_keys, run_models, run_train,
+    KeysCommand, ModelsCommand, TrainOptions, When, run_keys, run_models, run_train,
 };
 pub use group::fit_group;
 pub use history::{Group, History, HistoryError, Series};

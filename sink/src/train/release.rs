@@ -4,21 +4,16 @@
 //! newest is in force; and what is in force now. Promises: what is published is read back first by the code that gateways
 //! run, and rises in its version or is marked as a roll-back. What can go wrong: Kafka is away ([`ReleaseError`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
 use sha2::{Digest, Sha256};
 use weir_models::central::{Central, Head, Kind, OpenError, PublicKey, Version};
 
-/// How long the topic may take to be read.
-const READ_WITHIN: Duration = Duration::from_secs(30);
-/// So long a topic that was made just now may be unknown.
-const ABSENT_FOR: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(200);
+use crate::consume::scan::{From, scan};
+
 /// Most bytes of the topic, also of what is overtaken.
 const READ_BYTES_MAX: usize = 512 << 20;
 
@@ -75,68 +70,26 @@ pub(super) fn read(file: &str, keys: &[PublicKey]) -> Result<(Vec<u8>, Central),
     Ok((bytes, central))
 }
 
-/// The partitions of a topic; none where it is not there, also after a while: brokers hear of a new one late.
-fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Option<BTreeSet<i32>>, KafkaError> {
-    let began = Instant::now();
-    loop {
-        let cluster = consumer.fetch_metadata(Some(topic), READ_WITHIN)?;
-        let known = cluster.topics().first().map_or(&[][..], |topic| topic.partitions());
-        if !known.is_empty() {
-            return Ok(Some(known.iter().map(|partition| partition.id()).collect()));
-        }
-        if began.elapsed() > ABSENT_FOR {
-            return Ok(None);
-        }
-        std::thread::sleep(POLL);
-    }
-}
-
 /// All that is in force: reads the topic from its beginning to the end it has now.
 pub(super) fn records(
     connection: &BTreeMap<String, String>,
     topic: &str,
 ) -> Result<Records, ReleaseError> {
     let failed = |why: &dyn std::fmt::Display| ReleaseError::Topic(topic.into(), why.to_string());
-    let mut config = ClientConfig::new();
-    config.set("client.id", "weir-sink").set("log_level", "0");
-    config.extend(connection.clone());
-    // librdkafka wants a group also where none is joined.
-    config.set("group.id", "weir.models.reader").set("enable.auto.commit", "false");
-    // So is the end of a partition told, also where compaction took its last records.
-    config.set("enable.partition.eof", "true");
-    let consumer: BaseConsumer = config.create().map_err(|error| failed(&error))?;
-    let mut unread = partitions(&consumer, topic)
-        .map_err(|error| failed(&error))?
-        .ok_or_else(|| failed(&"it is not there"))?;
-    let mut places = TopicPartitionList::new();
-    for id in &unread {
-        places.add_partition_offset(topic, *id, Offset::Beginning).map_err(|e| failed(&e))?;
-    }
-    consumer.assign(&places).map_err(|error| failed(&error))?;
     let mut records = Records::new();
     let mut read_bytes = 0;
-    let began = Instant::now();
-    while !unread.is_empty() {
-        if began.elapsed() > READ_WITHIN {
-            return Err(failed(&"it takes longer than 30 s"));
-        }
-        let record = match consumer.poll(POLL) {
-            None => continue,
-            Some(Err(KafkaError::PartitionEOF(id))) => {
-                unread.remove(&id);
-                continue;
-            }
-            Some(record) => record.map_err(|error| failed(&error))?,
-        };
+    let each = |record: &BorrowedMessage<'_>| {
         let key = String::from_utf8_lossy(record.key().unwrap_or_default()).into_owned();
         read_bytes += key.len() + record.payload_len();
-        if read_bytes > READ_BYTES_MAX {
-            return Err(failed(&"it holds more than 512 MiB: find out who writes to it"));
-        }
         match record.payload() {
             Some(value) => records.insert(key, value.to_vec()),
             None => records.remove(&key),
         };
+        read_bytes <= READ_BYTES_MAX
+    };
+    scan(connection, topic, From::Beginning, each).map_err(|error| failed(&error))?;
+    if read_bytes > READ_BYTES_MAX {
+        return Err(failed(&"it holds more than 512 MiB: find out who writes to it"));
     }
     Ok(records)
 }

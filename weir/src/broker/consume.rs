@@ -79,6 +79,8 @@ impl Member {
                     ts_ms: record.ts_ms,
                     key: record.key,
                     value: record.value,
+                    // Letters are sent again through Kafka only.
+                    retried: 0,
                 }));
             }
             if out.len() >= max {

@@ -88,11 +88,23 @@ impl World {
 
     /// Appends a record.
     pub(super) fn send(&self, partition: Partition, ts_ms: i64, value: Option<String>) {
+        self.send_again(partition, ts_ms, value, 0);
+    }
+
+    /// Appends a record that was a dead letter so many times.
+    pub(super) fn send_again(
+        &self,
+        partition: Partition,
+        ts_ms: i64,
+        value: Option<String>,
+        retried: u32,
+    ) {
         let mut state = self.lock();
         let log = state.topics.entry(partition).or_default();
         // Offsets have holes, as after transaction markers.
         let offset = log.last().map_or(5, |last| last.offset + 1 + i64::from(ts_ms % 7 == 0));
-        log.push(Record { partition, offset, ts_ms, key: None, value: value.map(Bytes::from) });
+        let value = value.map(Bytes::from);
+        log.push(Record { partition, offset, ts_ms, key: None, value, retried });
     }
 
     pub(super) fn consumer(&self) -> Box<dyn Consumer> {

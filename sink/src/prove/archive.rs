@@ -1,0 +1,145 @@
+//! `weir-sink archive`: what lies in the archive, and whether it is whole.
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use weir_models::topic::Topic;
+
+use super::progress::bar;
+use super::verify::{Found, verify};
+use super::{Say, json, text};
+use crate::archive::{Archive, Hours};
+use crate::config::Config;
+use crate::train::When;
+
+/// Looks into the archive.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArchiveCommand {
+    /// Lists objects with their rows, offsets and bytes.
+    Ls(Look),
+    /// Reads every object and checks it against its manifest, and that no offset is missing between two.
+    /// Exit code 1 if anything is wrong.
+    Verify(Look),
+}
+
+/// Which part of the archive, and how to show it.
+#[derive(Debug, Args)]
+pub(crate) struct Look {
+    #[command(flatten)]
+    pub(super) part: Part,
+    /// Writes JSON, an object a line.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Which part of the archive.
+#[derive(Debug, Args)]
+pub(crate) struct Part {
+    /// Only this topic: readings, logs or alerts.
+    #[arg(long, value_name = "TOPIC", value_parser = topic)]
+    pub(super) topic: Option<Topic>,
+    #[command(flatten)]
+    pub(super) when: When,
+}
+
+/// The topics that are archived.
+pub(super) const TOPICS: [Topic; 3] = [Topic::Readings, Topic::Logs, Topic::Alerts];
+
+fn topic(name: &str) -> Result<Topic, String> {
+    let found = TOPICS.into_iter().find(|topic| topic.suffix() == name);
+    found.ok_or_else(|| "it is one of readings, logs and alerts".into())
+}
+
+impl Part {
+    pub(super) fn topics(&self) -> Vec<Topic> {
+        self.topic.map_or_else(|| TOPICS.to_vec(), |topic| vec![topic])
+    }
+
+    pub(super) fn hours(&self) -> Result<Hours, String> {
+        Ok(Hours::of(self.when.range()?))
+    }
+}
+
+/// `weir-sink archive`.
+pub(crate) async fn run_archive(
+    config: &Config,
+    command: &ArchiveCommand,
+    say: Say<'_>,
+) -> Result<(), String> {
+    let archive = Archive::existing(&config.archive.path).map_err(text)?;
+    match command {
+        ArchiveCommand::Ls(look) => list(&archive, look, say).await,
+        ArchiveCommand::Verify(look) => prove(&archive, look, say).await,
+    }
+}
+
+async fn list(archive: &Archive, look: &Look, say: Say<'_>) -> Result<(), String> {
+    let hours = look.part.hours()?;
+    let catalogue = archive.catalogue(&look.part.topics()).await.map_err(text)?;
+    let (mut objects, mut rows, mut bytes, mut without) = (0_u64, 0_u64, 0_u64, 0_u64);
+    for chain in &catalogue.chains {
+        for entry in chain.entries.iter().filter(|entry| hours.hold(entry)) {
+            let path = chain.path(entry);
+            let manifest = archive.manifest(&path).await.map_err(text)?;
+            let Some(manifest) = manifest.filter(|_| entry.has_object) else {
+                let what = if entry.has_object { "no manifest" } else { "no object" };
+                without += 1;
+                say(&if look.json {
+                    json(&serde_json::json!({ "object": path, "fault": what.replace(' ', "_") }))
+                } else {
+                    format!("{path}: {what}")
+                });
+                continue;
+            };
+            (objects, rows, bytes) = (objects + 1, rows + manifest.rows, bytes + manifest.bytes);
+            if look.json {
+                let mut record = serde_json::to_value(&manifest).map_err(text)?;
+                // The sink's own; it may be much longer than the rest.
+                if let Value::Object(fields) = &mut record {
+                    fields.remove("dedupe");
+                }
+                say(&json(&record));
+            } else {
+                let last = manifest.next_offset - 1;
+                let (rows, bytes) = (manifest.rows, manifest.bytes);
+                let (first, streams) = (manifest.first_offset, manifest.streams.len());
+                say(&format!(
+                    "{path}: {rows} rows, offsets {first} to {last}, {streams} streams, {bytes} bytes"
+                ));
+            }
+        }
+    }
+    if !look.json {
+        say(&format!("{objects} objects, {rows} rows, {bytes} bytes"));
+    }
+    match without {
+        0 => Ok(()),
+        _ => Err(format!("{without} without object or manifest: see `weir-sink archive verify`")),
+    }
+}
+
+async fn prove(archive: &Archive, look: &Look, say: Say<'_>) -> Result<(), String> {
+    let hours = look.part.hours()?;
+    let catalogue = archive.catalogue(&look.part.topics()).await.map_err(text)?;
+    let bar = bar("verifying", catalogue.count(&hours));
+    let mut tell = |found: &Found| {
+        let line =
+            if look.json { json(found) } else { format!("{}: {}", found.object, found.fault) };
+        bar.suspend(|| say(&line));
+    };
+    let looked = verify(archive, &catalogue, &hours, &mut tell, || bar.inc(1)).await;
+    bar.finish_and_clear();
+    let looked = looked.map_err(text)?;
+    if look.json {
+        say(&json(&looked));
+    } else {
+        let (objects, rows, bytes) = (looked.objects, looked.rows, looked.bytes);
+        say(&format!("{objects} objects, {rows} rows, {bytes} bytes, {} faults", looked.faults));
+    }
+    match looked.faults {
+        0 => Ok(()),
+        faults => Err(format!(
+            "the archive has {faults} faults: restore what is damaged from a copy; what else can be done \
+             stands in docs/prove.md"
+        )),
+    }
+}

@@ -1,0 +1,280 @@
+//! Verify: is the archive what its manifests say?
+//!
+//! In: a catalogue, manifests, the bytes of objects. Out: [`Fault`]s, each with what is wrong and where. The
+//! judgements are pure; [`verify`] walks the chains, two objects in memory at a time. What can go wrong: the
+//! target does not answer, then nothing is said of the rest.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use weir_models::ident::Stream;
+
+use crate::archive::{
+    Archive, ArchiveError, Catalogue, Chain, Entry, Hours, Manifest, StreamRange, hex, identities,
+};
+
+/// Objects that are read and checked at once.
+const AT_ONCE: usize = 2;
+
+/// What is wrong with one object, or between two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+pub(super) enum Fault {
+    #[error("the object is gone, its manifest is there")]
+    NoObject,
+    #[error("the manifest is gone, the object is there")]
+    NoManifest,
+    #[error("the manifest cannot be read")]
+    DamagedManifest,
+    #[error("the manifest is the one of `{of}`")]
+    OtherManifest { of: String },
+    #[error("{found} bytes, {expected} by its manifest")]
+    Size { expected: u64, found: u64 },
+    #[error("its SHA-256 is {found}, {expected} by its manifest")]
+    Sha256 { expected: String, found: String },
+    #[error("it cannot be read: {reason}")]
+    Unreadable { reason: String },
+    #[error("{found} rows, {expected} by its manifest")]
+    Rows { expected: u64, found: u64 },
+    #[error("its offsets do not rise from {first} to below {next}")]
+    Offsets { first: i64, next: i64 },
+    #[error("of stream {stream} it holds {found}, {expected} by its manifest")]
+    Numbers { stream: Stream, expected: String, found: String },
+    #[error("offsets {from} to {to} are in no object before it")]
+    Gap { from: i64, to: i64 },
+    #[error("the object before it reaches to offset {to}")]
+    Overlap { to: i64 },
+    #[error("{count} offsets before its end never came from Kafka")]
+    Skipped { count: u64 },
+    #[error("no object and no manifest of ours")]
+    Stray,
+}
+
+/// A fault and its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Found {
+    /// The object, or the stray file.
+    pub(super) object: String,
+    #[serde(flatten)]
+    pub(super) fault: Fault,
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Looked {
+    pub(super) objects: u64,
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    pub(super) faults: u64,
+}
+
+/// What the rows of an object say.
+#[derive(Debug, Default)]
+struct Contents {
+    rows: u64,
+    first: i64,
+    last: i64,
+    rises: bool,
+    streams: BTreeMap<Stream, StreamRange>,
+}
+
+fn contents(data: Bytes) -> Result<Contents, String> {
+    let mut found = Contents { rises: true, ..Contents::default() };
+    identities(data, |row| {
+        if found.rows == 0 {
+            found.first = row.offset;
+        } else {
+            found.rises &= row.offset > found.last;
+        }
+        found.last = row.offset;
+        found.rows += 1;
+        let range = found.streams.entry(row.id.stream).or_insert_with(|| StreamRange {
+            agent: row.agent.into(),
+            stream: row.id.stream,
+            first_seq: row.id.seq,
+            last_seq: row.id.seq,
+            events: 0,
+        });
+        range.first_seq = range.first_seq.min(row.id.seq);
+        range.last_seq = range.last_seq.max(row.id.seq);
+        range.events += 1;
+    })?;
+    Ok(found)
+}
+
+/// Whether the bytes of an object are those that its manifest was made of.
+pub(super) fn intact(manifest: &Manifest, data: &Bytes) -> Result<(), Fault> {
+    let found = data.len() as u64;
+    if found != manifest.bytes {
+        return Err(Fault::Size { expected: manifest.bytes, found });
+    }
+    let found = hex(&Sha256::digest(data));
+    if found != manifest.sha256 {
+        return Err(Fault::Sha256 { expected: manifest.sha256.clone(), found });
+    }
+    Ok(())
+}
+
+/// Compares the bytes of an object with its manifest. When size or hash differ, the rows are not looked at.
+pub(super) fn compare(manifest: &Manifest, data: &Bytes) -> Vec<Fault> {
+    if let Err(fault) = intact(manifest, data) {
+        return vec![fault];
+    }
+    match contents(data.clone()) {
+        Ok(contents) => compare_rows(manifest, &contents),
+        Err(reason) => vec![Fault::Unreadable { reason }],
+    }
+}
+
+fn compare_rows(manifest: &Manifest, found: &Contents) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if found.rows != manifest.rows {
+        faults.push(Fault::Rows { expected: manifest.rows, found: found.rows });
+    }
+    let Manifest { first_offset: first, next_offset: next, .. } = *manifest;
+    if !found.rises || found.first != first || found.last >= next {
+        faults.push(Fault::Offsets { first, next });
+    }
+    let told: BTreeMap<_, _> = manifest.streams.iter().map(|range| (range.stream, range)).collect();
+    let streams: std::collections::BTreeSet<_> =
+        told.keys().chain(found.streams.keys()).copied().collect();
+    for stream in streams {
+        let (expected, found) = (told.get(&stream).copied(), found.streams.get(&stream));
+        if expected != found {
+            let (expected, found) = (numbers(expected), numbers(found));
+            faults.push(Fault::Numbers { stream, expected, found });
+        }
+    }
+    faults
+}
+
+fn numbers(range: Option<&StreamRange>) -> String {
+    range.map_or("nothing".into(), |range| {
+        let StreamRange { agent, first_seq, last_seq, events, .. } = range;
+        format!("{events} events from {first_seq} to {last_seq} of agent {agent}")
+    })
+}
+
+/// Compares where an object begins with where the one before it in its partition ends.
+pub(super) fn link(before: Option<&Manifest>, this: &Manifest) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if let Some(before) = before {
+        let (to, from) = (before.next_offset, this.from_offset.unwrap_or(this.first_offset));
+        if from > to {
+            faults.push(Fault::Gap { from: to, to: from - 1 });
+        }
+        if this.first_offset < to || from < to {
+            faults.push(Fault::Overlap { to: to - 1 });
+        }
+    }
+    if this.skipped > 0 {
+        faults.push(Fault::Skipped { count: this.skipped });
+    }
+    faults
+}
+
+/// Checks every object of these hours, and how it follows on the one before it; tells each fault, and
+/// calls `step` after each object.
+///
+/// # Errors
+/// When the archive does not answer.
+pub(super) async fn verify(
+    archive: &Archive,
+    catalogue: &Catalogue,
+    hours: &Hours,
+    mut tell: impl FnMut(&Found),
+    step: impl Fn(),
+) -> Result<Looked, ArchiveError> {
+    let mut looked = Looked::default();
+    let mut tell = |looked: &mut Looked, object: &str, fault: Fault| {
+        looked.faults += 1;
+        tell(&Found { object: object.into(), fault });
+    };
+    for stray in &catalogue.strays {
+        tell(&mut looked, stray, Fault::Stray);
+    }
+    for chain in &catalogue.chains {
+        // The one before the first and the one after the last are needed for what is between.
+        let near = |at: usize| chain.entries.get(at).is_some_and(|entry| hours.hold(entry));
+        let wanted = chain.entries.iter().enumerate();
+        let wanted = wanted.filter(|&(at, _)| near(at) || near(at + 1));
+        let wanted = wanted.map(|(at, entry)| (at, entry, near(at)));
+        let checks = wanted.map(|(at, entry, whole)| check(archive, chain, at, entry, whole));
+        let mut checks = futures_util::stream::iter(checks).buffered(AT_ONCE);
+        let mut before: Option<(usize, Option<Manifest>)> = None;
+        while let Some(checked) = checks.next().await {
+            let Checked { at, path, manifest, faults, whole } = checked?;
+            for fault in faults {
+                tell(&mut looked, &path, fault);
+            }
+            // What follows on an object without manifest cannot be said.
+            let last = before.take().filter(|(last, _)| last + 1 == at).and_then(|(_, last)| last);
+            if let (Some(this), true) = (&manifest, whole) {
+                for fault in link(last.as_ref(), this) {
+                    tell(&mut looked, &path, fault);
+                }
+                looked.rows += this.rows;
+                looked.bytes += this.bytes;
+            }
+            if whole {
+                looked.objects += 1;
+                step();
+            }
+            before = Some((at, manifest));
+        }
+    }
+    Ok(looked)
+}
+
+struct Checked {
+    at: usize,
+    path: String,
+    manifest: Option<Manifest>,
+    faults: Vec<Fault>,
+    whole: bool,
+}
+
+/// Reads a manifest, and for the `whole` check its object, too.
+async fn check(
+    archive: &Archive,
+    chain: &Chain,
+    at: usize,
+    entry: &Entry,
+    whole: bool,
+) -> Result<Checked, ArchiveError> {
+    let path = chain.path(entry);
+    let mut faults = Vec::new();
+    let mut manifest = match entry.has_manifest {
+        true => archive.manifest(&path).await?,
+        false => None,
+    };
+    let of = manifest.as_ref().map(|manifest| &manifest.object).filter(|of| **of != path);
+    if let Some(of) = of.cloned() {
+        faults.push(Fault::OtherManifest { of });
+        manifest = None;
+    } else if manifest.is_none() {
+        let fault = if entry.has_manifest { Fault::DamagedManifest } else { Fault::NoManifest };
+        faults.push(fault);
+    }
+    if !whole {
+        return Ok(Checked { at, path, manifest, faults: Vec::new(), whole });
+    }
+    if !entry.has_object {
+        faults.push(Fault::NoObject);
+    } else if let Some(manifest) = manifest.clone() {
+        let data = archive.bytes(&path).await?;
+        // Hashing and decompressing would hold up others.
+        let compared = tokio::task::spawn_blocking(move || compare(&manifest, &data)).await;
+        faults.extend(compared.unwrap_or_else(|error| {
+            vec![Fault::Unreadable { reason: format!("please report this: {error}") }]
+        }));
+    }
+    Ok(Checked { at, path, manifest, faults, whole })
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;
