@@ -12,17 +12,20 @@ use std::hint::black_box;
 use bytes::Bytes;
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use scene::devices::{SITE, enricher, table};
-use scene::lines::{self, RECEIVED_US, host, log_lines, reading_lines};
+use scene::lines::{self, FEW, RECEIVED_US, Traffic, host, log_lines, reading_lines};
 use scene::stages::Stages;
 use tempfile::TempDir;
 use weir_agent::enrich::Enricher;
 use weir_agent::parse::{Limits, Readable, Zone, json, line, syslog};
 use weir_agent::source::Format;
+use weir_agent::source::framing::{Frame, Framer, Framing};
+use weir_models::event::Event;
 use weir_models::wire::{BatchBuilder, Codec, Compressor};
 
 /// What each function does so many times: divide by it.
 const TIMES: usize = 1_000;
-const DEVICES: usize = 100_000;
+/// Ten times as many take minutes to store below callgrind.
+const DEVICES: usize = 10_000;
 
 fn zone(name: &str) -> Zone {
     name.parse().unwrap()
@@ -105,11 +108,21 @@ fn enrich(
     (folder, enricher, names)
 }
 
+/// Events as they are written.
+fn values() -> Vec<Bytes> {
+    let json = |event: &Event| {
+        let mut json = Vec::new();
+        event.write_json(&mut json);
+        json.into()
+    };
+    events(Scene::Learning).1.iter().map(json).collect()
+}
+
 type Batch = (BatchBuilder, Compressor, Vec<u8>, Vec<Bytes>);
 
 fn batch(codec: Codec) -> Batch {
     let zstd = Compressor::new(codec, 1);
-    let mut batch = (BatchBuilder::new(), zstd, Vec::new(), log_lines(TIMES));
+    let mut batch = (BatchBuilder::new(), zstd, Vec::new(), values());
     encode(&mut batch);
     batch
 }
@@ -132,36 +145,115 @@ fn wire(mut batch: Batch) -> Batch {
     batch
 }
 
-/// Stages that have seen twice as many lines before.
-fn stages(format: Format) -> (Stages, Vec<Bytes>) {
-    let mut lines = match format {
-        Format::Syslog => log_lines(3 * TIMES),
-        _ => reading_lines(3 * TIMES),
+/// What the stages are given, and what they have seen of it before.
+#[derive(Clone, Copy)]
+enum Scene {
+    /// Log lines in the first hour of a gateway; each host has sent all its texts.
+    Learning,
+    /// Log lines after it, of fewer hosts.
+    Scored,
+    /// Readings.
+    Readings,
+}
+
+/// Stages that have seen such lines before, and the ones to be measured.
+fn stages(scene: Scene) -> (Stages, Vec<Bytes>) {
+    const BEFORE: usize = 9_000;
+    let mut stages = Stages::new(match scene {
+        Scene::Readings => Format::Line,
+        _ => Format::Syslog,
+    });
+    let mut lines = match scene {
+        Scene::Learning => log_lines(BEFORE + TIMES, FEW),
+        Scene::Scored => {
+            // The hour passes quickly.
+            let hour = Traffic { hosts: 15, step_us: 1_000_000, ..FEW };
+            let hour_lines = log_lines(BEFORE, hour);
+            let from_us = hour.from_us + BEFORE as i64 * hour.step_us;
+            let then = Traffic { from_us, step_us: 13_333, ..hour };
+            [hour_lines, log_lines(TIMES, then)].concat()
+        }
+        Scene::Readings => reading_lines(BEFORE + TIMES),
     };
-    let mut stages = Stages::new(format);
-    let measured = lines.split_off(2 * TIMES);
+    let measured = lines.split_off(BEFORE);
     stages.take_all(&lines);
     stages.publish();
     (stages, measured)
 }
 
+/// The stages, and what came to them with what is known of its device.
+fn events(scene: Scene) -> (Stages, Vec<Event>) {
+    let (mut stages, lines) = stages(scene);
+    let events = lines.iter().map(|line| *stages.enriched(line)).collect();
+    (stages, events)
+}
+
+/// The bytes of a connection.
+fn stream() -> Framer {
+    let mut framer = Framer::new(Framing::Syslog);
+    for line in log_lines(TIMES, FEW) {
+        framer.buffer().extend_from_slice(&line);
+        framer.buffer().extend_from_slice(b"\n");
+    }
+    framer
+}
+
+#[library_benchmark(setup = stream)]
+fn frames(mut framer: Framer) -> (Framer, Vec<Frame>) {
+    let frames = framer.take();
+    (framer, frames)
+}
+
 #[library_benchmark(setup = stages)]
-#[bench::logs(Format::Syslog)]
-#[bench::readings(Format::Line)]
+#[bench::logs(Scene::Learning)]
+#[bench::readings(Scene::Readings)]
+fn parse((mut stages, lines): (Stages, Vec<Bytes>)) -> (Stages, Vec<Bytes>) {
+    lines.iter().for_each(|line| stages.parse(line));
+    (stages, lines)
+}
+
+#[library_benchmark(setup = events)]
+#[bench::learning(Scene::Learning)]
+#[bench::scored(Scene::Scored)]
+#[bench::readings(Scene::Readings)]
+fn score((mut stages, mut events): (Stages, Vec<Event>)) -> (Stages, Vec<Event>) {
+    events.iter_mut().for_each(|event| stages.score(event));
+    (stages, events)
+}
+
+/// Events, and room for what is written of them.
+fn written(scene: Scene) -> (Vec<Event>, Vec<u8>) {
+    let (mut stages, mut events) = events(scene);
+    events.iter_mut().for_each(|event| stages.score(event));
+    (events, Vec::with_capacity(TIMES * 4_096))
+}
+
+#[library_benchmark(setup = written)]
+#[bench::logs(Scene::Learning)]
+#[bench::readings(Scene::Readings)]
+fn write_json((events, mut out): (Vec<Event>, Vec<u8>)) -> (Vec<Event>, Vec<u8>) {
+    events.iter().for_each(|event| event.write_json(&mut out));
+    (events, out)
+}
+
+#[library_benchmark(setup = stages)]
+#[bench::logs(Scene::Learning)]
+#[bench::logs_scored(Scene::Scored)]
+#[bench::readings(Scene::Readings)]
 fn pipeline((mut stages, lines): (Stages, Vec<Bytes>)) -> (Stages, Vec<Bytes>) {
     stages.take_all(&lines);
     (stages, lines)
 }
 
 /// What the publisher reads of it again.
-fn filled(format: Format) -> Stages {
-    let (mut stages, lines) = stages(format);
+fn filled(scene: Scene) -> Stages {
+    let (mut stages, lines) = stages(scene);
     stages.take_all(&lines);
     stages
 }
 
 #[library_benchmark(setup = filled)]
-#[bench::logs(Format::Syslog)]
+#[bench::logs(Scene::Learning)]
 fn read_spool(mut stages: Stages) -> Stages {
     stages.publish();
     stages
@@ -169,7 +261,19 @@ fn read_spool(mut stages: Stages) -> Stages {
 
 library_benchmark_group!(
     name = agent,
-    benchmarks = [parse_syslog, parse_json, parse_line, enrich, wire, pipeline, read_spool]
+    benchmarks = [
+        frames,
+        parse_syslog,
+        parse_json,
+        parse_line,
+        parse,
+        enrich,
+        score,
+        write_json,
+        wire,
+        pipeline,
+        read_spool
+    ]
 );
 
 main!(library_benchmark_groups = agent);

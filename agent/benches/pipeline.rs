@@ -6,7 +6,7 @@
 mod scene;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use scene::lines::{log_lines, reading_lines};
+use scene::lines::{GATEWAY, log_lines, reading_lines};
 use scene::stages::{FLUSH, Stages};
 use weir_agent::source::Format;
 
@@ -14,7 +14,7 @@ fn pipeline(c: &mut Criterion) {
     let mut group = c.benchmark_group("pipeline");
     group.throughput(Throughput::Elements(FLUSH as u64));
     for (name, format, lines) in [
-        ("logs", Format::Syslog, log_lines(20 * FLUSH)),
+        ("logs", Format::Syslog, log_lines(20 * FLUSH, GATEWAY)),
         ("readings", Format::Line, reading_lines(20 * FLUSH)),
     ] {
         let mut stages = Stages::new(format);

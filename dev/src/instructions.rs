@@ -4,7 +4,7 @@
 //! `agent/benches/instructions.txt`. Out: a line for each function; an error where one has become
 //! dearer than [`DEARER_MAX`] allows, or where the two do not name the same functions. `--keep` stores
 //! the new counts. They do not depend on the machine's load, and little on the machine; they do depend on
-//! the compiler, whose version is stored with them.
+//! the compiler and the architecture, which are stored with them: beside others they are shown, and not judged.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,6 +24,14 @@ const DEARER_MAX: f64 = 0.02;
 
 type Counts = BTreeMap<String, u64>;
 
+/// Counts, and what they were counted with.
+#[derive(Debug, PartialEq, Eq)]
+struct Stored {
+    /// Compiler and architecture.
+    by: String,
+    counts: Counts,
+}
+
 /// Counts, and compares or stores.
 pub(crate) fn run(steps: &mut Steps, keep: bool) {
     steps.step("valgrind", tools::valgrind);
@@ -42,9 +50,11 @@ pub(crate) fn run(steps: &mut Steps, keep: bool) {
         if counted.is_empty() {
             return Err(format!("no count is below {COUNTED}"));
         }
+        let compiler = output(Command::new("rustc").arg("--version"))?;
+        let by = format!("{}, {}", compiler.trim(), std::env::consts::ARCH);
+        let counted = Stored { by, counts: counted };
         if keep {
-            let compiler = output(Command::new("rustc").arg("--version"))?;
-            fs::write(&stored, written(&counted, compiler.trim()))
+            fs::write(&stored, written(&counted))
                 .map_err(|e| format!("{}: {e}", stored.display()))?;
             return Ok(None);
         }
@@ -89,19 +99,21 @@ fn total(text: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-fn written(counts: &Counts, compiler: &str) -> String {
-    let mut text = format!(
-        "# Instructions for a thousand calls, by `cargo dev bench instructions --keep`, {compiler}.\n"
-    );
-    for (name, count) in counts {
+/// How the first line begins.
+const HEAD: &str = "# Instructions of a thousand calls, by `cargo dev bench instructions --keep`: ";
+
+fn written(stored: &Stored) -> String {
+    let mut text = format!("{HEAD}{}\n", stored.by);
+    for (name, count) in &stored.counts {
         text.push_str(&format!("{name} {count}\n"));
     }
     text
 }
 
-fn read(text: &str) -> Counts {
+fn read(text: &str) -> Stored {
+    let by = text.lines().find_map(|line| line.strip_prefix(HEAD)).unwrap_or_default().to_owned();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_once(' ')).filter_map(pair).collect()
+    Stored { by, counts: lines.filter_map(|line| line.split_once(' ')).filter_map(pair).collect() }
 }
 
 fn pair((name, count): (&str, &str)) -> Option<(String, u64)> {
@@ -109,10 +121,10 @@ fn pair((name, count): (&str, &str)) -> Option<(String, u64)> {
 }
 
 /// Prints a line for each function.
-fn compare(stored: &Counts, counted: &Counts) -> Outcome {
+fn compare(stored: &Stored, counted: &Stored) -> Outcome {
     let mut wrong = Vec::new();
-    for (name, now) in counted {
-        let Some(before) = stored.get(name) else {
+    for (name, now) in &counted.counts {
+        let Some(before) = stored.counts.get(name) else {
             wrong.push(format!("{name} is not stored"));
             continue;
         };
@@ -122,8 +134,12 @@ fn compare(stored: &Counts, counted: &Counts) -> Outcome {
             wrong.push(format!("{name} takes {:.1} % more", change * 100.0));
         }
     }
-    let gone = stored.keys().filter(|name| !counted.contains_key(*name));
+    let gone = stored.counts.keys().filter(|name| !counted.counts.contains_key(*name));
     wrong.extend(gone.map(|name| format!("{name} is stored, but was not counted")));
+    if stored.by != counted.by {
+        println!("{:>8}  counted by {}, stored by {}: not judged", "", counted.by, stored.by);
+        return Ok(None);
+    }
     if wrong.is_empty() {
         return Ok(None);
     }
@@ -134,10 +150,15 @@ fn compare(stored: &Counts, counted: &Counts) -> Outcome {
 mod tests {
     use super::*;
 
+    fn stored(by: &str, counts: &[(&str, u64)]) -> Stored {
+        let counts = counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        Stored { by: by.to_owned(), counts }
+    }
+
     #[test]
     fn counts_are_read_as_they_were_written() {
-        let counts = Counts::from([("a.b".to_owned(), 17), ("c".to_owned(), u64::MAX)]);
-        assert_eq!(read(&written(&counts, "rustc 1.0.0")), counts);
+        let counts = stored("rustc 1.0.0 (abc), x86_64", &[("a.b", 17), ("c", u64::MAX)]);
+        assert_eq!(read(&written(&counts)), counts);
     }
 
     #[test]
@@ -149,12 +170,21 @@ mod tests {
 
     #[test]
     fn what_is_dearer_new_or_gone_is_named() {
-        let counts = |n: u64| Counts::from([("a".to_owned(), n)]);
+        let by = "rustc 1.0.0, x86_64";
+        let counts = |n: u64| stored(by, &[("a", n)]);
         assert!(compare(&counts(1_000), &counts(1_019)).is_ok());
         assert!(compare(&counts(1_000), &counts(10)).is_ok());
         let dearer = compare(&counts(1_000), &counts(1_030));
         assert!(dearer.is_err_and(|why| why.contains("a takes 3.0 % more")));
-        assert!(compare(&Counts::new(), &counts(1)).is_err());
-        assert!(compare(&counts(1), &Counts::new()).is_err());
+        assert!(compare(&stored(by, &[]), &counts(1)).is_err());
+        assert!(compare(&counts(1), &stored(by, &[])).is_err());
+    }
+
+    #[test]
+    fn counts_of_another_compiler_are_not_judged() {
+        let counts = |by: &str, n: u64| stored(by, &[("a", n)]);
+        let (one, other) = ("rustc 1.0.0, x86_64", "rustc 1.1.0, x86_64");
+        assert!(compare(&counts(one, 1), &counts(other, 2)).is_ok());
+        assert!(compare(&counts(one, 1), &counts(one, 2)).is_err());
     }
 }

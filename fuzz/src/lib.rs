@@ -126,7 +126,7 @@ pub fn event(bytes: &[u8]) {
     event.write_json(&mut written);
     assert_eq!(serde_json::to_vec(&event).ok(), Some(written.clone()));
     match Event::from_json(&written) {
-        Ok(read) => assert_eq!(read, event),
+        Ok(read) => assert_eq!(read, *event),
         Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&written)),
     }
 }

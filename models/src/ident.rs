@@ -49,8 +49,22 @@ pub struct BadStream(String);
 
 /// The 16 hexadecimal digits of 64 bits.
 pub(crate) fn hexadecimal_digits(bits: u64) -> [u8; 16] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    std::array::from_fn(|at| DIGITS[usize::from((bits >> (60 - 4 * at)) as u8 & 0xf)])
+    let mut digits = [0; 16];
+    let (high, low) = digits.split_at_mut(8);
+    high.copy_from_slice(&eight_hexadecimal_digits(bits >> 32));
+    low.copy_from_slice(&eight_hexadecimal_digits(bits & 0xffff_ffff));
+    digits
+}
+
+/// The digits of 32 bits: first each half byte gets a byte of its own, then all become letters and digits at once.
+fn eight_hexadecimal_digits(bits: u64) -> [u8; 8] {
+    const ONES: u64 = u64::MAX / 0xff;
+    let pairs = (bits << 16 | bits) & 0x0000_ffff_0000_ffff;
+    let bytes = (pairs << 8 | pairs) & 0x00ff_00ff_00ff_00ff;
+    let halves = (bytes << 4 | bytes) & (ONES * 0x0f);
+    let is_letter = (halves + ONES * 6) >> 4 & ONES;
+    let to_letter = u64::from(b'a' - 10 - b'0');
+    (halves + ONES * u64::from(b'0') + is_letter * to_letter).to_be_bytes()
 }
 
 /// Names a template of log lines, written as [`Stream`]s are.

@@ -1,6 +1,7 @@
 //! Lines and payloads.
 
 use bytes::Bytes;
+use weir_models::time::rfc3339;
 
 /// 2026-06-15T12:00:00Z.
 pub const RECEIVED_US: i64 = 1_781_524_800_000_000;
@@ -23,14 +24,38 @@ pub fn host(n: usize) -> String {
     format!("host-{:04}", n % HOSTS)
 }
 
-/// RFC 5424 messages with the texts of a real log, from [`HOSTS`] hosts.
-pub fn log_lines(count: usize) -> Vec<Bytes> {
-    let texts: Vec<&str> =
-        AUTH_LOG.lines().filter_map(|line| Some(line.split_once(": ")?.1)).collect();
+/// Who sends log lines, and how often.
+#[derive(Clone, Copy)]
+pub struct Traffic {
+    /// Hosts in turn.
+    pub hosts: usize,
+    /// Time of the first line, microseconds since the Unix epoch.
+    pub from_us: i64,
+    /// Time between two lines, in microseconds.
+    pub step_us: i64,
+}
+
+/// A thousand hosts, 5,000 lines a second.
+pub const GATEWAY: Traffic =
+    Traffic { hosts: HOSTS, from_us: RECEIVED_US - 1_000_000, step_us: 200 };
+
+/// As much of each host as on that gateway, but of so few that each of them says all its texts within 4,500 lines.
+pub const FEW: Traffic = Traffic { hosts: 50, step_us: 4_000, ..GATEWAY };
+
+/// The texts of a real log.
+fn texts() -> Vec<&'static str> {
+    AUTH_LOG.lines().filter_map(|line| Some(line.split_once(": ")?.1)).collect()
+}
+
+/// RFC 5424 messages with the texts of a real log.
+pub fn log_lines(count: usize, traffic: Traffic) -> Vec<Bytes> {
+    let texts = texts();
     let line = |n: usize| {
-        let (host, text) = (host(n * 7), texts[n % texts.len()]);
-        let (ms, pid) = (n % 1_000, 1_000 + n % 30_000);
-        format!("<38>1 2026-06-15T11:59:59.{ms:03}Z {host} sshd {pid} - - {text}").into()
+        // Seven has no divisor in common with the number of hosts: each has its turn.
+        let (host, text) = (host(n * 7 % traffic.hosts), texts[n % texts.len()]);
+        let time = rfc3339(traffic.from_us + n as i64 * traffic.step_us);
+        let pid = 1_000 + n % 30_000;
+        format!("<38>1 {time} {host} sshd {pid} - - {text}").into()
     };
     (0..count).map(line).collect()
 }

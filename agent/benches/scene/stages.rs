@@ -8,10 +8,11 @@ use weir_agent::config::Config;
 use weir_agent::enrich::Enricher;
 use weir_agent::filter::{Filter, Verdict};
 use weir_agent::parse::event::Parser;
-use weir_agent::score::Scorer;
+use weir_agent::score::{Draft, Scorer};
 use weir_agent::source::{Format, Raw, Source};
 use weir_agent::spool::{Lane, LaneReader, Spool};
-use weir_models::event::Body;
+use weir_models::event::{Body, Event};
+use weir_models::topic::write_key;
 
 use super::devices::{enricher, table};
 use super::lines::RECEIVED_US;
@@ -32,6 +33,8 @@ pub struct Stages {
     reader: LaneReader,
     topics: [Arc<str>; 2],
     received_us: i64,
+    drafts: Vec<Draft>,
+    key: String,
     _folder: TempDir,
 }
 
@@ -67,28 +70,49 @@ impl Stages {
             reader,
             topics: ["weir.readings".into(), "weir.logs".into()],
             received_us: RECEIVED_US,
+            drafts: Vec::new(),
+            key: String::new(),
             _folder: folder,
         }
     }
 
     /// From bytes as received to JSON in a batch of the spool.
     pub fn take(&mut self, bytes: &Bytes) {
-        self.received_us += 10;
-        let raw = Raw { bytes: bytes.clone(), received_us: self.received_us, cut: false };
-        let parsed = self.parser.parse(&self.source, None, None, &raw);
-        let mut event = parsed.enrich(&mut self.enricher).into_event();
+        let mut event = self.enriched(bytes);
         if self.filter.apply(&mut event) == Verdict::Drop {
             return;
         }
-        let mut drafts = Vec::new();
-        self.scorer.score(&mut event, &mut drafts);
+        self.score(&mut event);
         let is_log = matches!(event.body, Body::Log(_));
-        let key = format!("{}/{}", event.site, event.device);
+        write_key(&mut self.key, [&*event.site, &event.device]);
         let (topic, ts_ms) = (&self.topics[usize::from(is_log)], event.received_us / 1_000);
-        self.spool.append(Lane::Rest, topic, PARTITIONS, key.as_bytes(), ts_ms, |id, out| {
+        self.spool.append(Lane::Rest, topic, PARTITIONS, self.key.as_bytes(), ts_ms, |id, out| {
             event.id = id;
             event.write_json(out);
         });
+        self.parser.recycle(event);
+    }
+
+    /// Parsed, and with what is known of the device.
+    pub fn enriched(&mut self, bytes: &Bytes) -> Box<Event> {
+        self.received_us += 10;
+        let raw = Raw { bytes: bytes.clone(), received_us: self.received_us, cut: false };
+        let parsed = self.parser.parse(&self.source, None, None, &raw);
+        parsed.enrich(&mut self.enricher).into_event()
+    }
+
+    /// Parsed, and no longer needed.
+    pub fn parse(&mut self, bytes: &Bytes) {
+        self.received_us += 10;
+        let raw = Raw { bytes: bytes.clone(), received_us: self.received_us, cut: false };
+        let parsed = self.parser.parse(&self.source, None, None, &raw);
+        self.parser.recycle(parsed.into_event());
+    }
+
+    /// Scored.
+    pub fn score(&mut self, event: &mut Event) {
+        self.scorer.score(event, &mut self.drafts);
+        self.drafts.clear();
     }
 
     /// Takes all of them, with a flush after each [`FLUSH`].

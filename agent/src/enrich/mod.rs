@@ -20,10 +20,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use weir_models::device::Device;
-use weir_models::event::{Meta, MetaState};
+use weir_models::event::{Body, Event, Meta, MetaState};
 use weir_models::time::SECOND_US;
 use weir_models::topic::write_key;
 
+use crate::parse::event::share;
 use crate::recent::Recent;
 pub use file::{FileError, read_devices};
 pub use follow::{Following, follow};
@@ -96,6 +97,8 @@ pub struct Enricher {
     version: u64,
     stale_after_s: u64,
     key: String,
+    /// The metadata of devices that are not known.
+    nothing: Arc<Meta>,
 }
 
 impl Enricher {
@@ -108,6 +111,7 @@ impl Enricher {
             hot: Recent::new(config.memory_entries),
             stale_after_s: config.stale_after_s,
             key: String::new(),
+            nothing: Arc::default(),
         }
     }
 
@@ -118,6 +122,39 @@ impl Enricher {
 
     /// What is known of the device that shows itself as `name` at `site`.
     pub fn look_up(&mut self, site: &str, name: &str, now_us: i64) -> Found {
+        write_key(&mut self.key, [site, name]);
+        let device = self.with(|known| known.cloned());
+        let (state, age_s) = self.freshness(device.is_some(), now_us);
+        Found { device, state, age_s }
+    }
+
+    /// Puts what is known of its device into an event: metadata, the device's own name, units.
+    #[inline]
+    pub(crate) fn join(&mut self, event: &mut Event) {
+        let Event { site, device, meta, body, .. } = event;
+        write_key(&mut self.key, [&**site, &**device]);
+        let is_known = self.with(|known| {
+            let Some(known) = known else { return false };
+            share(meta, &known.meta);
+            if let Some(name) = &known.renamed {
+                device.clone_from(name);
+            }
+            if let Body::Reading(values) = body {
+                for (metric, value) in values.iter_mut().filter(|(_, value)| value.unit.is_none()) {
+                    value.unit = known.units.get(metric).map(|unit| unit.as_str().into());
+                }
+            }
+            true
+        });
+        if !is_known {
+            share(&mut event.meta, &self.nothing);
+        }
+        (event.meta_state, event.meta_age_s) = self.freshness(is_known, event.received_us);
+    }
+
+    /// Uses what is known of the device of the key at hand.
+    #[inline]
+    fn with<R>(&mut self, use_it: impl FnOnce(Option<&Arc<Known>>) -> R) -> R {
         // Updates are rare and come in bulk: forgetting all of the hot entries is cheaper than
         // telling which of them an alias list touches.
         let version = self.table.version();
@@ -125,16 +162,20 @@ impl Enricher {
             self.hot.clear();
             self.version = version;
         }
-        write_key(&mut self.key, [site, name]);
         let key = self.key.as_str();
         let read = || Some(Arc::new(Known::looked_up_by(key, self.table.get(key)?)));
-        let Some(device) = self.hot.with(key, read, |known| known.clone()) else {
-            return Found { device: None, state: MetaState::Miss, age_s: None };
-        };
+        self.hot.with(key, read, |known| use_it(known.as_ref()))
+    }
+
+    /// How fresh the knowledge is, and seconds since the cache was in step.
+    fn freshness(&self, is_known: bool, now_us: i64) -> (MetaState, Option<u64>) {
+        if !is_known {
+            return (MetaState::Miss, None);
+        }
         let age_us = now_us.saturating_sub(self.table.in_step_us()).max(0);
         let age_s = u64::try_from(age_us / SECOND_US).unwrap_or(0);
         let state = if age_s > self.stale_after_s { MetaState::Stale } else { MetaState::Hit };
-        Found { device: Some(device), state, age_s: Some(age_s) }
+        (state, Some(age_s))
     }
 }
 

@@ -10,9 +10,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weir_models::event::{
-    Body, Clock, Event, Log, Loss, MetaState, ParseState, RawBytes, StructuredData, Value,
-};
+use weir_models::event::{Body, Clock, Event, Log, Loss, MetaState, ParseState, RawBytes, Value};
 use weir_models::ident::{EventId, Stream};
 use weir_models::limit::{METRICS_MAX, NAME_BYTES_MAX};
 
@@ -34,13 +32,13 @@ const BARE: &str = "value";
 /// An event as its payload tells it.
 #[derive(Debug)]
 pub struct Parsed {
-    event: Event,
+    event: Box<Event>,
     ts_rule: StampRule,
 }
 
 /// An event with what is known of its device.
 #[derive(Debug)]
-pub struct Enriched(Event);
+pub struct Enriched(Box<Event>);
 
 /// Parses the payloads of all sources.
 #[derive(Debug)]
@@ -52,6 +50,8 @@ pub struct Parser {
     host: String,
     sources: Vec<Settings>,
     limits: Limits,
+    /// The last event that was written: the next one is filled into it.
+    spare: Option<Box<Event>>,
     texts: Texts,
     /// Stamps before it are not to be trusted.
     believed_from_us: i64,
@@ -103,10 +103,11 @@ impl Parser {
     ) -> Result<Self, String> {
         Ok(Self {
             agent: agent.clone(),
-            site: site.to_owned(),
+            site: bounded_name(site),
             host: host_name(),
             sources: sources.iter().map(Settings::new).collect::<Result<_, _>>()?,
             limits: Limits::default(),
+            spare: None,
             texts: Texts::default(),
             believed_from_us: EARLIEST_US,
         })
@@ -120,10 +121,11 @@ impl Parser {
     pub fn of_one(site: &str, source: &SourceSettings) -> Result<Self, String> {
         Ok(Self {
             agent: Arc::default(),
-            site: site.to_owned(),
+            site: bounded_name(site),
             host: String::new(),
             sources: vec![Settings::new(source)?],
             limits: Limits::default(),
+            spare: None,
             texts: Texts::default(),
             believed_from_us: i64::MIN,
         })
@@ -151,26 +153,27 @@ impl Parser {
         let labels = labels.unwrap_or(&no_labels);
         let bytes = &raw.bytes;
         let mut ts_rule = StampRule::None;
-        let mut event = match source.format {
+        let mut event =
+            self.spare.take().unwrap_or_else(|| Box::new(blank("", Body::Log(Log::default()))));
+        match source.format {
             Format::Syslog => {
                 let text = Readable::new(bytes, &self.limits);
                 let read = syslog::parse(&text, raw.received_us, &settings.zone, &self.limits);
                 ts_rule = read.ts_rule;
-                let mut event = log_event(&read, &mut self.texts);
+                fill_log(&mut event, &read, &mut self.texts);
                 // A wrong clock gives a wrong year, and that is not to be corrected later: the receive
                 // time, which is, comes nearer.
                 if raw.received_us < self.believed_from_us && ts_rule.guesses_the_year() {
                     (event.ts_us, ts_rule) = (UNKNOWN_TIME, StampRule::None);
                 }
-                event
             }
             Format::Text => {
                 let text = Readable::new(bytes, &self.limits);
-                log_event(&text::parse(&text), &mut self.texts)
+                fill_log(&mut event, &text::parse(&text), &mut self.texts);
             }
             Format::Json => {
                 let read = json::parse(bytes, &settings.fields, &settings.zone, &self.limits);
-                reading_event("json", read, labels)
+                *event = reading_event("json", read, labels);
             }
             Format::Line => {
                 let mut fields = Cow::Borrowed(&settings.line);
@@ -179,12 +182,12 @@ impl Parser {
                 {
                     fields.to_mut().precision = precision;
                 }
-                match line::parse(bytes, &fields, &self.limits) {
+                *event = match line::parse(bytes, &fields, &self.limits) {
                     Some(line) => reading_event("line", line.reading, labels),
                     None => raw_event("line", "an empty line or a comment"),
-                }
+                };
             }
-        };
+        }
         if let Body::Log(log) = &mut event.body
             && event.parse == ParseState::Raw
             && log.message.is_empty()
@@ -202,23 +205,21 @@ impl Parser {
         Parsed { event, ts_rule }
     }
 
-    /// Takes an event that has been written: its strings are used again.
+    /// Takes an event that has been written: the next one is filled into it, so that its strings are used again
+    /// and nothing of its size is moved.
     #[inline]
-    pub fn recycle(&mut self, event: Event) {
-        let Body::Log(log) = event.body else { return };
-        for string in [event.site, event.device, log.host, log.message] {
-            self.texts.give_back(string);
-        }
-        for string in [log.app, log.procid, log.msgid].into_iter().flatten() {
-            self.texts.give_back(string);
-        }
+    pub fn recycle(&mut self, mut event: Box<Event>) {
+        // Of what was received together all is held while a piece is.
+        event.raw = None;
+        self.spare = Some(event);
     }
 
     /// A loss marker in the name of a source.
     #[must_use]
-    pub fn marker(&mut self, source: &Source, now_us: i64, loss: Loss) -> Event {
-        let mut event = blank("loss", Body::Loss(loss));
+    pub fn marker(&mut self, source: &Source, now_us: i64, loss: Loss) -> Box<Event> {
+        let mut event = Box::new(blank("loss", Body::Loss(loss)));
         event.device = source.name.to_string();
+        bound_name(&mut event.device);
         self.complete(&mut event, source, None, &Labels::default(), now_us);
         event
     }
@@ -232,8 +233,8 @@ impl Parser {
         labels: &Labels,
         received_us: i64,
     ) {
-        event.agent = self.agent.clone();
-        event.source = source.name.clone();
+        share(&mut event.agent, &self.agent);
+        share(&mut event.source, &source.name);
         event.received_us = received_us;
         let is_believed = received_us >= self.believed_from_us;
         event.clock = if is_believed { Clock::Synced } else { Clock::Unsynced };
@@ -241,7 +242,10 @@ impl Parser {
             event.ts_us = received_us;
         }
         if event.site.is_empty() {
-            event.site = self.texts.own(labels.site.as_ref().unwrap_or(&self.site));
+            event.site.push_str(labels.site.as_ref().unwrap_or(&self.site));
+            if labels.site.is_some() {
+                bound_name(&mut event.site);
+            }
         }
         if event.device.is_empty() {
             event.device = match (&labels.device, peer) {
@@ -252,9 +256,7 @@ impl Parser {
                 }
                 (None, None) => NO_DEVICE.into(),
             };
-        }
-        for name in [&mut event.site, &mut event.device] {
-            bound_name(name);
+            bound_name(&mut event.device);
         }
         if let Body::Log(log) = &mut event.body
             && log.host.is_empty()
@@ -273,31 +275,19 @@ impl Parsed {
 
     /// The event without metadata.
     #[must_use]
-    #[inline]
-    pub fn into_event(self) -> Event {
+    pub fn into_event(mut self) -> Box<Event> {
+        if !self.event.meta.is_empty() {
+            self.event.meta = Arc::default();
+        }
         self.event
     }
 
     /// Joins what is known of the device.
     #[must_use]
     #[inline]
-    pub fn enrich(self, enricher: &mut Enricher) -> Enriched {
-        let mut event = self.event;
-        let found = enricher.look_up(&event.site, &event.device, event.received_us);
-        event.meta_state = found.state;
-        event.meta_age_s = found.age_s;
-        if let Some(device) = found.device {
-            if let Some(name) = &device.renamed {
-                event.device.clone_from(name);
-            }
-            if let Body::Reading(values) = &mut event.body {
-                for (metric, value) in values.iter_mut().filter(|(_, value)| value.unit.is_none()) {
-                    value.unit = device.units.get(metric).map(|unit| unit.as_str().into());
-                }
-            }
-            event.meta = device.meta.clone();
-        }
-        Enriched(event)
+    pub fn enrich(mut self, enricher: &mut Enricher) -> Enriched {
+        enricher.join(&mut self.event);
+        Enriched(self.event)
     }
 }
 
@@ -305,7 +295,7 @@ impl Enriched {
     /// The event for the stages after this one.
     #[must_use]
     #[inline]
-    pub fn into_event(self) -> Event {
+    pub fn into_event(self) -> Box<Event> {
         self.0
     }
 }
@@ -351,36 +341,58 @@ fn raw_event(dialect: &'static str, reason: &'static str) -> Event {
     event
 }
 
-fn log_event(read: &Syslog<'_>, texts: &mut Texts) -> Event {
-    let mut sd = StructuredData::new();
+/// Makes the event at hand that of a log line. Its strings are filled again; one that this line has not goes to `texts`.
+/// Its metadata stays until it is joined or given out.
+fn fill_log(event: &mut Event, read: &Syslog<'_>, texts: &mut Texts) {
+    if !matches!(event.body, Body::Log(_)) {
+        event.body = Body::Log(Log::default());
+    }
+    let Body::Log(log) = &mut event.body else { return };
+    log.facility = read.facility;
+    log.severity = read.severity;
+    fill(&mut log.host, read.host.unwrap_or_default());
+    bound_name(&mut log.host);
+    texts.fill(&mut log.app, read.app);
+    texts.fill(&mut log.procid, read.procid);
+    texts.fill(&mut log.msgid, read.msgid);
+    if !log.sd.is_empty() {
+        log.sd.clear();
+    }
     for element in read.sd.elements() {
-        let params = sd.entry(element.id.to_owned()).or_default();
+        let params = log.sd.entry(element.id.to_owned()).or_default();
         for (name, value) in element.params() {
             params.insert(name.to_owned(), value.into_owned());
         }
     }
-    let mut host = texts.own(read.host.unwrap_or_default());
-    bound_name(&mut host);
-    let mut own = |text: Option<&str>| text.map(|text| texts.own(text));
-    let log = Log {
-        facility: read.facility,
-        severity: read.severity,
-        host,
-        app: own(read.app),
-        procid: own(read.procid),
-        msgid: own(read.msgid),
-        sd,
-        message: texts.own(read.message),
-        template: None,
-        score: None,
-    };
-    let device = texts.own(&log.host);
-    let mut event = blank(read.dialect.as_str(), Body::Log(log));
-    event.device = device;
+    fill(&mut log.message, read.message);
+    log.template = None;
+    log.score = None;
+
+    // The spool names it.
+    event.id = EventId { stream: Stream(0), seq: 0 };
+    fill(&mut event.device, &log.host);
+    event.site.clear();
     event.ts_us = read.ts_us.unwrap_or(UNKNOWN_TIME);
+    event.dialect = Cow::Borrowed(read.dialect.as_str());
     event.parse = read.state;
     event.parse_reason = read.reason.map(Cow::Borrowed);
-    event
+    event.meta_state = MetaState::Miss;
+    event.meta_age_s = None;
+}
+
+/// The text in place of what is in the string.
+#[inline]
+fn fill(string: &mut String, text: &str) {
+    string.clear();
+    string.push_str(text);
+}
+
+/// Shares what another one has. Mostly it is the same already, and to count it up and down again would be work.
+#[inline]
+pub(crate) fn share<T: ?Sized>(own: &mut Arc<T>, other: &Arc<T>) {
+    if !Arc::ptr_eq(own, other) {
+        *own = other.clone();
+    }
 }
 
 fn reading_event(dialect: &'static str, read: Reading<'_>, labels: &Labels) -> Event {
@@ -410,6 +422,8 @@ fn reading_event(dialect: &'static str, read: Reading<'_>, labels: &Labels) -> E
     let mut event = blank(dialect, body);
     event.device = device.unwrap_or_default();
     event.site = site.unwrap_or_default();
+    bound_name(&mut event.device);
+    bound_name(&mut event.site);
     event.ts_us = read.ts_us.unwrap_or(UNKNOWN_TIME);
     event.parse = read.state;
     event.parse_reason = read.reason;
@@ -422,6 +436,12 @@ fn reading_event(dialect: &'static str, read: Reading<'_>, labels: &Labels) -> E
         event.parse_reason.get_or_insert(Cow::Borrowed("holds no number"));
     }
     event
+}
+
+fn bounded_name(name: &str) -> String {
+    let mut name = name.to_owned();
+    bound_name(&mut name);
+    name
 }
 
 /// Names are parts of keys: bounded, and without the separator.

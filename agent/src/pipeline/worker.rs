@@ -304,7 +304,7 @@ impl Worker {
         self.tally.event(&event);
         let verdict = self.filter.apply(&mut event);
         if verdict == Verdict::Drop {
-            return;
+            return self.parser.recycle(event);
         }
         self.scorer.score(&mut event, &mut self.drafts);
         let lane = lane_of(&event, verdict);
@@ -332,7 +332,7 @@ impl Worker {
         }
     }
 
-    fn append(&mut self, lane: Lane, mut event: Event) -> EventId {
+    fn append(&mut self, lane: Lane, mut event: Box<Event>) -> EventId {
         let [of_readings, of_logs] = self.partitions;
         let (topic, partitions, who) = match &event.body {
             Body::Reading(_) => (Topic::Readings, of_readings, event.device.as_str()),
@@ -380,7 +380,7 @@ impl Worker {
     }
 
     /// A marker never gives way: what it tells would be forgotten.
-    fn append_marker(&mut self, lane: Lane, event: Event) {
+    fn append_marker(&mut self, lane: Lane, event: Box<Event>) {
         self.spool.set_when_full(WhenFull::Block);
         self.append(lane, event);
     }

@@ -20,8 +20,32 @@ pub(super) struct Found {
 }
 
 /// The token at the beginning.
-#[inline]
+// In place, because it is called for each word of a message.
+#[inline(always)]
 pub(super) fn token(bytes: &[u8]) -> Found {
+    let (length, marks, hash) = scan(bytes);
+    let is_marked = marks && bytes[..length].iter().any(|b| MARKS[usize::from(*b)]);
+    Found { length, is_marked, hash }
+}
+
+/// The hash of the token at the beginning.
+pub(super) fn hash(bytes: &[u8]) -> u64 {
+    scan(bytes).2
+}
+
+/// The hash of a token of one byte, which is no blank.
+pub(super) const fn hash_of_byte(byte: u8) -> u64 {
+    mix(hashed(0, byte as u64))
+}
+
+/// The hash so far with eight bytes more.
+const fn hashed(hash: u64, word: u64) -> u64 {
+    (hash ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25_u64).rotate_left(29)
+}
+
+/// The length of the token at the beginning, whether there may be a mark in it, and its hash.
+#[inline(always)]
+fn scan(bytes: &[u8]) -> (usize, bool, u64) {
     let (mut length, mut marks, mut hash) = (0, 0, 0);
     loop {
         let word = eight(&bytes[length..]);
@@ -31,11 +55,10 @@ pub(super) fn token(bytes: &[u8]) -> Found {
         let word = word & own;
         // All marks lie below the letters, but for the backslash; so does other punctuation.
         marks |= up_to(word | !own, 0x41) | up_to(word ^ (ONES * 0x5c), 1);
-        hash = (hash ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25_u64).rotate_left(29);
+        hash = hashed(hash, word);
         length += found;
         if found < 8 {
-            let is_marked = marks != 0 && bytes[..length].iter().any(|b| MARKS[usize::from(*b)]);
-            return Found { length, is_marked, hash: mix(hash) };
+            return (length, marks != 0, mix(hash));
         }
     }
 }
@@ -54,16 +77,25 @@ const MARKS: [bool; 256] = {
 };
 
 /// The first eight bytes, or fewer and zeros.
-#[inline]
+#[inline(always)]
 fn eight(bytes: &[u8]) -> u64 {
-    if let Some(eight) = bytes.first_chunk::<8>() {
-        return u64::from_le_bytes(*eight);
+    match bytes.first_chunk::<8>() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => fewer(bytes),
     }
-    let mut eight = [0; 8];
-    for (padded, byte) in eight.iter_mut().zip(bytes) {
-        *padded = *byte;
+}
+
+/// Fewer than eight bytes, and zeros. Some of them are put twice to the same place.
+#[inline]
+fn fewer(bytes: &[u8]) -> u64 {
+    let n = bytes.len();
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let [first, last] = [first, last].map(|four| u64::from(u32::from_le_bytes(*four)));
+        return first | last << (8 * (n - 4));
     }
-    u64::from_le_bytes(eight)
+    let Some(last) = bytes.last() else { return 0 };
+    let put = |byte: u8, at: usize| u64::from(byte) << (8 * at);
+    put(bytes[0], 0) | put(bytes[n / 2], n / 2) | put(*last, n - 1)
 }
 
 /// Sets the high bit of the first byte that is less than `bound`, and none below it; some above it may be set
@@ -106,6 +138,12 @@ mod tests {
             prop_assert_eq!(alone, found);
             let followed = [&bytes[..found.length], after.as_bytes()].concat();
             prop_assert_eq!(token(&followed), found);
+        }
+
+        #[test]
+        fn a_hash_is_the_same_however_it_is_asked_for(bytes: Vec<u8>, byte in 0x21..=0xff_u8) {
+            prop_assert_eq!(hash(&bytes), token(&bytes).hash);
+            prop_assert_eq!(hash(&[byte]), hash_of_byte(byte));
         }
 
         #[test]

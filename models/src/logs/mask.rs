@@ -198,11 +198,20 @@ impl Masked {
             let token = &bytes[at..at + found.length];
             if is_value && !token.contains(&b'=') && token.iter().any(|b| scan::is_word(*b)) {
                 self.write(|scan| scan.value_token(token));
-            } else if !found.is_marked && found.length <= MAX_TOKEN_BYTES {
-                self.word(token, found.hash, at);
             } else {
-                at += self.scanned(bytes, found.hash, at, at + found.length);
-                self.join_date(bytes);
+                let is_short = !found.is_marked && found.length <= MAX_TOKEN_BYTES;
+                let taken = if is_short {
+                    self.is_more_than_word(token).then_some(0)
+                } else {
+                    self.scanned(bytes, at, at + found.length)
+                };
+                match taken {
+                    Some(taken) => at += taken,
+                    None => self.push_word(token, found.hash, at),
+                }
+                if !is_short {
+                    self.join_date(bytes);
+                }
             }
             at += found.length;
             is_value =
@@ -235,20 +244,21 @@ impl Masked {
         }
     }
 
-    /// A token without a mark: most of them are words and stay as they are.
-    #[inline]
-    fn word(&mut self, token: &[u8], hash: u64, at: usize) {
+    /// A token without a mark: most of them are words and stay as they are. The others are taken here.
+    #[inline(always)]
+    fn is_more_than_word(&mut self, token: &[u8]) -> bool {
         if let Some(last) = self.tokens.last()
             && !last.is_word
             && self.joins_number(token)
         {
-            return;
+            return true;
         }
-        if matches!(token[0], b't' | b'f' | b'n' | b'T' | b'F' | b'N') && is_constant(token) {
+        let is_constant = matches!(token[0], b't' | b'f' | b'n' | b'T' | b'F' | b'N')
+            && special::is_constant(token);
+        if is_constant {
             self.write(|scan| scan.value_token(token));
-            return;
         }
-        self.push_word(token, hash, at);
+        is_constant
     }
 
     #[inline]
@@ -269,23 +279,21 @@ impl Masked {
         }
     }
 
-    /// A token that may be more than a word; says how many bytes behind its end belong to it.
-    fn scanned(&mut self, bytes: &[u8], hash: u64, start: usize, end: usize) -> usize {
+    /// A token that may be more than a word; says how many bytes behind its end belong to it, nothing where it is a word.
+    fn scanned(&mut self, bytes: &[u8], start: usize, end: usize) -> Option<usize> {
         let from = self.begin();
         let token = &bytes[start..end];
         let mut scan = self.scan();
         if !scan.token(token) {
             if token.len() <= MAX_TOKEN_BYTES {
-                self.push_word(token, hash, start);
-                return 0;
+                return None;
             }
             scan.value_token(token);
         }
         let open = scan.open_quote;
         if self.masks.len() == from.1 && self.written.len() - from.0 <= MAX_TOKEN_BYTES {
             self.written.truncate(from.0);
-            self.push_word(token, hash, start);
-            return 0;
+            return None;
         }
         // A value in quotes with blanks in it.
         let behind = &bytes[end..bytes.len().min(end + MAX_QUOTED_BYTES)];
@@ -299,7 +307,7 @@ impl Masked {
             self.written.extend(punctuation);
         }
         self.end(from);
-        taken
+        Some(taken)
     }
 
     fn scan(&mut self) -> Scan<'_> {
@@ -332,7 +340,15 @@ impl Masked {
 
     fn shape_of(&self, start: usize, masks: usize) -> Shape {
         let written = &self.written[start..];
-        Shape::new(eights::token(written).hash, scan::kind(written), &self.masks[masks..])
+        if written == [HOLE] {
+            // Most are a value and nothing else.
+            return Shape::new(
+                const { eights::hash_of_byte(HOLE) },
+                Kind::Pure,
+                &self.masks[masks..],
+            );
+        }
+        Shape::new(eights::hash(written), scan::kind(written), &self.masks[masks..])
     }
 
     #[inline]
@@ -444,17 +460,6 @@ impl Masked {
     }
 }
 
-/// A value though it is a word, maybe with a comma behind it.
-fn is_constant(token: &[u8]) -> bool {
-    if !(4..=6).contains(&token.len()) {
-        return false;
-    }
-    let word = &token[..special::run(token, |b| b.is_ascii_alphabetic())];
-    let rest = &token[word.len()..];
-    matches!(rest, [] | [b',' | b';' | b'.' | b')'])
-        && matches!(word, b"true" | b"false" | b"null" | b"True" | b"False" | b"None" | b"NULL")
-}
-
 /// FNV-1a, 64 bits (RFC 9923), with the finaliser of splitmix64 so that all bits depend on all bytes. Part of
 /// the identity of templates: never change it.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
@@ -483,7 +488,7 @@ fn fnv(h: u64, byte: &u8) -> u64 {
 }
 
 /// The finaliser of splitmix64.
-pub(super) fn mix(mut h: u64) -> u64 {
+pub(super) const fn mix(mut h: u64) -> u64 {
     h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     h ^ (h >> 31)

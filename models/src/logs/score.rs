@@ -136,7 +136,7 @@ pub struct LogLine {
 /// A number for a process, from the names that its host and its lines give it.
 #[must_use]
 pub fn process(host: &str, app: &str, procid: &str) -> u64 {
-    let hash = |name: &str| eights::token(name.as_bytes()).hash;
+    let hash = |name: &str| eights::hash(name.as_bytes());
     hash(host).rotate_left(2) ^ hash(app).rotate_left(1) ^ hash(procid)
 }
 

@@ -26,7 +26,7 @@ fn parser() -> Parser {
     Parser::new(&"gw".into(), &config).unwrap()
 }
 
-fn parse(index: usize, format: Format, labels: &Labels, payload: &[u8]) -> Event {
+fn parse(index: usize, format: Format, labels: &Labels, payload: &[u8]) -> Box<Event> {
     let source = Source { name: "src".into(), index, format };
     let raw = Raw { bytes: Bytes::copy_from_slice(payload), received_us: RECEIVED_US, cut: false };
     let peer = Some("10.0.0.9".parse().unwrap());
@@ -168,4 +168,75 @@ fn a_line_from_this_machine_that_names_no_host_is_of_this_machine() {
     assert_eq!(of(Format::Text, b"failed"), host_name());
     assert_eq!(of(Format::Syslog, b"<34>Jun 14 22:14:15 web su[7]: failed"), "web");
     assert_eq!(of(Format::Json, b"{\"temperature\":1}"), "unknown");
+}
+
+#[test]
+fn nothing_of_an_event_is_left_in_the_next_one() {
+    let mut parser = parser();
+    let payloads: [(Format, &str); 7] = [
+        (
+            Format::Syslog,
+            r#"<165>1 2026-06-15T12:00:00.5Z web sshd 17 ID47 [origin ip="10.0.0.1"] a long message"#,
+        ),
+        (Format::Syslog, "<34>Jun 14 22:14:15 su: failed"),
+        (Format::Line, "climate,device=b-3,site=hall temperature=21.5"),
+        (Format::Syslog, "no header at all"),
+        (Format::Json, r#"{"id":"b-1","data":{"temp":27.0}}"#),
+        (Format::Text, "a line"),
+        (Format::Json, "no JSON"),
+    ];
+    let raw = |payload: &str, cut| Raw {
+        bytes: Bytes::copy_from_slice(payload.as_bytes()),
+        received_us: RECEIVED_US,
+        cut,
+    };
+    let source = |format| Source { name: "src".into(), index: 0, format };
+    for (one, before) in payloads {
+        for (other, payload) in payloads {
+            let mut event = parser.parse(&source(one), None, None, &raw(before, true)).into_event();
+            // As the later stages leave it.
+            event.id = EventId { stream: Stream(7), seq: 8 };
+            event.meta = Arc::new(
+                [("hall".to_owned(), "4".to_owned())]
+                    .into_iter()
+                    .collect::<BTreeMap<_, _>>()
+                    .into(),
+            );
+            (event.meta_state, event.meta_age_s) = (MetaState::Stale, Some(9));
+            if let Body::Log(log) = &mut event.body {
+                (log.template, log.score) = (Some(weir_models::ident::TemplateId(1)), Some(2.0));
+            }
+            parser.recycle(event);
+            let raw = raw(payload, false);
+            let event = parser.parse(&source(other), None, None, &raw).into_event();
+            assert_eq!(event, self::parser().parse(&source(other), None, None, &raw).into_event());
+            parser.recycle(event);
+        }
+    }
+}
+
+#[test]
+fn metadata_of_an_event_is_not_that_of_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = Arc::new(crate::enrich::Table::open(&dir.path().join("m.redb")).unwrap());
+    let device = Device {
+        site: "home".into(),
+        device: "web".into(),
+        aliases: Vec::new(),
+        meta: [("floor".to_owned(), "2".to_owned())].into(),
+        units: BTreeMap::new(),
+        updated_us: 1,
+    };
+    table.apply(&[crate::enrich::Update::Put(device)]).unwrap();
+    let mut enricher = Enricher::new(&crate::enrich::MetadataConfig::default(), table);
+    let source = Source { name: "src".into(), index: 0, format: Format::Syslog };
+    let mut parser = parser();
+    for (host, floor) in [("web", Some("2")), ("other", None), ("web", Some("2"))] {
+        let bytes = Bytes::from(format!("<34>Jun 14 22:14:15 {host} su: failed"));
+        let raw = Raw { bytes, received_us: RECEIVED_US, cut: false };
+        let event = parser.parse(&source, None, None, &raw).enrich(&mut enricher).into_event();
+        assert_eq!(event.meta.get("floor").map(String::as_str), floor, "{host}");
+        assert_eq!(event.meta_state == MetaState::Miss, floor.is_none(), "{host}");
+        parser.recycle(event);
+    }
 }

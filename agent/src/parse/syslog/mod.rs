@@ -163,17 +163,16 @@ enum Pri<'a> {
 /// `<PRI>`: one to three digits, at most 191 (RFC 5424, 6.2.1). Leading zeros are tolerated.
 #[inline]
 fn read_pri(text: &str) -> Pri<'_> {
-    let bytes = text.as_bytes();
-    if bytes.first() != Some(&b'<') {
-        return Pri::Absent;
-    }
+    let [b'<', digits @ ..] = text.as_bytes() else { return Pri::Absent };
     let mut priority = 0_u16;
-    for (at, &byte) in bytes.iter().enumerate().take(5).skip(1) {
-        match byte {
-            b'0'..=b'9' if at < 4 => priority = priority * 10 + u16::from(byte - b'0'),
-            b'>' if at > 1 => {
+    for at in 0..=3 {
+        match digits.get(at) {
+            Some(digit @ b'0'..=b'9') if at < 3 => {
+                priority = priority * 10 + u16::from(digit - b'0');
+            }
+            Some(b'>') if at > 0 => {
                 return match u8::try_from(priority) {
-                    Ok(priority @ 0..=191) => Pri::Priority(priority, &text[at + 1..]),
+                    Ok(priority @ 0..=191) => Pri::Priority(priority, &text[at + 2..]),
                     _ => Pri::TooHigh,
                 };
             }

@@ -158,18 +158,13 @@ impl<'a> Scan<'a> {
             let is_inside = before.is_some_and(is_word);
             let special = if is_inside { None } else { special(rest, before, classes) };
             let taken = if let Some((mask, taken)) = special {
-                let letters = run(&rest[taken..], |b| b.is_ascii_alphabetic());
+                let letters = match mask {
+                    Mask::Number => run(&rest[taken..], |b| b.is_ascii_alphabetic()),
+                    _ => 0,
+                };
                 let unit = special::unit(&rest[taken..taken + letters]);
-                match unit.filter(|_| mask == Mask::Number) {
-                    Some(unit) => {
-                        self.mask(unit);
-                        taken + letters
-                    }
-                    None => {
-                        self.mask(mask);
-                        taken
-                    }
-                }
+                self.mask(unit.unwrap_or(mask));
+                taken + if unit.is_some() { letters } else { 0 }
             } else if is_word(first) {
                 let taken = run(rest, is_word);
                 self.word(&rest[..taken], is_dated);

@@ -21,6 +21,10 @@ pub(super) fn digits(bytes: &[u8]) -> usize {
 
 /// What a number with this behind it is.
 pub(super) fn unit(word: &[u8]) -> Option<Mask> {
+    // Mostly there is nothing, or a longer word.
+    if !(1..=12).contains(&word.len()) {
+        return None;
+    }
     match word {
         b"ns" | b"us" | b"ms" | b"s" | b"h" | b"sec" | b"secs" | b"second" | b"seconds"
         | b"msec" | b"msecs" | b"usec" | b"min" | b"mins" | b"minute" | b"minutes" | b"hr"
@@ -32,6 +36,17 @@ pub(super) fn unit(word: &[u8]) -> Option<Mask> {
         }
         _ => None,
     }
+}
+
+/// A value though it is a word, maybe with a comma behind it.
+pub(super) fn is_constant(token: &[u8]) -> bool {
+    if !(4..=6).contains(&token.len()) {
+        return false;
+    }
+    let word = &token[..run(token, |b| b.is_ascii_alphabetic())];
+    let rest = &token[word.len()..];
+    matches!(rest, [] | [b',' | b';' | b'.' | b')'])
+        && matches!(word, b"true" | b"false" | b"null" | b"True" | b"False" | b"None" | b"NULL")
 }
 
 /// The short name of a month.
