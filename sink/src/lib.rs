@@ -15,6 +15,7 @@ pub mod web;
 
 pub mod pipeline;
 pub mod front;
+pub mod sealer;
 pub mod service;
 pub mod status;
 

@@ -104,6 +104,7 @@ pub async fn run(
         producer: Arc::new(KafkaProducer::start(&connection, &names)?),
         consumer: Box::new(KafkaConsumer::start(&connection, group, &names, Arc::clone(&status))?),
         store: opened,
+        seal: config.store.seal.clone(),
         archive,
         status,
     };

@@ -33,6 +33,8 @@ pub enum Part {
     Store,
     /// The archive.
     Archive,
+    /// Sealing. The sink is ready all the same: rows are safe where they are.
+    Seal,
 }
 
 /// What is wrong with a part.
@@ -145,7 +147,8 @@ pub fn router(status: Arc<Status>, metrics: Option<PrometheusHandle>) -> Router 
 
 async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let problems = status.problems();
-    let ready = problems.is_empty() && status.is_open.load(Ordering::Relaxed);
+    let hinders = |problem: &Problem| problem.part != Part::Seal;
+    let ready = !problems.iter().any(hinders) && status.is_open.load(Ordering::Relaxed);
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(Ready { ready, problems }))
 }
@@ -183,6 +186,8 @@ mod tests {
         let code = |ready| async { axum::response::IntoResponse::into_response(ready).status() };
         assert_eq!(code(readyz(State(status.clone())).await).await, 503);
         status.opened();
+        assert_eq!(code(readyz(State(status.clone())).await).await, 200);
+        status.problem(Part::Seal, "a part is missing");
         assert_eq!(code(readyz(State(status.clone())).await).await, 200);
         status.problem(Part::Archive, "disk full");
         assert_eq!(code(readyz(State(status.clone())).await).await, 503);

@@ -12,19 +12,19 @@ const LONGEST_MS: u64 = 15_000;
 
 /// When to try again.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
     until: Option<Instant>,
 }
 
 impl Backoff {
     /// It worked.
-    pub(super) fn worked(&mut self) {
+    pub(crate) fn worked(&mut self) {
         *self = Self::default();
     }
 
     /// It failed: waits between half and all of a time that doubles with each failure.
-    pub(super) fn failed(&mut self, now: Instant) {
+    pub(crate) fn failed(&mut self, now: Instant) {
         let longest_ms = (FIRST_MS << self.failures.min(16)).min(LONGEST_MS);
         let random = getrandom::u32().unwrap_or(u32::MAX);
         let half_ms = longest_ms / 2;
@@ -34,17 +34,17 @@ impl Backoff {
     }
 
     /// Whether the last try failed.
-    pub(super) fn failing(&self) -> bool {
+    pub(crate) fn failing(&self) -> bool {
         self.failures > 0
     }
 
     /// Whether to try now.
-    pub(super) fn ready(&self, now: Instant) -> bool {
+    pub(crate) fn ready(&self, now: Instant) -> bool {
         self.until.is_none_or(|until| until <= now)
     }
 
     /// When to try again; now when nothing failed.
-    pub(super) fn until(&self, now: Instant) -> Instant {
+    pub(crate) fn until(&self, now: Instant) -> Instant {
         self.until.unwrap_or(now)
     }
 }

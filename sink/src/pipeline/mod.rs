@@ -41,7 +41,7 @@ mod restore;
 mod steps;
 mod work;
 
-use backoff::Backoff;
+pub(crate) use backoff::Backoff;
 use intake::{Closed, Intake};
 use work::Work;
 
