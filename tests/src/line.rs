@@ -43,6 +43,12 @@ impl Line {
     /// Makes topics and schema, starts both programs and waits until both are ready.
     #[track_caller]
     pub fn start(name: &str, kafka: &Kafka, cassandra: &Cassandra) -> Self {
+        Self::start_with(name, kafka, cassandra, "")
+    }
+
+    /// The same with more tables in the sink's configuration.
+    #[track_caller]
+    pub fn start_with(name: &str, kafka: &Kafka, cassandra: &Cassandra, more: &str) -> Self {
         let name = unique(name);
         let ports = Ports {
             udp: free_port(),
@@ -51,7 +57,7 @@ impl Line {
             status: free_port(),
             sink: free_port(),
         };
-        let config = sink_config(&name, kafka, cassandra, ports);
+        let config = sink_config(&name, kafka, cassandra, ports) + more;
         let migrate = Launch::ours("weir-sink").file("sink.toml", &config);
         migrate.args(["migrate", "-c", "sink.toml"]).run(START).ok();
         let mut line = Self {
