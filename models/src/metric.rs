@@ -100,6 +100,16 @@ metrics! {
     SINK_ARCHIVE_BYTES = "weir_sink_archive_bytes_total";
     /// Failed tries to write to the archive.
     SINK_ARCHIVE_ERRORS = "weir_sink_archive_errors_total";
+    /// Rows sealed into parts.
+    SINK_SEALED = "weir_sink_sealed_rows_total";
+    /// Parts that sealing wrote.
+    SINK_SEAL_PARTS = "weir_sink_sealed_parts_total";
+    /// Bytes of the parts that sealing wrote, rollups included.
+    SINK_SEAL_BYTES = "weir_sink_sealed_bytes_total";
+    /// Device-days that wait to be sealed.
+    SINK_SEAL_DUE = "weir_sink_seal_due_days";
+    /// Failed tries to seal; rows stay hot meanwhile.
+    SINK_SEAL_ERRORS = "weir_sink_seal_errors_total";
     /// Offsets committed, by `topic`.
     SINK_COMMITS = "weir_sink_commits_total";
     /// Partitions assigned to this instance.

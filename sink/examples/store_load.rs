@@ -31,9 +31,12 @@ async fn main() -> Result<()> {
                 keyspace: "weir_load".into(),
                 ..CassandraConfig::at(vec![target])
             }),
-            sqlite: None,
+            ..StoreConfig::default()
         },
-        None => StoreConfig { cassandra: None, sqlite: Some(SqliteConfig { path: target.into() }) },
+        None => StoreConfig {
+            sqlite: Some(SqliteConfig { path: target.into() }),
+            ..StoreConfig::default()
+        },
     };
     let store = open(&config).await?;
     store.migrate().await?;

@@ -195,6 +195,7 @@ impl Config {
             ("archive.close_after_s", 1, self.archive.close_after_s),
             ("archive.close_rows", 1, self.archive.close_rows),
             ("archive.close_bytes", 1, self.archive.close_bytes as u64),
+            ("store.seal.adopt_after_s", 1, self.store.seal.adopt_after_s),
             ("archive.memory_bytes", 8 << 20, self.archive.memory_bytes as u64),
         ] {
             if value < least {

@@ -18,6 +18,7 @@ pub mod hooks;
 mod backoff;
 pub mod front;
 pub mod health;
+pub mod sealer;
 pub mod service;
 pub mod status;
 

@@ -111,6 +111,7 @@ pub async fn run(
         producer: Arc::new(KafkaProducer::start(&connection, &names)?),
         consumer: Box::new(consumer),
         store: opened,
+        seal: config.store.seal.clone(),
         archive,
         status: Arc::clone(&status),
     };

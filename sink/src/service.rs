@@ -1,4 +1,4 @@
-//! Service: one running sink, that is its pipeline and its HTTP side.
+//! Service: one running sink, that is its pipeline, its HTTP side and its sealer.
 //!
 //! In: the parts that differ between a sink of its own and the all-in-one (where records come from,
 //! where rows go), settings, and the bound address ([`Front`]). Out: a running [`Service`]. Promises: stopping
@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -18,11 +19,15 @@ use crate::archive::Archive;
 use crate::consume::{Consumer, Producer};
 use crate::front::Front;
 use crate::pipeline::{Settings, Sink, SinkError};
+use crate::sealer;
 use crate::status::Status;
-use crate::store::Store;
+use crate::store::{SealConfig, Store};
 
 /// Live events that a watcher may be behind before it is told that it missed some.
 const LIVE_MAX: usize = 4_096;
+
+/// How long it may take to hand the marks of this instance to the others.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Where records come from and go to.
 pub struct Parts {
@@ -32,6 +37,8 @@ pub struct Parts {
     pub producer: Arc<dyn Producer>,
     /// Rows.
     pub store: Arc<dyn Store>,
+    /// When rows are sealed.
+    pub seal: SealConfig,
     /// The raw data.
     pub archive: Archive,
     /// What is wrong right now; the consumer tells it too.
@@ -52,6 +59,9 @@ pub struct Service {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     pipeline: JoinHandle<Result<(), SinkError>>,
+    /// Stopped after the pipeline, when nothing is written any more.
+    stop_sealer: watch::Sender<bool>,
+    sealer: JoinHandle<()>,
 }
 
 impl Service {
@@ -59,16 +69,19 @@ impl Service {
     #[must_use]
     pub fn start(settings: Settings, access: Access, parts: Parts, front: &Front) -> Self {
         let address = front.address();
-        let Parts { consumer, producer, store, archive, status } = parts;
+        let Parts { consumer, producer, store, seal, archive, status } = parts;
         let (stop, stopped) = watch::channel(false);
         let live = broadcast::Sender::new(LIVE_MAX);
         let api = Api::new(store.clone(), producer.clone(), live.clone(), stopped.clone())
             .token(access.token, access.open_reads);
         front.open(api::router(api));
+        let (stop_sealer, sealer_stopped) = watch::channel(false);
+        let sealer = sealer::run(store.clone(), seal, status.clone(), sealer_stopped);
         let sink = Sink::new(settings, consumer, producer, store, archive, live, status);
         let pipeline = tokio::spawn(sink.run(stopped));
+        let sealer = tokio::spawn(sealer);
         tracing::info!(%address, "sink is running");
-        Self { address, stop, pipeline }
+        Self { address, stop, pipeline, stop_sealer, sealer }
     }
 
     /// The bound HTTP address.
@@ -91,7 +104,13 @@ impl Service {
     /// Why the pipeline could not go on, if it had ended before.
     pub async fn stop(self) -> Result<(), SinkError> {
         let _ = self.stop.send(true);
-        self.pipeline.await?
+        let ended = self.pipeline.await;
+        let _ = self.stop_sealer.send(true);
+        // A store that is away must not hold up the end; others take over later then.
+        if tokio::time::timeout(LEAVE_WITHIN, self.sealer).await.is_err() {
+            tracing::warn!("the store does not answer: others take over sealing after a while");
+        }
+        ended?
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Part {
     Store,
     /// The archive.
     Archive,
+    /// Sealing: rows are safe where they are.
+    Seal,
     /// Reading alerts from Kafka for the hooks.
     HooksKafka,
     /// Telling a receiver of alerts, by its number in the configuration.
@@ -39,9 +41,9 @@ pub enum Part {
 }
 
 impl Part {
-    /// Whether the sink is not ready without it. Nobody who asks the sink misses a hook.
+    /// Whether the sink is not ready without it. Nobody who asks the sink misses a hook or a seal.
     fn is_needed(self) -> bool {
-        !matches!(self, Self::HooksKafka | Self::Hook(_))
+        !matches!(self, Self::Seal | Self::HooksKafka | Self::Hook(_))
     }
 
     fn name(self) -> &'static str {
@@ -50,6 +52,7 @@ impl Part {
             Self::DeadLetters => "dead_letters",
             Self::Store => "store",
             Self::Archive => "archive",
+            Self::Seal => "seal",
             Self::HooksKafka => "hooks_kafka",
             Self::Hook(_) => "hook",
         }
@@ -221,6 +224,7 @@ mod tests {
         assert_eq!(code(readyz(State(status.clone())).await).await, 200);
         status.problem(Part::Hook(0), "nobody listens");
         status.problem(Part::HooksKafka, "away");
+        status.problem(Part::Seal, "a part is missing");
         assert_eq!(code(readyz(State(status.clone())).await).await, 200);
         status.problem(Part::Archive, "disk full");
         assert_eq!(code(readyz(State(status.clone())).await).await, 503);

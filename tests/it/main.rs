@@ -8,6 +8,8 @@ mod harness;
 
 /// The whole line on real services: fixtures in, everything out once; kills and outages.
 mod line;
+/// Days that are over are sealed; answers do not depend on it.
+mod sealing;
 /// The agent killed again and again, with Kafka coming and going.
 mod kills;
 /// A clock that is wrong at first.

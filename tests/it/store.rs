@@ -8,8 +8,9 @@ use weir_models::device::{AgentStatus, Device};
 use weir_models::event::Clock;
 use weir_models::ident::{EventId, SeriesKey, Stream};
 use weir_sink::store::config::CassandraConfig;
+use weir_sink::store::seal::close::seal;
 use weir_sink::store::{
-    Batch, DeviceChange, LogRow, ReadingRow, Store, StoreConfig, conformance, open,
+    Batch, DeviceChange, LogRow, ReadingRow, Store, StoreConfig, TimeRange, conformance, open,
 };
 use weir_tests::python::code_blocks;
 use weir_tests::{root, services, unique};
@@ -19,7 +20,7 @@ async fn migrated(name: &str) -> (Arc<dyn Store>, String) {
     let keyspace = unique(name);
     let points = services::cassandra().contact_points.clone();
     let cassandra = CassandraConfig { keyspace: keyspace.clone(), ..CassandraConfig::at(points) };
-    let config = StoreConfig { cassandra: Some(cassandra), sqlite: None };
+    let config = StoreConfig { cassandra: Some(cassandra), ..StoreConfig::default() };
     let store = open(&config).await.unwrap();
     let missing = store.check_schema().await.unwrap_err().to_string();
     assert!(missing.contains("run `weir-sink migrate`"), "{missing}");
@@ -31,6 +32,16 @@ async fn migrated(name: &str) -> (Arc<dyn Store>, String) {
 async fn cassandra_passes_the_conformance_suite() {
     let (store, _) = migrated("conformance").await;
     conformance::all(&*store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_seal_one_keyspace() {
+    let (a, keyspace) = migrated("sealers").await;
+    let points = services::cassandra().contact_points.clone();
+    let cassandra = CassandraConfig { keyspace, ..CassandraConfig::at(points) };
+    let config = StoreConfig { cassandra: Some(cassandra), ..StoreConfig::default() };
+    let b = open(&config).await.unwrap();
+    conformance::two(&*a, &*b).await;
 }
 
 /// 2025-06-15 00:00 UTC, the time that the queries of the document ask for.
@@ -141,6 +152,20 @@ async fn the_cql_of_the_document_finds_its_row() {
         devices: vec![device()],
         agents: vec![agent()],
     };
+    store.write(&batch).await.unwrap();
+    // Enough values for rollups, and all of it sealed; a second write marks the day again.
+    let mut more = Batch::default();
+    for n in 1..10 {
+        let ts_us = DAY_US + 1_000_000 - n;
+        more.readings.push(ReadingRow { ts_us, id: id(100 + n as u64), ..reading() });
+    }
+    store.write(&more).await.unwrap();
+    let sealing = store.sealing().unwrap();
+    let owner = sealing.marks().owner();
+    let mark = sealing.marks_of(&owner).await.unwrap().remove(0);
+    assert_eq!(seal(sealing, &owner, &mark).await.unwrap().rows, 10);
+    let only = TimeRange { from_us: DAY_US, to_us: DAY_US + 1_000_000 };
+    sealing.drop_hot(&reading().key, only).await.unwrap();
     store.write(&batch).await.unwrap();
     let blocks = code_blocks(&root().join("docs/cassandra.md"), "cql");
     assert!(blocks.len() >= 10, "only {} queries were found", blocks.len());

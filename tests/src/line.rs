@@ -43,15 +43,21 @@ impl Line {
     /// Makes topics and schema, starts both programs and waits until both are ready.
     #[track_caller]
     pub fn start(name: &str, kafka: &Kafka, cassandra: &Cassandra) -> Self {
-        Self::start_with(name, kafka, cassandra, |config| {
-            Launch::ours("weir-sink").file("sink.toml", config)
+        Self::start_with(name, kafka, cassandra, "")
+    }
+
+    /// The same with more tables in the sink's configuration.
+    #[track_caller]
+    pub fn start_with(name: &str, kafka: &Kafka, cassandra: &Cassandra, more: &str) -> Self {
+        Self::start_by(name, kafka, cassandra, |config| {
+            Launch::ours("weir-sink").file("sink.toml", config.to_owned() + more)
         })
     }
 
     /// The same with another build of the sink: what makes it ready for a configuration, but for its
     /// command and `-c sink.toml`.
     #[track_caller]
-    pub fn start_with(
+    pub fn start_by(
         name: &str,
         kafka: &Kafka,
         cassandra: &Cassandra,

@@ -137,6 +137,7 @@ pub async fn start(settled: Settled, line: Line, status: Arc<Status>) -> anyhow:
         consumer: line.consumer,
         producer: line.producer,
         store: store.clone(),
+        seal: settled.store.seal.clone(),
         archive: archive.clone(),
         status,
     };

@@ -147,7 +147,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         agent: config.agent(),
         store: StoreConfig {
             sqlite: Some(SqliteConfig { path: dir.join("store.sqlite") }),
-            cassandra: None,
+            ..StoreConfig::default()
         },
         archive: dir.join("archive"),
         close_after: Duration::from_secs(config.site.archive_close_after_s),

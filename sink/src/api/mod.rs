@@ -7,7 +7,7 @@
 //!
 //! | path | what |
 //! | --- | --- |
-//! | `/v1/readings`, `/v1/latest`, `/v1/series` | values |
+//! | `/v1/readings`, `/v1/rollups`, `/v1/latest`, `/v1/series` | values |
 //! | `/v1/logs`, `/v1/alerts` | lines and alerts |
 //! | `/v1/sites`, `/v1/devices`, `/v1/agents` | the fleet |
 //! | `/v1/live` | server-sent events |
@@ -37,6 +37,7 @@ mod openapi;
 mod params;
 mod problem;
 mod readings;
+mod rollups;
 mod watch;
 
 pub use bins::Bin;
@@ -44,6 +45,7 @@ pub use devices::Deleted;
 pub use lists::{Agent, Agents, Items};
 pub use problem::Problem;
 pub use readings::Readings;
+pub use rollups::{Rollups, Window};
 
 /// Largest body taken, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -138,6 +140,7 @@ pub fn router(api: Api) -> Router {
     let device = get(devices::get).put(devices::put).delete(devices::delete);
     let guarded = Router::new()
         .route("/v1/readings", get(readings::get))
+        .route("/v1/rollups", get(rollups::get))
         .route("/v1/latest", get(lists::latest))
         .route("/v1/series", get(lists::series))
         .route("/v1/sites", get(lists::sites))

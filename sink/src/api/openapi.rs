@@ -11,7 +11,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
-use super::{Problem, alerts, devices, lists, logs, readings, watch};
+use super::{Problem, alerts, devices, lists, logs, readings, rollups, watch};
 
 /// The problems that every path may answer with.
 pub(super) struct Problems;
@@ -60,6 +60,7 @@ impl Modify for BearerToken {
     ),
     paths(
         readings::get,
+        rollups::get,
         lists::latest,
         lists::series,
         lists::sites,

@@ -1,9 +1,8 @@
 //! `GET /v1/readings`: the values of one series, as they are or as bins for a plot.
 
-use std::collections::HashSet;
-
 use axum::Json;
 use axum::extract::State;
+use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use weir_models::ident::SeriesKey;
@@ -19,8 +18,6 @@ const LIMIT_DEFAULT: usize = 10_000;
 const LIMIT_MAX: usize = 100_000;
 const POINTS_MIN: usize = 10;
 const POINTS_MAX: usize = 5_000;
-/// Rows fetched at once for bins: about 1 MB.
-const PAGE_ROWS: usize = 20_000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -134,7 +131,8 @@ fn count_anomalies(points: &[Point]) -> u64 {
     points.iter().filter(|point| point.is_anomaly()).count() as u64
 }
 
-/// Reads the whole range page by page, in bounded memory, until `scan_rows_max` rows.
+/// Reads the whole range chunk by chunk, in bounded memory, until `scan_rows_max` rows. As long as they are
+/// few, the values themselves are kept.
 async fn plot(
     store: &dyn Store,
     key: &SeriesKey,
@@ -142,62 +140,37 @@ async fn plot(
     points_max: usize,
     scan_rows_max: u64,
 ) -> Result<Readings, StoreError> {
-    let mut page = store.readings(key, range, PAGE_ROWS).await?;
-    if page.len() <= points_max {
-        return Ok(Readings {
-            from_us: range.from_us,
-            to_us: range.to_us,
-            n: page.len() as u64,
-            anomalies_n: count_anomalies(&page),
-            points: page,
-            ..Readings::default()
-        });
-    }
     let mut binner = Binner::new(range, points_max);
+    let mut points: Vec<Point> = Vec::new();
     let (mut n, mut next_from_us) = (0u64, None);
-    // Values of the last time of a page that are counted already: the next page begins with them.
-    let mut counted = HashSet::new();
-    loop {
-        let full = page.len() >= PAGE_ROWS;
-        let before = n;
-        for point in &page {
-            let id = (point.ts_us, point.stream, point.seq);
-            if !counted.contains(&id) {
-                binner.push(point);
-                n += 1;
+    let mut chunks = store.scan(key, range);
+    'all: while let Some(chunk) = chunks.try_next().await? {
+        for point in chunk {
+            if n >= scan_rows_max {
+                next_from_us = Some(point.ts_us);
+                break 'all;
+            }
+            n += 1;
+            binner.push(&point);
+            if points.len() <= points_max {
+                points.push(point);
             }
         }
-        let Some(last_us) = page.last().map(|point| point.ts_us).filter(|_| full) else {
-            break;
-        };
-        // A page full of one time cannot be paged through by time: go past it, and tell.
-        let stuck = n == before || page.first().is_some_and(|first| first.ts_us == last_us);
-        if stuck || n >= scan_rows_max {
-            next_from_us = Some(last_us + i64::from(stuck));
-            break;
-        }
-        counted = page
-            .iter()
-            .rev()
-            .take_while(|point| point.ts_us == last_us)
-            .map(|point| (point.ts_us, point.stream, point.seq))
-            .collect();
-        let rest = TimeRange { from_us: last_us, ..range };
-        page = store.readings(key, rest, PAGE_ROWS).await?;
     }
-    let bin_us = Some(binner.width_us());
-    let anomalies_n = binner.anomalies_n();
-    let (bins, anomalies) = binner.finish();
-    Ok(Readings {
+    drop(chunks);
+    let answer = Readings {
         from_us: range.from_us,
         to_us: range.to_us,
         n,
-        anomalies_n,
-        points: Vec::new(),
-        bin_us,
-        bins,
-        anomalies,
+        anomalies_n: binner.anomalies_n(),
         truncated: next_from_us.is_some(),
         next_from_us,
-    })
+        ..Readings::default()
+    };
+    if points.len() <= points_max && next_from_us.is_none() {
+        return Ok(Readings { points, ..answer });
+    }
+    let bin_us = Some(binner.width_us());
+    let (bins, anomalies) = binner.finish();
+    Ok(Readings { bin_us, bins, anomalies, ..answer })
 }

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use weir_models::config::SecretRef;
 
 use super::cassandra::CassandraStore;
+use super::seal::marks::ADOPT_AFTER;
 use super::sqlite::SqliteStore;
 use super::{Store, StoreError};
 
@@ -24,6 +26,28 @@ pub struct StoreConfig {
     /// One file on this machine: for demonstrations and small sites.
     #[serde(default)]
     pub sqlite: Option<SqliteConfig>,
+    /// When rows are sealed.
+    #[serde(default)]
+    pub seal: SealConfig,
+}
+
+/// `[store.seal]`: when rows become parts that stay.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SealConfig {
+    /// Whether this instance seals. One that does not still marks what it writes, so that others can.
+    pub enabled: bool,
+    /// A day that is over is sealed so many seconds after this instance last wrote to it.
+    pub after_s: u64,
+    /// The marks of an instance of which nothing was heard for so many seconds are taken over. The same
+    /// for all instances of one store.
+    pub adopt_after_s: u64,
+}
+
+impl Default for SealConfig {
+    fn default() -> Self {
+        Self { enabled: true, after_s: 3_600, adopt_after_s: ADOPT_AFTER.as_secs() }
+    }
 }
 
 /// `[store.sqlite]`.
@@ -143,18 +167,26 @@ pub enum Consistency {
 /// [`StoreError::Retry`] when the store cannot be reached now, [`StoreError::Fatal`] when the
 /// configuration must be changed; either says what to do.
 pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {
-    match (&config.cassandra, &config.sqlite) {
-        (Some(cassandra), None) => Ok(Arc::new(CassandraStore::connect(cassandra).await?)),
-        (None, Some(sqlite)) => Ok(Arc::new(SqliteStore::open(sqlite).await?)),
-        (None, None) => Err(StoreError::Fatal(
-            "no store is configured: add [store.cassandra] with contact_points, or [store.sqlite] \
-             with path"
-                .into(),
-        )),
-        (Some(_), Some(_)) => Err(StoreError::Fatal(
-            "two stores are configured: keep either [store.cassandra] or [store.sqlite]".into(),
-        )),
+    let store: Arc<dyn Store> = match (&config.cassandra, &config.sqlite) {
+        (Some(cassandra), None) => Arc::new(CassandraStore::connect(cassandra).await?),
+        (None, Some(sqlite)) => Arc::new(SqliteStore::open(sqlite).await?),
+        (None, None) => {
+            return Err(StoreError::Fatal(
+                "no store is configured: add [store.cassandra] with contact_points, or \
+                 [store.sqlite] with path"
+                    .into(),
+            ));
+        }
+        (Some(_), Some(_)) => {
+            return Err(StoreError::Fatal(
+                "two stores are configured: keep either [store.cassandra] or [store.sqlite]".into(),
+            ));
+        }
+    };
+    if let Some(sealing) = store.sealing() {
+        sealing.marks().set_adopt_after(Duration::from_secs(config.seal.adopt_after_s));
     }
+    Ok(store)
 }
 
 #[cfg(test)]
@@ -197,6 +229,7 @@ mod tests {
         let both = StoreConfig {
             cassandra: Some(CassandraConfig::at(vec!["127.0.0.1".into()])),
             sqlite: Some(sqlite),
+            ..StoreConfig::default()
         };
         for (config, expected) in [(StoreConfig::default(), "no store"), (both, "two stores")] {
             let error = open(&config).await.err().unwrap().to_string();

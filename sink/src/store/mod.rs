@@ -12,6 +12,7 @@ mod census;
 pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod seal;
 pub mod sealed;
 mod select;
 pub mod sqlite;
@@ -19,12 +20,16 @@ pub mod sqlite;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use weir_models::alert::{Alert, AlertState};
 use weir_models::device::{AgentStatus, Device};
 use weir_models::ident::{EventId, SeriesKey, Stream};
 
-pub use self::config::{StoreConfig, open};
+pub use self::config::{SealConfig, StoreConfig, open};
+use self::seal::SealStore;
+use self::sealed::{Roll, rolls_of};
 
 /// One value of one series.
 #[derive(Clone, Debug, PartialEq)]
@@ -210,6 +215,9 @@ pub struct AlertQuery {
     pub limit: usize,
 }
 
+/// Points of a series in ascending order, chunk by chunk.
+pub type Chunks<'a> = BoxStream<'a, Result<Vec<Point>, StoreError>>;
+
 /// An agent as last heard of.
 pub type Agents = BTreeMap<String, AgentStatus>;
 
@@ -230,6 +238,31 @@ pub trait Store: Send + Sync {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<Point>, StoreError>;
+    /// All values of one series in the same order, in bounded memory; whoever has enough stops asking.
+    fn scan<'a>(&'a self, key: &'a SeriesKey, range: TimeRange) -> Chunks<'a> {
+        self.readings(key, range, usize::MAX).into_stream().boxed()
+    }
+    /// The windows of `step_us` microseconds, counted from the Unix epoch, that `range` touches and that
+    /// hold values; ascending, each whole.
+    async fn rollups(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        step_us: i64,
+    ) -> Result<Vec<Roll>, StoreError> {
+        let step_us = step_us.max(1);
+        let down = |us: i64| us.div_euclid(step_us).saturating_mul(step_us);
+        let range = TimeRange {
+            from_us: down(range.from_us),
+            to_us: down(range.to_us.saturating_sub(1)).saturating_add(step_us),
+        };
+        let points: Vec<Vec<Point>> = self.scan(key, range).try_collect().await?;
+        Ok(rolls_of(&points.concat(), step_us))
+    }
+    /// What sealing needs, where rows can be sealed.
+    fn sealing(&self) -> Option<&dyn SealStore> {
+        None
+    }
     /// The newest value of each series of a site, by device and metric.
     ///
     /// The newest is the one with the largest stamp; of equal stamps the one with the larger event
@@ -249,7 +282,7 @@ pub trait Store: Send + Sync {
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError>;
     /// Agents as last heard of.
     async fn agents(&self) -> Result<Agents, StoreError>;
-    /// Every event id in `logs` and `readings`, each once, in order; for checks of small stores.
+    /// Every event id in `logs` and `readings`, hot or sealed, each once, in order; for checks of small stores.
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError>;
 }
 

@@ -43,7 +43,7 @@ fn main() {
     assert_eq!(refused.status.code(), Some(2), "no configuration: {}", refused.stderr);
 
     let sink = |config: &str| sink(&root, config);
-    let mut line = Line::start_with("box", services::kafka(), services::cassandra(), sink);
+    let mut line = Line::start_by("box", services::kafka(), services::cassandra(), sink);
     let mut socket = TcpStream::connect(line.tcp()).unwrap();
     for n in 0..LINES {
         writeln!(socket, "<13>1 2026-03-01T10:00:00Z host app - - - line {n}").unwrap();

@@ -110,13 +110,13 @@ async fn start(options: &Options, dir: &Path) -> anyhow::Result<(Site, Arc<dyn P
     let store = match &options.cassandra {
         None => StoreConfig {
             sqlite: Some(SqliteConfig { path: dir.join("store.sqlite") }),
-            cassandra: None,
+            ..StoreConfig::default()
         },
         Some(points) => {
             let points = points.split(',').map(Into::into).collect();
             let cassandra =
                 CassandraConfig { keyspace: KEYSPACE.into(), ..CassandraConfig::at(points) };
-            StoreConfig { cassandra: Some(cassandra), sqlite: None }
+            StoreConfig { cassandra: Some(cassandra), ..StoreConfig::default() }
         }
     };
     let settled = Settled {

@@ -70,17 +70,42 @@ fn a_plot_stops_at_the_most_rows_and_tells() {
     let json = server.get(&format!("/v1/readings?{SERIES}&{ALL}&max_points=100")).json();
     assert_eq!(
         (&json["n"], &json["truncated"], &json["next_from_us"]),
-        (&json!(20_000), &json!(true), &json!(19_999))
+        (&json!(20_000), &json!(true), &json!(20_000))
     );
 }
 
 #[test]
-fn a_page_full_of_one_time_does_not_hang_a_plot() {
+fn values_of_one_time_are_all_in_a_plot() {
     let mut rows = rows();
     rows.readings = (0..30_000).map(|i| reading(1_000_000, i, 1.0, None)).collect();
     let server = Server::start(rows);
     let json = server.get(&format!("/v1/readings?{SERIES}&{ALL}&max_points=100")).json();
-    assert_eq!((&json["truncated"], &json["next_from_us"]), (&json!(true), &json!(1_000_001)));
+    assert_eq!((&json["n"], &json["truncated"]), (&json!(30_000), &json!(false)));
+}
+
+#[test]
+fn rollups_are_whole_windows() {
+    let server = Server::start(rows());
+    let path = format!("/v1/rollups?{SERIES}&from=1500000&to=2500000&step=1m");
+    let json = server.get(&path).json();
+    assert_eq!(
+        (&json["from_us"], &json["to_us"], &json["step_us"]),
+        (&json!(0), &json!(60_000_000), &json!(60_000_000))
+    );
+    let windows = json["windows"].as_array().unwrap();
+    let points = server.get(&format!("/v1/readings?{SERIES}&from=0&to=60000000")).json();
+    assert_eq!(windows.len(), 1);
+    assert_eq!(windows[0]["n"], points["n"]);
+    assert_eq!(windows[0]["anomalies_n"], points["anomalies_n"]);
+    assert_eq!(windows[0]["last"], points["points"].as_array().unwrap().last().unwrap()["value"]);
+    for (more, detail) in
+        [("&step=5m", "5m"), ("&step=1m&from=0&to=3000060000000", "50001 windows")]
+    {
+        let answer = server.get(&format!("/v1/rollups?{SERIES}{more}"));
+        assert_eq!(answer.status, 400, "{more}");
+        let problem = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(problem.contains(detail), "{problem}");
+    }
 }
 
 #[test]
@@ -170,6 +195,7 @@ fn the_description_lists_every_route_and_is_the_committed_one() {
         "/v1/logs",
         "/v1/openapi.json",
         "/v1/readings",
+        "/v1/rollups",
         "/v1/series",
         "/v1/sites",
     ];
@@ -179,7 +205,7 @@ fn the_description_lists_every_route_and_is_the_committed_one() {
     let all = operations.len();
     operations.sort_unstable();
     operations.dedup();
-    assert_eq!((all, operations.len()), (13, 13));
+    assert_eq!((all, operations.len()), (14, 14));
     // References lead somewhere.
     for reference in answer.text.split("\"$ref\": \"#").skip(1) {
         let pointer = reference.split('"').next().unwrap();

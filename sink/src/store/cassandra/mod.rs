@@ -7,6 +7,7 @@
 //! | `statements` | all CQL of rows, prepared once |
 //! | `write`, `write_records` | batches of one partition, bounded, tried again |
 //! | `read`, `read_logs` | answers, bounded in partitions |
+//! | `seal_rows`, `seal_statements` | what sealing needs |
 //! | `catalogue` | what is recorded of series and hosts, remembered |
 //! | `failure` | what an error means; trying again |
 //!
@@ -18,6 +19,8 @@ mod failure;
 mod read;
 mod read_logs;
 mod schema;
+mod seal_rows;
+mod seal_statements;
 mod statements;
 mod write;
 mod write_records;
@@ -33,8 +36,11 @@ use self::catalogue::Remembered;
 use self::failure::Failure;
 use self::statements::Statements;
 use super::config::CassandraConfig;
+use super::seal::marks::Marks;
+use super::seal::{self, SealStore};
+use super::sealed::Roll;
 use super::{
-    Agents, AlertQuery, Batch, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
+    Agents, AlertQuery, Batch, Chunks, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
     TimeRange,
 };
 
@@ -50,6 +56,7 @@ pub struct CassandraStore {
     series: Remembered<SeriesKey>,
     hosts: Remembered<(String, String)>,
     sites: Remembered<String>,
+    marks: Marks,
 }
 
 impl CassandraStore {
@@ -70,11 +77,12 @@ impl CassandraStore {
             series: Remembered::new(),
             hosts: Remembered::new(),
             sites: Remembered::new(),
+            marks: Marks::default(),
         })
     }
 
     async fn statements(&self) -> Result<&Statements, StoreError> {
-        let prepare = || Statements::prepare(&self.session, &self.config.keyspace);
+        let prepare = || Statements::prepare(&self.session, &self.config);
         let prepared = self.statements.get_or_try_init(prepare).await;
         prepared.map_err(|failure: Failure| failure.into())
     }
@@ -83,7 +91,7 @@ impl CassandraStore {
 #[async_trait]
 impl Store for CassandraStore {
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        schema::migrate(&self.session, &self.config, &self.datacentre).await
+        schema::migrate(self).await
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
@@ -91,7 +99,9 @@ impl Store for CassandraStore {
     }
 
     async fn write(&self, batch: &Batch) -> Result<(), StoreError> {
-        write::write(self, batch).await
+        let writing = self.marks.begin(self, &batch.readings).await?;
+        write::write(self, batch).await?;
+        writing.end()
     }
 
     async fn readings(
@@ -100,7 +110,24 @@ impl Store for CassandraStore {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<Point>, StoreError> {
-        self.read_points(key, range, limit).await
+        seal::readings(self, key, range, limit).await
+    }
+
+    fn scan<'a>(&'a self, key: &'a SeriesKey, range: TimeRange) -> Chunks<'a> {
+        seal::scan(self, key, range, usize::MAX)
+    }
+
+    async fn rollups(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        step_us: i64,
+    ) -> Result<Vec<Roll>, StoreError> {
+        seal::rollups(self, key, range, step_us).await
+    }
+
+    fn sealing(&self) -> Option<&dyn SealStore> {
+        Some(self)
     }
 
     async fn latest(&self, site: &str) -> Result<Vec<Latest>, StoreError> {
@@ -132,6 +159,6 @@ impl Store for CassandraStore {
     }
 
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError> {
-        self.read_event_ids().await
+        seal::event_ids(self).await
     }
 }

@@ -19,11 +19,13 @@ use weir_models::ident::{EventId, SeriesKey, Stream as EventStream};
 use super::CassandraStore;
 use super::catalogue::{Known, Record};
 use super::failure::{Failure, READ_PATIENCE, persist};
+use super::statements::Statements;
 use crate::store::bucket::{
     ALERTS_WIDTH_US, Bucket, LOGS_WIDTH_US, PARTITIONS_MAX, READINGS_WIDTH_US,
     SERIES_ALERTS_WIDTH_US, Widths, shard, shards,
 };
 use crate::store::census::Census;
+use crate::store::seal::{Look, Position};
 use crate::store::select::{alert_matches, fold_alert};
 use crate::store::{Agents, AlertQuery, Latest, Point, Series, StoreError, TimeRange};
 
@@ -63,8 +65,13 @@ impl CassandraStore {
         .await
     }
 
-    pub(super) async fn series_record(&self, key: &SeriesKey) -> Result<Known, StoreError> {
-        let one = &self.statements().await?.one_series;
+    pub(super) async fn series_record(
+        &self,
+        key: &SeriesKey,
+        look: Look,
+    ) -> Result<Known, StoreError> {
+        let statements = self.statements().await?;
+        let one = &looking(statements, &statements.one_series, look);
         let shard = shard(&key.device);
         let values = (&key.site, shard, &key.device, &key.metric);
         let rows = self
@@ -95,7 +102,7 @@ impl CassandraStore {
     pub(super) async fn known_series(&self, census: &Census<'_>) -> Result<Vec<Known>, StoreError> {
         let one = async |key: &SeriesKey| match self.series.get(key) {
             Some(known) => Ok(Known::clone(&known)),
-            None => self.series_record(key).await,
+            None => self.series_record(key, Look::Usual).await,
         };
         let reads: Vec<_> = census.series.iter().map(|seen| one(seen.key)).collect();
         self.in_order(reads).await
@@ -129,21 +136,27 @@ impl CassandraStore {
     pub(super) async fn read_points(
         &self,
         key: &SeriesKey,
-        range: TimeRange,
+        from: Position,
+        to_us: i64,
         limit: usize,
+        look: Look,
     ) -> Result<Vec<Point>, StoreError> {
-        let known = self.series_record(key).await?;
-        let range = recorded(&known, range);
-        let statement = &self.statements().await?.readings;
+        let known = self.series_record(key, look).await?;
+        let range = recorded(&known, TimeRange { from_us: from.ts_us, to_us });
+        let statements = self.statements().await?;
+        let statement = &looking(statements, &statements.readings, look);
         let cql_limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let parts = known.widths.ascending(range).map(|bucket| {
             let part = part_of(range, bucket);
+            let from = from.max(Position::at(part.from_us));
             let values = (
                 &key.site,
                 &key.device,
                 &key.metric,
                 bucket.number,
-                part.from_us,
+                from.ts_us,
+                from.stream,
+                from.seq,
                 part.to_us,
                 cql_limit,
             );
@@ -305,7 +318,7 @@ impl CassandraStore {
         Ok(parts.into_iter().flatten().filter_map(read).collect())
     }
 
-    pub(super) async fn read_event_ids(&self) -> Result<Vec<EventId>, StoreError> {
+    pub(super) async fn read_event_ids(&self) -> Result<BTreeSet<EventId>, StoreError> {
         let statements = self.statements().await?;
         let mut ids = BTreeSet::new();
         for statement in [&statements.reading_ids, &statements.log_ids] {
@@ -315,7 +328,19 @@ impl CassandraStore {
                 seq: seq.cast_unsigned(),
             }));
         }
-        Ok(ids.into_iter().collect())
+        Ok(ids)
+    }
+}
+
+/// A statement for a look. The usual one is as it was prepared.
+fn looking(
+    statements: &Statements,
+    statement: &PreparedStatement,
+    look: Look,
+) -> PreparedStatement {
+    match look {
+        Look::Usual => statement.clone(),
+        look => statements.seal.looking(statement, look),
     }
 }
 

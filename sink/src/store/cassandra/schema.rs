@@ -16,13 +16,19 @@ use scylla::policies::load_balancing::{
 use scylla::statement::unprepared::Statement;
 use weir_models::time::{DAY_US, SECOND_US, now_us};
 
+use super::CassandraStore;
 use super::failure::Failure;
 use crate::store::StoreError;
 use crate::store::config::{CassandraConfig, Replication};
+use crate::store::seal::mark_before_sealing;
 
 /// The migrations in their order; the first has version 1. Never change one that was released.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("0001_first_tables", include_str!("migrations/0001_first_tables.cql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_first_tables", include_str!("migrations/0001_first_tables.cql")),
+    (SEALING, include_str!("migrations/0002_sealing.cql")),
+];
+/// From this one on rows are sealed.
+const SEALING: &str = "0002_sealing";
 
 /// Copies in the local datacentre where the configuration tells nothing.
 const COPIES: usize = 3;
@@ -80,11 +86,8 @@ fn replication(config: &CassandraConfig, datacentre: &str, nodes: usize) -> Resu
 }
 
 /// Applies what is missing and names it.
-pub(super) async fn migrate(
-    session: &Session,
-    config: &CassandraConfig,
-    datacentre: &str,
-) -> Result<Vec<String>, StoreError> {
+pub(super) async fn migrate(store: &CassandraStore) -> Result<Vec<String>, StoreError> {
+    let (session, config, datacentre) = (&store.session, &store.config, store.datacentre.as_str());
     let leader = Leader::of(session)?;
     let state = session.get_cluster_state();
     let local = |node: &&Arc<_>| is_in(node, datacentre);
@@ -115,6 +118,9 @@ pub(super) async fn migrate(
         }
         for statement in statements(text, config) {
             leader.run(session, &statement).await?;
+        }
+        if *name == SEALING {
+            mark_before_sealing(store, config.hot_days.into()).await?;
         }
         note(session, config, version, name).await?;
         names.push((*name).to_owned());
@@ -298,7 +304,7 @@ mod tests {
             for statement in statements {
                 let repeatable = statement.contains(" IF NOT EXISTS weir.");
                 assert!(
-                    repeatable && !statement.contains(['{', ';']) || statement.contains("{'class'"),
+                    repeatable && !statement.contains(['{', ';']) || statement.contains("= {'"),
                     "{statement}"
                 );
             }

@@ -8,10 +8,13 @@ use std::sync::OnceLock;
 
 use scylla::client::session::Session;
 use scylla::serialize::row::SerializeRow;
+use scylla::statement::Consistency;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 
 use super::failure::Failure;
+use super::seal_statements::SealStatements;
+use crate::store::config::CassandraConfig;
 
 /// Most rows in one batch: beyond it only the waiting times grow.
 pub(super) const ROWS_MAX: usize = 100;
@@ -94,23 +97,34 @@ pub(super) struct Statements {
     pub(super) agents: PreparedStatement,
     pub(super) reading_ids: PreparedStatement,
     pub(super) log_ids: PreparedStatement,
+    pub(super) seal: SealStatements,
 }
 
-struct Preparing<'a> {
+pub(super) struct Preparing<'a> {
     session: &'a Session,
     keyspace: &'a str,
+    /// Where it is not that of the session.
+    consistency: Option<Consistency>,
 }
 
-impl Preparing<'_> {
-    async fn statement(&self, text: &str) -> Result<PreparedStatement, Failure> {
+impl<'a> Preparing<'a> {
+    /// The same at another consistency.
+    pub(super) fn at(&self, consistency: Option<Consistency>) -> Preparing<'a> {
+        Preparing { consistency, ..*self }
+    }
+
+    pub(super) async fn statement(&self, text: &str) -> Result<PreparedStatement, Failure> {
         let text = text.replace("{ks}", self.keyspace);
         let mut prepared = self.session.prepare(text).await?;
         prepared.set_is_idempotent(true);
         prepared.set_page_size(PAGE_ROWS);
+        if let Some(consistency) = self.consistency {
+            prepared.set_consistency(consistency);
+        }
         Ok(prepared)
     }
 
-    async fn insert(&self, table_and_columns: &str) -> Result<Insert, Failure> {
+    pub(super) async fn insert(&self, table_and_columns: &str) -> Result<Insert, Failure> {
         let columns = table_and_columns.matches(',').count();
         let marks = vec!["?"; columns + 1].join(", ");
         self.change(&format!("INSERT INTO {{ks}}.{table_and_columns} VALUES ({marks})")).await
@@ -126,7 +140,7 @@ impl Preparing<'_> {
         .await
     }
 
-    async fn change(&self, text: &str) -> Result<Insert, Failure> {
+    pub(super) async fn change(&self, text: &str) -> Result<Insert, Failure> {
         Ok(Insert {
             statement: self.statement(text).await?,
             batches: (0..ROWS_MAX).map(|_| OnceLock::new()).collect(),
@@ -135,8 +149,11 @@ impl Preparing<'_> {
 }
 
 impl Statements {
-    pub(super) async fn prepare(session: &Session, keyspace: &str) -> Result<Self, Failure> {
-        let p = Preparing { session, keyspace };
+    pub(super) async fn prepare(
+        session: &Session,
+        config: &CassandraConfig,
+    ) -> Result<Self, Failure> {
+        let p = Preparing { session, keyspace: &config.keyspace, consistency: None };
         Ok(Self {
             put_reading: p.insert("readings (site, device, metric, bucket, ts_us, stream, seq, value, score)").await?,
             put_log: p.insert("logs (site, host, bucket, ts_us, stream, seq, device, facility, severity, app, procid, msgid, message, template, score)").await?,
@@ -157,7 +174,7 @@ impl Statements {
             put_device: p.insert("devices (site, shard, device, aliases, meta, units, updated_us)").await?,
             drop_device: p.change("DELETE FROM {ks}.devices WHERE site = ? AND shard = ? AND device = ?").await?,
             put_agent: p.insert_at("agents (shard, agent, site, version, ts_us, status)").await?,
-            readings: p.statement("SELECT ts_us, stream, seq, value, score FROM {ks}.readings WHERE site = ? AND device = ? AND metric = ? AND bucket = ? AND ts_us >= ? AND ts_us < ? LIMIT ?").await?,
+            readings: p.statement("SELECT ts_us, stream, seq, value, score FROM {ks}.readings WHERE site = ? AND device = ? AND metric = ? AND bucket = ? AND (ts_us, stream, seq) >= (?, ?, ?) AND (ts_us) < (?) LIMIT ?").await?,
             logs: p.statement("SELECT ts_us, stream, seq, device, facility, severity, app, procid, msgid, message, template, score FROM {ks}.logs WHERE site = ? AND host = ? AND bucket = ? AND ts_us >= ? AND ts_us < ? LIMIT ?").await?,
             latest: p.statement("SELECT device, metric, last FROM {ks}.latest WHERE site = ? AND shard = ?").await?,
             latest_of_device: p.statement("SELECT device, metric, last FROM {ks}.latest WHERE site = ? AND shard = ? AND device = ?").await?,
@@ -174,6 +191,7 @@ impl Statements {
             agents: p.statement("SELECT agent, status FROM {ks}.agents WHERE shard = ?").await?,
             reading_ids: p.statement("SELECT stream, seq FROM {ks}.readings").await?,
             log_ids: p.statement("SELECT stream, seq FROM {ks}.logs").await?,
+            seal: SealStatements::prepare(&p, config.consistency).await?,
         })
     }
 }

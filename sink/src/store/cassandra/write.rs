@@ -45,6 +45,16 @@ pub(super) struct Jobs<'a> {
 }
 
 impl<'a> Jobs<'a> {
+    pub(super) fn new(store: &'a CassandraStore) -> Self {
+        Self { store, jobs: Vec::new() }
+    }
+
+    /// Does all of them, a bounded number at once.
+    pub(super) async fn run(self) -> Result<(), StoreError> {
+        let in_flight = self.store.in_flight;
+        stream::iter(self.jobs).buffer_unordered(in_flight).try_collect().await
+    }
+
     /// Rows of one partition, with about how many bytes each has.
     pub(super) fn push<R>(
         &mut self,
@@ -113,16 +123,16 @@ pub(super) async fn write(store: &CassandraStore, batch: &Batch) -> Result<(), S
         .collect();
 
     let jobs = {
-        let mut jobs = Jobs { store, jobs: Vec::new() };
+        let mut jobs = Jobs::new(store);
         readings(&mut jobs, statements, &census, &series);
         latest(&mut jobs, statements, &census, &series, now_us);
         logs(&mut jobs, statements, &census, &hosts);
         alerts(&mut jobs, statements, &batch.alerts);
         records(&mut jobs, statements, &census, &series, &hosts, &sites);
         devices_and_agents(&mut jobs, statements, &census, now_us);
-        jobs.jobs
+        jobs
     };
-    stream::iter(jobs).buffer_unordered(store.in_flight).try_collect::<()>().await?;
+    jobs.run().await?;
 
     let keys = census.series.iter().map(|seen| seen.key.clone());
     store.series.put(keys.zip(series.into_iter().map(|(_, known)| known)));

@@ -14,6 +14,10 @@ mod alerts;
 mod logs;
 mod readings;
 mod records;
+mod sealers;
+mod sealing;
+
+pub use self::sealers::two;
 
 use weir_models::ident::{EventId, SeriesKey, Stream};
 
@@ -32,6 +36,7 @@ pub async fn all(store: &dyn Store) {
     logs::all(store).await;
     alerts::all(store).await;
     records::all(store).await;
+    sealing::all(store).await;
 }
 
 /// All of time.

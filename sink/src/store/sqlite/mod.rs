@@ -15,6 +15,7 @@
 //! damaged or no database ([`StoreError::Fatal`]).
 
 mod read;
+mod seal_rows;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -30,14 +31,21 @@ use weir_models::time::now_us;
 
 use super::census::Census;
 use super::config::SqliteConfig;
+use super::seal::marks::Marks;
+use super::seal::{self, SealStore};
+use super::sealed::Roll;
 use super::{
-    Agents, AlertQuery, Batch, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
+    Agents, AlertQuery, Batch, Chunks, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
     TimeRange,
 };
 
 /// The migrations in their order; the first has version 1. Never change one that was released.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("0001_first_tables", include_str!("migrations/0001_first_tables.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_first_tables", include_str!("migrations/0001_first_tables.sql")),
+    (SEALING, include_str!("migrations/0002_sealing.sql")),
+];
+/// From this one on rows are sealed.
+const SEALING: &str = "0002_sealing";
 /// How long one process waits for another that writes.
 const BUSY: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection.
@@ -48,6 +56,7 @@ pub struct SqliteStore {
     path: PathBuf,
     writer: Arc<Mutex<Connection>>,
     reader: Arc<Mutex<Connection>>,
+    marks: Marks,
 }
 
 impl SqliteStore {
@@ -80,6 +89,7 @@ impl SqliteStore {
             path,
             writer: Arc::new(Mutex::new(writer)),
             reader: Arc::new(Mutex::new(reader)),
+            marks: Marks::default(),
         })
     }
 
@@ -187,7 +197,12 @@ fn migrate(connection: &mut Connection) -> Result<Result<Vec<String>, usize>, ru
 impl Store for SqliteStore {
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         let done = self.with(&self.writer, migrate).await?;
-        done.map_err(|version| newer(&self.path, version))
+        let done = done.map_err(|version| newer(&self.path, version))?;
+        // Hot rows stay here, so rows without a mark are only read more slowly.
+        if done.iter().any(|name| name == SEALING) {
+            seal::mark_before_sealing(self, 0).await?;
+        }
+        Ok(done)
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
@@ -204,6 +219,7 @@ impl Store for SqliteStore {
     }
 
     async fn write(&self, batch: &Batch) -> Result<(), StoreError> {
+        let writing = self.marks.begin(self, &batch.readings).await?;
         let batch = batch.clone();
         self.with(&self.writer, move |connection| {
             let now_us = now_us();
@@ -213,7 +229,8 @@ impl Store for SqliteStore {
             write::write(&transaction, &batch, &census, now_us)?;
             transaction.commit()
         })
-        .await
+        .await?;
+        writing.end()
     }
 
     async fn readings(
@@ -222,8 +239,24 @@ impl Store for SqliteStore {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<Point>, StoreError> {
-        let key = key.clone();
-        self.read(move |connection| read::points(connection, &key, range, limit)).await
+        seal::readings(self, key, range, limit).await
+    }
+
+    fn scan<'a>(&'a self, key: &'a SeriesKey, range: TimeRange) -> Chunks<'a> {
+        seal::scan(self, key, range, usize::MAX)
+    }
+
+    async fn rollups(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        step_us: i64,
+    ) -> Result<Vec<Roll>, StoreError> {
+        seal::rollups(self, key, range, step_us).await
+    }
+
+    fn sealing(&self) -> Option<&dyn SealStore> {
+        Some(self)
     }
 
     async fn latest(&self, site: &str) -> Result<Vec<Latest>, StoreError> {
@@ -260,7 +293,7 @@ impl Store for SqliteStore {
     }
 
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError> {
-        self.read(read::event_ids).await
+        seal::event_ids(self).await
     }
 }
 

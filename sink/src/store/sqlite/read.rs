@@ -1,12 +1,15 @@
 //! Read: the answers of the queries, each a walk along a key.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, Error, Row, params};
 use weir_models::alert::Alert;
 use weir_models::device::{AgentStatus, Device};
 use weir_models::ident::{EventId, SeriesKey, Stream};
 
+use crate::store::seal::Position;
 use crate::store::select::{LogFilter, Newest, above, alert_matches, fold_alert};
-use crate::store::{Agents, AlertQuery, Latest, LogQuery, LogRow, Point, Series, TimeRange};
+use crate::store::{Agents, AlertQuery, Latest, LogQuery, LogRow, Point, Series};
 
 fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
@@ -19,15 +22,25 @@ fn unsigned(row: &Row<'_>, column: usize) -> Result<u64, Error> {
 pub(super) fn points(
     connection: &Connection,
     key: &SeriesKey,
-    range: TimeRange,
+    from: Position,
+    to_us: i64,
     limit: usize,
 ) -> Result<Vec<Point>, Error> {
     let mut select = connection.prepare_cached(
         "SELECT ts_us, value, score, stream, seq FROM readings WHERE site = ?1 AND device = ?2 AND \
-         metric = ?3 AND ts_us >= ?4 AND ts_us < ?5 ORDER BY ts_us, stream, seq LIMIT ?6",
+         metric = ?3 AND (ts_us, stream, seq) >= (?4, ?5, ?6) AND ts_us < ?7 ORDER BY ts_us, \
+         stream, seq LIMIT ?8",
     )?;
-    let values =
-        params![key.site, key.device, key.metric, range.from_us, range.to_us, sql_limit(limit)];
+    let values = params![
+        key.site,
+        key.device,
+        key.metric,
+        from.ts_us,
+        from.stream,
+        from.seq,
+        to_us,
+        sql_limit(limit)
+    ];
     let points = select.query_map(values, |row| {
         Ok(Point {
             ts_us: row.get(0)?,
@@ -180,13 +193,11 @@ fn from_json<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {
     read.inspect_err(|error| tracing::warn!(%error, "a stored record cannot be read")).ok()
 }
 
-pub(super) fn event_ids(connection: &Connection) -> Result<Vec<EventId>, Error> {
+pub(super) fn event_ids(connection: &Connection) -> Result<BTreeSet<EventId>, Error> {
     let mut select = connection
         .prepare_cached("SELECT stream, seq FROM readings UNION SELECT stream, seq FROM logs")?;
     let rows = select.query_map([], |row| {
         Ok(EventId { stream: Stream(unsigned(row, 0)?), seq: unsigned(row, 1)? })
     })?;
-    let mut ids = rows.collect::<Result<Vec<_>, _>>()?;
-    ids.sort_unstable();
-    Ok(ids)
+    rows.collect()
 }

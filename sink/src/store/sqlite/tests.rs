@@ -1,7 +1,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use weir_models::time::DAY_US;
+
 use super::*;
 use crate::store::conformance;
+use crate::store::seal::BEFORE_SEALING;
+use crate::store::seal::close::seal;
+use crate::store::seal::keeper::Keeper;
 
 async fn open_in(folder: &tempfile::TempDir) -> Result<SqliteStore, StoreError> {
     let path = folder.path().join("deep/weir.db");
@@ -12,8 +17,16 @@ async fn open_in(folder: &tempfile::TempDir) -> Result<SqliteStore, StoreError> 
 async fn passes_the_conformance_suite() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_in(&folder).await.unwrap();
-    assert_eq!(store.migrate().await.unwrap(), ["0001_first_tables"]);
+    assert_eq!(store.migrate().await.unwrap(), ["0001_first_tables", "0002_sealing"]);
     conformance::all(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_seal_one_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (open_in(&folder).await.unwrap(), open_in(&folder).await.unwrap());
+    a.migrate().await.unwrap();
+    conformance::two(&a, &b).await;
 }
 
 #[tokio::test]
@@ -60,4 +73,28 @@ async fn a_file_that_is_no_database_is_left_alone() {
     let folder_itself = SqliteConfig { path: folder.path().into() };
     let error = SqliteStore::open(&folder_itself).await.err().unwrap();
     assert!(error.to_string().contains("store.sqlite.path"), "{error}");
+}
+
+#[tokio::test]
+async fn rows_from_before_sealing_are_sealed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_in(&folder).await.unwrap();
+    let raw = Connection::open(&store.path).unwrap();
+    raw.execute_batch(MIGRATIONS[0].1).unwrap();
+    raw.pragma_update(None, "user_version", 1).unwrap();
+    let old_us = now_us() - 5 * DAY_US;
+    let put = "INSERT INTO readings VALUES ('s', 'd', 'm', ?1, 1, 1, 2.5, NULL)";
+    raw.execute(put, [old_us]).unwrap();
+    raw.execute("INSERT INTO series VALUES ('s', 'd', 'm', NULL, ?1, ?1)", [old_us]).unwrap();
+    raw.execute("INSERT INTO sites VALUES ('s')", []).unwrap();
+    assert_eq!(store.migrate().await.unwrap(), ["0002_sealing"]);
+    let mut keeper = Keeper::new(Duration::ZERO, Duration::from_secs(3_600));
+    let due = keeper.due(&store).await.unwrap();
+    assert_eq!((due.len(), due[0].owner.as_str()), (1, BEFORE_SEALING));
+    assert_eq!(seal(&store, &due[0].owner, &due[0].mark).await.unwrap().rows, 1);
+    assert_eq!(keeper.due(&store).await.unwrap(), []);
+    let key = SeriesKey { site: "s".into(), device: "d".into(), metric: "m".into() };
+    let ever = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
+    store.drop_hot(&key, ever).await.unwrap();
+    assert_eq!(store.readings(&key, ever, 9).await.unwrap()[0].value, 2.5);
 }

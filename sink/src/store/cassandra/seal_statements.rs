@@ -1,0 +1,124 @@
+//! Seal statements: what sealing says to Cassandra.
+//!
+//! Marks are put with the time stamp 1: a mark is added once and removed once, and a removal, which has a
+//! time stamp of its own, wins whichever clock it comes from. Tables of sealing are written and read by a
+//! majority at least, also where the configuration asks for one replica: a part that only one replica
+//! has must not be the only place of a row.
+
+use scylla::statement::prepared::PreparedStatement;
+use scylla::statement::{Consistency, SerialConsistency};
+
+use super::failure::Failure;
+use super::statements::{Insert, Preparing};
+use crate::store::config;
+use crate::store::seal::Look;
+
+pub(super) struct SealStatements {
+    pub(super) put_mark_of_owner: Insert,
+    pub(super) put_mark: Insert,
+    pub(super) drop_mark: Insert,
+    pub(super) drop_mark_of_owner: Insert,
+    pub(super) replace: PreparedStatement,
+    pub(super) put_owner: Insert,
+    pub(super) drop_owner: Insert,
+    pub(super) put_stamps: Insert,
+    pub(super) put_episode: Insert,
+    pub(super) put_rolls: Insert,
+    pub(super) drop_stamps: Insert,
+    pub(super) drop_episode: Insert,
+    pub(super) drop_rolls: Insert,
+    pub(super) seals: PreparedStatement,
+    pub(super) all_seals: PreparedStatement,
+    pub(super) marks_of_owner: PreparedStatement,
+    pub(super) owners: PreparedStatement,
+    pub(super) stamps: PreparedStatement,
+    pub(super) episodes: PreparedStatement,
+    pub(super) rolls: PreparedStatement,
+    pub(super) metrics: PreparedStatement,
+    usual: Option<Consistency>,
+    sure: Consistency,
+}
+
+/// At which consistency sealing reads and writes, where it is not the configured one.
+fn usual(configured: config::Consistency) -> Option<Consistency> {
+    use config::Consistency as C;
+    matches!(configured, C::One | C::LocalOne).then_some(Consistency::LocalQuorum)
+}
+
+/// At which consistency a read sees every write that any instance had confirmed, in any datacentre.
+fn sure(configured: config::Consistency) -> Consistency {
+    use config::Consistency as C;
+    match configured {
+        C::One | C::LocalOne => Consistency::All,
+        C::LocalQuorum => Consistency::EachQuorum,
+        C::Quorum => Consistency::Quorum,
+        C::All => Consistency::LocalQuorum,
+    }
+}
+
+impl SealStatements {
+    #[rustfmt::skip]
+    pub(super) async fn prepare(p: &Preparing<'_>, configured: config::Consistency) -> Result<Self, Failure> {
+        let usual = usual(configured);
+        let p = &p.at(usual);
+        let mut replace = p.statement("UPDATE {ks}.seals SET version = ?, parts = ?, marks = marks - ? WHERE site = ? AND device = ? AND span = ? IF version = ?").await?;
+        replace.set_serial_consistency(Some(SerialConsistency::Serial));
+        replace.set_is_idempotent(false);
+        Ok(Self {
+            put_mark_of_owner: p.insert("marks_by_owner (owner, shard, site, device, span, mark)").await?,
+            put_mark: p.change("UPDATE {ks}.seals USING TIMESTAMP 1 SET marks = marks + ? WHERE site = ? AND device = ? AND span = ?").await?,
+            drop_mark: p.change("UPDATE {ks}.seals SET marks = marks - ? WHERE site = ? AND device = ? AND span = ?").await?,
+            drop_mark_of_owner: p.change("DELETE FROM {ks}.marks_by_owner WHERE owner = ? AND shard = ? AND site = ? AND device = ? AND span = ? AND mark = ?").await?,
+            replace,
+            put_owner: p.insert("sealers (shard, owner, beat)").await?,
+            drop_owner: p.change("DELETE FROM {ks}.sealers WHERE shard = ? AND owner = ?").await?,
+            put_stamps: p.insert("stamps (site, device, span, id, body)").await?,
+            put_episode: p.insert("episodes (site, device, metric, span, id, t0_us, t1_us, n, min, max, sum, body)").await?,
+            put_rolls: p.insert("rollups (site, device, metric, step, block, span, id, body)").await?,
+            drop_stamps: p.change("DELETE FROM {ks}.stamps WHERE site = ? AND device = ? AND span = ? AND id = ?").await?,
+            drop_episode: p.change("DELETE FROM {ks}.episodes WHERE site = ? AND device = ? AND metric = ? AND span = ? AND id = ?").await?,
+            drop_rolls: p.change("DELETE FROM {ks}.rollups WHERE site = ? AND device = ? AND metric = ? AND step = ? AND block = ? AND span = ? AND id = ?").await?,
+            seals: p.statement("SELECT span, version, parts, marks FROM {ks}.seals WHERE site = ? AND device = ? AND span >= ? AND span <= ?").await?,
+            all_seals: p.statement("SELECT site, device, span, version, parts, marks FROM {ks}.seals").await?,
+            marks_of_owner: p.statement("SELECT site, device, span, mark FROM {ks}.marks_by_owner WHERE owner = ? AND shard = ?").await?,
+            owners: p.statement("SELECT owner, beat FROM {ks}.sealers WHERE shard = ?").await?,
+            stamps: p.statement("SELECT id, body FROM {ks}.stamps WHERE site = ? AND device = ? AND span = ? AND id IN ?").await?,
+            episodes: p.statement("SELECT id, body FROM {ks}.episodes WHERE site = ? AND device = ? AND metric = ? AND span = ? AND id IN ?").await?,
+            rolls: p.statement("SELECT span, id, body FROM {ks}.rollups WHERE site = ? AND device = ? AND metric = ? AND step = ? AND block = ? AND span >= ? AND span <= ?").await?,
+            metrics: p.statement("SELECT metric FROM {ks}.series WHERE site = ? AND shard = ? AND device = ?").await?,
+            usual,
+            sure: sure(configured),
+        })
+    }
+
+    /// A read of hot rows and their records, or of seals.
+    pub(super) fn looking(&self, statement: &PreparedStatement, look: Look) -> PreparedStatement {
+        let mut statement = statement.clone();
+        match look {
+            Look::Usual => {
+                if let Some(usual) = self.usual {
+                    statement.set_consistency(usual);
+                }
+            }
+            Look::Sure => statement.set_consistency(self.sure),
+            Look::Serial => statement.set_consistency(Consistency::Serial),
+        }
+        statement
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sure_read_meets_every_confirmed_write() {
+        use config::Consistency as C;
+        assert_eq!(sure(C::One), Consistency::All);
+        assert_eq!(sure(C::LocalOne), Consistency::All);
+        assert_eq!(sure(C::LocalQuorum), Consistency::EachQuorum);
+        assert_eq!(sure(C::Quorum), Consistency::Quorum);
+        assert_eq!(usual(C::LocalOne), Some(Consistency::LocalQuorum));
+        assert_eq!(usual(C::Quorum), None);
+    }
+}
