@@ -11,7 +11,7 @@ use weir_tests::archive::objects;
 use weir_tests::kafka::{Kafka, Message};
 use weir_tests::line::Line;
 use weir_tests::program::Finished;
-use weir_tests::{Launch, Program, free_port, http, parquet_rows, services, unique, wait_until};
+use weir_tests::{Launch, Program, free_port, parquet_rows, services, unique, wait_until};
 
 use crate::line::steady::Steady;
 
