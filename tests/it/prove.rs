@@ -11,7 +11,7 @@ use weir_tests::archive::objects;
 use weir_tests::kafka::{Kafka, Message};
 use weir_tests::line::Line;
 use weir_tests::program::Finished;
-use weir_tests::{Launch, Program, free_port, http, parquet_rows, services, unique, wait_until};
+use weir_tests::{Launch, Program, free_port, parquet_rows, services, unique, wait_until};
 
 use crate::line::steady::Steady;
 
@@ -28,6 +28,8 @@ impl Commands {
             let place = folder.join(name).display().to_string();
             config.replace(&format!("path = \"{name}\""), &format!("path = \"{place}\""))
         });
+        // The load has stamps of its own; all days are compared.
+        let config = config.replace("[store.cassandra]", "[store.cassandra]\nhot_days = 0");
         Self(Launch::ours("weir-sink").file("c.toml", config))
     }
 
@@ -184,7 +186,8 @@ fn largest(archive: &Path, topic: &str) -> PathBuf {
 #[test]
 fn a_killed_line_is_proved_and_what_is_taken_away_is_named() {
     let mut line = Line::start("prove", services::kafka(), services::cassandra());
-    let load = Steady::start(&line, 2);
+    let urls = [line.input("/v1/write?precision=s"), line.input("/v1/events")];
+    let load = Steady::to(&urls, 2);
     load.wait_more(1_000);
     line.agent.kill9();
     line.agent.restart();

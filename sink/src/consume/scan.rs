@@ -83,6 +83,37 @@ fn extents_of(consumer: &BaseConsumer, topic: &str) -> Result<Extents, ScanError
     }
 }
 
+/// Up to where a group has committed the partitions of a topic; those without a commit are left out. Waits for
+/// the broker.
+///
+/// # Errors
+/// As [`extents`].
+pub fn committed(
+    connection: &BTreeMap<String, String>,
+    group: &str,
+    topic: &str,
+) -> Result<BTreeMap<i32, i64>, ScanError> {
+    let mut member = connection.clone();
+    member.insert("group.id".into(), group.into());
+    let failed = |error| ScanError::Kafka(topic.into(), error);
+    let mut config = ClientConfig::new();
+    config.set("client.id", "weir-sink").set("log_level", "0").set("enable.auto.commit", "false");
+    config.extend(member);
+    let consumer: BaseConsumer = config.create().map_err(failed)?;
+    let mut asked = TopicPartitionList::new();
+    for &id in extents_of(&consumer, topic)?.keys() {
+        asked.add_partition(topic, id);
+    }
+    let found = consumer.committed_offsets(asked, ANSWER_WITHIN).map_err(failed)?;
+    let offset = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element
+        .offset()
+    {
+        Offset::Offset(offset) => Some((element.partition(), offset)),
+        _ => None,
+    };
+    Ok(found.elements().into_iter().filter_map(offset).collect())
+}
+
 /// Hands every record to `each`, until that says no. Waits for the broker.
 ///
 /// # Errors

@@ -243,6 +243,25 @@ fn offsets_that_never_came_are_counted() {
 }
 
 #[test]
+fn a_letter_sent_again_is_archived_once_also_after_a_restart() {
+    paused().block_on(async {
+        let bench = Bench::new(6, 0);
+        let at = partition(Topic::Logs, 0);
+        bench.world.send(at, 1, Some(log(1, 9)));
+        bench.world.send_again(at, 2, Some(log(1, 5)), 1);
+        bench.finish().await;
+        bench.world.send_again(at, 3, Some(log(1, 5)), 1);
+        bench.world.send(at, 4, Some(log(1, 8)));
+        bench.world.send_again(at, 5, Some("no event".into()), 1);
+        bench.finish().await;
+        let (archived, _) = bench.archived().await;
+        let times = |seq| archived.get(&EventId { stream: Stream(1), seq }).copied();
+        assert_eq!([times(9), times(5), times(8)], [Some(1), Some(1), None]);
+        assert_eq!(bench.world.lock().dead.len(), 1);
+    });
+}
+
+#[test]
 fn without_faults_all_is_there_once() {
     paused().block_on(survive(1, 0, 0));
 }

@@ -93,8 +93,10 @@ pub(crate) async fn run_audit(
         let secrets = Secrets::fetch(config).map_err(text)?;
         let connection = config.kafka.librdkafka_settings(secrets.kafka.as_ref());
         let names = config.topic_names();
-        tokio::task::block_in_place(|| gathered.add_kafka(&connection, &names, &TOPICS))
-            .map_err(|error| format!("{error}; `--no-kafka` goes without"))?;
+        tokio::task::block_in_place(|| {
+            gathered.add_kafka(&connection, &config.consume.group, &names, &TOPICS)
+        })
+        .map_err(|error| format!("{error}; `--no-kafka` goes without"))?;
     }
     let mut wrong = tell_objects(&gathered, options.json, say);
     wrong += tell_streams(&gathered, options, say)?;

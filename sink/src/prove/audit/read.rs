@@ -20,7 +20,7 @@ use super::judge::Streams;
 use crate::archive::readings::Values;
 use crate::archive::rows::losses;
 use crate::archive::{Archive, Catalogue, Chain, Entry, Fields, Hours, batches};
-use crate::consume::scan::{From, ScanError, scan};
+use crate::consume::scan::{From, ScanError, committed, scan};
 
 /// Most devices and days that are compared at once.
 const DIGESTS_MAX: usize = 1_000_000;
@@ -191,11 +191,17 @@ impl Gathered {
     pub(super) fn add_kafka(
         &mut self,
         connection: &BTreeMap<String, String>,
+        group: &str,
         names: &TopicNames,
         topics: &[Topic],
     ) -> Result<(), ScanError> {
         for &topic in topics {
-            let ends = self.ends.get(&topic).cloned().unwrap_or_default();
+            let mut ends = self.ends.get(&topic).cloned().unwrap_or_default();
+            // What is committed does not wait: it was archived, or is gone.
+            for (number, offset) in committed(connection, group, names.name(topic))? {
+                let end = ends.entry(number).or_insert(offset);
+                *end = offset.max(*end);
+            }
             scan(connection, names.name(topic), From::Offsets(&ends), |message| {
                 let json = message.payload().unwrap_or_default();
                 if let Some(id) = id_of(json) {
