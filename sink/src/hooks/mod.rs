@@ -10,7 +10,7 @@
 //!                        └── commit, once it was told ◀───┘
 //! ```
 //!
-//! Promises: at least once, in order for each alert; what the receiver answered is judged by [`verdict`]. What can go wrong
+//! Promises: at least once, in order for each alert; what the receiver answered is judged by `verdict`. What can go wrong
 //! shows in `/readyz` as a warning, in the log and in metrics, never as a sink that is not ready.
 
 use std::sync::Arc;

@@ -53,7 +53,7 @@ struct Head {
     letter: Letter,
 }
 
-/// Partitions that are to be given back, and who waits for it.
+/// Who waits until partitions were let go.
 type GivingBack = oneshot::Sender<()>;
 
 /// The state of one hook.
