@@ -32,12 +32,13 @@ pub(super) struct Query {
     /// First time after the range, same forms; default: now.
     #[param(value_type = Option<String>, example = "2026-11-21T00:00:00Z")]
     to: Option<When>,
-    /// Width of the windows; default `1h`. The range may span at most 50,000 of them.
+    /// Width of the windows: `1m`, `1h` (default) or `1d`. The range may span at most 50,000 of them.
+    #[param(value_type = Option<String>, example = "1h")]
     step: Option<Step>,
 }
 
 /// Width of the windows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 enum Step {
     /// A minute.
     #[serde(rename = "1m")]
