@@ -152,6 +152,20 @@ fn check(told: &[String], names: &[String]) {
     }
 }
 
+/// Both receivers were told of all, in the form of each.
+#[track_caller]
+fn check_told(webhook: &Receiver, alertmanager: &Receiver, all: &[String]) {
+    let told: Vec<String> = webhook.taken().iter().flat_map(webhook_ids).collect();
+    check(&told, all);
+    let told: Vec<String> = alertmanager.taken().iter().flat_map(alertmanager_ids).collect();
+    check(&told, all);
+    for request in webhook.taken() {
+        assert_eq!(request.path, "/in?a=b");
+        assert_eq!(request.header("content-type"), "application/cloudevents+json; charset=utf-8");
+        assert_eq!(request.json()["id"], request.header("webhook-id"));
+    }
+}
+
 #[test]
 fn every_alert_is_told_through_failures_outages_and_kills() {
     let (mut webhook, mut alertmanager) = (Receiver::start(), Receiver::start());
@@ -220,15 +234,7 @@ fn every_alert_is_told_through_failures_outages_and_kills() {
     // Nothing fires any more, so Alertmanager's group is at the end, too.
     site.wait_committed(&am);
 
-    let told: Vec<String> = webhook.taken().iter().flat_map(webhook_ids).collect();
-    check(&told, &all);
-    let told: Vec<String> = alertmanager.taken().iter().flat_map(alertmanager_ids).collect();
-    check(&told, &all);
-    for request in webhook.taken() {
-        assert_eq!(request.path, "/in?a=b");
-        assert_eq!(request.header("content-type"), "application/cloudevents+json; charset=utf-8");
-        assert_eq!(request.json()["id"], request.header("webhook-id"));
-    }
+    check_told(&webhook, &alertmanager, &all);
     for line in site.sink.lines() {
         assert!(!line.text.contains("s3cret") && !line.text.contains("MfKQ9r8G"), "{}", line.text);
     }

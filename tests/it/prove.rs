@@ -224,11 +224,11 @@ fn a_killed_line_is_proved_and_what_is_taken_away_is_named() {
     }
 }
 
-/// Partition, key, stamp and content of what a topic holds, each event once.
-fn published(
-    kafka: &Kafka,
-    topic: &str,
-) -> BTreeMap<(String, i64), (i32, String, Option<i64>, Value)> {
+/// By stream and number: partition, key, stamp and content.
+type Published = BTreeMap<(String, i64), (i32, String, Option<i64>, Value)>;
+
+/// What a topic holds, each event once.
+fn published(kafka: &Kafka, topic: &str) -> Published {
     let messages = kafka.read(topic).into_iter().filter(|message| message.topic == topic);
     let one = |message: Message| {
         let record = message.json();
