@@ -20,6 +20,8 @@ use crate::pipeline::Settings;
 use crate::store::StoreConfig;
 use crate::train::ModelsConfig;
 
+/// Fewest days that rows stay: one that they are written, one that they are sealed, one to spare.
+const HOT_DAYS_MIN: u32 = 3;
 /// Room within the ten seconds that service managers commonly allow.
 const STOP_WITHIN: Duration = Duration::from_secs(7);
 const DAY_MS: i64 = 86_400_000;
@@ -183,6 +185,16 @@ impl Config {
             return whole(
                 "there has to be one store",
                 "give either `[store.cassandra]` with `contact_points` or `[store.sqlite]` with `path`",
+            );
+        }
+        if let Some(hot_days) = self.store.cassandra.as_ref().map(|cassandra| cassandra.hot_days)
+            && (1..HOT_DAYS_MIN).contains(&hot_days)
+        {
+            return whole(
+                &format!(
+                    "`store.cassandra.hot_days` is {hot_days}: rows would leave before they are sealed"
+                ),
+                "take 3 or more, or 0 to keep them",
             );
         }
         if let Err((message, hint)) = self.hooks.check() {

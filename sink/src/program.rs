@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use weir_models::config::Secret;
 
 use crate::archive::{Archive, ArchiveError};
@@ -25,6 +25,8 @@ use crate::service::{Access, Parts, Service};
 use crate::status::{Part, Status};
 use crate::store::{self, Store, StoreConfig, StoreError};
 
+/// As long as the pipeline has for its end.
+const HOOKS_STOP_WITHIN: Duration = Duration::from_secs(7);
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// The sink cannot start or go on; the message says what to do.
@@ -134,7 +136,8 @@ pub async fn run(
         ended = service.ended() => return Ok(ended?),
         () = async { let _ = stop.wait_for(|stop| *stop).await; } => {}
     }
-    let (stopped, ()) = tokio::join!(service.stop(), hooks.stop());
+    // What a hook could not commit in time is told again.
+    let (stopped, _) = tokio::join!(service.stop(), timeout(HOOKS_STOP_WITHIN, hooks.stop()));
     Ok(stopped?)
 }
 

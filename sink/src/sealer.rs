@@ -25,6 +25,8 @@ use crate::store::{SealConfig, Store};
 
 /// How often others are told that this instance lives.
 const BEAT_EVERY: Duration = Duration::from_secs(60);
+/// How often an instance that does not seal leaves its marks to those that do.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(12 * 3_600);
 /// How often it is looked for what is due.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
 
@@ -42,6 +44,7 @@ pub async fn run(
     tokio::select! {
         () = beats(sealing, &config) => {}
         () = rounds(sealing, &config, &status), if config.enabled => {}
+        () = hand_over(sealing), if !config.enabled => {}
         // A sender that is gone means stop, too.
         () = async { let _ = stop.wait_for(|stop| *stop).await; } => {}
     }
@@ -62,6 +65,16 @@ async fn beats(store: &dyn SealStore, config: &SealConfig) {
             tracing::warn!(%error, "cannot tell the other sinks that this one lives");
         }
         sleep(every).await;
+    }
+}
+
+/// Leaves marks to the others from time to time, or nobody would seal what a living instance has marked.
+async fn hand_over(store: &dyn SealStore) {
+    loop {
+        sleep(HAND_OVER_EVERY).await;
+        if let Err(error) = store.marks().leave(store).await {
+            tracing::warn!(%error, "others take over what is not sealed only after a while");
+        }
     }
 }
 

@@ -115,7 +115,7 @@ impl Status {
         if part.is_needed() {
             tracing::warn!(?part, message, "not ready");
         } else {
-            tracing::warn!(?part, message, "alerts are not told");
+            tracing::warn!(?part, message, "does not work");
         }
     }
 

@@ -26,6 +26,8 @@ use crate::source::{Format, Labels, Raw, Source, SourceSettings, TimeUnit};
 
 /// Device of a payload that names none and came from nowhere.
 const NO_DEVICE: &str = "unknown";
+/// Room for a message that is kept for the next one, bytes.
+const MESSAGE_KEPT_MAX: usize = 4_096;
 /// The metric of a payload that is a bare number.
 const BARE: &str = "value";
 
@@ -211,6 +213,12 @@ impl Parser {
     pub fn recycle(&mut self, mut event: Box<Event>) {
         // Of what was received together all is held while a piece is.
         event.raw = None;
+        if let Body::Log(log) = &mut event.body
+            && log.message.capacity() > MESSAGE_KEPT_MAX
+        {
+            // One large line must not be held for ever.
+            log.message = String::new();
+        }
         self.spare = Some(event);
     }
 

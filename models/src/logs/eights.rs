@@ -110,6 +110,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn fewer_than_eight_bytes_are_a_word_with_zeros_behind() {
+        let bytes = [0x81, 0x02, 0xf3, 0x04, 0x95, 0x06, 0xe7];
+        for n in 0..=7 {
+            let mut word = [0; 8];
+            word[..n].copy_from_slice(&bytes[..n]);
+            assert_eq!(fewer(&bytes[..n]), u64::from_le_bytes(word), "{n} bytes");
+        }
+    }
+
     /// As it would be written without haste.
     fn plainly(bytes: &[u8]) -> (usize, bool) {
         let length = bytes.iter().position(|b| *b <= b' ').unwrap_or(bytes.len());

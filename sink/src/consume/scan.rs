@@ -12,6 +12,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
+use super::Committed;
+
 /// How long the broker may say nothing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// So long a topic that was made just now may be unknown.
@@ -83,7 +85,7 @@ fn extents_of(consumer: &BaseConsumer, topic: &str) -> Result<Extents, ScanError
     }
 }
 
-/// Up to where a group has committed the partitions of a topic; those without a commit are left out. Waits for
+/// How far, and with which note, a group has committed the partitions of a topic; those without a commit are left out. Waits for
 /// the broker.
 ///
 /// # Errors
@@ -92,7 +94,7 @@ pub fn committed(
     connection: &BTreeMap<String, String>,
     group: &str,
     topic: &str,
-) -> Result<BTreeMap<i32, i64>, ScanError> {
+) -> Result<BTreeMap<i32, Committed>, ScanError> {
     let mut member = connection.clone();
     member.insert("group.id".into(), group.into());
     let failed = |error| ScanError::Kafka(topic.into(), error);
@@ -108,7 +110,10 @@ pub fn committed(
     let offset = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element
         .offset()
     {
-        Offset::Offset(offset) => Some((element.partition(), offset)),
+        Offset::Offset(offset) => {
+            let note = element.metadata().to_owned();
+            Some((element.partition(), Committed { offset, note }))
+        }
         _ => None,
     };
     Ok(found.elements().into_iter().filter_map(offset).collect())

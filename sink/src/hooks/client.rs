@@ -33,6 +33,8 @@ use super::verdict::Answer;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// An answer that is longer costs its connection.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// How long the text of an answer may take behind its status.
+const TEXT_WITHIN: Duration = Duration::from_secs(1);
 /// How much of an answer is shown.
 const SHOWN_CHARS: usize = 200;
 const AGENT: &str = concat!("weir-sink/", env!("CARGO_PKG_VERSION"));
@@ -122,9 +124,12 @@ impl Client {
         let status = response.status().as_u16();
         let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after_s = after.and_then(|text| text.trim().parse().ok());
-        let body = axum::body::to_bytes(Body::new(response.into_body()), ANSWER_BYTES_MAX).await;
-        let is_whole = body.is_ok();
-        let mut text = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
+        // The status decides. Some servers never end an answer that has nothing more to say.
+        let body = axum::body::to_bytes(Body::new(response.into_body()), ANSWER_BYTES_MAX);
+        let body = timeout(TEXT_WITHIN.min(self.within / 2), body).await;
+        let is_whole = matches!(body, Ok(Ok(_)));
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
+        let mut text = String::from_utf8_lossy(&body).into_owned();
         if let Some(secret) = &self.secret {
             text = text.replace(secret.expose(), "<secret>");
         }

@@ -19,6 +19,9 @@ const HISTORY_MS: i64 = 600_000;
 struct Lane {
     /// What was stamped earlier is not told: the hook is new.
     from_ms: Option<i64>,
+    /// Until when, by our own clock, what is stamped earlier counts as history and not as of a gateway whose clock is
+    /// wrong.
+    history_until_ms: i64,
     /// Where reading begins.
     low: i64,
     /// Everything below was told.
@@ -57,7 +60,9 @@ impl Lanes {
             None => (Some(now_ms.saturating_sub(GRACE_MS)), 0),
             Some(committed) => read_note(&committed.note).unwrap_or((None, low)),
         };
-        let lane = Lane { from_ms, low, told: told.max(low), next: low, committed };
+        let history_until_ms = now_ms.saturating_add(HISTORY_MS);
+        let lane =
+            Lane { from_ms, history_until_ms, low, told: told.max(low), next: low, committed };
         self.0.insert(partition, lane);
     }
 
@@ -84,11 +89,17 @@ impl Lanes {
         } else if record.offset < lane.told {
             return Due::Remember;
         }
-        let is_history = |from: &mut i64| {
-            record.ts_ms < *from && now_ms <= from.saturating_add(GRACE_MS + HISTORY_MS)
-        };
+        let until_ms = lane.history_until_ms;
+        let is_history = |from: &mut i64| record.ts_ms < *from && now_ms <= until_ms;
         lane.from_ms = lane.from_ms.take_if(is_history);
         if lane.from_ms.is_some() { Due::Nothing } else { Due::Tell }
+    }
+
+    /// The receiver was away: what could not be looked at meanwhile is still history.
+    pub(super) fn waited(&mut self, now_ms: i64) {
+        for lane in self.0.values_mut() {
+            lane.history_until_ms = lane.history_until_ms.max(now_ms.saturating_add(HISTORY_MS));
+        }
     }
 
     /// A record is done.
@@ -150,7 +161,7 @@ mod tests {
     const PARTITION: Partition = Partition { topic: Topic::Alerts, number: 3 };
 
     fn record(offset: i64, ts_ms: i64) -> Record {
-        Record { partition: PARTITION, offset, ts_ms, key: None, value: None }
+        Record { partition: PARTITION, offset, ts_ms, key: None, value: None, retried: 0 }
     }
 
     fn lanes(committed: Option<(i64, &str)>, now_ms: i64) -> Lanes {

@@ -58,6 +58,11 @@ impl Known {
         self.0.put(alert, state);
     }
 
+    /// Whether it is over.
+    pub(super) fn is_resolved(&self, alert: Name) -> bool {
+        self.0.peek(&alert) == Some(&AlertState::Resolved)
+    }
+
     /// Whether this state of it was told, or the one after it. Asking keeps it from being forgotten.
     pub(super) fn has(&mut self, alert: Name, state: AlertState) -> bool {
         let known = self.0.get(&alert);
@@ -111,6 +116,13 @@ impl Firing {
     pub(super) fn remove(&mut self, name: Name) {
         if let Some(place) = self.places.remove(&name) {
             self.kept.remove(&place);
+        }
+    }
+
+    /// The alert of that record is not to be told again.
+    pub(super) fn leave_out(&mut self, place: Place) {
+        if let Some(kept) = self.kept.remove(&place) {
+            self.places.remove(&kept.name);
         }
     }
 
@@ -193,7 +205,9 @@ mod tests {
         assert!(fired(0) && !fired(1) && fired(2 * KNOWN_MAX.get() - 1));
         // What was resolved does not fire any more, what fires may be resolved.
         assert!(!known.has(name(0), AlertState::Resolved));
+        assert!(!known.is_resolved(name(0)));
         known.add(name(0), AlertState::Resolved);
+        assert!(known.is_resolved(name(0)));
         assert!(known.has(name(0), AlertState::Firing) && known.has(name(0), AlertState::Resolved));
     }
 

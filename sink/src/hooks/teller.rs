@@ -74,6 +74,8 @@ pub(super) struct Teller {
     was_repeat: bool,
     backoff: Backoff,
     committing: Backoff,
+    /// Most that is repeated at once.
+    batch: usize,
     commit_at: Instant,
     tidy_at: Instant,
     giving_back: Vec<GivingBack>,
@@ -101,6 +103,7 @@ impl Teller {
             telling_ms: None,
             was_repeat: false,
             backoff: Backoff::default(),
+            batch: REPEATED,
             committing: Backoff::default(),
             commit_at: now,
             tidy_at: now + TIDY_EVERY,
@@ -129,7 +132,11 @@ impl Teller {
         loop {
             self.find_head();
             self.start_try();
-            self.commit_due().await?;
+            tokio::select! {
+                biased;
+                () = async { let _ = stop.wait_for(|stop| *stop).await; } => return self.end().await,
+                committed = self.commit_due() => committed?,
+            }
             self.show();
             let wait = self.wait();
             let room = if self.ahead.is_empty() { AHEAD } else { 0 };
@@ -210,14 +217,16 @@ impl Teller {
                 && let Ok(Decoded::Alert(alert)) = decode(&record)
                 && self.receiver.wants(alert.data.kind)
             {
-                let is_known = self.known.has(Name::of(&alert), alert.data.state);
+                let name = Name::of(&alert);
+                let is_known = self.known.has(name, alert.data.state);
                 let letter = Letter { alert, json: record.value.unwrap_or_default() };
                 let head = Box::new(Head { place: (partition, offset), ts_ms, letter });
                 if due == Due::Tell && !is_known {
                     self.head = Some(head);
                     continue;
-                } else if !is_known {
-                    self.remember(&head, ts_ms, Instant::now());
+                } else if !self.known.is_resolved(name) {
+                    // Also what is known to fire: after its partition went and came back it is to be repeated again.
+                    self.remember(&head, ts_ms.min(now_us() / 1_000), Instant::now());
                 }
             }
             self.lanes.done(partition, offset);
@@ -230,7 +239,7 @@ impl Teller {
             return;
         }
         let repeats = (self.head.is_none() || !self.was_repeat)
-            .then(|| self.firing.due(now, REPEATED, |partition| self.lanes.is_whole(partition)));
+            .then(|| self.firing.due(now, self.batch, |partition| self.lanes.is_whole(partition)));
         let receiver = Arc::clone(&self.receiver);
         if let Some((places, cards)) = repeats.filter(|(places, _)| !places.is_empty()) {
             self.was_repeat = true;
@@ -258,20 +267,27 @@ impl Teller {
             // Its partition may be somebody else's by now.
             Try::New(head) if self.lanes.has(head.place.0) => self.head = Some(head),
             Try::New(_) => self.worked(),
-            Try::Repeat(places) if is_done => {
-                if let Verdict::Refused(why) = verdict {
-                    tracing::warn!(
-                        hook = self.receiver.name,
-                        why,
-                        "what still fires was not taken again"
-                    );
-                }
-                let due = now + self.receiver.repeat().unwrap_or(ROUND);
-                self.firing.repeated(&places, due);
-            }
+            Try::Repeat(places) if is_done => self.repeated(&places, verdict, now),
             Try::Repeat(_) => {}
         }
         self.give_back();
+    }
+
+    /// What still fires was told again. When all of it is refused, fewer are tried, until the one that cannot be
+    /// taken is alone: it is left out, and the others are not resolved for its sake.
+    fn repeated(&mut self, places: &[Place], verdict: &Verdict, now: Instant) {
+        match verdict {
+            Verdict::Refused(_) if places.len() > 1 => self.batch = places.len() / 2,
+            Verdict::Refused(why) => {
+                let hook = &self.receiver.name;
+                tracing::warn!(hook, why, "an alert that fires is not taken again; it is left out");
+                places.iter().for_each(|place| self.firing.leave_out(*place));
+            }
+            _ => {
+                self.batch = (2 * self.batch).min(REPEATED);
+                self.firing.repeated(places, now + self.receiver.repeat().unwrap_or(ROUND));
+            }
+        }
     }
 
     /// What a verdict says of the receiver.
@@ -298,6 +314,9 @@ impl Teller {
 
     /// The receiver answers, or there is nothing to tell.
     fn worked(&mut self) {
+        if self.backoff.failing() {
+            self.lanes.waited(now_us() / 1_000);
+        }
         self.backoff.worked();
         self.status.fine(self.part);
     }

@@ -103,7 +103,14 @@ impl World {
         let offset = i64::try_from(log.len()).unwrap();
         let value = Some(Bytes::from(serde_json::to_vec(value).unwrap()));
         let ts_ms = now_us() / 1_000;
-        log.push(Record { partition: partition(number), offset, ts_ms, key: None, value });
+        log.push(Record {
+            partition: partition(number),
+            offset,
+            ts_ms,
+            key: None,
+            value,
+            retried: 0,
+        });
     }
 
     fn add_alert(&self, number: i32, id: &str, state: &str) {

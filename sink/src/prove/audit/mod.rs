@@ -82,21 +82,31 @@ pub(crate) async fn run_audit(
 ) -> Result<(), String> {
     let archive = Archive::existing(&config.archive.path).map_err(text)?;
     let scope = scope(options, &config.store)?;
-    let catalogue = archive.catalogue(&TOPICS).await.map_err(text)?;
-    let bar = bar("reading the archive", scope.count(&catalogue));
     let mut gathered = Gathered::default();
+    let kafka = match options.no_kafka {
+        true => None,
+        false => Some(Secrets::fetch(config).map_err(text)?),
+    };
+    let kafka = kafka.map(|secrets| config.kafka.librdkafka_settings(secrets.kafka.as_ref()));
+    let names = config.topic_names();
+    let without = |error| format!("{error}; `--no-kafka` goes without");
+    if let Some(connection) = &kafka {
+        // Before the objects are listed: whatever is committed by now is among them.
+        tokio::task::block_in_place(|| {
+            gathered.add_committed(connection, &config.consume.group, &names, &TOPICS)
+        })
+        .map_err(without)?;
+    }
+    let catalogue = archive.catalogue(&TOPICS).await.map_err(text)?;
+    gathered.add_lost_objects(&archive).await.map_err(text)?;
+    let bar = bar("reading the archive", scope.count(&catalogue));
     for chain in &catalogue.chains {
         gathered.add_chain(&archive, chain, &scope, || bar.inc(1)).await.map_err(text)?;
     }
     bar.finish_and_clear();
-    if !options.no_kafka {
-        let secrets = Secrets::fetch(config).map_err(text)?;
-        let connection = config.kafka.librdkafka_settings(secrets.kafka.as_ref());
-        let names = config.topic_names();
-        tokio::task::block_in_place(|| {
-            gathered.add_kafka(&connection, &config.consume.group, &names, &TOPICS)
-        })
-        .map_err(|error| format!("{error}; `--no-kafka` goes without"))?;
+    if let Some(connection) = &kafka {
+        tokio::task::block_in_place(|| gathered.add_kafka(connection, &names, &TOPICS))
+            .map_err(without)?;
     }
     let mut wrong = tell_objects(&gathered, options.json, say);
     wrong += tell_streams(&gathered, options, say)?;

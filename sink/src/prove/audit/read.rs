@@ -19,7 +19,8 @@ use super::digest::Digest;
 use super::judge::Streams;
 use crate::archive::readings::Values;
 use crate::archive::rows::losses;
-use crate::archive::{Archive, Catalogue, Chain, Entry, Fields, Hours, batches};
+use crate::archive::{Archive, ArchiveError, Catalogue, Chain, Entry, Fields, Hours, batches};
+use crate::consume::Committed;
 use crate::consume::scan::{From, ScanError, committed, scan};
 
 /// Most devices and days that are compared at once.
@@ -31,6 +32,8 @@ pub(super) type Place = (String, String, i32);
 /// What is gathered.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
+    /// How far each partition was committed before the objects were listed.
+    committed: BTreeMap<Topic, BTreeMap<i32, Committed>>,
     pub(super) streams: Streams,
     /// By site, device, and days since 1970.
     pub(super) digests: BTreeMap<Place, Digest>,
@@ -187,8 +190,8 @@ impl Gathered {
         Ok(())
     }
 
-    /// Reads what Kafka holds behind the archive, and the dead letters. Waits for the broker.
-    pub(super) fn add_kafka(
+    /// Reads how far the group has committed. Waits for the broker.
+    pub(super) fn add_committed(
         &mut self,
         connection: &BTreeMap<String, String>,
         group: &str,
@@ -196,11 +199,36 @@ impl Gathered {
         topics: &[Topic],
     ) -> Result<(), ScanError> {
         for &topic in topics {
+            self.committed.insert(topic, committed(connection, group, names.name(topic))?);
+        }
+        Ok(())
+    }
+
+    /// The object that each commit names has to be there: an archive that is empty or of an older copy is not whole.
+    pub(super) async fn add_lost_objects(&mut self, archive: &Archive) -> Result<(), ArchiveError> {
+        for committed in self.committed.values().flat_map(BTreeMap::values) {
+            let note = &committed.note;
+            if !note.is_empty() && archive.manifest(note).await?.is_none() {
+                let reason = "a commit of the sink names it, and it has no manifest here";
+                self.unread.push((note.clone(), reason.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what Kafka holds behind the archive, and the dead letters. Waits for the broker.
+    pub(super) fn add_kafka(
+        &mut self,
+        connection: &BTreeMap<String, String>,
+        names: &TopicNames,
+        topics: &[Topic],
+    ) -> Result<(), ScanError> {
+        for &topic in topics {
             let mut ends = self.ends.get(&topic).cloned().unwrap_or_default();
             // What is committed does not wait: it was archived, or is gone.
-            for (number, offset) in committed(connection, group, names.name(topic))? {
-                let end = ends.entry(number).or_insert(offset);
-                *end = offset.max(*end);
+            for (&number, committed) in self.committed.get(&topic).into_iter().flatten() {
+                let end = ends.entry(number).or_insert(committed.offset);
+                *end = committed.offset.max(*end);
             }
             scan(connection, names.name(topic), From::Offsets(&ends), |message| {
                 let json = message.payload().unwrap_or_default();

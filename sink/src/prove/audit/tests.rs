@@ -107,7 +107,8 @@ async fn partitions_fill_each_others_holes_and_what_is_gone_is_named() {
 
 async fn store(folder: &std::path::Path) -> Arc<dyn Store> {
     let sqlite = SqliteConfig { path: folder.join("store.sqlite") };
-    let store = open(&StoreConfig { cassandra: None, sqlite: Some(sqlite) }).await.unwrap();
+    let store =
+        open(&StoreConfig { sqlite: Some(sqlite), ..StoreConfig::default() }).await.unwrap();
     store.migrate().await.unwrap();
     store
 }

@@ -304,10 +304,14 @@ async fn send_one(
     let topic = letter.topic(names)?;
     let key = letter.key.as_deref().unwrap_or_default();
     let value = value.or(letter.value.as_ref()).map(|value| &**value);
+    // Kafka had refused it as too large; without its bytes it would be a deletion.
+    let value = value.ok_or_else(|| {
+        format!("letter {} has no value: give it one with `--value FILE`", letter.id)
+    })?;
     let count = letter.retried().saturating_add(1).to_string();
     let failed = |error| format!("letter {} was not sent back: {error}", letter.id);
     let headers: [(&str, &[u8]); 1] = [(RETRIED, count.as_bytes())];
-    producer.send(topic, key, value, &headers).await.map_err(failed)?;
+    producer.send(topic, key, Some(value), &headers).await.map_err(failed)?;
     let id = letter.id.to_string();
     let receipt: [(&str, &[u8]); 1] = [(RECEIPT, id.as_bytes())];
     producer.send(Topic::Dlq, key, None, &receipt).await.map_err(failed)

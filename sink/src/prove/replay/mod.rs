@@ -84,6 +84,7 @@ pub(crate) async fn run_replay(
         })?;
     }
     position.save()?;
+    replay.targets.leave().await?;
     bar.finish_and_clear();
     say(&format!("replayed {} objects, {} events", replay.objects, replay.events));
     Ok(())

@@ -6,13 +6,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::{Instant, sleep_until};
 use weir_models::event::{Body, Event};
 use weir_models::ident::{EventId, Stream};
 use weir_models::topic::write_key;
 
 use crate::archive::{Catalogue, Manifest, Row, RowBody};
+use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::consume::producer::{KafkaProducer, Outgoing};
 use crate::consume::scan::extents;
@@ -20,7 +23,10 @@ use crate::consume::{Partition, Record};
 use crate::decode::{Decoded, add_event, decode};
 use crate::program::Secrets;
 use crate::prove::text;
-use crate::store::{Batch, Store, open};
+use crate::store::{Batch, Store, StoreError, open};
+
+/// How long to wait for a store that is away.
+const STORE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where everything goes.
 pub(super) enum Targets {
@@ -42,6 +48,11 @@ impl Targets {
             store.check_schema().await.map_err(text)?;
             return Ok(Self::Store(store));
         };
+        if config.topic_names().topic(topic).is_some() {
+            return Err(format!(
+                "`{topic}` is a topic that sinks read: alerts would be told again; choose another name"
+            ));
+        }
         let secrets = Secrets::fetch(config).map_err(text)?;
         let connection = config.kafka.librdkafka_settings(secrets.kafka.as_ref());
         let numbers = catalogue.chains.iter().map(|chain| chain.partition.number);
@@ -60,6 +71,17 @@ impl Targets {
         }
         let producer = KafkaProducer::start(&connection, &config.topic_names()).map_err(text)?;
         Ok(Self::Topic(Arc::new(producer), topic.into()))
+    }
+
+    /// Leaves the marks of what was written to the sinks, which seal it.
+    pub(super) async fn leave(&self) -> Result<(), String> {
+        match self {
+            Self::Store(store) => match store.sealing() {
+                Some(sealing) => sealing.marks().leave(sealing).await.map_err(text),
+                None => Ok(()),
+            },
+            Self::Topic(..) => Ok(()),
+        }
     }
 
     /// The target of one partition.
@@ -160,8 +182,22 @@ impl Target {
             Targets::Store(store) => {
                 let offsets = rows.iter().map(|row| row.offset);
                 let batch = batch(self.partition, records.into_iter().zip(offsets))?;
-                store.write(&batch).await.map_err(text)
+                write(&**store, &batch).await
             }
+        }
+    }
+}
+
+/// Writes rows; again and again while the store is away or asks for it.
+async fn write(store: &dyn Store, batch: &Batch) -> Result<(), String> {
+    let (begun, mut backoff) = (Instant::now(), Backoff::default());
+    loop {
+        match store.write(batch).await {
+            Err(StoreError::Retry(_)) if begun.elapsed() < STORE_PATIENCE => {
+                backoff.failed(Instant::now());
+                sleep_until(backoff.until(Instant::now())).await;
+            }
+            done => return done.map_err(text),
         }
     }
 }

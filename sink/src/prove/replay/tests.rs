@@ -56,7 +56,8 @@ impl Bench {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let sqlite = SqliteConfig { path: folder.path().join("store.sqlite") };
-        let store = open(&StoreConfig { cassandra: None, sqlite: Some(sqlite) }).await.unwrap();
+        let store =
+            open(&StoreConfig { sqlite: Some(sqlite), ..StoreConfig::default() }).await.unwrap();
         store.migrate().await.unwrap();
         Self { target: Arc::new(InMemory::new()), folder, store }
     }

@@ -64,8 +64,16 @@ impl SealStatements {
         let mut replace = p.statement("UPDATE {ks}.seals SET version = ?, parts = ?, marks = marks - ? WHERE site = ? AND device = ? AND span = ? IF version = ?").await?;
         replace.set_serial_consistency(Some(SerialConsistency::Serial));
         replace.set_is_idempotent(false);
+        let mut seals = p.statement("SELECT span, version, parts, marks FROM {ks}.seals WHERE site = ? AND device = ? AND span >= ? AND span <= ?").await?;
+        let mut stamps = p.statement("SELECT id, body FROM {ks}.stamps WHERE site = ? AND device = ? AND span = ? AND id IN ?").await?;
+        let mut episodes = p.statement("SELECT id, body FROM {ks}.episodes WHERE site = ? AND device = ? AND metric = ? AND span = ? AND id IN ?").await?;
+        let mut rolls = p.statement("SELECT span, id, body FROM {ks}.rollups WHERE site = ? AND device = ? AND metric = ? AND step = ? AND block = ? AND span >= ? AND span <= ?").await?;
+        // Their rows are large: a page has to come within the time of one request.
+        for (statement, rows) in [(&mut seals, 200), (&mut stamps, 4), (&mut episodes, 4), (&mut rolls, 100)] {
+            statement.set_page_size(rows);
+        }
         Ok(Self {
-            put_mark_of_owner: p.insert("marks_by_owner (owner, shard, site, device, span, mark)").await?,
+            put_mark_of_owner: p.change("INSERT INTO {ks}.marks_by_owner (owner, shard, site, device, span, mark) VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP 1").await?,
             put_mark: p.change("UPDATE {ks}.seals USING TIMESTAMP 1 SET marks = marks + ? WHERE site = ? AND device = ? AND span = ?").await?,
             drop_mark: p.change("UPDATE {ks}.seals SET marks = marks - ? WHERE site = ? AND device = ? AND span = ?").await?,
             drop_mark_of_owner: p.change("DELETE FROM {ks}.marks_by_owner WHERE owner = ? AND shard = ? AND site = ? AND device = ? AND span = ? AND mark = ?").await?,
@@ -78,13 +86,13 @@ impl SealStatements {
             drop_stamps: p.change("DELETE FROM {ks}.stamps WHERE site = ? AND device = ? AND span = ? AND id = ?").await?,
             drop_episode: p.change("DELETE FROM {ks}.episodes WHERE site = ? AND device = ? AND metric = ? AND span = ? AND id = ?").await?,
             drop_rolls: p.change("DELETE FROM {ks}.rollups WHERE site = ? AND device = ? AND metric = ? AND step = ? AND block = ? AND span = ? AND id = ?").await?,
-            seals: p.statement("SELECT span, version, parts, marks FROM {ks}.seals WHERE site = ? AND device = ? AND span >= ? AND span <= ?").await?,
+            seals,
             all_seals: p.statement("SELECT site, device, span, version, parts, marks FROM {ks}.seals").await?,
             marks_of_owner: p.statement("SELECT site, device, span, mark FROM {ks}.marks_by_owner WHERE owner = ? AND shard = ?").await?,
             owners: p.statement("SELECT owner, beat FROM {ks}.sealers WHERE shard = ?").await?,
-            stamps: p.statement("SELECT id, body FROM {ks}.stamps WHERE site = ? AND device = ? AND span = ? AND id IN ?").await?,
-            episodes: p.statement("SELECT id, body FROM {ks}.episodes WHERE site = ? AND device = ? AND metric = ? AND span = ? AND id IN ?").await?,
-            rolls: p.statement("SELECT span, id, body FROM {ks}.rollups WHERE site = ? AND device = ? AND metric = ? AND step = ? AND block = ? AND span >= ? AND span <= ?").await?,
+            stamps,
+            episodes,
+            rolls,
             metrics: p.statement("SELECT metric FROM {ks}.series WHERE site = ? AND shard = ? AND device = ?").await?,
             usual,
             sure: sure(configured),

@@ -14,6 +14,8 @@ use crate::store::{Store, StoreError};
 
 /// Days back where hot rows stay for ever.
 const DAYS_MAX: i64 = 3_660;
+/// How many marks are under way at once.
+const MARKS_AT_ONCE: usize = 5_000;
 /// The one mark of this owner in any seal.
 const MARK: i64 = 1;
 
@@ -40,7 +42,9 @@ pub(crate) async fn mark_before_sealing<S: Store + SealStore>(
             store.beat(BEFORE_SEALING, LEFT).await?;
             is_listed = true;
         }
-        store.add_marks(BEFORE_SEALING, &marks).await?;
+        for some in marks.chunks(MARKS_AT_ONCE) {
+            store.add_marks(BEFORE_SEALING, some).await?;
+        }
         tracing::info!(site, marks = marks.len(), "marked rows from before sealing");
     }
     Ok(())

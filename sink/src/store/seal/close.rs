@@ -2,7 +2,7 @@
 //!
 //! In: a mark and its owner. Out: every row that was written under it is in a listed part, and the mark is
 //! gone. Promises: it may be broken off at any point and done again, by whoever; several may do it at once.
-//! Memory is bounded by a million rows: a day that has more becomes several parts. What can go wrong: a
+//! Memory is bounded by [`ROWS_MAX`] rows: a day that has more becomes several parts. What can go wrong: a
 //! listed part is missing or damaged; others change the seal again and again.
 //!
 //! The order is what makes it safe: the mark is forgotten, so that later rows come under another; the
@@ -17,8 +17,9 @@ use super::{DeviceDay, Look, Mark, PartRef, Position, Seal, SealStore, span_rang
 use crate::store::sealed::{Part, encode};
 use crate::store::{Point, StoreError, TimeRange};
 
-/// Most rows that are sealed at once: 40 MB, and as much again while they are compared and encoded.
-const ROWS_MAX: usize = 1_000_000;
+/// Most rows that are sealed at once: some 40 MB while they are read, compared and encoded, and with scores 6 MB of
+/// one blob, well below the 16 MB that Cassandra takes in one write.
+const ROWS_MAX: usize = 500_000;
 /// More parts of a day than this are merged, as far as they fit into memory.
 const PARTS_MAX: usize = 8;
 /// How often a transaction that lost is done again before others are let have their way.
@@ -67,6 +68,9 @@ pub(crate) async fn seal_within(
                 }
             }
         }
+    } else {
+        // One that timed out may come later.
+        store.remove_mark(mark).await?;
     }
     store.forget_mark(owner, mark).await?;
     Ok(sealed)
@@ -127,7 +131,8 @@ async fn add(
     for _ in 0..TRIES {
         let seals = store.seals(&day.site, &day.device, day.span, day.span, Look::Serial).await?;
         let seal = seals.into_iter().next().map(|(_, seal)| seal).unwrap_or_default();
-        let merged = too_many(&seal.parts, PARTS_MAX, rows_max);
+        let fresh: usize = rows.iter().map(|(_, points)| points.len()).sum();
+        let merged = too_many(&seal.parts, PARTS_MAX, rows_max.saturating_sub(fresh));
         let content = match content(store, day, rows, &seal, &merged).await? {
             Ok(content) => content,
             // The same part twice: nobody has merged it, it really is not there.
@@ -193,15 +198,17 @@ async fn content(
     for metric in names {
         let own = rows.iter().find(|(name, _)| name == metric);
         let mut fresh = own.map(|(_, points)| points.clone()).unwrap_or_default();
-        // Group by group, so that never more than one is in memory.
+        // Part by part, so that never more than one is in memory.
         for (range, parts) in clusters(seal.parts.iter().filter(|part| part.has(metric))) {
             let touches = |point: &Point| range.from_us <= point.ts_us && point.ts_us < range.to_us;
             if !fresh.iter().any(touches) {
                 continue;
             }
-            match points_of(store, day, metric, &parts).await? {
-                Found::All(held) => fresh = without(fresh, &held),
-                Found::Missing(id) => return Ok(Err(Gone { metric: metric.clone(), id })),
+            for part in &parts {
+                match points_of(store, day, metric, std::slice::from_ref(part)).await? {
+                    Found::All(held) => fresh = without(fresh, &held),
+                    Found::Missing(id) => return Ok(Err(Gone { metric: metric.clone(), id })),
+                }
             }
         }
         content.new += fresh.len();

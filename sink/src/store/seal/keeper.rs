@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use weir_models::time::{DAY_US, now_us};
 
 use super::marks::Use;
-use super::{LEFT, Look, Mark, SealStore, span_range};
+use super::{BEFORE_SEALING, LEFT, Look, Mark, SealStore, span_range};
 use crate::store::StoreError;
 
 /// A mark is sealed at the latest so long after it was made.
@@ -61,6 +61,10 @@ impl Keeper {
             if owner != own && !self.is_gone(&owner, beat) {
                 continue;
             }
+            if owner != own && beat != LEFT {
+                // Should it live after all (a machine that slept), it sees that, and marks anew.
+                store.beat(&owner, LEFT).await?;
+            }
             let marks = store.marks_of(&owner).await?;
             if marks.is_empty() && owner != own {
                 store.drop_owner(&owner).await?;
@@ -68,13 +72,19 @@ impl Keeper {
             }
             let usage = |mark: &Mark| (owner == own).then(|| store.marks().usage(mark)).flatten();
             let now_us = now_us();
-            let marks =
-                marks.into_iter().filter(|mark| is_due(mark, usage(mark), now_us, self.after));
+            let before = owner == BEFORE_SEALING;
+            let is_due = |mark: &Mark| match before {
+                true => is_over_for_long(mark, now_us),
+                false => is_due(mark, usage(mark), now_us, self.after),
+            };
+            let marks = marks.into_iter().filter(is_due);
             due.extend(marks.map(|mark| Due { owner: owner.clone(), mark }));
         }
         let start = getrandom::u32().unwrap_or_default() as usize;
         let start = start.checked_rem(due.len()).unwrap_or_default();
         due.rotate_left(start);
+        // What leaves first comes first.
+        due.sort_by_key(|due| due.mark.day.span);
         Ok(due)
     }
 
@@ -86,6 +96,11 @@ impl Keeper {
         }
         beat == LEFT || seen.1.elapsed() >= self.adopt_after
     }
+}
+
+/// Whether a day is over for so long that no sink of an older version, which makes no marks, writes to it.
+fn is_over_for_long(mark: &Mark, now_us: i64) -> bool {
+    span_range(mark.day.span).to_us.saturating_add(2 * DAY_US) <= now_us
 }
 
 /// Whether a mark is due; `usage` is known of marks of ours that are remembered.

@@ -10,7 +10,7 @@
 //! mark when it comes again. What can go wrong: the store does not take a mark, then nothing may be
 //! written.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -57,6 +57,8 @@ struct State {
     beaten: Instant,
     lease: Duration,
     known: LruCache<DeviceDay, Known>,
+    /// Device-days that were marked under a name that others took for dead, and are to be marked again.
+    lost: BTreeSet<DeviceDay>,
     /// Held by every write that began since the last [`Marks::let_go`].
     writing: watch::Receiver<()>,
     gate: watch::Sender<()>,
@@ -83,6 +85,7 @@ impl Default for Marks {
             beaten: Instant::now(),
             lease: ADOPT_AFTER / 3,
             known: LruCache::new(REMEMBERED_MAX),
+            lost: BTreeSet::new(),
             writing,
             gate,
         }))
@@ -147,26 +150,32 @@ impl Marks {
             let state = self.lock();
             (state.owner.clone(), state.beat)
         };
-        let is_listed = store.owners(Look::Usual).await?.iter().any(|(name, _)| *name == owner);
-        let gone = known.is_some() && !is_listed;
-        let lost: Vec<DeviceDay> = {
+        let owners = store.owners(Look::Usual).await?;
+        let is_ours = owners.iter().any(|(name, beat)| *name == owner && *beat != LEFT);
+        let gone = known.is_some() && !is_ours;
+        {
             let mut state = self.lock();
             if state.owner == owner && (gone || (known.is_some() && state.is_expired())) {
-                let lost = state.known.iter().map(|(day, _)| day.clone()).collect();
                 tracing::warn!(owner, "others may have taken over the marks; taking a new name");
+                let lost: Vec<DeviceDay> = state.known.iter().map(|(day, _)| day.clone()).collect();
+                state.lost.extend(lost);
                 state.rename();
-                lost
-            } else {
-                Vec::new()
             }
-        };
+        }
         self.tell(store).await?;
+        let (owner, lost) = {
+            let state = self.lock();
+            (state.owner.clone(), state.lost.clone())
+        };
         if lost.is_empty() {
             return Ok(());
         }
-        let owner = self.owner();
-        let marks: Vec<Mark> = lost.into_iter().map(|day| Mark { day, mark: draw() }).collect();
-        store.add_marks(&owner, &marks).await
+        let mark = |day: &DeviceDay| Mark { day: day.clone(), mark: draw() };
+        let marks: Vec<Mark> = lost.iter().map(mark).collect();
+        store.add_marks(&owner, &marks).await?;
+        // Only now; what was lost meanwhile is not among them.
+        self.lock().lost.retain(|day| !lost.contains(day));
+        Ok(())
     }
 
     /// Sends one beat more.

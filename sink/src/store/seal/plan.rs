@@ -53,6 +53,8 @@ fn plan_day(pieces: &mut Vec<Piece>, day: TimeRange, metric: &str, seal: &Seal) 
         if marked {
             hot(pieces, from_us, range.from_us);
         }
+        let touches = |part: &PartRef| part.t0_us < range.to_us && part.t1_us >= range.from_us;
+        let parts = parts.into_iter().filter(touches).collect();
         pieces.push(Piece { range, parts, hot: marked });
         from_us = range.to_us;
     }
