@@ -2,7 +2,7 @@
 //!
 //! In: a mark and its owner. Out: every row that was written under it is in a listed part, and the mark is
 //! gone. Promises: it may be broken off at any point and done again, by whoever; several may do it at once.
-//! Memory is bounded by [`ROWS_MAX`] rows: a day that has more becomes several parts. What can go wrong: a
+//! Memory is bounded by half a million rows: a day that has more becomes several parts. What can go wrong: a
 //! listed part is missing or damaged; others change the seal again and again.
 //!
 //! The order is what makes it safe: the mark is forgotten, so that later rows come under another; the
