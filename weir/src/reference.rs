@@ -75,9 +75,8 @@ fn describe(out: &mut String, path: &str, command: &mut Command) {
     let own = |arg: &&Arg| {
         let id = arg.get_id().as_str();
         // What all commands take is told once, with the program.
-        !arg.is_hide_set()
-            && !["help", "version"].contains(&id)
-            && !(is_inner && arg.is_global_set())
+        let is_told = is_inner && arg.is_global_set();
+        !(arg.is_hide_set() || is_told || ["help", "version"].contains(&id))
     };
     let args: Vec<&Arg> = command.get_arguments().filter(own).collect();
     if !args.is_empty() {
