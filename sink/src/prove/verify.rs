@@ -247,10 +247,8 @@ async fn check(
 ) -> Result<Checked, ArchiveError> {
     let path = chain.path(entry);
     let mut faults = Vec::new();
-    let mut manifest = match entry.has_manifest {
-        true => archive.manifest(&path).await?,
-        false => None,
-    };
+    // Also where the listing had none: the sink writes it behind its object.
+    let mut manifest = archive.manifest(&path).await?;
     let of = manifest.as_ref().map(|manifest| &manifest.object).filter(|of| **of != path);
     if let Some(of) = of.cloned() {
         faults.push(Fault::OtherManifest { of });
@@ -264,15 +262,32 @@ async fn check(
     }
     if !entry.has_object {
         faults.push(Fault::NoObject);
-    } else if let Some(manifest) = manifest.clone() {
-        let data = archive.bytes(&path).await?;
-        // Hashing and decompressing would hold up others.
-        let compared = tokio::task::spawn_blocking(move || compare(&manifest, &data)).await;
-        faults.extend(compared.unwrap_or_else(|error| {
-            vec![Fault::Unreadable { reason: format!("please report this: {error}") }]
-        }));
+    } else if let Some(of_listing) = manifest.clone() {
+        let mut found = held_against(archive, &path, of_listing).await?;
+        if !found.is_empty() {
+            // The last object of a partition is written anew until its records are committed: look once more.
+            manifest = archive.manifest(&path).await?;
+            if let Some(manifest) = manifest.clone() {
+                found = held_against(archive, &path, manifest).await?;
+            }
+        }
+        faults.extend(found);
     }
     Ok(Checked { at, path, manifest, faults, whole })
+}
+
+/// What is wrong with an object by its manifest.
+async fn held_against(
+    archive: &Archive,
+    path: &str,
+    manifest: Manifest,
+) -> Result<Vec<Fault>, ArchiveError> {
+    let data = archive.bytes(path).await?;
+    // Hashing and decompressing would hold up others.
+    let compared = tokio::task::spawn_blocking(move || compare(&manifest, &data)).await;
+    Ok(compared.unwrap_or_else(|error| {
+        vec![Fault::Unreadable { reason: format!("please report this: {error}") }]
+    }))
 }
 
 #[cfg(test)]

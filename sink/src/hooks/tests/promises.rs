@@ -245,3 +245,35 @@ async fn nothing_is_lost_and_nothing_overtakes_whatever_happens() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_fires_is_repeated_when_its_partition_went_and_came_back() {
+    let world = World::new(|_| Some(200));
+    world.add_alert(0, "a", "firing");
+    world.add_alert(0, "b", "firing");
+    world.add_alert(0, "b", "resolved");
+    let (_stop, _run) = world.start("alertmanager", &Status::new());
+    world.until(|world| world.taken().len() >= 4).await;
+    revoke(&world, &[0]).await.unwrap();
+    let before = world.taken().len();
+    world.until(|world| world.taken().len() >= before + 3).await;
+    assert!(world.taken()[before..].iter().all(|id| id == "a/firing"), "{:?}", world.taken());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_alert_that_is_not_taken_again_keeps_no_other_from_being_repeated() {
+    let world = World::new(|_| Some(200));
+    for id in ["a", "b", "c", "d", "e"] {
+        world.add_alert(0, id, "firing");
+    }
+    let (_stop, _run) = world.start("alertmanager", &Status::new());
+    world.until(|world| world.taken().len() >= 5).await;
+    world.answers(|told| Some(if told.ids.iter().any(|id| id == "c/firing") { 400 } else { 200 }));
+    let before = world.taken().len();
+    for id in ["a/firing", "b/firing", "d/firing", "e/firing"] {
+        let times =
+            |world: &World| world.taken()[before..].iter().filter(|told| *told == id).count();
+        world.until(|world| times(world) >= 3).await;
+    }
+    assert!(!world.taken()[before..].contains(&"c/firing".to_owned()));
+}

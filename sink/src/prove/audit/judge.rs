@@ -143,9 +143,38 @@ impl Verdict {
 }
 
 /// Judges a stream; from its first number on when `from_one`, else from the first that was met. None when
-/// nothing of it is in the hours that are judged.
-pub(super) fn judge(stream: Stream, known: &Known, from_one: bool) -> Option<Verdict> {
-    let (first, last) = known.judged?;
+/// nothing of it is in the hours that are judged. With `to_end` dead letters count behind the last number, too, and
+/// of a stream of which nothing was archived.
+pub(super) fn judge(
+    stream: Stream,
+    known: &Known,
+    from_one: bool,
+    to_end: bool,
+) -> Option<Verdict> {
+    let dead_behind = |last: u64| -> Vec<Span> {
+        let behind = known.dead.runs().filter(|_| to_end).filter(|run| run.1 > last);
+        behind
+            .map(|(first, end)| (first.max(last.saturating_add(1)), end))
+            .flat_map(|span| without(span, known.archived.runs()))
+            .flat_map(|span| without(span, known.waiting.runs()))
+            .collect()
+    };
+    let Some((first, last)) = known.judged else {
+        let dead = if from_one { dead_behind(0) } else { Vec::new() };
+        let (first, last) = (dead.first()?.0, dead.last()?.1);
+        return Some(Verdict {
+            agent: known.agent.to_string(),
+            stream,
+            first,
+            last,
+            archived: 0,
+            lost: Ranges::default(),
+            open: Ranges::default(),
+            dead: Ranges::of(dead),
+            missing: Ranges::default(),
+            twice: Ranges::default(),
+        });
+    };
     let first = if from_one { 1 } else { first };
     let mut lost = known.lost.clone();
     lost.sort_unstable();
@@ -159,7 +188,8 @@ pub(super) fn judge(stream: Stream, known: &Known, from_one: bool) -> Option<Ver
     };
     let (lost, left) = taken_out(absent, &|span| without(span, lost.iter().copied()));
     let (open, left) = taken_out(left, &|span| without(span, known.waiting.runs()));
-    let (dead, missing) = taken_out(left, &|span| without(span, known.dead.runs()));
+    let (mut dead, missing) = taken_out(left, &|span| without(span, known.dead.runs()));
+    dead.extend(dead_behind(last));
     Some(Verdict {
         agent: known.agent.to_string(),
         stream,
@@ -188,7 +218,7 @@ mod tests {
     }
 
     fn verdict(streams: &Streams, from_one: bool) -> Verdict {
-        judge(STREAM, &streams.0[&STREAM], from_one).unwrap()
+        judge(STREAM, &streams.0[&STREAM], from_one, false).unwrap()
     }
 
     #[test]
@@ -228,7 +258,25 @@ mod tests {
         assert!(found.is_well());
         let mut beside = Streams::default();
         beside.archived("gw", id(3), false);
-        assert_eq!(judge(STREAM, &beside.0[&STREAM], true), None);
+        assert_eq!(judge(STREAM, &beside.0[&STREAM], true, true), None);
+    }
+
+    #[test]
+    fn dead_letters_behind_the_last_number_are_told() {
+        let mut streams = Streams::default();
+        (1..=5).for_each(|seq| streams.archived("gw", id(seq), true));
+        (6..=8).for_each(|seq| streams.dead(id(seq)));
+        streams.waiting(id(7));
+        let found = judge(STREAM, &streams.0[&STREAM], true, true).unwrap();
+        assert_eq!((found.last, &*found.dead.ranges), (5, &[(6, 6), (8, 8)][..]));
+        assert!(!found.is_well() && verdict(&streams, true).is_well());
+
+        let mut only = Streams::default();
+        only.dead(id(3));
+        let found = judge(STREAM, &only.0[&STREAM], true, true).unwrap();
+        assert_eq!((found.first, found.last, found.archived), (3, 3, 0));
+        assert!(!found.is_well());
+        assert_eq!(judge(STREAM, &only.0[&STREAM], true, false), None);
     }
 
     #[test]

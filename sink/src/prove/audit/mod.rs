@@ -144,10 +144,11 @@ fn tell_objects(gathered: &Gathered, is_json: bool, say: Say<'_>) -> u64 {
 }
 
 fn tell_streams(gathered: &Gathered, options: &AuditOptions, say: Say<'_>) -> Result<u64, String> {
-    let from_one = options.when.range()?.from_us == i64::MIN;
+    let range = options.when.range()?;
+    let (from_one, to_end) = (range.from_us == i64::MIN, range.to_us == i64::MAX);
     let (mut streams, mut wrong) = (0_u64, 0_u64);
     for (&stream, known) in &gathered.streams.0 {
-        let Some(verdict) = judge(stream, known, from_one) else {
+        let Some(verdict) = judge(stream, known, from_one, to_end) else {
             continue;
         };
         streams += 1;

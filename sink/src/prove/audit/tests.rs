@@ -78,7 +78,8 @@ async fn gathered(archive: &Archive, range: TimeRange) -> Gathered {
 }
 
 fn missing(gathered: &Gathered, from_one: bool) -> Vec<(u64, u64)> {
-    let verdicts = gathered.streams.0.iter().filter_map(|(&s, known)| judge(s, known, from_one));
+    let verdicts =
+        gathered.streams.0.iter().filter_map(|(&s, known)| judge(s, known, from_one, false));
     verdicts.flat_map(|verdict| verdict.missing.ranges).collect()
 }
 
