@@ -138,7 +138,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ALL.len());
-        let units = ["_total", "_bytes", "_seconds", "_events", "_partitions"];
+        let units = ["_total", "_bytes", "_seconds", "_events", "_partitions", "_days"];
         for metric in ALL {
             assert!(units.iter().any(|unit| metric.name.ends_with(unit)), "{}", metric.name);
             assert!(metric.help.len() > 10, "{}", metric.name);
