@@ -35,12 +35,10 @@ impl Site {
              [http]\nlisten = \"127.0.0.1:{http}\"\n{hooks}",
             brokers = services::kafka().bootstrap,
         );
-        let launch = || {
-            let launch = Launch::ours("weir-sink").file("sink.toml", &config);
-            launch.file("secret", SECRET).file("token", "s3cret")
-        };
-        launch().args(["migrate", "-c", "sink.toml"]).run(SOON).ok();
-        let sink = launch().args(["run", "-c", "sink.toml"]).start();
+        let launch = Launch::ours("weir-sink").file("sink.toml", &config);
+        let launch = launch.file("secret", SECRET).file("token", "s3cret");
+        launch.clone().args(["migrate", "-c", "sink.toml"]).run(SOON).ok();
+        let sink = launch.args(["run", "-c", "sink.toml"]).start();
         let mut site = Self { sink, name, http, sent: 0 };
         site.wait_ready();
         site

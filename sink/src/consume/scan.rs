@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
@@ -67,18 +67,35 @@ pub fn extents(connection: &BTreeMap<String, String>, topic: &str) -> Result<Ext
     extents_of(&connect(connection, topic)?, topic)
 }
 
+/// Whether the brokers are about to choose a leader.
+fn is_leaderless(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopicOrPartition,
+    };
+    error.rdkafka_error_code().is_some_and(|code| {
+        matches!(
+            code,
+            LeaderNotAvailable | NotLeaderForPartition | UnknownPartition | UnknownTopicOrPartition
+        )
+    })
+}
+
 fn extents_of(consumer: &BaseConsumer, topic: &str) -> Result<Extents, ScanError> {
     let failed = |error| ScanError::Kafka(topic.into(), error);
     let began = Instant::now();
     loop {
         let cluster = consumer.fetch_metadata(Some(topic), ANSWER_WITHIN).map_err(failed)?;
         let known = cluster.topics().first().map_or(&[][..], |topic| topic.partitions());
+        let is_late = began.elapsed() > ABSENT_FOR;
         if !known.is_empty() {
             let extent = |id| Ok((id, consumer.fetch_watermarks(topic, id, ANSWER_WITHIN)?));
             let extents = known.iter().map(|partition| extent(partition.id()));
-            return extents.collect::<Result<_, _>>().map_err(failed);
-        }
-        if began.elapsed() > ABSENT_FOR {
+            match extents.collect::<Result<_, _>>() {
+                // Of a new topic, or while brokers change.
+                Err(error) if !is_late && is_leaderless(&error) => {}
+                extents => return extents.map_err(failed),
+            }
+        } else if is_late {
             return Err(ScanError::Absent(topic.into()));
         }
         std::thread::sleep(POLL);
