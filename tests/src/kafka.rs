@@ -6,7 +6,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -69,6 +69,23 @@ impl Message {
     /// The key as text, empty without one.
     pub fn key_text(&self) -> String {
         String::from_utf8_lossy(self.key.as_deref().unwrap_or_default()).into_owned()
+    }
+}
+
+/// First offset and the one behind the last; waits for the leader of a new partition.
+#[track_caller]
+fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
+    let begun = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, partition, TIMEOUT) {
+            Err(error)
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::NotLeaderForPartition)
+                    && begun.elapsed() < TIMEOUT =>
+            {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            answer => return answer.unwrap(),
+        }
     }
 }
 
@@ -157,7 +174,7 @@ impl Kafka {
         };
         let consumer: BaseConsumer = self.config().create().unwrap();
         let span = |p: &i32| {
-            let (low, high) = consumer.fetch_watermarks(topic, *p, TIMEOUT).unwrap();
+            let (low, high) = watermarks(&consumer, topic, *p);
             high - low
         };
         partitions.iter().map(span).sum()
@@ -178,7 +195,7 @@ impl Kafka {
         let elements = committed.elements();
         let left = elements.iter().map(|element| {
             let (topic, partition) = (element.topic(), element.partition());
-            let (low, high) = consumer.fetch_watermarks(topic, partition, TIMEOUT).unwrap();
+            let (low, high) = watermarks(&consumer, topic, partition);
             high - element.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(low)
         });
         left.sum()
