@@ -44,6 +44,7 @@ pub(crate) fn make(steps: &mut Steps, test: bool) {
     }
     steps.step("image", image);
     if test && !steps.failed("image") {
+        steps.cargo("programs", &["build", "--workspace", "--bins"], &[]);
         steps.step("container", attempt);
     }
 }

@@ -17,8 +17,9 @@ const BUILD: &str = "run `cargo build --workspace --bins` (`cargo dev test` does
 #[track_caller]
 pub(crate) fn ours(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
-    // target/<profile>/deps/it-<hash>
-    let folder = test.parent().and_then(Path::parent).unwrap();
+    // target/<profile>/deps/it-<hash>, or target/<profile>/weir-container
+    let folder = test.parent().unwrap();
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
     let program = folder.join(name);
     let Ok(built) = modified(&program) else {
         panic!("{} is not there: {BUILD}", program.display());
