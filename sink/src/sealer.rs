@@ -48,7 +48,11 @@ pub async fn run(
         // A sender that is gone means stop, too.
         () = async { let _ = stop.wait_for(|stop| *stop).await; } => {}
     }
-    if let Err(error) = sealing.marks().leave(sealing).await {
+    leave(sealing).await;
+}
+
+async fn leave(store: &dyn SealStore) {
+    if let Err(error) = store.marks().leave(store).await {
         tracing::warn!(%error, "others take over what is not sealed only after a while");
     }
 }
@@ -72,9 +76,7 @@ async fn beats(store: &dyn SealStore, config: &SealConfig) {
 async fn hand_over(store: &dyn SealStore) {
     loop {
         sleep(HAND_OVER_EVERY).await;
-        if let Err(error) = store.marks().leave(store).await {
-            tracing::warn!(%error, "others take over what is not sealed only after a while");
-        }
+        leave(store).await;
     }
 }
 

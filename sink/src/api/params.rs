@@ -10,6 +10,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
+use weir_models::ident::SeriesKey;
 use weir_models::limit::NAME_BYTES_MAX;
 use weir_models::time::{now_us, parse_rfc3339};
 
@@ -127,7 +128,16 @@ pub(super) fn name(what: &str, text: String) -> Result<String, Problem> {
     }
 }
 
-/// The same for a name that may be left out.
+/// The series of a query.
+pub(super) fn series(site: String, device: String, metric: String) -> Result<SeriesKey, Problem> {
+    Ok(SeriesKey {
+        site: name("site", site)?,
+        device: name("device", device)?,
+        metric: name("metric", metric)?,
+    })
+}
+
+/// A name that may be left out.
 pub(super) fn name_if(what: &str, text: Option<String>) -> Result<Option<String>, Problem> {
     text.map(|text| name(what, text)).transpose()
 }

@@ -82,11 +82,7 @@ pub(super) async fn get(
     Params(query): Params<Query>,
 ) -> Result<Json<Readings>, Problem> {
     let range = params::range(query.from, query.to, HOUR_US)?;
-    let key = SeriesKey {
-        site: params::name("site", query.site)?,
-        device: params::name("device", query.device)?,
-        metric: params::name("metric", query.metric)?,
-    };
+    let key = params::series(query.site, query.device, query.metric)?;
     let answer = match (query.max_points, query.limit) {
         (Some(_), Some(_)) => {
             return Err(Problem::parameter(

@@ -4,13 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use weir_models::ident::SeriesKey;
 use weir_models::time::{DAY_US, HOUR_US, SECOND_US};
 
 use super::openapi::Problems;
 use super::params::{self, Params, When};
 use super::{Api, Problem};
-use crate::store::TimeRange;
 use crate::store::sealed::Roll;
 
 /// Most windows that a range may span.
@@ -118,13 +116,9 @@ pub(super) async fn get(
     Params(query): Params<Query>,
 ) -> Result<Json<Rollups>, Problem> {
     let asked = params::range(query.from, query.to, DAY_US)?;
-    let key = SeriesKey {
-        site: params::name("site", query.site)?,
-        device: params::name("device", query.device)?,
-        metric: params::name("metric", query.metric)?,
-    };
+    let key = params::series(query.site, query.device, query.metric)?;
     let step_us = query.step.unwrap_or_default().us();
-    let range = whole_windows(asked, step_us);
+    let range = asked.whole_windows(step_us);
     let windows = (range.to_us - range.from_us) / step_us;
     if windows > WINDOWS_MAX {
         return Err(Problem::parameter(
@@ -137,26 +131,9 @@ pub(super) async fn get(
     Ok(Json(Rollups { from_us: range.from_us, to_us: range.to_us, step_us, windows }))
 }
 
-/// The windows that a range touches.
-fn whole_windows(range: TimeRange, step_us: i64) -> TimeRange {
-    let down = |us: i64| us.div_euclid(step_us) * step_us;
-    TimeRange { from_us: down(range.from_us), to_us: down(range.to_us - 1) + step_us }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_range_is_made_of_whole_windows() {
-        let check = |from_us, to_us, expected| {
-            let range = whole_windows(TimeRange { from_us, to_us }, 60);
-            assert_eq!((range.from_us, range.to_us), expected);
-        };
-        check(0, 60, (0, 60));
-        check(59, 61, (0, 120));
-        check(-1, 0, (-60, 0));
-    }
 
     #[test]
     fn a_sum_that_is_too_large_leaves_a_mean_between_the_values() {

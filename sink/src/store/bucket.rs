@@ -116,12 +116,27 @@ impl TimeRange {
         Self { from_us: self.from_us.max(other.from_us), to_us: self.to_us.min(other.to_us) }
     }
 
+    /// Made wider to the borders of windows of `step_us` microseconds, counted from the Unix epoch; at the far
+    /// ends of `i64` a window is cut.
+    #[must_use]
+    pub fn whole_windows(self, step_us: i64) -> Self {
+        let to_us = window_start(self.to_us.saturating_sub(1), step_us).saturating_add(step_us);
+        Self { from_us: window_start(self.from_us, step_us), to_us }
+    }
+
     /// The range that surely holds every row of a series whose first stamp is `first_us` and whose
     /// last stamp is recorded, to the day, as `last_us`.
     #[must_use]
     pub fn of_extent(first_us: i64, last_us: i64) -> Self {
         Self { from_us: first_us, to_us: day_end(last_us) }
     }
+}
+
+/// The begin of the window of `step_us` microseconds (at least one), counted from the Unix epoch, that holds a
+/// stamp.
+#[must_use]
+pub fn window_start(ts_us: i64, step_us: i64) -> i64 {
+    ts_us.div_euclid(step_us).saturating_mul(step_us)
 }
 
 /// The first microsecond of the next UTC day.
@@ -172,6 +187,18 @@ mod tests {
         check(&widths, range(-20, -10), &[-2]);
         check(&widths, range(5, 5), &[]);
         check(&widths, range(6, 5), &[]);
+    }
+
+    #[test]
+    fn a_range_is_made_of_whole_windows() {
+        let check = |from_us, to_us, expected| {
+            let range = range(from_us, to_us).whole_windows(60);
+            assert_eq!((range.from_us, range.to_us), expected);
+        };
+        check(0, 60, (0, 60));
+        check(59, 61, (0, 120));
+        check(-1, 0, (-60, 0));
+        check(i64::MIN, i64::MAX, (i64::MIN, i64::MAX));
     }
 
     #[test]

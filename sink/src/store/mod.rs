@@ -251,11 +251,7 @@ pub trait Store: Send + Sync {
         step_us: i64,
     ) -> Result<Vec<Roll>, StoreError> {
         let step_us = step_us.max(1);
-        let down = |us: i64| us.div_euclid(step_us).saturating_mul(step_us);
-        let range = TimeRange {
-            from_us: down(range.from_us),
-            to_us: down(range.to_us.saturating_sub(1)).saturating_add(step_us),
-        };
+        let range = range.whole_windows(step_us);
         let points: Vec<Vec<Point>> = self.scan(key, range).try_collect().await?;
         Ok(rolls_of(&points.concat(), step_us))
     }

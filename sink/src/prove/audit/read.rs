@@ -2,7 +2,7 @@
 //!
 //! In: catalogue, hours, the broker. Out: the numbers of every stream, and the digests of the readings by
 //! device and day. One object is in memory at a time. What can go wrong: the archive or the broker does
-//! not answer, an object is damaged ([`AuditError`]).
+//! not answer, an object is damaged ([`ArchiveError`], [`ScanError`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -81,7 +81,7 @@ impl Gathered {
         chain: &Chain,
         scope: &Scope,
         step: impl Fn(),
-    ) -> Result<(), crate::archive::ArchiveError> {
+    ) -> Result<(), ArchiveError> {
         let topic = chain.partition.topic;
         if let Some(last) = chain.entries.last() {
             let manifest = archive.manifest(&chain.path(last)).await?;

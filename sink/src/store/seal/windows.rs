@@ -14,6 +14,7 @@ use weir_models::time::{DAY_US, HOUR_US, SECOND_US};
 use super::plan::Piece;
 use super::read::{damaged, pieces, scan};
 use super::{DeviceDay, SealStore, last_of_block, span_of};
+use crate::store::bucket::window_start;
 use crate::store::sealed::{Roll, decode_rolls, rolls_of};
 use crate::store::{StoreError, TimeRange};
 
@@ -24,7 +25,7 @@ pub(crate) async fn rollups(
     range: TimeRange,
     step_us: i64,
 ) -> Result<Vec<Roll>, StoreError> {
-    let range = whole_windows(range, step_us);
+    let range = range.whole_windows(step_us);
     let mut windows = Windows { step_us, rolls: Vec::new() };
     let mut stored = Stored::of(step_us);
     let mut pieces = pieces(store, key, range).await?.into_iter().peekable();
@@ -57,13 +58,6 @@ fn is_of_day(first: &Piece, next: &Piece) -> bool {
     !first.hot && !next.hot && first.span() == next.span()
 }
 
-/// The range made wider, to the borders of windows.
-fn whole_windows(range: TimeRange, step_us: i64) -> TimeRange {
-    let down = |us: i64| us.div_euclid(step_us).saturating_mul(step_us);
-    let to_us = down(range.to_us.saturating_sub(1)).saturating_add(step_us);
-    TimeRange { from_us: down(range.from_us), to_us: to_us.max(range.to_us) }
-}
-
 /// Windows of one width, made of narrower ones in order of time.
 struct Windows {
     step_us: i64,
@@ -72,7 +66,7 @@ struct Windows {
 
 impl Windows {
     fn add(&mut self, roll: &Roll) {
-        let ts_us = roll.ts_us.div_euclid(self.step_us).saturating_mul(self.step_us);
+        let ts_us = window_start(roll.ts_us, self.step_us);
         match self.rolls.last_mut() {
             Some(last) if last.ts_us == ts_us => last.merge(roll),
             _ => self.rolls.push(Roll { ts_us, ..roll.clone() }),

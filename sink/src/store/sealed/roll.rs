@@ -9,6 +9,7 @@ use super::EVENTS_MAX;
 use super::frame::{Damaged, Reader, Writer, bounded};
 use super::numbers::{pack, pack_floats, unpack, unpack_floats};
 use crate::store::Point;
+use crate::store::bucket::window_start;
 
 /// Rolls of fewer points than this on average are not kept: the points cost no more.
 pub const POINTS_MIN: usize = 4;
@@ -76,7 +77,7 @@ pub fn rolls_of(points: &[Point], step_us: i64) -> Vec<Roll> {
     let step_us = step_us.max(1);
     let mut rolls: Vec<Roll> = Vec::new();
     for point in points {
-        let ts_us = point.ts_us.div_euclid(step_us).saturating_mul(step_us);
+        let ts_us = window_start(point.ts_us, step_us);
         let roll = Roll::of(ts_us, point);
         match rolls.last_mut() {
             Some(last) if last.ts_us == ts_us => last.merge(&roll),
