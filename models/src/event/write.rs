@@ -76,10 +76,12 @@ pub(super) fn event(out: &mut Vec<u8>, event: &Event) {
     }
     match &event.raw {
         None => {}
-        Some(RawBytes(raw)) => match std::str::from_utf8(raw) {
-            Ok(raw) => text_field(out, b",\"raw\":", raw),
-            Err(_) => text_field(out, b",\"raw_b64\":", &BASE64.encode(raw)),
-        },
+        // Most are ASCII, which is found out sooner.
+        Some(RawBytes(raw)) if raw.is_ascii() || std::str::from_utf8(raw).is_ok() => {
+            out.extend_from_slice(b",\"raw\":");
+            quoted(out, raw);
+        }
+        Some(RawBytes(raw)) => text_field(out, b",\"raw_b64\":", &BASE64.encode(raw)),
     }
     out.push(b'}');
 }
@@ -177,9 +179,13 @@ fn text_field(out: &mut Vec<u8>, key: &[u8], value: &str) {
     text(out, value);
 }
 
-/// A string with the escapes of RFC 8259, section 7, the short ones where there are.
+#[inline(always)]
 fn text(out: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
+    quoted(out, text.as_bytes());
+}
+
+/// A string with the escapes of RFC 8259, section 7, the short ones where there are; of bytes that are UTF-8.
+fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len() + 2);
     out.push(b'"');
     let (plain, rest) = bytes.split_at(plain_bytes(bytes));

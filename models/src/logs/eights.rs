@@ -3,7 +3,7 @@
 //! In: bytes. Out: how long their first token is, whether it may be more than a word, and its hash. A message is
 //! looked at byte by byte only where this says so: most of it are words.
 
-use super::mask::mix;
+use super::identity::mix;
 
 const ONES: u64 = u64::MAX / 255;
 const HIGHS: u64 = ONES << 7;
@@ -31,6 +31,24 @@ pub(super) fn token(bytes: &[u8]) -> Found {
 /// The hash of the token at the beginning.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
     scan(bytes).2
+}
+
+/// Equal for tokens of which a scan makes the same: those that differ in their digits only. Where it matters which
+/// digits they are, it is equal for equal tokens: three points may be those of an IPv4 address, whose numbers have
+/// a limit, and `0x` stands before hexadecimal digits.
+pub(super) fn outline(token: &[u8]) -> u64 {
+    let (mut all, mut outline, mut points, mut exes) = (0, 1, 0, 0);
+    let mut rest = token;
+    while !rest.is_empty() {
+        let word = eight(rest);
+        rest = rest.get(8..).unwrap_or_default();
+        points += (equal_to(word, b'.') >> 7).wrapping_mul(ONES) >> 56;
+        exes |= equal_to(word, b'x');
+        all = hashed(all, word);
+        outline = hashed(outline, word & !((digits_in(word) >> 7) * 0xf));
+    }
+    // The length ends a word of zeros, of which a token has none.
+    mix(if points >= 3 || exes != 0 { all } else { outline })
 }
 
 /// The hash of a token of one byte, which is no blank.
@@ -105,6 +123,20 @@ fn up_to(word: u64, bound: u64) -> u64 {
     word.wrapping_sub(ONES * bound) & !word & HIGHS
 }
 
+/// Sets the high bit of each byte that is `byte`, and no other one.
+#[inline]
+fn equal_to(word: u64, byte: u8) -> u64 {
+    let other = word ^ (ONES * byte as u64);
+    !(((other & !HIGHS) + !HIGHS) | other) & HIGHS
+}
+
+/// Sets the high bit of each byte that is a digit, and no other one.
+#[inline]
+fn digits_in(word: u64) -> u64 {
+    let value = word ^ (ONES * b'0' as u64);
+    !(((value & !HIGHS) + ONES * (0x80 - 10)) | value) & HIGHS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +169,35 @@ mod tests {
                 assert_eq!((found.length, found.is_marked), plainly(&bytes), "{byte} at {at}");
             }
         }
+    }
+
+    #[test]
+    fn bytes_of_a_kind_are_found_at_every_place() {
+        for byte in 0..=u8::MAX {
+            for at in 0..8 {
+                for around in [b'/', b'0', b'9', b':', b'.', 0xff] {
+                    let mut bytes = [around; 8];
+                    bytes[at] = byte;
+                    let word = u64::from_le_bytes(bytes);
+                    let marked = |is: fn(&u8) -> bool| {
+                        u64::from_le_bytes(bytes.map(|b| if is(&b) { 0x80 } else { 0 }))
+                    };
+                    assert_eq!(digits_in(word), marked(u8::is_ascii_digit), "{byte} at {at}");
+                    assert_eq!(equal_to(word, b'.'), marked(|b| *b == b'.'), "{byte} at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_of_one_outline_differ_in_digits_that_do_not_matter() {
+        let same = |one: &str, other: &str| outline(one.as_bytes()) == outline(other.as_bytes());
+        assert!(same("sshd[1291]:", "sshd[4040]:"));
+        assert!(same("blk_38865049064139660", "blk_10000000000000009"));
+        assert!(!same("sshd[129]:", "sshd[1291]:"), "another length");
+        assert!(!same("10.0.0.1", "10.0.0.2"), "an address has numbers up to 255");
+        assert!(!same("0x12", "1x12"), "hexadecimal digits begin so");
+        assert!(!same("eth1", "etx1"));
     }
 
     proptest! {

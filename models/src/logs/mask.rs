@@ -23,10 +23,12 @@
 //! that people write; it is bounded for what they do not: only the first [`MAX_TOKENS`] tokens and about
 //! [`MAX_TEXT_BYTES`] of masked text are kept, the rest is `<...>`.
 
+mod memo;
 mod scan;
 mod special;
 
 use super::eights;
+use memo::Memo;
 use scan::Scan;
 
 /// Tokens kept.
@@ -63,7 +65,7 @@ pub(super) enum Mask {
 }
 
 impl Mask {
-    const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Any,
         Self::Number,
         Self::Time,
@@ -87,7 +89,7 @@ impl Mask {
         }
     }
 
-    const fn text(self) -> &'static str {
+    pub(super) const fn text(self) -> &'static str {
         match self {
             Self::Any => WILDCARD,
             Self::Number => "<num>",
@@ -161,6 +163,8 @@ pub(super) struct Masked {
     pub(super) tokens: Vec<Token>,
     /// Bytes of the tokens so far.
     text_bytes: usize,
+    /// Goes on from message to message.
+    memo: Memo,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,33 +285,48 @@ impl Masked {
 
     /// A token that may be more than a word; says how many bytes behind its end belong to it, nothing where it is a word.
     fn scanned(&mut self, bytes: &[u8], start: usize, end: usize) -> Option<usize> {
-        let from = self.begin();
-        let token = &bytes[start..end];
+        let (from, token) = (self.begin(), &bytes[start..end]);
+        let key = eights::outline(token);
+        if let Some(known) = self.memo.find(key) {
+            let shape = known.shape()?;
+            self.written.extend_from_slice(known.written());
+            self.masks.extend_from_slice(known.masks());
+            self.push_written(shape, from);
+            return Some(0);
+        }
         let mut scan = self.scan();
-        if !scan.token(token) {
-            if token.len() <= MAX_TOKEN_BYTES {
-                return None;
-            }
+        let is_word = !scan.token(token);
+        if is_word && token.len() > MAX_TOKEN_BYTES {
             scan.value_token(token);
         }
         let open = scan.open_quote;
-        if self.masks.len() == from.1 && self.written.len() - from.0 <= MAX_TOKEN_BYTES {
+        let is_short = self.written.len() - from.0 <= MAX_TOKEN_BYTES;
+        if self.masks.len() == from.1 && is_short {
             self.written.truncate(from.0);
+            self.memo.put_word(key);
             return None;
         }
-        // A value in quotes with blanks in it.
-        let behind = &bytes[end..bytes.len().min(end + MAX_QUOTED_BYTES)];
-        let close = open.and_then(|quote| behind.iter().position(|b| *b == quote));
-        let taken = close.map_or(0, |close| {
-            let rest = &behind[close + 1..];
-            close + 1 + rest.iter().position(|b| *b <= b' ').unwrap_or(rest.len())
-        });
-        if let Some(close) = close {
-            let punctuation = behind[close + 1..taken].iter().filter(|b| b.is_ascii_punctuation());
-            self.written.extend(punctuation);
+        if let Some(quote) = open {
+            let taken = self.take_quoted(quote, &bytes[end..]);
+            self.end(from);
+            return Some(taken);
         }
-        self.end(from);
-        Some(taken)
+        let shape = self.shape_of(from);
+        self.memo.put(key, shape, &self.written[from.0..], &self.masks[from.1..]);
+        self.push_written(shape, from);
+        Some(0)
+    }
+
+    /// A value in quotes with blanks in it, which began in the token before these bytes: says how many of them belong
+    /// to it.
+    fn take_quoted(&mut self, quote: u8, behind: &[u8]) -> usize {
+        let behind = &behind[..behind.len().min(MAX_QUOTED_BYTES)];
+        let Some(close) = behind.iter().position(|b| *b == quote) else { return 0 };
+        let rest = &behind[close + 1..];
+        let taken = close + 1 + rest.iter().position(|b| *b <= b' ').unwrap_or(rest.len());
+        let punctuation = behind[close + 1..taken].iter().filter(|b| b.is_ascii_punctuation());
+        self.written.extend(punctuation);
+        taken
     }
 
     fn scan(&mut self) -> Scan<'_> {
@@ -325,30 +344,31 @@ impl Masked {
     }
 
     /// What was written since is a token.
-    fn end(&mut self, (start, masks): (usize, usize)) {
+    fn end(&mut self, from: (usize, usize)) {
+        let shape = self.shape_of(from);
+        self.push_written(shape, from);
+    }
+
+    /// The shape of what was written since, which is a mask and nothing else where it is too long.
+    fn shape_of(&mut self, (start, masks): (usize, usize)) -> Shape {
         if self.written.len() - start > MAX_TOKEN_BYTES {
             self.written.truncate(start);
             self.masks.truncate(masks);
             self.written.push(HOLE);
             self.masks.push(Mask::Any);
         }
-        let shape = self.shape_of(start, masks);
+        let (written, masks) = (&self.written[start..], &self.masks[masks..]);
+        if written == [HOLE] {
+            // Most are a value and nothing else.
+            return Shape::new(const { eights::hash_of_byte(HOLE) }, Kind::Pure, masks);
+        }
+        Shape::new(eights::hash(written), scan::kind(written), masks)
+    }
+
+    fn push_written(&mut self, shape: Shape, (start, masks): (usize, usize)) {
         let end = self.written.len() as u32;
         self.push(Token { shape, start: start as u32, end, masks: masks as u32, is_word: false });
         self.join_lists();
-    }
-
-    fn shape_of(&self, start: usize, masks: usize) -> Shape {
-        let written = &self.written[start..];
-        if written == [HOLE] {
-            // Most are a value and nothing else.
-            return Shape::new(
-                const { eights::hash_of_byte(HOLE) },
-                Kind::Pure,
-                &self.masks[masks..],
-            );
-        }
-        Shape::new(eights::hash(written), scan::kind(written), &self.masks[masks..])
     }
 
     #[inline]
@@ -438,7 +458,7 @@ impl Masked {
             self.masks[first_mask..].fill(if is_time { Mask::Time } else { Mask::Any });
         }
         self.tokens.truncate(self.tokens.len() - 2);
-        let shape = self.shape_of(before.start as usize, first_mask);
+        let shape = self.shape_of((before.start as usize, first_mask));
         self.tokens.push(Token { shape, end: end as u32, ..before });
         true
     }
@@ -458,40 +478,6 @@ impl Masked {
             }
         }
     }
-}
-
-/// FNV-1a, 64 bits (RFC 9923), with the finaliser of splitmix64 so that all bits depend on all bytes. Part of
-/// the identity of templates: never change it.
-pub(super) fn hash(bytes: &[u8]) -> u64 {
-    mix(bytes.iter().fold(FNV_BASIS, fnv))
-}
-
-/// The hash of a text with every mask in it taken for `<*>`: equal for two texts that differ in what their masks
-/// stand for only. Part of the identity of templates: never change it.
-pub(super) fn identity(text: &str) -> u64 {
-    let mut h = FNV_BASIS;
-    let mut rest = text;
-    while let Some(open) = rest.find('<') {
-        h = rest[..open].bytes().fold(h, |h, b| fnv(h, &b));
-        rest = &rest[open..];
-        let mask = Mask::ALL.iter().map(|mask| mask.text()).find(|mask| rest.starts_with(mask));
-        h = mask.map_or("<", |_| WILDCARD).bytes().fold(h, |h, b| fnv(h, &b));
-        rest = &rest[mask.map_or(1, str::len)..];
-    }
-    mix(rest.bytes().fold(h, |h, b| fnv(h, &b)))
-}
-
-const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-
-fn fnv(h: u64, byte: &u8) -> u64 {
-    (h ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-}
-
-/// The finaliser of splitmix64.
-pub(super) const fn mix(mut h: u64) -> u64 {
-    h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    h ^ (h >> 31)
 }
 
 #[cfg(test)]

@@ -24,7 +24,8 @@
 
 mod likeness;
 
-use super::mask::{Masked, Shape, WILDCARD, hash, identity, mix};
+use super::identity::{hash, identity, mix};
+use super::mask::{Masked, Shape, WILDCARD};
 use likeness::{Likeness, Places, Sibling, merges};
 use lru::LruCache;
 use std::collections::HashMap;

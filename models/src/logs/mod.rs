@@ -7,11 +7,13 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `eights` | the next token of a message, eight bytes at a time |
+//! | `identity` | what names a template, the same everywhere and for ever |
 //! | `mask` | one pass over a message: tokens, with numbers, addresses and the like masked |
 //! | `miner` | groups masked messages into templates |
 //! | `score` | novelty, rate, severity and order of a line, and lines that are missing |
 
 mod eights;
+mod identity;
 mod mask;
 mod miner;
 mod score;

@@ -6,7 +6,7 @@
 //! table of two bytes each (16 KiB), the last template of a process in a table of 2,048 (16 KiB): what collides there
 //! makes an order look more usual, or begins anew.
 
-use crate::logs::mask::mix;
+use crate::logs::identity::mix;
 
 const COUNTS: usize = 8_192;
 const PROCESSES: usize = 2_048;
