@@ -44,6 +44,8 @@ cargo dev COMMAND
   bench peers                the same beside six other agents, in turn; --only NAME,NAME
   bench outage [MINUTES]     the agent's memory while Kafka is away for so long (30 minutes)
   bench readings [READINGS]  a million readings over line protocol and over MQTT
+  bench sink                 the sink as a whole, beside Kafka Connect with the engine of the DataStax connector;
+                             --alone without it, --events N, --rounds N
   bench nab [FOLDER]         scores on a benchmark in the layout of NAB (./NAB); FOLDER --csv OUT writes them
   plot FOLDER OUT            the same, and a picture (SVG) of each series in the folder OUT
   bench instructions         instructions of parts, compared with the stored ones; --keep stores
@@ -73,7 +75,10 @@ fn main() -> ExitCode {
         // Its output is read by a shell: no line of ours in between.
         ["services", "env"] => return services::print_env(),
         ["bench", what @ ("agent" | "udp" | "peers" | "outage" | "readings"), more @ ..] => {
-            run(|| bench_agent(&mut steps, what, more))
+            run(|| bench_program(&mut steps, "weir-agent", what, more))
+        }
+        ["bench", "sink", more @ ..] => {
+            run(|| bench_program(&mut steps, "weir-sink", "sink", more))
         }
         ["fuzz"] => run(|| fuzz::replay(&mut steps, "10")),
         ["fuzz", "--seconds", seconds] => run(|| fuzz::replay(&mut steps, seconds)),
@@ -185,21 +190,21 @@ fn bench_nab(steps: &mut Steps, folder: &str, more: &[&str]) {
     steps.cargo("nab", &nab, &[]);
 }
 
-/// The agent's release build against a real Kafka.
-fn bench_agent(steps: &mut Steps, what: &str, more: &[&str]) {
+/// The release build of a program against real services.
+fn bench_program(steps: &mut Steps, program: &str, what: &str, more: &[&str]) {
     steps.step("tools", tools::ensure);
     if what == "peers" {
         let only = more.iter().position(|word| *word == "--only").and_then(|at| more.get(at + 1));
         steps.step("peers", || peers::ensure(only.copied()));
     }
-    steps.cargo("build", &["build", "--release", "-p", "weir-agent"], &[]);
+    steps.cargo("build", &["build", "--release", "-p", program], &[]);
     if steps.failed("build") {
-        steps.skip("bench", "it needs the agent");
+        steps.skip("bench", "it needs the program");
         return;
     }
-    let agent = workspace::target().join("release/weir-agent").display().to_string();
+    let program = workspace::target().join("release").join(program).display().to_string();
     let mut bench = vec!["run", "--quiet", "-p", "weir-tests", "--bin", "weir-bench", "--"];
-    bench.extend([what, &agent]);
+    bench.extend([what, &program]);
     bench.extend(more);
     steps.cargo("bench", &bench, &[]);
 }

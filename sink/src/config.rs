@@ -17,6 +17,7 @@ use crate::consume::topics::NewTopics;
 use crate::decode::dedupe::Bounds;
 use crate::hooks::config::HooksConfig;
 use crate::pipeline::Settings;
+use crate::silence::SilenceConfig;
 use crate::store::StoreConfig;
 use crate::train::ModelsConfig;
 
@@ -51,6 +52,9 @@ pub struct Config {
     /// Who is told of alerts.
     #[serde(default)]
     pub hooks: HooksConfig,
+    /// When an agent counts as silent.
+    #[serde(default)]
+    pub silence: SilenceConfig,
 }
 
 /// How records are taken from Kafka, `[consume]`.

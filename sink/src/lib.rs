@@ -20,6 +20,7 @@ pub mod front;
 pub mod health;
 pub mod sealer;
 pub mod service;
+pub mod silence;
 pub mod status;
 
 pub mod train;

@@ -114,6 +114,7 @@ pub async fn run(
         consumer: Box::new(consumer),
         store: opened,
         seal: config.store.seal.clone(),
+        silence: config.silence.clone(),
         archive,
         status: Arc::clone(&status),
     };

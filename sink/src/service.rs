@@ -1,4 +1,4 @@
-//! Service: one running sink, that is its pipeline, its HTTP side and its sealer.
+//! Service: one running sink, that is its pipeline, its HTTP side, its sealer and its watch over agents.
 //!
 //! In: the parts that differ between a sink of its own and the all-in-one (where records come from,
 //! where rows go), settings, and the bound address ([`Front`]). Out: a running [`Service`]. Promises: stopping
@@ -20,6 +20,7 @@ use crate::consume::{Consumer, Producer};
 use crate::front::Front;
 use crate::pipeline::{Settings, Sink, SinkError};
 use crate::sealer;
+use crate::silence::{self, SilenceConfig};
 use crate::status::Status;
 use crate::store::{SealConfig, Store};
 
@@ -39,6 +40,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// When rows are sealed.
     pub seal: SealConfig,
+    /// When an agent counts as silent.
+    pub silence: SilenceConfig,
     /// The raw data.
     pub archive: Archive,
     /// What is wrong right now; the consumer tells it too.
@@ -69,7 +72,7 @@ impl Service {
     #[must_use]
     pub fn start(settings: Settings, access: Access, parts: Parts, front: &Front) -> Self {
         let address = front.address();
-        let Parts { consumer, producer, store, seal, archive, status } = parts;
+        let Parts { consumer, producer, store, seal, silence, archive, status } = parts;
         let (stop, stopped) = watch::channel(false);
         let live = broadcast::Sender::new(LIVE_MAX);
         let api = Api::new(store.clone(), producer.clone(), live.clone(), stopped.clone())
@@ -77,6 +80,9 @@ impl Service {
         front.open(api::router(api));
         let (stop_sealer, sealer_stopped) = watch::channel(false);
         let sealer = sealer::run(store.clone(), seal, status.clone(), sealer_stopped);
+        let (alerts, health) = (producer.clone(), status.clone());
+        let silence = silence::run(silence, store.clone(), alerts, health, stopped.clone());
+        tokio::spawn(silence);
         let sink = Sink::new(settings, consumer, producer, store, archive, live, status);
         let pipeline = tokio::spawn(sink.run(stopped));
         let sealer = tokio::spawn(sealer);

@@ -133,6 +133,12 @@ impl Status {
         self.lock().contains_key(&part)
     }
 
+    /// Whether everything works that the sink needs.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        !self.stuck() && !self.lock().keys().any(|part| part.is_needed())
+    }
+
     /// What is wrong.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
@@ -226,7 +232,9 @@ mod tests {
         status.problem(Part::HooksKafka, "away");
         status.problem(Part::Seal, "a part is missing");
         assert_eq!(code(readyz(State(status.clone())).await).await, 200);
+        assert!(status.is_well());
         status.problem(Part::Archive, "disk full");
+        assert!(!status.is_well());
         assert_eq!(code(readyz(State(status.clone())).await).await, 503);
         assert_eq!(healthz(State(status.clone())).await.0, 200);
         status.moved_us.store(0, Ordering::Relaxed);

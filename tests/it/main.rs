@@ -46,6 +46,7 @@ mod templates;
 mod alerts;
 /// Who is told of alerts: Alertmanagers and webhooks that fail, hang, are away; the sink killed.
 mod hooks;
+mod silence;
 /// The configurations in the documents are taken by the programs.
 mod docs;
 /// The all-in-one: demo and small site.

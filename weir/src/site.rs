@@ -21,6 +21,7 @@ use weir_sink::consume::{Consumer, Producer};
 use weir_sink::front::Front;
 use weir_sink::pipeline::Settings;
 use weir_sink::service::{Access, Parts, Service};
+use weir_sink::silence::SilenceConfig;
 use weir_sink::status::Status;
 use weir_sink::store::{self, Store, StoreConfig};
 
@@ -138,6 +139,7 @@ pub async fn start(settled: Settled, line: Line, status: Arc<Status>) -> anyhow:
         producer: line.producer,
         store: store.clone(),
         seal: settled.store.seal.clone(),
+        silence: SilenceConfig::default(),
         archive: archive.clone(),
         status,
     };

@@ -85,7 +85,7 @@ pub struct Found {
     pub device: Option<Arc<Known>>,
     /// How the knowledge is to be judged.
     pub state: MetaState,
-    /// Seconds since the cache was in step with its origin; none when nothing is known.
+    /// Seconds since the cache was in step with its origin; none when nothing is known, or it never was.
     pub age_s: Option<u64>,
 }
 
@@ -172,7 +172,12 @@ impl Enricher {
         if !is_known {
             return (MetaState::Miss, None);
         }
-        let age_us = now_us.saturating_sub(self.table.in_step_us()).max(0);
+        let in_step_us = self.table.in_step_us();
+        if in_step_us == 0 {
+            // It never was, as far as is known: there is no age.
+            return (MetaState::Stale, None);
+        }
+        let age_us = now_us.saturating_sub(in_step_us).max(0);
         let age_s = u64::try_from(age_us / SECOND_US).unwrap_or(0);
         let state = if age_s > self.stale_after_s { MetaState::Stale } else { MetaState::Hit };
         (state, Some(age_s))

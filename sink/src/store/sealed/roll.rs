@@ -12,7 +12,7 @@ use crate::store::Point;
 use crate::store::bucket::window_start;
 
 /// Rolls of fewer points than this on average are not kept: the points cost no more.
-pub const POINTS_MIN: usize = 4;
+pub const POINTS_MIN: usize = 20;
 
 /// The values of one series in one window of time.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,11 +1,11 @@
-//! Measures whole agents: CPU seconds per million syslog events, wall rate, idle and peak memory.
+//! Measures whole programs: CPU seconds per million syslog events, wall rate, idle and peak memory.
 //!
 //! In: what to measure, and the path of a release build of `weir-agent`. Out: a table on standard output,
 //! a row for each run, the best of each contender, and the ratios of ours to theirs. Every run sends
 //! the same messages, ends when Kafka has all, and reads the topic back: a message that is missing or
 //! there twice is told. Run by `cargo dev bench agent`,
 //! `cargo dev bench udp`, `cargo dev bench peers`, `cargo dev bench outage` and
-//! `cargo dev bench readings`.
+//! `cargo dev bench readings`; `cargo dev bench sink` measures the sink (`sink`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench fails so")]
 #![allow(
@@ -14,14 +14,16 @@
     reason = "the table is the output of this command"
 )]
 
+mod connect;
 mod contender;
 mod figures;
 mod load;
 mod measure;
 mod outage;
 mod readings;
+mod sink;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use contender::Input;
 use figures::{Figures, summary};
@@ -31,7 +33,8 @@ use measure::{Task, measure};
 const USAGE: &str = "weir-bench agent|udp|peers PATH-OF-WEIR-AGENT [--work full|paced|file] \
                      [--events N] [--rate EVENTS_PER_SECOND] [--rounds N] [--only NAME,NAME]\n\
                      weir-bench outage PATH-OF-WEIR-AGENT [MINUTES]\n\
-                     weir-bench readings PATH-OF-WEIR-AGENT [READINGS]";
+                     weir-bench readings PATH-OF-WEIR-AGENT [READINGS]\n\
+                     weir-bench sink PATH-OF-WEIR-SINK [--events N] [--rounds N] [--alone]";
 
 struct Options {
     agent: PathBuf,
@@ -42,9 +45,11 @@ struct Options {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [what @ ("outage" | "readings"), agent, rest @ ..] =
-        args.iter().map(String::as_str).collect::<Vec<_>>().as_slice()
-    {
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let ["sink", program, rest @ ..] = words.as_slice() {
+        return of_sink(&std::fs::canonicalize(program).expect(USAGE), rest);
+    }
+    if let [what @ ("outage" | "readings"), agent, rest @ ..] = words.as_slice() {
         let agent = std::fs::canonicalize(agent).expect(USAGE);
         let number = |usual| rest.first().map_or(usual, |number| number.parse().expect(USAGE));
         match *what {
@@ -77,6 +82,25 @@ fn main() {
         }
         println!("{}", summary(&runs, &names, task.rate.is_none()));
     }
+}
+
+fn of_sink(program: &Path, mut rest: &[&str]) {
+    let (mut events, mut rounds, mut with_peer) = (500_000, 3, true);
+    while let [option, more @ ..] = rest {
+        rest = more;
+        let mut number = || {
+            let (number, more) = more.split_first().expect(USAGE);
+            rest = more;
+            number.parse().expect(USAGE)
+        };
+        match *option {
+            "--events" => events = number(),
+            "--rounds" => rounds = number(),
+            "--alone" => with_peer = false,
+            _ => panic!("{USAGE}"),
+        }
+    }
+    sink::sink(program, events, rounds, with_peer);
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Options {

@@ -1,0 +1,185 @@
+//! A whole sink: from a filled topic of Kafka into Cassandra, beside the engine of the DataStax connector.
+//!
+//! In: the path of a release build of `weir-sink`, how many events. Out: for each run rows a second between the
+//! first and the last write, CPU seconds per million rows (the start included), peak memory, and what is missing
+//! from the table. Both read the same log lines as JSON from four partitions and write one row for each into one
+//! Cassandra node; ours also decodes the fields of an event, drops duplicates and writes the archive.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use weir_tests::cassandra::Cassandra;
+use weir_tests::kafka::Kafka;
+use weir_tests::line::metric;
+use weir_tests::services::{self, unique};
+use weir_tests::{Launch, free_port};
+
+use crate::connect;
+use crate::measure::{create_topics, mib};
+
+/// So many hosts write the lines.
+const HOSTS: usize = 1_000;
+/// Messages handed to the producer together.
+const CHUNK: usize = 20_000;
+/// How often it is looked what was written: the rate of a run of a second is right to 2 %.
+const LOOK: Duration = Duration::from_millis(20);
+/// A run that takes longer has failed.
+pub(crate) const LONGEST: Duration = Duration::from_secs(600);
+const START: Duration = Duration::from_secs(60);
+
+/// What one run gave.
+pub(crate) struct Figures {
+    /// Who ran.
+    pub(crate) name: &'static str,
+    /// Rows written, by the clock, from the first write to the last one.
+    pub(crate) rows_a_second: f64,
+    /// From the start of the process until its offsets were committed.
+    pub(crate) seconds: f64,
+    /// Seconds of CPU of the process for a million rows.
+    pub(crate) cpu_s_per_million: f64,
+    /// The most memory at any time.
+    pub(crate) peak_mib: f64,
+    /// Rows that are not in the table.
+    pub(crate) missing: i64,
+}
+
+/// Runs both `rounds` times, in turn.
+pub(crate) fn sink(sink: &Path, events: usize, rounds: usize, with_peer: bool) {
+    let (kafka, cassandra) = (services::kafka(), services::cassandra());
+    println!("{events} log lines of {HOSTS} hosts, four partitions, one Cassandra node");
+    println!("              rows/s   s with start   CPU s per M   peak MiB   missing");
+    let mut runs = Vec::new();
+    for _ in 0..rounds {
+        runs.push(ours(sink, kafka, cassandra, events));
+        show(&runs);
+        if with_peer {
+            runs.push(connect::run(kafka, cassandra, events));
+            show(&runs);
+        }
+    }
+    let of = |name: &str| runs.iter().filter(|run| run.name == name).collect::<Vec<_>>();
+    let (weir, peer) = (of("weir"), of(connect::NAME));
+    if !peer.is_empty() {
+        let least = |runs: &[&Figures], of: fn(&Figures) -> f64| {
+            runs.iter().map(|run| of(run)).fold(f64::INFINITY, f64::min)
+        };
+        let ratio = |of: fn(&Figures) -> f64| least(&weir, of) / least(&peer, of);
+        println!(
+            "weir / {}: rows a second {:.1}, CPU {:.3}, memory {:.2} (the best of each)",
+            connect::NAME,
+            1.0 / ratio(|run| 1.0 / run.rows_a_second),
+            ratio(|run| run.cpu_s_per_million),
+            ratio(|run| run.peak_mib),
+        );
+    }
+}
+
+fn show(runs: &[Figures]) {
+    let Some(run) = runs.last() else { return };
+    println!(
+        "{:<12}{:>8.0}{:>15.1}{:>14.2}{:>11.0}{:>10}",
+        run.name, run.rows_a_second, run.seconds, run.cpu_s_per_million, run.peak_mib, run.missing
+    );
+}
+
+fn ours(sink: &Path, kafka: &Kafka, cassandra: &Cassandra, events: usize) -> Figures {
+    let name = unique("bench");
+    create_topics(kafka, &format!("{name}."));
+    let now_us = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as usize;
+    let begin_us = now_us - events * 1_000;
+    let topic = format!("{name}.logs");
+    fill(kafka, &topic, events, |i| (format!("bench/{}", host(i)), event(i, begin_us + i * 1_000)));
+    let port = free_port();
+    let launch = Launch::at("weir-sink", sink.into());
+    let launch = launch.file("sink.toml", config(&name, kafka, cassandra, port));
+    launch.clone().args(["migrate", "-c", "sink.toml"]).run(START).ok();
+    let began = Instant::now();
+    let mut program = launch.args(["run", "-c", "sink.toml"]).start();
+    let metrics = format!("http://127.0.0.1:{port}/metrics");
+    let stored = || metric(&metrics, "weir_sink_stored_rows_total{table=\"logs\"");
+    let (mut first, mut last) = (None, (Instant::now(), 0.0));
+    program.wait("all rows", LONGEST, |_| {
+        let rows = stored()?;
+        if rows > 0.0 && first.is_none() {
+            first = Some((Instant::now(), rows));
+        }
+        if rows > last.1 {
+            last = (Instant::now(), rows);
+        }
+        std::thread::sleep(LOOK);
+        if rows < events as f64 { Err(format!("{rows} rows")) } else { Ok(()) }
+    });
+    let topics = [topic];
+    program.wait("all of it to be committed", LONGEST, |_| {
+        match kafka.uncommitted(&name, &topics) {
+            0 => Ok(()),
+            left => Err(format!("{left} records are not")),
+        }
+    });
+    let (seconds, cpu_s) = (began.elapsed().as_secs_f64(), program.cpu_seconds());
+    let peak_mib = mib(program.rss_peak_bytes());
+    program.term(START);
+    let (from, rows) = first.unwrap();
+    Figures {
+        name: "weir",
+        rows_a_second: (last.1 - rows) / (last.0 - from).as_secs_f64(),
+        seconds,
+        cpu_s_per_million: cpu_s / (events as f64 / 1e6),
+        peak_mib,
+        missing: events as i64 - count(cassandra, &format!("{name}.logs")),
+    }
+}
+
+/// Puts the messages `(key, payload)` into a topic.
+pub(crate) fn fill(
+    kafka: &Kafka,
+    topic: &str,
+    events: usize,
+    message: impl Fn(usize) -> (String, String),
+) {
+    for from in (0..events).step_by(CHUNK) {
+        let chunk: Vec<_> = (from..events.min(from + CHUNK)).map(&message).collect();
+        kafka.send(topic, &chunk);
+    }
+}
+
+/// The rows of a table.
+pub(crate) fn count(cassandra: &Cassandra, table: &str) -> i64 {
+    let rows = cassandra.cql(&format!("SELECT count(*) AS rows FROM {table}"));
+    rows[0]["rows"].as_i64().unwrap()
+}
+
+pub(crate) fn host(i: usize) -> String {
+    format!("dev-{}", i % HOSTS)
+}
+
+/// What line `i` says.
+pub(crate) fn message(i: usize) -> String {
+    format!("Failed password for root from 203.0.113.{} port 4242 ssh2", i % 250)
+}
+
+/// As the agent writes it.
+fn event(i: usize, ts_us: usize) -> String {
+    let (host, message, seq) = (host(i), message(i), i + 1);
+    format!(
+        "{{\"agent\":\"gw-17\",\"stream\":\"bcb4a7ab1f683e35\",\"seq\":{seq},\"site\":\"bench\",\"device\":\"{host}\",\
+         \"ts_us\":{ts_us},\"received_us\":{ts_us},\"clock\":\"synced\",\"source\":\"syslog\",\"dialect\":\"rfc5424\",\
+         \"parse\":\"ok\",\"meta\":{{\"class\":\"class-1\",\"critical\":\"1\"}},\"meta_state\":\"hit\",\"meta_age_s\":10,\
+         \"facility\":10,\"severity\":4,\"host\":\"{host}\",\"app\":\"sshd\",\"procid\":\"3323\",\
+         \"template\":\"78767fcf6ee401c6\",\"score\":0.0,\"message\":\"{message}\",\
+         \"raw\":\"<84>1 2026-11-21T10:00:29.323Z {host} sshd 3323 - - {message}\"}}"
+    )
+}
+
+fn config(name: &str, kafka: &Kafka, cassandra: &Cassandra, port: u16) -> String {
+    format!(
+        "kafka = {{ brokers = [\"{}\"], topic_prefix = \"{name}.\" }}\n\
+         consume = {{ group = \"{name}\" }}\n\
+         topics = {{ partitions = 4 }}\n\
+         archive = {{ path = \"archive\", close_after_s = 1 }}\n\
+         http = {{ listen = \"127.0.0.1:{port}\" }}\n\
+         [store.cassandra]\ncontact_points = {:?}\nkeyspace = \"{name}\"\nlocal_datacenter = \"dc1\"\n\
+         replication = {{ dc1 = 1 }}\n",
+        kafka.bootstrap, cassandra.contact_points
+    )
+}
