@@ -9,4 +9,6 @@ pub mod demo;
 pub mod up;
 
 #[cfg(test)]
+mod asyncapi;
+#[cfg(test)]
 mod reference;
