@@ -332,6 +332,7 @@ struct Flat {
     raw_b64: Option<String>,
     /// Measured values of one device: metric to value.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<BTreeMap<String, Measured>>))]
     values: Option<BTreeMap<String, Value>>,
     /// What was lost.
     #[serde(default)]
@@ -358,6 +359,10 @@ struct Flat {
     #[serde(default)]
     score: Option<f32>,
 }
+
+/// By its own name utoipa takes it for any JSON.
+#[cfg(feature = "openapi")]
+type Measured = Value;
 
 /// The schema of an event is that of its wire form, with the fields of each body.
 #[cfg(feature = "openapi")]

@@ -186,10 +186,10 @@ fn the_consumer_in_rust_handles_each_alert_once() {
 #[test]
 fn the_examples_pin_what_they_are_run_with() {
     let read = |path: &str| std::fs::read_to_string(weir_tests::root().join(path)).unwrap();
-    assert_eq!(
-        read("examples/alerts/python/requirements.txt"),
-        read("tests/services/requirements.txt")
-    );
+    let ours = read("tests/services/requirements.txt");
+    for package in read("examples/alerts/python/requirements.txt").lines() {
+        assert!(ours.lines().any(|line| line == package), "the tests do not run with {package}");
+    }
     let pom = read("examples/alerts/java/pom.xml");
     let jars = consumers::kafka_jars();
     for artifact in ["kafka-clients", "jackson-databind"] {

@@ -7,7 +7,7 @@
 
 use expect_test::expect_file;
 use serde_json::{Map, Value, json};
-use utoipa::ToSchema;
+use utoipa::{PartialSchema as _, ToSchema};
 use weir_models::alert::Alert;
 use weir_models::device::{AgentStatus, Device};
 use weir_models::event::Event;
@@ -71,7 +71,11 @@ fn of(schema: &str) -> Value {
 }
 
 fn headers(required: &[&str], properties: Value) -> Option<Value> {
-    Some(json!({ "type": "object", "required": required, "properties": properties }))
+    let mut headers = json!({ "type": "object", "properties": properties });
+    if !required.is_empty() {
+        headers["required"] = json!(required);
+    }
+    Some(headers)
 }
 
 fn text(description: &str) -> Value {
@@ -165,6 +169,13 @@ fn as_draft_7(schema: &mut Value) {
                 map.insert("description".to_owned(), description);
                 map.insert("allOf".to_owned(), json!([reference]));
             }
+            // Links of rustdoc lead nowhere here.
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                let words: Vec<&str> = text.split_whitespace().collect();
+                *text = words.join(" ").replace("[`", "`").replace("`]", "`");
+            }
+            let is_any = map.get("additionalProperties") == Some(&json!({}));
+            assert!(!is_any, "a schema that takes anything: {map:?}");
             map.values_mut().for_each(as_draft_7);
         }
         Value::Array(items) => items.iter_mut().for_each(as_draft_7),
@@ -268,7 +279,8 @@ fn document() -> Value {
             }),
         );
         for name in names {
-            keys.entry(name).or_insert_with(|| text(key));
+            let other = |known: &mut Value| *known = text("as the channel says");
+            keys.entry(name).and_modify(other).or_insert_with(|| text(key));
         }
     }
     for message in messages() {

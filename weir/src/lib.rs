@@ -11,4 +11,6 @@ pub mod up;
 #[cfg(test)]
 mod asyncapi;
 #[cfg(test)]
+mod expressions;
+#[cfg(test)]
 mod reference;
