@@ -198,8 +198,8 @@ fn the_composed_line_carries_what_asyncapi_says() {
         &[
             ("brokers = [\"kafka:9092\"]", &brokers),
             ("\"cassandra:9042\"", &format!("\"{contacts}\"")),
+            ("\"datacenter1\"", "\"dc1\""),
             ("[archive]", &format!("[consume]\ngroup = \"{name}\"\n[archive]\nclose_after_s = 1")),
-            ("[topics]", &format!("[topics] # {name}")),
             (
                 "replication = \"SimpleStrategy 1\"",
                 &format!("replication = \"SimpleStrategy 1\"\nkeyspace = \"{name}\""),
