@@ -14,3 +14,5 @@ mod asyncapi;
 mod expressions;
 #[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod settings;
