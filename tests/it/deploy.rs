@@ -153,6 +153,19 @@ fn containers_fit_the_programs() {
     }
 }
 
+/// The secret that the example shows has each file that the configuration reads.
+#[test]
+fn secrets_have_what_the_sink_reads() {
+    let example = documents(&deploy("kubernetes/sink/secret.example.yaml")).remove(0);
+    let config = text("kubernetes/sink/sink.toml");
+    let files = config.split("\"/etc/weir-secrets/").skip(1).map(|rest| rest.split('"').next());
+    let mut files: Vec<&str> = files.map(Option::unwrap).collect();
+    let mut keys: Vec<&String> = example["stringData"].as_object().unwrap().keys().collect();
+    files.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(files, keys);
+}
+
 /// A configuration with other addresses and folders; each part has to be there.
 #[track_caller]
 fn elsewhere(mut config: String, parts: &[(&str, &str)]) -> String {
