@@ -10,6 +10,7 @@ mod container;
 mod cross;
 mod debian;
 mod fuzz;
+mod go;
 mod instructions;
 mod links;
 mod package;

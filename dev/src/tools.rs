@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::step::{Outcome, status};
 use crate::workspace::find;
-use crate::{debian, python, workspace};
+use crate::{debian, go, python, workspace};
 
 /// One thing that the tests run.
 pub(crate) struct Tool {
@@ -71,6 +71,11 @@ const TOOLS: &[Tool] = &[
         debian: Install(&["python3-venv"]),
     },
     Tool {
+        name: "Go, 1.19 or newer (the alert consumer)",
+        here: || go_minor() >= 19,
+        debian: Install(&["golang-go"]),
+    },
+    Tool {
         name: "faketime (agents with a wrong clock)",
         here: || has("faketime"),
         debian: Unpack { package: "faketime", modules: &[], program: "faketime" },
@@ -124,6 +129,7 @@ pub(crate) fn ensure() -> Outcome {
         return Err(format!("install first: {}", names(&absent)));
     }
     python::ensure()?;
+    go::ensure()?;
     Ok(None)
 }
 
@@ -213,9 +219,31 @@ fn java_version(said: &str) -> u32 {
     major.parse().unwrap_or(0)
 }
 
+/// The `N` of the Go 1.N in `PATH`, 0 without one.
+fn go_minor() -> u32 {
+    let Some(program) = find("go") else { return 0 };
+    let output = Command::new(program).arg("version").output();
+    output.map_or(0, |output| go_version(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// `go version go1.24.4 linux/amd64`.
+fn go_version(said: &str) -> u32 {
+    let number = said.split_once("version go1.").map_or("", |(_, after)| after);
+    let minor = number.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    minor.parse().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn go_versions() {
+        assert_eq!(go_version("go version go1.24.4 linux/amd64"), 24);
+        assert_eq!(go_version("go version go1.19 linux/arm64"), 19);
+        assert_eq!(go_version("go version go1.27rc1 linux/amd64"), 27);
+        assert_eq!(go_version("sh: go: not found"), 0);
+    }
 
     #[test]
     fn java_versions() {

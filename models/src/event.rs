@@ -33,6 +33,7 @@ pub enum Clock {
 /// How much of the input was understood.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ParseState {
     /// All of it.
     #[default]
@@ -46,6 +47,7 @@ pub enum ParseState {
 /// Where the joined metadata came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum MetaState {
     /// Known and fresh.
     Hit,
@@ -62,11 +64,13 @@ pub struct RawBytes(pub bytes::Bytes);
 
 /// One metric of a reading.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Value {
     /// The value; always finite. Booleans are 0 and 1.
     pub v: f64,
     /// Unit as told by the sender or the metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub unit: Option<Arc<str>>,
     /// Anomaly score; about 1 is where the tail of the series' past begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,6 +82,7 @@ pub type StructuredData = BTreeMap<String, BTreeMap<String, String>>;
 
 /// The fields of a log event.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Log {
     /// Syslog facility, 0 to 23.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,6 +104,7 @@ pub struct Log {
     pub msgid: Option<String>,
     /// Structured data of RFC 5424.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, BTreeMap<String, String>>))]
     pub sd: StructuredData,
     /// The message text; invalid UTF-8 is replaced (the raw bytes have it).
     pub message: String,
@@ -112,6 +118,7 @@ pub struct Log {
 
 /// A hole in the stream that is known of: so many events were lost, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Loss {
     /// How many events were lost.
     pub count: u64,
@@ -275,36 +282,59 @@ fn serialize_log<M: SerializeMap>(map: &mut M, log: &Log) -> Result<(), M::Error
 
 /// The wire form, flat: which body it is shows by the fields that are there.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 struct Flat {
+    /// The agent that took it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     agent: Arc<str>,
+    /// With `seq` its identity: a stream is unique in the world.
     stream: Stream,
+    /// Its number in the stream; rises by one.
     seq: u64,
+    /// Site, after enrichment.
     site: String,
+    /// Device within the site, after enrichment; for logs the host's device.
     device: String,
+    /// Event time, microseconds since the Unix epoch, UTC.
     ts_us: i64,
+    /// When the agent received it, same unit.
     received_us: i64,
+    /// How far the gateway's clock could be trusted.
     #[serde(default)]
     clock: Clock,
+    /// Name of the input as configured.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     source: Arc<str>,
+    /// Parser rule that took it.
     #[serde(default)]
     dialect: String,
+    /// How much was understood.
     #[serde(default)]
     parse: ParseState,
+    /// Why not all, when not all.
     #[serde(default)]
     parse_reason: Option<String>,
+    /// Metadata joined at the edge.
     #[serde(default)]
     meta: BTreeMap<String, String>,
+    /// Where the metadata came from.
     #[serde(default)]
     meta_state: MetaState,
+    /// Seconds since the metadata was in step with its origin.
     #[serde(default)]
     meta_age_s: Option<u64>,
+    /// The bytes as received, when they are UTF-8.
     #[serde(default)]
     raw: Option<String>,
+    /// The bytes as received in base64, when they are not UTF-8.
     #[serde(default)]
     raw_b64: Option<String>,
+    /// Measured values of one device: metric to value.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<BTreeMap<String, Measured>>))]
     values: Option<BTreeMap<String, Value>>,
+    /// What was lost.
     #[serde(default)]
     lost: Option<Loss>,
     #[serde(default)]
@@ -320,6 +350,7 @@ struct Flat {
     #[serde(default)]
     msgid: Option<String>,
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, BTreeMap<String, String>>))]
     sd: StructuredData,
     #[serde(default)]
     message: String,
@@ -327,6 +358,29 @@ struct Flat {
     template: Option<TemplateId>,
     #[serde(default)]
     score: Option<f32>,
+}
+
+/// By its own name utoipa takes it for any JSON.
+#[cfg(feature = "openapi")]
+type Measured = Value;
+
+/// The schema of an event is that of its wire form, with the fields of each body.
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Event {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        <Flat as utoipa::PartialSchema>::schema()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Event {
+    fn name() -> Cow<'static, str> {
+        "Event".into()
+    }
+
+    fn schemas(list: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
+        <Flat as utoipa::ToSchema>::schemas(list);
+    }
 }
 
 impl Flat {

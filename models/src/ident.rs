@@ -69,6 +69,11 @@ fn eight_hexadecimal_digits(bits: u64) -> [u8; 8] {
 
 /// Names a template of log lines, written as [`Stream`]s are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(value_type = String, pattern = "^[0-9a-f]{16}$", example = "1b873593cc9e2d51")
+)]
 pub struct TemplateId(pub u64);
 
 impl Stream {

@@ -82,9 +82,13 @@ impl SaslConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SaslTable {
+    /// How to show who we are.
     mechanism: SaslMechanism,
+    /// User; every mechanism but `OAUTHBEARER` takes one.
     username: Option<String>,
+    /// Password of the user: the file or the variable that holds it.
     password: Option<SecretRef>,
+    /// Token for `OAUTHBEARER`: the file that holds it, read again for each connection.
     token: Option<SecretRef>,
 }
 

@@ -286,7 +286,7 @@ fn what_fires_is_repeated_after_a_kill_and_until_it_is_resolved() {
 
 #[test]
 fn the_python_receiver_takes_what_is_signed_and_nothing_else() {
-    let script = code_blocks(&root().join("docs/alerts.md"), "python").remove(1);
+    let script = code_blocks(&root().join("docs/alerts.md"), "python").remove(0);
     let port = free_port();
     let options = ["--port", &port.to_string(), "--count", "2"];
     let mut receiver = python(&script, &options).env("WEBHOOK_SECRET", SECRET).start();

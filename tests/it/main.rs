@@ -47,6 +47,8 @@ mod alerts;
 /// Who is told of alerts: Alertmanagers and webhooks that fail, hang, are away; the sink killed.
 mod hooks;
 mod silence;
+/// What is in `deploy/`: schemas, configurations, the line of Compose.
+mod deploy;
 /// The configurations in the documents are taken by the programs.
 mod docs;
 /// The all-in-one: demo and small site.

@@ -117,6 +117,13 @@ impl Kafka {
     /// waits until Kafka has them.
     #[track_caller]
     pub fn send<K: AsRef<[u8]>, P: AsRef<[u8]>>(&self, topic: &str, messages: &[(K, P)]) {
+        let some = messages.iter().map(|(key, payload)| (key.as_ref(), Some(payload.as_ref())));
+        self.produce(topic, &some.collect::<Vec<_>>());
+    }
+
+    /// As [`Kafka::send`], with messages that may have no payload.
+    #[track_caller]
+    pub fn produce(&self, topic: &str, messages: &[(&[u8], Option<&[u8]>)]) {
         let mut config = self.config();
         config.set("partitioner", "murmur2_random").set("acks", "all");
         config.set("enable.idempotence", "true");
@@ -124,7 +131,8 @@ impl Kafka {
         let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
         let before = self.count(topic);
         for (key, payload) in messages {
-            let record = BaseRecord::to(topic).key(key.as_ref()).payload(payload.as_ref());
+            let mut record = BaseRecord::to(topic).key(*key);
+            record.payload = *payload;
             producer.send(record).unwrap_or_else(|(e, _)| panic!("sending to {topic}: {e}"));
         }
         producer.flush(TIMEOUT).unwrap();

@@ -13,6 +13,7 @@ pub mod archive;
 pub mod authority;
 pub mod browser;
 pub mod cassandra;
+pub mod consumers;
 pub mod http;
 pub mod kafka;
 pub mod line;

@@ -9,4 +9,10 @@ pub mod demo;
 pub mod up;
 
 #[cfg(test)]
+mod asyncapi;
+#[cfg(test)]
+mod expressions;
+#[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod settings;
