@@ -46,6 +46,7 @@ mod templates;
 mod alerts;
 /// Who is told of alerts: Alertmanagers and webhooks that fail, hang, are away; the sink killed.
 mod hooks;
+/// An agent that is gone is told, and that it is back.
 mod silence;
 /// What is in `deploy/`: schemas, configurations, the line of Compose.
 mod deploy;
