@@ -56,7 +56,10 @@ impl Told {
         let fired_us = place.first().and_then(|us| us.parse().ok());
         let fired_us = fired_us.filter(|us: &i64| *us < i64::MAX);
         let fired_us = fired_us.ok_or_else(|| {
-            Problem::parameter("`cursor` is none of this API", "send `next` of the page before as it came")
+            Problem::parameter(
+                "`cursor` is none of this API",
+                "send `next` of the page before as it came",
+            )
         })?;
         Ok(Self { fired_us, ids })
     }
@@ -68,11 +71,15 @@ impl Told {
     /// What is told after one more page.
     fn after(before: Option<Self>, page: &[Alert]) -> Option<String> {
         let fired_us = page.last()?.data.fired_us;
-        let mut ids = before.filter(|told| told.fired_us == fired_us).map_or(Vec::new(), |told| told.ids);
+        let mut ids =
+            before.filter(|told| told.fired_us == fired_us).map_or(Vec::new(), |told| told.ids);
         let of_it = page.iter().filter(|alert| alert.data.fired_us == fired_us);
         ids.extend(of_it.map(|alert| alert.data.alert_id.clone()));
         let fired = fired_us.to_string();
-        Some(cursor::write("alerts", std::iter::once(&*fired).chain(ids.iter().map(String::as_str))))
+        Some(cursor::write(
+            "alerts",
+            std::iter::once(&*fired).chain(ids.iter().map(String::as_str)),
+        ))
     }
 }
 

@@ -13,7 +13,7 @@ use super::Problem;
 const CURSOR_BYTES_MAX: usize = 16 * 1024;
 
 /// The cursor of a place in the list `list`.
-pub(super) fn write<'a>(list: &str, place: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn write<'a>(list: &'a str, place: impl IntoIterator<Item = &'a str>) -> String {
     let parts: Vec<&str> = std::iter::once(list).chain(place).collect();
     // Texts only, which are always JSON.
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&parts).unwrap_or_default())
@@ -49,7 +49,9 @@ mod tests {
         let cursor = write("series", ["Straße 5/α", ""]);
         assert!(cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
         assert_eq!(read("series", &cursor).unwrap(), ["Straße 5/α", ""]);
-        for bad in ["", "x", "bm8", &write("latest", ["a"]), &write("series", []), &"a".repeat(20_000)] {
+        for bad in
+            ["", "x", "bm8", &write("latest", ["a"]), &write("series", []), &"a".repeat(20_000)]
+        {
             assert!(read("series", bad).is_err(), "{bad}");
         }
     }

@@ -26,8 +26,10 @@ pub(crate) fn tag_of(bytes: &[u8]) -> String {
 pub(crate) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let opaque = tag.trim_start_matches("W/");
     let known = headers.get_all(header::IF_NONE_MATCH).into_iter();
-    let mut known = known.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    known.any(|known| matches!(known.trim(), "*") || known.trim().trim_start_matches("W/") == opaque)
+    let mut known =
+        known.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    known
+        .any(|known| matches!(known.trim(), "*") || known.trim().trim_start_matches("W/") == opaque)
 }
 
 /// Gives the JSON answer of a GET its tag.
@@ -35,7 +37,8 @@ pub(super) async fn tagged(request: Request, next: Next) -> Response {
     let is_get = request.method() == Method::GET;
     let asked = request.headers().clone();
     let response = next.run(request).await;
-    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let is_json =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
     let size = response.body().size_hint().exact();
     let small = size.is_some_and(|size| size <= TAGGED_BYTES_MAX);
     if !is_get || response.status() != StatusCode::OK || !is_json || !small {
@@ -79,7 +82,8 @@ mod tests {
             (tag_of(b"b"), false),
         ] {
             let headers = HeaderValue::try_from(&known);
-            let headers = headers.map(|value| HeaderMap::from_iter([(header::IF_NONE_MATCH, value)]));
+            let headers =
+                headers.map(|value| HeaderMap::from_iter([(header::IF_NONE_MATCH, value)]));
             assert_eq!(headers.is_ok_and(|headers| is_known(&headers, &tag)), expected, "{known}");
         }
         assert!(!is_known(&HeaderMap::new(), &tag));

@@ -153,8 +153,9 @@ pub(super) async fn series(
     let mut series = api.store.series(&site, device.as_deref()).await?;
     series.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     let page = Page { limit: query.limit, cursor: query.cursor };
-    let place = |series: &Series| [&*series.key.device, &*series.key.metric];
-    Ok(Json(Items::page("series", page, series, place)?))
+    let items =
+        Items::page("series", page, series, |Series { key, .. }| [&key.device, &key.metric])?;
+    Ok(Json(items))
 }
 
 /// Newest value of every series of a site.
@@ -170,8 +171,9 @@ pub(super) async fn latest(
     let mut latest = api.store.latest(&site).await?;
     latest.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     let page = Page { limit: query.limit, cursor: query.cursor };
-    let place = |latest: &Latest| [&*latest.key.device, &*latest.key.metric];
-    Ok(Json(Items::page("latest", page, latest, place)?))
+    let items =
+        Items::page("latest", page, latest, |Latest { key, .. }| [&key.device, &key.metric])?;
+    Ok(Json(items))
 }
 
 /// The gateways as last heard of.

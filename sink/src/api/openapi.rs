@@ -11,7 +11,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
-use super::{etag, Problem, PrometheusError, alerts, devices, lists, logs, prom, readings, rollups, watch,
+use super::{
+    Problem, PrometheusError, alerts, devices, etag, lists, logs, prom, readings, rollups, watch,
 };
 
 /// The problems that every path may answer with.

@@ -122,7 +122,7 @@ pub(super) enum Grouping {
 }
 
 /// A function of scalars and instant vectors.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Function {
     /// A number of a number, for each value.
     Math(fn(f64) -> f64),

@@ -287,5 +287,6 @@ pub(super) fn distinct(rows: Vec<Row>) -> Result<Vec<Row>, String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #[path = "compute_tests.rs"]
 mod tests;

@@ -26,9 +26,9 @@ pub(super) enum Token {
 }
 
 /// Longest first, so that `==` is not two of `=`.
-const SIGNS: [&str; 24] = [
+const SIGNS: [&str; 23] = [
     "==", "!=", "=~", "!~", "<=", ">=", "(", ")", "{", "}", "[", "]", ",", "=", "<", ">", "+", "-",
-    "*", "/", "%", "^", "@", ":",
+    "*", "/", "%", "^", "@",
 ];
 
 /// The tokens of `text`, the last one [`Token::End`]; the error says where and what.

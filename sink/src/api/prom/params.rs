@@ -24,7 +24,7 @@ const LOOKBACK_US: i64 = 300_000_000;
 
 /// Names and values, those of the form first.
 #[derive(Debug)]
-pub(super) struct Form(Vec<(String, String)>);
+pub(in crate::api) struct Form(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequest<S> for Form {
     type Rejection = Fault;

@@ -330,7 +330,8 @@ impl<'a> Parser<'a> {
         if range_us <= 0 {
             return Err(self.error("duration must be greater than 0"));
         }
-        if self.sign(":") {
+        // A colon may stand in a name, so it is one here.
+        if matches!(self.peek(), Token::Word(word) if word.starts_with(':')) {
             return Err(self.error("subqueries are not supported: only a selector has a range"));
         }
         self.expect("]")?;
@@ -448,8 +449,11 @@ impl<'a> Parser<'a> {
             );
         }
         for (i, argument) in arguments.iter().enumerate() {
-            let wanted =
-                if i > 0 || function == Function::Vector { Kind::Scalar } else { Kind::Vector };
+            let wanted = if i > 0 || matches!(function, Function::Vector) {
+                Kind::Scalar
+            } else {
+                Kind::Vector
+            };
             self.check(argument, wanted, &format!("call to function \"{name}\""))?;
         }
         Ok(Expr::Call(function, arguments))
@@ -490,5 +494,6 @@ impl<'a> Parser<'a> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #[path = "parse_tests.rs"]
 mod tests;

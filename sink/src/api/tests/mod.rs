@@ -119,7 +119,8 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let (parts, mut body) = agent.run(request.body(body.to_owned()).unwrap()).unwrap().into_parts();
+        let (parts, mut body) =
+            agent.run(request.body(body.to_owned()).unwrap()).unwrap().into_parts();
         let bytes = body.with_config().limit(1 << 30).read_to_vec().unwrap();
         ureq::http::Response::from_parts(parts, bytes)
     }

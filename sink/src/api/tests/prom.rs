@@ -134,11 +134,9 @@ fn a_range_query_is_evaluated_at_start_and_every_step() {
 
 #[test]
 fn a_long_range_is_made_of_rollups_and_a_long_window_of_both() {
-    let mut rows = Batch::default();
     // Ten days, a value each 10 minutes, half a minute after the full ones.
-    rows.readings = (0..1_440)
-        .map(|i: i64| reading(i * 600_000_000 + 30_000_000, i.unsigned_abs(), i as f64, None))
-        .collect();
+    let at = |i: i64| reading(i * 600_000_000 + 30_000_000, i.unsigned_abs(), i as f64, None);
+    let rows = Batch { readings: (0..1_440).map(at).collect(), ..Batch::default() };
     let limits = Limits { scan_rows_max: 100, ..Limits::default() };
     let server = Server::start_with(rows, |api| api.limits(limits));
     let range = [("start", "0"), ("end", "864000"), ("step", "6h")];
@@ -150,7 +148,7 @@ fn a_long_range_is_made_of_rollups_and_a_long_window_of_both() {
     assert_eq!(ask("count_over_time(temp[6h])").as_array().unwrap().len(), 40);
     assert_eq!(ask("count_over_time(temp[6h])")[0], json!([21_600, "36"]));
     assert_eq!(ask("max_over_time(temp[6h])")[39], json!([864_000, "1439"]));
-    assert_eq!(ask("temp")[0], json!([]), "the newest is nine and a half minutes old");
+    assert_eq!(ask("temp"), Value::Null, "the newest is nine and a half minutes old");
     let long = [("query", "avg_over_time(temp[9d])"), ("time", "864000.25")];
     let seen = data(&server, "/api/v1/query", &long)["result"][0]["value"][1].clone();
     assert_eq!(
@@ -214,6 +212,12 @@ fn what_cannot_be_answered_is_told_as_prometheus_does() {
         let pairs = [("query", query), ("start", start), ("end", end), ("step", step)];
         post(&server, "/api/v1/query_range", &pairs)
     };
+    let two = [(285, 1), (300, 2)].map(|(s, seq)| ReadingRow {
+        key: key("press", "waste"),
+        ..reading(s * 1_000_000, seq, 1., None)
+    });
+    let two = two.map(|row| ReadingRow { unit: None, ..row });
+    server.store.rows.lock().unwrap().readings.extend(two);
     is_fault(&server.get("/api/v1/query"), 400, "bad_data", "\"query\"");
     is_fault(&server.get("/api/v1/query?query=1&time=x"), 400, "bad_data", "\"time\"");
     is_fault(&range("sum(", "0", "1", "1"), 400, "bad_data", "1:5: parse error");

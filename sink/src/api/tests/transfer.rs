@@ -4,10 +4,12 @@ use std::io::Read;
 
 use super::*;
 
-const SERIES: &str = "/v1/readings?site=hall&device=press&metric=temp&from=0&to=1970-01-02T00:00:00Z";
+const SERIES: &str =
+    "/v1/readings?site=hall&device=press&metric=temp&from=0&to=1970-01-02T00:00:00Z";
 
 fn many() -> Batch {
-    let readings = (0..2_000).map(|i| reading(i * 1_000_000, i.unsigned_abs(), 20.0 + (i % 7) as f64, None));
+    let readings =
+        (0..2_000).map(|i| reading(i * 1_000_000, i.unsigned_abs(), 20.0 + (i % 7) as f64, None));
     Batch { readings: readings.collect(), ..rows() }
 }
 
@@ -18,7 +20,8 @@ fn header<'a>(response: &'a ureq::http::Response<Vec<u8>>, name: &str) -> Option
 #[test]
 fn an_answer_is_compressed_for_who_asks() {
     let server = Server::start(many());
-    let ask = |path: &str, encoding: &str| server.raw("GET", path, &[("accept-encoding", encoding)], "");
+    let ask =
+        |path: &str, encoding: &str| server.raw("GET", path, &[("accept-encoding", encoding)], "");
     for path in [SERIES, "/app/main.js", "/v1/openapi.json"] {
         let plain = ask(path, "identity");
         assert_eq!(header(&plain, "content-encoding"), None, "{path}");
@@ -52,7 +55,9 @@ fn a_live_stream_is_not_held_back_by_compression() {
 fn what_a_client_has_is_not_sent_again() {
     let server = Server::start(rows());
     let ask = |path: &str, tag: &str| server.raw("GET", path, &[("if-none-match", tag)], "");
-    for path in ["/v1/sites", "/v1/series?site=hall", SERIES, "/v1/openapi.json", "/app/plot.js", "/"] {
+    for path in
+        ["/v1/sites", "/v1/series?site=hall", SERIES, "/v1/openapi.json", "/app/plot.js", "/"]
+    {
         let first = ask(path, "\"other\"");
         let tag = header(&first, "etag").unwrap();
         assert_eq!((first.status().as_u16(), first.body().is_empty()), (200, false), "{path}");
@@ -63,7 +68,13 @@ fn what_a_client_has_is_not_sent_again() {
         assert_eq!(server.raw("GET", path, &known, "").status().as_u16(), 304, "{path}");
     }
     let before = ask("/v1/series?site=hall", "");
-    server.store.rows.lock().unwrap().readings.push(ReadingRow { key: key("saw", "temp"), ..reading(1, 9, 1., None) });
+    server
+        .store
+        .rows
+        .lock()
+        .unwrap()
+        .readings
+        .push(ReadingRow { key: key("saw", "temp"), ..reading(1, 9, 1., None) });
     let after = ask("/v1/series?site=hall", header(&before, "etag").unwrap());
     assert_eq!(after.status().as_u16(), 200);
     // Neither an error nor a stream has one, and the API's answers stay out of caches.
@@ -99,7 +110,8 @@ fn a_list_goes_on_where_it_ended_whatever_comes_meanwhile() {
     for path in ["/v1/series?site=hall", "/v1/latest?site=hall"] {
         let readings = ["b", "d", "f", "h", "j"].map(device).to_vec();
         let server = Server::start(Batch { readings, ..Batch::default() });
-        let more = || server.store.rows.lock().unwrap().readings.extend(["a", "c", "z"].map(device));
+        let more =
+            || server.store.rows.lock().unwrap().readings.extend(["a", "c", "z"].map(device));
         let expected = json!([["b", "d"], ["f", "h"], ["j", "z"]]);
         assert_eq!(json!(pages(&server, path, "/device", more)), expected, "{path}");
     }
