@@ -292,7 +292,7 @@ impl Sweep {
             }
             let mut inside = rolls.get(first..end)?.iter().rev();
             let mut all = inside.next()?.clone();
-            if self.fold != Fold::Last {
+            if self.fold != Fold::Last && touched <= QUERY_SAMPLES_MAX {
                 // From the newest back: of two last values the one that is there stays.
                 touched += inside.len() as u64;
                 inside.for_each(|roll| all.merge(roll));
@@ -356,7 +356,9 @@ impl Windows {
         }
         let inside = &self.kept[self.first..];
         self.touched += inside.len() as u64 + 1;
-        self.values.push(fold.of(inside, from_us, to_us));
+        // What is too much is told after the chunk; it is not to be computed first.
+        let few = self.touched <= QUERY_SAMPLES_MAX;
+        self.values.push(if few { fold.of(inside, from_us, to_us) } else { None });
     }
 
     /// The numbers, one for each time, and how many values were looked at.

@@ -164,6 +164,28 @@ fn a_long_range_is_made_of_rollups_and_a_long_window_of_both() {
 }
 
 #[test]
+fn what_is_too_much_says_what_to_change() {
+    let mut rows = counters();
+    // 20,000 values, each in each of 10,000 windows.
+    rows.readings.extend((0..20_000).map(|i| reading(i * 1_000, i.unsigned_abs(), 1., None)));
+    let server = Server::start(rows);
+    let ask = |query: &str, end: &str| {
+        let pairs = [("query", query), ("start", "20"), ("end", end), ("step", "1")];
+        post(&server, "/api/v1/query_range", &pairs)
+    };
+    assert_eq!(ask("stddev_over_time(temp[5h])", "120").status, 200);
+    is_fault(&ask("stddev_over_time(temp[5h])", "10019"), 422, "execution", "50000000 values");
+    let many = |device: u64| ReadingRow {
+        key: key(&format!("d{device}"), "x"),
+        ..reading(20_000_000, device, 1., None)
+    };
+    server.store.rows.lock().unwrap().readings = (0..201).map(many).collect();
+    is_fault(&ask("x", "10019"), 422, "execution", "2000000 points");
+    server.store.rows.lock().unwrap().readings = (0..5_001).map(many).collect();
+    is_fault(&ask("x", "21"), 422, "execution", "5001 series");
+}
+
+#[test]
 fn names_labels_and_series_are_listed() {
     let server = Server::start(counters());
     let list = |path: &str, pairs: &[(&str, &str)]| {
