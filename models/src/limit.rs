@@ -16,3 +16,15 @@ pub const CONNECTIONS_MAX: usize = 1_000;
 pub const PEER_CONNECTIONS_MAX: usize = 250;
 /// Most sockets of one UDP source.
 pub const UDP_SOCKETS_MAX: usize = 64;
+/// Longest query in PromQL, in bytes.
+pub const QUERY_BYTES_MAX: usize = 8 * 1024;
+/// Most parts (operators, calls, selectors, numbers, brackets) of a query in PromQL.
+pub const QUERY_NODES_MAX: usize = 250;
+/// Most times at which one query is evaluated, as in Prometheus.
+pub const QUERY_STEPS_MAX: i64 = 11_000;
+/// Most series that one selector of a query may choose.
+pub const QUERY_SERIES_MAX: usize = 5_000;
+/// Most points (series times steps) of all selectors of a query together.
+pub const QUERY_POINTS_MAX: u64 = 2_000_000;
+/// Most values looked at for one query: one that is in many windows counts for each.
+pub const QUERY_SAMPLES_MAX: u64 = 50_000_000;

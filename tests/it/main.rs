@@ -54,5 +54,7 @@ mod deploy;
 mod docs;
 /// The all-in-one: demo and small site.
 mod site;
+/// Grafana's calls of the Prometheus API.
+mod grafana;
 /// The page in a real browser.
 mod page;

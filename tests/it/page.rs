@@ -85,6 +85,7 @@ fn every_view_shows_the_demo() {
     browser.click("[data-range=\"24h\"]");
     wait_number(&browser, &plot, "data-count", |count| count > 0 && count <= 289);
     check_console(&browser);
+    check_series_tools(&browser, &page);
 
     browser.click("#nav [data-view=alerts]");
     wait_number(&browser, &test_id("alert-list"), "data-count", |count| count >= 4);
@@ -106,6 +107,91 @@ fn every_view_shows_the_demo() {
     assert_eq!(other, None, "the search for a text finds others");
     picture(&browser, "logs");
     check_console(&browser);
+}
+
+/// From the whole of a series to seconds of it and back; beside another one; as CSV and PNG; by keys; dark and narrow.
+fn check_series_tools(browser: &Browser, page: &str) {
+    let plot = test_id("series-plot");
+    let form = |wanted: &str| {
+        let script = "return document.querySelector(arguments[0])?.dataset.form ?? null";
+        wait_until(&format!("a plot of {wanted}"), SOON, || {
+            let seen = browser.script(script, &[plot.as_str().into()]);
+            if seen == wanted { Ok(()) } else { Err(seen) }
+        });
+    };
+    form("values");
+    browser.click("[data-range=All]");
+    form("rollups");
+    assert_eq!(wait_number(browser, &plot, "data-count", |count| count > 9_000), 22_695);
+
+    // Dragged over a part of the plot; back shows all again.
+    let drag = "const over = document.querySelector('.plot-main .u-over'); \
+         const box = over.getBoundingClientRect(); \
+         const send = (to, kind, part) => to.dispatchEvent(new MouseEvent(kind, { bubbles: true, \
+             button: 0, buttons: 1, movementX: 9, clientX: box.left + box.width * part, clientY: box.top + 50 })); \
+         send(over, 'mousemove', .5); send(over, 'mousedown', .5); send(over, 'mousemove', .52); \
+         send(document, 'mousemove', .52); send(document, 'mouseup', .52); return true";
+    browser.script(drag, &[]);
+    form("values");
+    let part = wait_number(browser, &plot, "data-count", |count| count > 0 && count < 2_000);
+    assert!(part > 100, "{part}");
+    browser.click("[aria-label=Back]");
+    wait_number(browser, &plot, "data-count", |count| count == 22_695);
+
+    // Beside another series; what is saved has both.
+    let choose = "const list = document.querySelector(arguments[0]); \
+         list.value = [...list.options].find((one) => one.value.includes('cpu')).value; list.dispatchEvent(new Event('change')); return list.value";
+    let other = browser.script(choose, &[test_id("series-compare").into()]);
+    assert!(other.as_str().is_some_and(|other| other.ends_with("/cpu")), "{other}");
+    wait_number(browser, &plot, "data-other", |count| count > 0);
+    picture(browser, "series-compared");
+    check_saved_and_keys(browser, &plot);
+
+    // The address alone brings all of it back.
+    let address = browser.script("return location.href", &[]);
+    browser.open(&format!("{page}#/fleet"));
+    browser.open(address.as_str().unwrap());
+    wait_number(browser, &plot, "data-other", |count| count > 0);
+    browser.click("#theme");
+    picture(browser, "series-dark");
+    browser.resize(390, 844);
+    browser.open(&format!("{page}#/series/demo/press-7/temperature?last=7d"));
+    wait_number(browser, &plot, "data-count", |count| count > 0 && count < 3_000);
+    picture(browser, "series-phone");
+    let wide = "return document.documentElement.scrollWidth - innerWidth";
+    assert!(browser.script(wide, &[]).as_i64().is_some_and(|wide| wide <= 0));
+    browser.click("#theme");
+    browser.resize(1_280, 900);
+    check_console(browser);
+}
+
+/// What is shown as a table and as a picture, and value by value for who cannot see it.
+fn check_saved_and_keys(browser: &Browser, plot: &str) {
+    let saved = "const url = URL.createObjectURL.bind(URL); \
+         return new Promise((done) => { URL.createObjectURL = (blob) => { \
+             blob.arrayBuffer().then((bytes) => done([blob.type, \
+                 Array.from(new Uint8Array(bytes).slice(0, 200000), (b) => String.fromCharCode(b)).join('')])); \
+             return url(blob); }; document.querySelector(arguments[0]).click(); })";
+    let csv = browser.script(saved, &[test_id("series-csv").into()]);
+    let lines: Vec<&str> = csv[1].as_str().unwrap().split("\r\n").collect();
+    assert_eq!(lines[0], "site,device,metric,unit,time,ts_us,n,min,max,mean,score");
+    assert!(
+        lines.len() > 200 && lines[1].starts_with("\"demo\",\"press-7\","),
+        "{:?}",
+        &lines[..2]
+    );
+    let png = browser.script(saved, &[test_id("series-png").into()]);
+    assert_eq!(png[0], "image/png");
+    let bytes = png[1].as_str().unwrap();
+    assert!(bytes.contains("PNG") && bytes.len() > 5_000, "{} bytes", bytes.len());
+
+    // By keys: a value after the other is told.
+    let keys = "const plot = document.querySelector(arguments[0]); plot.focus(); \
+         const press = (key, shiftKey) => plot.dispatchEvent(new KeyboardEvent('keydown', { key, shiftKey, bubbles: true })); \
+         press('ArrowRight', true); const one = document.querySelector(arguments[1]).textContent; \
+         press('ArrowRight', true); return [one, document.querySelector(arguments[1]).textContent]";
+    let told = browser.script(keys, &[plot.into(), test_id("series-spoken").into()]);
+    assert!(told[0].as_str().unwrap().starts_with("20") && told[0] != told[1], "{told}");
 }
 
 /// What is sent while somebody looks shows without a reload.

@@ -117,6 +117,12 @@ impl Browser {
         entries.iter().map(|e| format!("{} {}", text(e, "level"), text(e, "message"))).collect()
     }
 
+    /// Makes the window as wide and high as this, in pixels.
+    #[track_caller]
+    pub fn resize(&self, width: u32, height: u32) {
+        self.post("window/rect", &json!({"width": width, "height": height}));
+    }
+
     /// Writes a PNG picture of the window.
     #[track_caller]
     pub fn screenshot(&self, file: &Path) {

@@ -10,7 +10,7 @@ use weir_models::time::DAY_US;
 use super::lists::Items;
 use super::openapi::Problems;
 use super::params::{self, Params, When};
-use super::{Api, Problem};
+use super::{Api, Problem, cursor};
 use crate::store::AlertQuery;
 
 const LIMIT_DEFAULT: usize = 200;
@@ -39,6 +39,48 @@ pub(super) struct Query {
     /// At most so many alerts; default 200.
     #[param(minimum = 1, maximum = 5_000)]
     limit: Option<usize>,
+    /// Go on from here: `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// The alerts up to the place of a cursor are all that fired later, and of those that fired at `fired_us` these.
+struct Told {
+    fired_us: i64,
+    ids: Vec<String>,
+}
+
+impl Told {
+    fn read(text: &str) -> Result<Self, Problem> {
+        let mut place = cursor::read("alerts", text)?;
+        let ids = place.split_off(1);
+        let fired_us = place.first().and_then(|us| us.parse().ok());
+        let fired_us = fired_us.filter(|us: &i64| *us < i64::MAX);
+        let fired_us = fired_us.ok_or_else(|| {
+            Problem::parameter(
+                "`cursor` is none of this API",
+                "send `next` of the page before as it came",
+            )
+        })?;
+        Ok(Self { fired_us, ids })
+    }
+
+    fn has(&self, alert: &Alert) -> bool {
+        alert.data.fired_us == self.fired_us && self.ids.contains(&alert.data.alert_id)
+    }
+
+    /// What is told after one more page.
+    fn after(before: Option<Self>, page: &[Alert]) -> Option<String> {
+        let fired_us = page.last()?.data.fired_us;
+        let mut ids =
+            before.filter(|told| told.fired_us == fired_us).map_or(Vec::new(), |told| told.ids);
+        let of_it = page.iter().filter(|alert| alert.data.fired_us == fired_us);
+        ids.extend(of_it.map(|alert| alert.data.alert_id.clone()));
+        let fired = fired_us.to_string();
+        Some(cursor::write(
+            "alerts",
+            std::iter::once(&*fired).chain(ids.iter().map(String::as_str)),
+        ))
+    }
 }
 
 /// Alerts of a site.
@@ -63,15 +105,25 @@ pub(super) async fn get(
         }
     };
     let limit = params::limit(query.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
-    let alerts = api
+    let told = query.cursor.as_deref().map(Told::read).transpose()?;
+    let mut range = params::range(query.from, query.to, 7 * DAY_US)?;
+    if let Some(told) = &told {
+        range.to_us = range.to_us.min(told.fired_us + 1);
+    }
+    let mut alerts = api
         .store
         .alerts(&AlertQuery {
             site: params::name("site", query.site)?,
             series,
-            range: params::range(query.from, query.to, 7 * DAY_US)?,
+            range,
             state: query.state,
-            limit: limit + 1,
+            limit: limit + 1 + told.as_ref().map_or(0, |told| told.ids.len()),
         })
         .await?;
-    Ok(Json(Items::cut(alerts, limit)))
+    alerts.retain(|alert| !told.as_ref().is_some_and(|told| told.has(alert)));
+    let mut page = Items::cut(alerts, limit);
+    if page.truncated {
+        page.next = Told::after(told, &page.items);
+    }
+    Ok(Json(page))
 }

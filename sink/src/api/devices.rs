@@ -19,7 +19,7 @@ use weir_models::limit::{META_ENTRIES_MAX, METRICS_MAX, NAME_BYTES_MAX};
 use weir_models::time::now_us;
 use weir_models::topic::Topic;
 
-use super::lists::{Items, LIST_MAX};
+use super::lists::{Items, Page};
 use super::openapi::Problems;
 use super::params::{self, Params};
 use super::{Api, Problem};
@@ -35,6 +35,11 @@ const ALIASES_MAX: usize = 64;
 pub(super) struct ListQuery {
     /// Site.
     site: String,
+    /// At most so many; default 50000.
+    #[param(minimum = 1, maximum = 50_000)]
+    limit: Option<usize>,
+    /// Go on from here: `next` of the page before.
+    cursor: Option<String>,
 }
 
 #[derive(Debug, IntoParams)]
@@ -85,7 +90,8 @@ pub(super) async fn list(
     let site = params::name("site", query.site)?;
     let mut devices = api.store.devices(&site).await?;
     devices.sort_unstable_by(|a, b| a.device.cmp(&b.device));
-    Ok(Json(Items::cut(devices, LIST_MAX)))
+    let page = Page { limit: query.limit, cursor: query.cursor };
+    Ok(Json(Items::page("devices", page, devices, |device: &Device| [&*device.device])?))
 }
 
 /// One device.

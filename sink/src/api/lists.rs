@@ -9,7 +9,7 @@ use weir_models::time::now_us;
 
 use super::openapi::Problems;
 use super::params::{self, Params};
-use super::{Api, Problem};
+use super::{Api, Problem, cursor};
 use crate::store::{Latest, Series};
 
 /// A list of things.
@@ -19,14 +19,43 @@ pub struct Items<T> {
     pub items: Vec<T>,
     /// Whether there are more than the limit let through.
     pub truncated: bool,
+    /// When there are more: ask again with this as `cursor`, and the same parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// The part of a list that was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) limit: Option<usize>,
+    pub(super) cursor: Option<String>,
 }
 
 impl<T> Items<T> {
+    /// The page of `items`, which come in the order of `place`, after the place of its cursor.
+    pub(super) fn page<const N: usize>(
+        list: &str,
+        page: Page,
+        mut items: Vec<T>,
+        place: impl Fn(&T) -> [&str; N],
+    ) -> Result<Self, Problem> {
+        let limit = params::limit(page.limit, LIST_MAX, LIST_MAX)?;
+        if let Some(cursor) = page.cursor {
+            let after = cursor::read(list, &cursor)?;
+            let after: Vec<&str> = after.iter().map(String::as_str).collect();
+            items.drain(..items.partition_point(|item| place(item)[..] <= after[..]));
+        }
+        let mut cut = Self::cut(items, limit);
+        let last = cut.items.last().filter(|_| cut.truncated);
+        cut.next = last.map(|last| cursor::write(list, place(last)));
+        Ok(cut)
+    }
+
     /// At most `max` of `items`.
     pub(super) fn cut(mut items: Vec<T>, max: usize) -> Self {
         let truncated = items.len() > max;
         items.truncate(max);
-        Self { items, truncated }
+        Self { items, truncated, next: None }
     }
 }
 
@@ -39,6 +68,11 @@ pub(super) const LIST_MAX: usize = 50_000;
 pub(super) struct SiteQuery {
     /// Site.
     site: String,
+    /// At most so many; default 50000.
+    #[param(minimum = 1, maximum = 50_000)]
+    limit: Option<usize>,
+    /// Go on from here: `next` of the page before.
+    cursor: Option<String>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -49,11 +83,23 @@ pub(super) struct SeriesQuery {
     site: String,
     /// Only series of this device.
     device: Option<String>,
+    /// At most so many; default 50000.
+    #[param(minimum = 1, maximum = 50_000)]
+    limit: Option<usize>,
+    /// Go on from here: `next` of the page before.
+    cursor: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NoQuery {}
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// At most so many; default 50000.
+    #[param(minimum = 1, maximum = 50_000)]
+    limit: Option<usize>,
+    /// Go on from here: `next` of the page before.
+    cursor: Option<String>,
+}
 
 /// A gateway as last heard of.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
@@ -74,20 +120,23 @@ pub struct Agents {
     pub items: Vec<Agent>,
     /// Whether there are more than the limit let through.
     pub truncated: bool,
+    /// When there are more: ask again with this as `cursor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Known sites.
 #[utoipa::path(
-    get, path = "/v1/sites", operation_id = "list_sites", tag = "fleet",
+    get, path = "/v1/sites", operation_id = "list_sites", tag = "fleet", params(PageQuery),
     responses((status = 200, description = "The sites, by name", body = Items<String>), Problems)
 )]
 pub(super) async fn sites(
     State(api): State<Api>,
-    Params(NoQuery {}): Params<NoQuery>,
+    Params(PageQuery { limit, cursor }): Params<PageQuery>,
 ) -> Result<Json<Items<String>>, Problem> {
     let mut sites = api.store.sites().await?;
     sites.sort_unstable();
-    Ok(Json(Items::cut(sites, LIST_MAX)))
+    Ok(Json(Items::page("sites", Page { limit, cursor }, sites, |site: &String| [site])?))
 }
 
 /// Known series of a site.
@@ -103,7 +152,10 @@ pub(super) async fn series(
     let device = params::name_if("device", query.device)?;
     let mut series = api.store.series(&site, device.as_deref()).await?;
     series.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-    Ok(Json(Items::cut(series, LIST_MAX)))
+    let page = Page { limit: query.limit, cursor: query.cursor };
+    let items =
+        Items::page("series", page, series, |Series { key, .. }| [&key.device, &key.metric])?;
+    Ok(Json(items))
 }
 
 /// Newest value of every series of a site.
@@ -118,23 +170,28 @@ pub(super) async fn latest(
     let site = params::name("site", query.site)?;
     let mut latest = api.store.latest(&site).await?;
     latest.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-    Ok(Json(Items::cut(latest, LIST_MAX)))
+    let page = Page { limit: query.limit, cursor: query.cursor };
+    let items =
+        Items::page("latest", page, latest, |Latest { key, .. }| [&key.device, &key.metric])?;
+    Ok(Json(items))
 }
 
 /// The gateways as last heard of.
 #[utoipa::path(
-    get, path = "/v1/agents", operation_id = "list_agents", tag = "fleet",
+    get, path = "/v1/agents", operation_id = "list_agents", tag = "fleet", params(PageQuery),
     responses((status = 200, description = "The gateways, by name", body = Agents), Problems)
 )]
 pub(super) async fn agents(
     State(api): State<Api>,
-    Params(NoQuery {}): Params<NoQuery>,
+    Params(PageQuery { limit, cursor }): Params<PageQuery>,
 ) -> Result<Json<Agents>, Problem> {
     let now_us = now_us();
     let agents = api.store.agents().await?.into_values();
     let agents = agents.map(|status| Agent { silent: is_silent(&status, now_us), status });
-    let Items { items, truncated } = Items::cut(agents.collect(), LIST_MAX);
-    Ok(Json(Agents { now_us, items, truncated }))
+    let page = Page { limit, cursor };
+    let Items { items, truncated, next } =
+        Items::page("agents", page, agents.collect(), |agent: &Agent| [&*agent.status.agent])?;
+    Ok(Json(Agents { now_us, items, truncated, next }))
 }
 
 fn is_silent(status: &AgentStatus, now_us: i64) -> bool {

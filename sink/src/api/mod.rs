@@ -1,4 +1,5 @@
-//! Api: queries, device metadata and live records over HTTP under `/v1`, and the web page.
+//! Api: queries, device metadata and live records over HTTP under `/v1`, the Prometheus API under `/api/v1`, and the
+//! web page.
 //!
 //! In: the store, a producer for `weir.metadata`, the channel of live records. Out: one axum router.
 //! Promises: everything is bounded (rows, body, requests at once, time); errors are RFC 9457 problem
@@ -12,6 +13,7 @@
 //! | `/v1/sites`, `/v1/devices`, `/v1/agents` | the fleet |
 //! | `/v1/live` | server-sent events |
 //! | `/v1/openapi.json` | this, for programs |
+//! | `/api/v1/…` | readings by PromQL, for Grafana |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,8 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use tokio::sync::{Semaphore, broadcast, watch as signal};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 use weir_models::config::Secret;
 
 use crate::consume::Producer;
@@ -29,13 +33,16 @@ use crate::store::Store;
 
 mod alerts;
 mod bins;
+mod cursor;
 mod devices;
+pub(crate) mod etag;
 mod guard;
 mod lists;
 mod logs;
 mod openapi;
 mod params;
 mod problem;
+mod prom;
 mod readings;
 mod rollups;
 mod watch;
@@ -44,11 +51,15 @@ pub use bins::Bin;
 pub use devices::Deleted;
 pub use lists::{Agent, Agents, Items};
 pub use problem::Problem;
+pub use prom::PrometheusError;
 pub use readings::Readings;
 pub use rollups::{Rollups, Window};
 
 /// Largest body taken, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Answers below this are not compressed, in bytes.
+const COMPRESSED_BYTES_MIN: u64 = 1024;
 
 /// Bounds of the API.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +148,7 @@ pub(crate) fn starting() -> Problem {
 
 /// The routes of the API and of the page.
 pub fn router(api: Api) -> Router {
+    let prometheus = prom::router(&api);
     let device = get(devices::get).put(devices::put).delete(devices::delete);
     let guarded = Router::new()
         .route("/v1/readings", get(readings::get))
@@ -153,14 +165,19 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(async || Problem::method())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .route_layer(from_fn_with_state(api.clone(), guard::guard))
+        .layer(from_fn(etag::tagged))
         .with_state(api);
+    // Live streams and pictures are left as they are; what is small gains nothing.
+    let compressed = DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_BYTES_MIN));
     Router::new()
         .merge(guarded)
+        .merge(prometheus)
         .route("/v1/openapi.json", get(openapi::get))
         .merge(crate::web::router())
         .fallback(async || {
             Problem::not_found("there is no such path", "/v1/openapi.json lists all of them")
         })
+        .layer(CompressionLayer::new().compress_when(compressed))
         .layer(from_fn(guard::count))
 }
 

@@ -5,19 +5,21 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use axum::http::header;
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
-use super::{Problem, alerts, devices, lists, logs, readings, rollups, watch};
+use super::{
+    Problem, PrometheusError, alerts, devices, etag, lists, logs, prom, readings, rollups, watch,
+};
 
 /// The problems that every path may answer with.
 pub(super) struct Problems;
 
 impl IntoResponses for Problems {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         [
             ("400", "A parameter or the body cannot be used"),
             ("401", "A valid token is needed"),
@@ -72,14 +74,22 @@ impl Modify for BearerToken {
         devices::put,
         devices::delete,
         watch::get,
+        prom::query,
+        prom::query_range,
+        prom::lists::labels,
+        prom::lists::values,
+        prom::lists::series,
+        prom::lists::metadata,
+        prom::lists::buildinfo,
         get,
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, PrometheusError)),
     modifiers(&BearerToken),
     security((), ("token" = [])),
     tags(
         (name = "data", description = "Readings, logs and alerts"),
         (name = "fleet", description = "Sites, gateways and devices"),
+        (name = "prometheus", description = "Readings by PromQL, as Prometheus' HTTP API has it; errors in its form"),
         (name = "api", description = "The API itself"),
     ),
 )]
@@ -96,9 +106,15 @@ pub(super) static JSON: LazyLock<String> = LazyLock::new(|| {
     get, path = "/v1/openapi.json", operation_id = "describe_api", tag = "api",
     responses((status = 200, description = "The OpenAPI document; needs no token", body = Object, content_type = "application/json"))
 )]
-pub(super) async fn get() -> impl IntoResponse {
-    (
-        [(header::CONTENT_TYPE, "application/json"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")],
-        JSON.as_str(),
-    )
+pub(super) async fn get(headers: HeaderMap) -> Response {
+    static TAG: LazyLock<String> = LazyLock::new(|| etag::tag_of(JSON.as_bytes()));
+    let common = [
+        (header::ETAG, TAG.as_str()),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    if etag::is_known(&headers, &TAG) {
+        return (StatusCode::NOT_MODIFIED, common).into_response();
+    }
+    (common, [(header::CONTENT_TYPE, "application/json")], JSON.as_str()).into_response()
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/rollups`: the windows of a series, a minute, an hour or a day wide.
+//! `GET /v1/rollups`: the windows of a series, from a minute to a day wide.
 
 use axum::Json;
 use axum::extract::State;
@@ -30,7 +30,8 @@ pub(super) struct Query {
     /// First time after the range, same forms; default: now.
     #[param(value_type = Option<String>, example = "2026-11-21T00:00:00Z")]
     to: Option<When>,
-    /// Width of the windows: `1m`, `1h` (default) or `1d`. The range may span at most 50,000 of them.
+    /// Width of the windows: `1m`, `5m`, `15m`, `1h` (default), `6h` or `1d`. The range may span at most 50,000 of
+    /// them.
     #[param(value_type = Option<String>, example = "1h")]
     step: Option<Step>,
 }
@@ -41,10 +42,19 @@ enum Step {
     /// A minute.
     #[serde(rename = "1m")]
     Minute,
+    /// Five minutes.
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    /// A quarter of an hour.
+    #[serde(rename = "15m")]
+    Quarter,
     /// An hour.
     #[default]
     #[serde(rename = "1h")]
     Hour,
+    /// Six hours.
+    #[serde(rename = "6h")]
+    SixHours,
     /// A UTC day.
     #[serde(rename = "1d")]
     Day,
@@ -54,7 +64,10 @@ impl Step {
     fn us(self) -> i64 {
         match self {
             Self::Minute => 60 * SECOND_US,
+            Self::FiveMinutes => 5 * 60 * SECOND_US,
+            Self::Quarter => 15 * 60 * SECOND_US,
             Self::Hour => HOUR_US,
+            Self::SixHours => 6 * HOUR_US,
             Self::Day => DAY_US,
         }
     }
@@ -103,7 +116,7 @@ pub struct Rollups {
     pub windows: Vec<Window>,
 }
 
-/// A series as windows of a minute, an hour or a day.
+/// A series as windows of a minute to a day.
 #[utoipa::path(
     get, path = "/v1/rollups", operation_id = "read_rollups", tag = "data", params(Query),
     responses(

@@ -12,7 +12,8 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use sha2::{Digest, Sha256};
+
+use crate::api::etag;
 
 struct Asset {
     name: &'static str,
@@ -43,6 +44,7 @@ const ASSETS: &[Asset] = assets! {
     "fleet.js": JS,
     "series.js": JS,
     "plot.js": JS,
+    "data.js": JS,
     "alerts.js": JS,
     "logs.js": JS,
     "vendor/uPlot.iife.min.js": JS,
@@ -54,14 +56,8 @@ const ASSETS: &[Asset] = assets! {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let tag = |asset: &Asset| {
-        let digest = Sha256::digest(asset.bytes);
-        let hex: String = digest[..12].iter().map(|b| format!("{b:02x}")).collect();
-        format!("\"{hex}\"")
-    };
-    ASSETS.iter().map(tag).collect()
-});
+static TAGS: LazyLock<Vec<String>> =
+    LazyLock::new(|| ASSETS.iter().map(|asset| etag::tag_of(asset.bytes)).collect());
 
 /// The routes of the page; they need no token, the data behind them does.
 pub(crate) fn router() -> Router {
@@ -83,8 +79,7 @@ fn serve(name: &str, headers: &HeaderMap) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
     ];
-    let known = headers.get(header::IF_NONE_MATCH);
-    if known.is_some_and(|known| known.to_str().is_ok_and(|known| known.contains(tag.as_str()))) {
+    if etag::is_known(headers, tag) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
     (common, [(header::CONTENT_TYPE, asset.kind)], asset.bytes).into_response()

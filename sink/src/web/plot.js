@@ -1,6 +1,7 @@
-// Plot: one series as a line (or as a band of extremes with its mean), its anomalies and alerts, and
-// its score below. uPlot draws; zooming and panning are told to the caller, who asks for the data.
+// Plot: one series as a line (or as a band of extremes with its mean), its anomalies and alerts, another series to
+// compare it with, and its score below. uPlot draws; zooming is told to the caller, who asks for the data.
 
+import { unusual } from "./data.js";
 import { h } from "./dom.js";
 import { number, time } from "./format.js";
 
@@ -13,7 +14,7 @@ function colours(element) {
     probe.style.color = `var(--${name})`;
     return getComputedStyle(probe).color;
   };
-  const found = Object.fromEntries(["accent", "band", "bad", "shade", "muted", "line", "text", "surface", "ok", "usual"].map((name) => [name, colour(name)]));
+  const found = Object.fromEntries(["accent", "band", "bad", "shade", "muted", "line", "text", "surface", "ok", "usual", "unusual", "other"].map((name) => [name, colour(name)]));
   probe.remove();
   return found;
 }
@@ -55,13 +56,19 @@ const TIMES = [
   [0.001, ":{ss}.{fff}", "\n{D} {MMM} {YYYY} {HH}:{mm}", null, "\n{D} {MMM} {HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
 ];
 
-/** Shades the spans of alerts, and the usual range where they know it. */
-const shadeAlerts = (alerts, theme) => (u) => {
+/** Shades unusual spans and those of alerts, and the usual range where an alert knows it. */
+const shade = (spans, alerts, theme) => (u) => {
   const { ctx, bbox } = u;
   ctx.save();
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
+  ctx.fillStyle = theme.unusual;
+  for (const [from, to] of spans) {
+    const [left, right] = [from, to].map((us) => u.valToPos(us / 1e6, "x", true));
+    const width = Math.max(right - left, 2 * devicePixelRatio);
+    ctx.fillRect((left + right - width) / 2, bbox.top, width, bbox.height);
+  }
   for (const { data } of alerts) {
     const left = u.valToPos(data.fired_us / 1e6, "x", true);
     const right = data.resolved_us ? u.valToPos(data.resolved_us / 1e6, "x", true) : bbox.left + bbox.width;
@@ -70,6 +77,12 @@ const shadeAlerts = (alerts, theme) => (u) => {
     ctx.fillRect(left, bbox.top, width, bbox.height);
     ctx.fillStyle = theme.bad;
     ctx.fillRect(left, bbox.top, width, 3 * devicePixelRatio);
+    if (!data.baseline) continue;
+    const [high, low] = [data.baseline.high, data.baseline.low].map((value) => u.valToPos(value, "y", true));
+    ctx.fillStyle = theme.usual;
+    ctx.fillRect(left, high, width, low - high);
+    ctx.fillStyle = theme.ok;
+    for (const y of [high, low]) ctx.fillRect(left, y, width, devicePixelRatio);
   }
   ctx.restore();
 };
@@ -106,17 +119,30 @@ const markThreshold = (theme) => (u) => {
   ctx.restore();
 };
 
-/** Draws into `element`; `on.zoom(from_us, to_us)`, `on.reset()`. Returns what to call for another size or the end. */
-export function draw(element, { readings, alerts, anomalies, unit, on }) {
+/** The number of a column at or nearest to a place; joined columns have holes. */
+function near(column, i) {
+  for (let by = 0; by < 50; by += 1) {
+    for (const at of [i - by, i + by]) if (column[at] !== null && column[at] !== undefined) return at;
+  }
+  return null;
+}
+
+/** Draws into `element`, beside it `other` on an axis of its own; `on.zoom(from_us, to_us)`, `on.reset()`. Returns what to call for another size, to walk along the values, or for the end. */
+export function draw(element, { readings, alerts, anomalies, unit, other, on }) {
   const theme = colours(element);
-  const { binned, main, score } = columns(readings);
+  const { binned, main: own, score } = columns(readings);
+  const second = other ? columns(other.readings).main : null;
+  const main = second ? uPlot.join([own, [second[0], second[3]]]) : own;
   const x = { time: true, range: () => [readings.from_us / 1e6, readings.to_us / 1e6] };
   const readout = element.querySelector(".readout");
   const say = (u) => {
-    const i = u.cursor.idx;
-    const has = i !== null && i !== undefined && main[3][i] !== null && main[3][i] !== undefined;
+    const at = u.cursor.idx;
+    const i = at === null || at === undefined ? null : near(main[3], at);
+    const has = i !== null && (second || i === at);
+    const scored = has ? score[1][second ? own[0].indexOf(main[0][i]) : i] ?? null : null;
+    const beside = has && second ? near(main[4], at) : null;
     readout.textContent = has
-      ? `${time(main[0][i] * 1e6, readings.to_us - readings.from_us < 600e6)}   ${number(main[3][i])}${unit ? ` ${unit}` : ""}${binned ? `   ${number(main[2][i])} … ${number(main[1][i])}` : ""}${score[1][i] === null ? "" : `   score ${number(score[1][i])}`}`
+      ? `${time(main[0][i] * 1e6, readings.to_us - readings.from_us < 600e6)}   ${number(main[3][i])}${unit ? ` ${unit}` : ""}${binned ? `   ${number(main[2][i])} … ${number(main[1][i])}` : ""}${scored === null ? "" : `   score ${number(scored)}`}${beside === null ? "" : `   ${other.name} ${number(main[4][beside])}${other.unit ? ` ${other.unit}` : ""}`}`
       : "";
   };
   const cursor = {
@@ -132,21 +158,24 @@ export function draw(element, { readings, alerts, anomalies, unit, on }) {
     on.zoom(Math.floor(from), Math.ceil(to));
   };
   const width = () => element.clientWidth;
+  const range = (u, min, max) => (min === null || max === null ? [0, 1] : uPlot.rangeNum(min, max, 0.08, true));
   const few = main[0].length < width() / 12;
   // A value between two gaps has no line to show it: it gets a dot.
-  const lonely = main[3].flatMap((value, i) => (value !== null && (main[3][i - 1] ?? null) === null && (main[3][i + 1] ?? null) === null ? [i] : []));
+  const lonely = second ? [] : main[3].flatMap((value, i) => (value !== null && (main[3][i - 1] ?? null) === null && (main[3][i + 1] ?? null) === null ? [i] : []));
   const plots = [new uPlot({
     width: width(), height: Math.max(240, Math.min(420, innerHeight * 0.45)), legend: { show: false }, cursor, padding: [8, 8, 0, 0],
-    scales: { x, y: { range: (u, min, max) => (min === null || max === null ? [0, 1] : uPlot.rangeNum(min, max, 0.08, true)) } },
-    axes: [axis(theme, { space: 70, values: TIMES }), axis(theme, { size: 54, values: (u, ticks) => ticks.map((tick) => number(tick)) })],
+    scales: { x, y: { range }, z: { range } },
+    axes: [axis(theme, { space: 70, values: TIMES }), axis(theme, { size: 54, values: (u, ticks) => ticks.map((tick) => number(tick)) }),
+      ...(second ? [axis(theme, { scale: "z", side: 1, size: 54, grid: { show: false }, stroke: theme.other, values: (u, ticks) => ticks.map((tick) => number(tick)) })] : [])],
     series: [{}, { show: binned, stroke: theme.band, width: 0.5, points: { show: false } }, { show: binned, stroke: theme.band, width: 0.5, points: { show: false } },
-      { stroke: theme.accent, width: 1.5, points: { show: true, size: few ? 5 : 3, fill: theme.accent, filter: () => (few ? null : lonely) } }],
+      { stroke: theme.accent, width: 1.5, points: { show: true, size: few ? 5 : 3, fill: theme.accent, filter: () => (few ? null : lonely) } },
+      ...(second ? [{ scale: "z", stroke: theme.other, width: 1.5, points: { show: false } }] : [])],
     bands: binned ? [{ series: [1, 2], fill: theme.band }] : [],
-    hooks: { drawClear: [shadeAlerts(alerts, theme)], draw: [markAnomalies(anomalies, theme)], setSelect: [select], setCursor: [say] },
+    hooks: { drawClear: [shade(unusual(readings), alerts, theme)], draw: [markAnomalies(anomalies, theme)], setSelect: [select], setCursor: [say] },
   }, main, element.querySelector(".plot-main"))];
   if (score[1].some((value) => value !== null)) {
     plots.push(new uPlot({
-      width: width(), height: 96, legend: { show: false }, cursor, padding: [8, 8, 8, 0],
+      width: width() - (second ? 54 : 0), height: 96, legend: { show: false }, cursor, padding: [8, 8, 8, 0],
       scales: { x, y: { range: (u, min, max) => [0, Math.max(1.5, (max ?? 0) * 1.1)] } },
       axes: [axis(theme, { show: false }), axis(theme, { size: 54, space: 20, values: (u, ticks) => ticks.map((tick) => number(tick)) })],
       series: [{}, { stroke: theme.muted, width: 1, fill: theme.line, points: { show: false } }],
@@ -154,7 +183,17 @@ export function draw(element, { readings, alerts, anomalies, unit, on }) {
     }, score, element.querySelector(".plot-score")));
   }
   return {
-    resize: () => plots.forEach((plot) => plot.setSize({ width: width(), height: plot.height })),
+    resize: () => plots.forEach((plot, i) => plot.setSize({ width: width() - (i && second ? 54 : 0), height: plot.height })),
+    /** Moves the cursor by so many values and tells what is there. */
+    walk: (by) => {
+      const [u] = plots;
+      const from = u.cursor.idx ?? (by > 0 ? -1 : main[0].length);
+      let i = from + by;
+      while (i >= 0 && i < main[0].length && (main[3][i] ?? null) === null) i += by;
+      if (i < 0 || i >= main[0].length) return readout.textContent;
+      u.setCursor({ left: u.valToPos(main[0][i], "x"), top: u.valToPos(main[3][i], "y") });
+      return readout.textContent;
+    },
     destroy: () => plots.forEach((plot) => plot.destroy()),
     points: main[3].filter((value) => value !== null).length,
     binned,

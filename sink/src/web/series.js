@@ -1,9 +1,10 @@
 // Series: one series as a plot with its anomalies, its numbers, and the alerts in view.
 //
-// #/series/SITE/DEVICE/METRIC?from=…&to=… (microseconds). Without a range it follows the newest data:
+// #/series/SITE/DEVICE/METRIC?from=…&to=…&with=SITE/DEVICE/METRIC (microseconds). Without a range it follows the newest data:
 // what was recorded years ago is shown where it is, not where now is.
 
 import { everywhere, get } from "./api.js";
+import { csv, png, save, values } from "./data.js";
 import { empty, every, failure, h, later, timeField } from "./dom.js";
 import { count, duration, number, time, typedTime, zone } from "./format.js";
 import { alertRow } from "./alerts.js";
@@ -12,10 +13,11 @@ import { draw } from "./plot.js";
 const HOUR = 3600e6;
 const RANGES = [["1h", HOUR], ["6h", 6 * HOUR], ["24h", 24 * HOUR], ["7d", 168 * HOUR], ["30d", 720 * HOUR], ["1y", 8766 * HOUR], ["All", null]];
 
+const pathOf = ({ site, device, metric }) => [site, device, metric].map(encodeURIComponent).join("/");
+
 /** The address of a series, at a range where given. */
-export function seriesLink({ site, device, metric }, from_us, to_us) {
-  const path = [site, device, metric].map(encodeURIComponent).join("/");
-  return `#/series/${path}${from_us === undefined ? "" : `?from=${Math.round(from_us)}&to=${Math.round(to_us)}`}`;
+export function seriesLink(key, from_us, to_us) {
+  return `#/series/${pathOf(key)}${from_us === undefined ? "" : `?from=${Math.round(from_us)}&to=${Math.round(to_us)}`}`;
 }
 
 const same = (a, b) => a && b && a.site === b.site && a.device === b.device && a.metric === b.metric;
@@ -42,10 +44,10 @@ export async function show({ root, route, sites, signal }) {
         body.replaceChildren(empty("There is no such series", `${asked.site} / ${asked.device} / ${asked.metric} has never sent a value.`));
         return true;
       }
-      view = seriesView(body, series, signal);
+      view = seriesView(body, series, known, signal);
     }
     const number = (name) => (to.query.get(name) ? Number(to.query.get(name)) : null);
-    view?.range(number("from"), number("to"), to.query.get("last"));
+    view?.range(number("from"), number("to"), to.query.get("last"), to.query.get("with"));
     return true;
   };
   open(route);
@@ -88,7 +90,7 @@ function sidebar(known) {
   };
 }
 
-function seriesView(body, series, outer) {
+function seriesView(body, series, known, outer) {
   const key = { site: series.site, device: series.device, metric: series.metric };
   const stop = new AbortController();
   outer.addEventListener("abort", () => stop.abort());
@@ -97,11 +99,13 @@ function seriesView(body, series, outer) {
   let last = null;
   let range = { from: 0, to: 0, last: null };
 
+  let other = null;
+  const address = (link) => { location.hash = other ? `${link}${link.includes("?") ? "&" : "?"}with=${encodeURIComponent(pathOf(other))}` : link; };
   const go = (from, to) => {
     const least = 1000;
     const middle = (from + to) / 2;
     if (to - from < least) [from, to] = [middle - least / 2, middle + least / 2];
-    location.hash = seriesLink(key, from, to);
+    address(seriesLink(key, from, to));
   };
   const zoom = (factor) => {
     const half = ((range.to - range.from) * factor) / 2;
@@ -112,9 +116,9 @@ function seriesView(body, series, outer) {
     const by = (range.to - range.from) * part;
     go(range.from + by, range.to + by);
   };
-  const all = () => { location.hash = `${seriesLink(key)}?last=All`; };
+  const all = () => address(`${seriesLink(key)}?last=All`);
 
-  const buttons = RANGES.map(([name]) => h("button", { type: "button", "data-range": name, "aria-pressed": "false", onclick: () => { location.hash = `${seriesLink(key)}?last=${name}`; } }, name));
+  const buttons = RANGES.map(([name]) => h("button", { type: "button", "data-range": name, "aria-pressed": "false", onclick: () => address(`${seriesLink(key)}?last=${name}`) }, name));
   const step = (label, sign, work) => h("button", { type: "button", class: "icon", "aria-label": label, title: label, onclick: work }, sign);
   const [from, to] = ["From", "To"].map((name) => timeField(name, typedTime));
   const free = () => {
@@ -123,6 +127,20 @@ function seriesView(body, series, outer) {
   };
   from.addEventListener("change", free);
   to.addEventListener("change", free);
+  const pick = comparePicker(series, known, (chosen) => {
+    other = chosen;
+    if (range.following) address(`${seriesLink(key)}?last=${range.last}`);
+    else go(range.from, range.to);
+  });
+  const shown = () => [{ key, unit: series.unit, readings: last.readings }, ...(last.other ? [{ key: other, unit: other.unit, readings: last.other.readings }] : [])];
+  const name = () => `${key.site}-${key.device}-${key.metric}-${time(range.from)}`;
+  const saveCsv = () => last && save(`${name()}.csv`, new Blob([csv(shown())], { type: "text/csv" }));
+  const savePng = async () => {
+    if (!last) return;
+    const title = `${shown().map(({ key: of, unit }) => `${of.site} / ${of.device} / ${of.metric}${unit ? ` (${unit})` : ""}`).join("   and   ")}   ${time(range.from)} to ${time(range.to)}, ${zone()}`;
+    save(`${name()}.png`, await png(plot, title));
+  };
+  const spoken = h("p", { class: "sr", role: "status", "data-testid": "series-spoken" });
   const stats = h("dl", { class: "stats", "data-testid": "series-stats" });
   const plot = h("div", { class: "plot", tabindex: "0", role: "img", "data-testid": "series-plot", "data-count": "0" },
     h("div", { class: "readout", "aria-hidden": "true" }), h("div", { class: "plot-main" }), h("div", { class: "score-label" }, "Score: above 1 leaves the usual course"), h("div", { class: "plot-score" }));
@@ -131,11 +149,13 @@ function seriesView(body, series, outer) {
   body.replaceChildren(
     h("div", { class: "card-head" }, h("div", {}, h("div", { class: "crumbs" }, `${key.site} / ${key.device}`), h("h1", {}, key.metric, series.unit ? h("i", {}, series.unit) : null)), h("span", { class: "grow" }), stats),
     h("div", { class: "bar" }, h("div", { class: "seg", role: "group", "aria-label": "Range" }, buttons),
-      h("div", { class: "seg", role: "group", "aria-label": "Move" }, step("Earlier", "←", () => pan(-0.5)), step("Later", "→", () => pan(0.5)), step("Zoom in", "+", () => zoom(0.5)), step("Zoom out", "−", () => zoom(2))),
+      h("div", { class: "seg", role: "group", "aria-label": "Move" }, step("Back", "↶", () => history.back()), step("Earlier", "←", () => pan(-0.5)), step("Later", "→", () => pan(0.5)), step("Zoom in", "+", () => zoom(0.5)), step("Zoom out", "−", () => zoom(2))),
+      pick.element, h("div", { class: "seg", role: "group", "aria-label": "Save" }, h("button", { type: "button", "data-testid": "series-csv", onclick: saveCsv, title: "What is shown as a table" }, "CSV"), h("button", { type: "button", "data-testid": "series-png", onclick: savePng, title: "What is shown as a picture" }, "PNG")),
       h("span", { class: "grow" }), h("div", { class: "free" }, from, h("span", { "aria-hidden": "true" }, "–"), to)),
-    plot, note, h("h2", { class: "sub" }, "Alerts in this range"), alertList);
+    plot, spoken, note, h("h2", { class: "sub" }, "Alerts in this range"), alertList);
+  const walk = (by) => { spoken.textContent = drawn?.walk(by) ?? ""; };
   plot.addEventListener("keydown", (event) => {
-    const work = { ArrowLeft: () => pan(-0.25), ArrowRight: () => pan(0.25), "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: all }[event.key];
+    const work = { ArrowLeft: () => (event.shiftKey ? walk(-1) : pan(-0.25)), ArrowRight: () => (event.shiftKey ? walk(1) : pan(0.25)), "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), _: () => zoom(2), 0: all, Backspace: () => history.back() }[event.key];
     if (!work || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     work();
@@ -151,20 +171,25 @@ function seriesView(body, series, outer) {
     loading = new AbortController();
     const signal = AbortSignal.any([stop.signal, loading.signal]);
     const points = Math.max(100, Math.min(2000, Math.round(plot.clientWidth || 800)));
-    const [readings, alerts] = await Promise.all([
-      get("/v1/readings", { ...key, from: range.from, to: range.to, max_points: points }, signal),
+    const beside = other;
+    const [readings, second, alerts] = await Promise.all([
+      values(key, range.from, range.to, points, signal),
+      beside && values({ site: beside.site, device: beside.device, metric: beside.metric }, range.from, range.to, points, signal),
       // An alert that fired before the range may last into it: look back as far again.
       get("/v1/alerts", { ...key, from: Math.max(range.from - (range.to - range.from), Math.min(series.first_us, range.from)), to: range.to, limit: 500 }, signal),
     ]);
     const within = alerts.items.filter(({ data }) => (data.resolved_us ?? Infinity) >= range.from);
     const anomalies = readings.bins.length ? readings.anomalies : readings.points.filter((point) => point.score > 1);
-    last = { readings, alerts: within, anomalies };
+    last = { readings, alerts: within, anomalies, other: beside && { readings: second, unit: beside.unit, name: `${beside.device} / ${beside.metric}` } };
     paint();
     const span = duration(range.to - range.from);
     plot.dataset.count = readings.n;
     plot.dataset.anomalies = readings.anomalies_n;
     plot.dataset.alerts = within.length;
-    plot.setAttribute("aria-label", `${key.metric} of ${key.device} over ${span}: ${readings.n} values, ${readings.anomalies_n} anomalies, ${within.length} alerts. Arrow keys move, plus and minus zoom, 0 shows all.`);
+    plot.dataset.other = second?.n ?? "";
+    plot.dataset.form = readings.rollups ? "rollups" : readings.bin_us ? "bins" : "values";
+    plot.setAttribute("aria-label", `${key.metric} of ${key.device} over ${span}: ${readings.n} values, ${readings.anomalies_n} anomalies, ${within.length} alerts${second ? `; beside it ${second.n} values of ${beside.metric} of ${beside.device}` : ""}. Arrow keys move, with Shift from value to value; plus and minus zoom, Backspace goes back, 0 shows all.`);
+    if (!range.following) spoken.textContent = `${readings.n} values, ${readings.anomalies_n} anomalies, ${within.length} alerts over ${span}`;
     fillStats(stats, readings);
     const form = readings.bin_us ? `Mean and extremes per ${duration(readings.bin_us)}` : "Every value";
     note.textContent = readings.n === 0
@@ -204,7 +229,10 @@ function seriesView(body, series, outer) {
   }
   return {
     key,
-    async range(from_us, to_us, name) {
+    async range(from_us, to_us, name, beside) {
+      const [site, device, metric] = (beside ?? "").split("/").map(decodeURIComponent);
+      other = known.find((candidate) => same(candidate, { site, device, metric })) ?? null;
+      pick.show(other);
       if (Number.isFinite(from_us) && Number.isFinite(to_us) && from_us !== null && to_us !== null && from_us < to_us) {
         range = { from: Math.round(from_us), to: Math.round(to_us), last: null, following: false };
         press();
@@ -218,6 +246,22 @@ function seriesView(body, series, outer) {
     stop() {
       stop.abort();
       drawn?.destroy();
+    },
+  };
+}
+
+/** A list of series to compare with, those of the device and of the metric first. */
+function comparePicker(series, known, on) {
+  const rank = (one) => (one.site === series.site && one.device === series.device ? 0 : one.metric === series.metric ? 1 : 2);
+  const some = known.filter((one) => !same(one, series)).sort((a, b) => rank(a) - rank(b)).slice(0, 500);
+  const option = (one) => h("option", { value: pathOf(one) }, `${one.site === series.site ? "" : `${one.site} / `}${one.device} / ${one.metric}`);
+  const element = h("select", { class: "compare", "aria-label": "Compare with", "data-testid": "series-compare", hidden: !some.length }, h("option", { value: "" }, "Compare with…"), some.map(option));
+  element.addEventListener("change", () => on(some.find((one) => pathOf(one) === element.value) ?? null));
+  return {
+    element,
+    show(other) {
+      if (other && !some.includes(other)) element.append(option(some[some.push(other) - 1]));
+      element.value = other ? pathOf(other) : "";
     },
   };
 }

@@ -2,8 +2,10 @@
 
 pub(crate) mod double;
 mod errors;
+mod prom;
 mod queries;
 mod stream;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -90,6 +92,23 @@ impl Server {
     }
 
     fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let response = self.raw(method, path, headers, body);
+        let kind = response.headers().get("content-type");
+        Answer {
+            status: response.status().as_u16(),
+            kind: kind.map(|kind| kind.to_str().unwrap().into()).unwrap_or_default(),
+            text: String::from_utf8(response.into_body()).unwrap(),
+        }
+    }
+
+    /// The answer as it came.
+    fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> ureq::http::Response<Vec<u8>> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(std::time::Duration::from_secs(20)))
@@ -100,13 +119,10 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut response = agent.run(request.body(body.to_owned()).unwrap()).unwrap();
-        let kind = response.headers().get("content-type");
-        Answer {
-            status: response.status().as_u16(),
-            kind: kind.map(|kind| kind.to_str().unwrap().into()).unwrap_or_default(),
-            text: response.body_mut().read_to_string().unwrap(),
-        }
+        let (parts, mut body) =
+            agent.run(request.body(body.to_owned()).unwrap()).unwrap().into_parts();
+        let bytes = body.with_config().limit(1 << 30).read_to_vec().unwrap();
+        ureq::http::Response::from_parts(parts, bytes)
     }
 }
 

@@ -1,0 +1,117 @@
+//! Prom: the part of Prometheus' HTTP API that Grafana needs, over the readings.
+//!
+//! In: requests under `/api/v1`, as GET or as POST of a form. Out: answers and errors in Prometheus' JSON.
+//! Promises: nothing is changed, so that a POST needs no more than a GET; a query is bounded in length, parts,
+//! times, series, points and values; what is not supported is an error that names it. What can go wrong: the store
+//! is away (503, `unavailable`).
+//!
+//! `lex` and `parse` make a tree (`ast`) of a query; `read` has the store's answer for each selector, made by
+//! `fold`; `compute`, `aggregate` and `pair` do the rest; `answer` writes it. `names` says what a series is called.
+
+use axum::Router;
+use axum::extract::State;
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::Response;
+use axum::routing::{MethodRouter, any, get};
+
+use self::answer::{Fault, of_instant, of_matrix, of_range};
+use self::ast::{Expr, Query};
+use self::compute::{Grid, Value, compute};
+use self::params::Form;
+use self::parse::parse;
+use self::read::Reader;
+use super::{Api, Problem, guard};
+
+mod aggregate;
+mod answer;
+mod ast;
+mod compute;
+mod fold;
+pub(super) mod lists;
+mod lex;
+mod names;
+mod pair;
+mod params;
+mod parse;
+mod read;
+
+pub use answer::PrometheusError;
+
+/// All paths begin with it.
+pub(super) const PREFIX: &str = "/api/v1/";
+
+/// The routes, guarded.
+pub(super) fn router(api: &Api) -> Router {
+    Router::new()
+        .route("/api/v1/query", both(get(query).post(query)))
+        .route("/api/v1/query_range", both(get(query_range).post(query_range)))
+        .route("/api/v1/labels", both(get(lists::labels).post(lists::labels)))
+        .route("/api/v1/label/{name}/values", both(get(lists::values)))
+        .route("/api/v1/series", both(get(lists::series).post(lists::series)))
+        .route("/api/v1/metadata", both(get(lists::metadata)))
+        .route("/api/v1/status/buildinfo", both(get(lists::buildinfo)))
+        .route("/api/v1/{*rest}", any(async || Fault::not_found()))
+        .route_layer(from_fn_with_state(api.clone(), guard::guard))
+        .layer(map_response(answer::shaped))
+        .with_state(api.clone())
+}
+
+fn both(route: MethodRouter<Api>) -> MethodRouter<Api> {
+    route.fallback(async || Problem::method())
+}
+
+/// A query at one time, in PromQL.
+#[utoipa::path(
+    get, path = "/api/v1/query", operation_id = "prometheus_query", tag = "prometheus",
+    params(
+        ("query" = String, Query, description = "The query, in PromQL", example = "temperature{site=\"plant\"}"),
+        ("time" = Option<String>, Query, description = "The time, RFC 3339 or seconds since the Unix epoch; default: now"),
+        ("lookback_delta" = Option<String>, Query, description = "How far a selector without a range looks back; default: 5m"),
+    ),
+    responses((status = 200, description = "A vector, a scalar, or values of a range, as Prometheus writes them. A POST of the same as a form does the same", body = Object), lists::Faults)
+)]
+pub(super) async fn query(State(api): State<Api>, form: Form) -> Result<Response, Fault> {
+    let grid = form.instant()?;
+    let query = parsed(&form)?;
+    let reader = Reader::new(&*api.store, form.lookback_us()?, api.limits.scan_rows_max);
+    if let Expr::Matrix(selector, range_us) = &query.expr {
+        let rows = reader.matrix(selector, *range_us, grid.at_us(0)).await?;
+        return Ok(of_matrix(&rows));
+    }
+    Ok(of_instant(&evaluated(&query, &reader, grid).await?, &grid))
+}
+
+/// A query at many times, in PromQL.
+#[utoipa::path(
+    get, path = "/api/v1/query_range", operation_id = "prometheus_query_range", tag = "prometheus",
+    params(
+        ("query" = String, Query, description = "The query, in PromQL", example = "avg by (device) (avg_over_time(temperature{site=\"plant\"}[1h]))"),
+        ("start" = String, Query, description = "First time, RFC 3339 or seconds since the Unix epoch"),
+        ("end" = String, Query, description = "Last time, same forms; it is one of the times where it is a step"),
+        ("step" = String, Query, description = "From one time to the next: seconds, or as 5m; at most 11,000 steps", example = "60"),
+        ("lookback_delta" = Option<String>, Query, description = "How far a selector without a range looks back; default: 5m"),
+    ),
+    responses((status = 200, description = "Rows of values, as Prometheus writes them. A POST of the same as a form does the same", body = Object), lists::Faults)
+)]
+pub(super) async fn query_range(State(api): State<Api>, form: Form) -> Result<Response, Fault> {
+    let grid = form.grid()?;
+    let query = parsed(&form)?;
+    if matches!(query.expr, Expr::Matrix(..)) {
+        let error = "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector";
+        return Err(Fault::parameter("query", error));
+    }
+    let reader = Reader::new(&*api.store, form.lookback_us()?, api.limits.scan_rows_max);
+    Ok(of_range(evaluated(&query, &reader, grid).await?, &grid))
+}
+
+fn parsed(form: &Form) -> Result<Query, Fault> {
+    parse(form.query()?).map_err(|error| Fault::parameter("query", error))
+}
+
+async fn evaluated(query: &Query, reader: &Reader<'_>, grid: Grid) -> Result<Value, Fault> {
+    let mut leaves = Vec::with_capacity(query.leaves.len());
+    for leaf in &query.leaves {
+        leaves.push(reader.rows(leaf, grid).await?);
+    }
+    compute(&query.expr, &grid, &mut leaves).map_err(Fault::execution)
+}
