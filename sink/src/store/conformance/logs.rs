@@ -33,15 +33,7 @@ fn line(site: &str, host: &str, ts_us: i64, seq: u64, message: &str) -> LogRow {
 }
 
 fn query(site: &str, limit: usize) -> LogQuery {
-    LogQuery {
-        site: site.into(),
-        host: None,
-        range: EVER,
-        severity_max: None,
-        app: None,
-        text: None,
-        limit,
-    }
+    LogQuery::of_site(site, EVER, limit)
 }
 
 async fn write(store: &dyn Store, logs: Vec<LogRow>) {

@@ -20,8 +20,8 @@ use crate::store::seal::close::seal_within;
 use crate::store::seal::keeper::Keeper;
 use crate::store::seal::marks::Marks;
 use crate::store::seal::{DeviceDay, LEFT, Look, Mark, PartRef, Position, Seal, SealStore};
-use crate::store::sealed::Part;
-use crate::store::{Batch, Point, ReadingRow, Store, StoreError, TimeRange};
+use crate::store::sealed::{LinePart, Part};
+use crate::store::{Batch, LogQuery, LogRow, Point, ReadingRow, Store, StoreError, TimeRange};
 
 /// Runs every case that needs two instances of one store.
 ///
@@ -175,6 +175,46 @@ impl SealStore for Stepping<'_> {
     }
     async fn drop_hot(&self, key: &SeriesKey, range: TimeRange) -> Result<(), StoreError> {
         self.inner.drop_hot(key, range).await
+    }
+    async fn extent_of_lines(
+        &self,
+        site: &str,
+        host: Option<&str>,
+    ) -> Result<Option<TimeRange>, StoreError> {
+        self.step(self.inner.extent_of_lines(site, host)).await
+    }
+    async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
+        self.step(self.inner.newest_hot_lines(query)).await
+    }
+    async fn hot_lines(
+        &self,
+        site: &str,
+        range: TimeRange,
+        weight_max: usize,
+    ) -> Result<Option<Vec<LogRow>>, StoreError> {
+        self.step(self.inner.hot_lines(site, range, weight_max)).await
+    }
+    async fn put_lines(&self, hour: &DeviceDay, part: &LinePart) -> Result<(), StoreError> {
+        self.step(self.inner.put_lines(hour, part)).await
+    }
+    async fn heads(
+        &self,
+        site: &str,
+        first: i64,
+        last: i64,
+    ) -> Result<Vec<(i64, i64, Vec<u8>)>, StoreError> {
+        self.step(self.inner.heads(site, first, last)).await
+    }
+    async fn block(
+        &self,
+        hour: &DeviceDay,
+        id: i64,
+        number: usize,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.step(self.inner.block(hour, id, number)).await
+    }
+    async fn drop_hot_lines(&self, site: &str, hour: i64) -> Result<(), StoreError> {
+        self.inner.drop_hot_lines(site, hour).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Before sealing: marks for rows that were written when there were none.
 //!
-//! In: the lists of series. Out: one mark for each device and day that may hold rows. Promises: doing it
+//! In: the lists of series and hosts. Out: one mark for each device and day, and each site and hour of lines, that may hold rows. Promises: doing it
 //! twice is harmless, the mark is always the same. Days that nobody can seal in a sensible time (a stamp
 //! of the year 200,000 makes millions of days) are left out: what has no mark and no part is read from hot
 //! rows as before.
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use weir_models::time::now_us;
 
-use super::{BEFORE_SEALING, DeviceDay, LEFT, Mark, SealStore, span_of};
+use super::{BEFORE_SEALING, DeviceDay, LEFT, Mark, SealStore, hour_of, span_of};
 use crate::store::{Store, StoreError};
 
 /// Days back where hot rows stay for ever.
@@ -26,7 +26,6 @@ pub(crate) async fn mark_before_sealing<S: Store + SealStore>(
 ) -> Result<(), StoreError> {
     let days = if hot_days == 0 { DAYS_MAX } else { hot_days };
     let today = span_of(now_us());
-    let mut is_listed = false;
     for site in store.sites().await? {
         let mut marks = BTreeSet::new();
         for series in store.series(&site, None).await? {
@@ -37,15 +36,38 @@ pub(crate) async fn mark_before_sealing<S: Store + SealStore>(
                 Mark { day, mark: MARK }
             }));
         }
-        let marks: Vec<Mark> = marks.into_iter().collect();
-        if !marks.is_empty() && !is_listed {
-            store.beat(BEFORE_SEALING, LEFT).await?;
-            is_listed = true;
-        }
-        for some in marks.chunks(MARKS_AT_ONCE) {
-            store.add_marks(BEFORE_SEALING, some).await?;
-        }
-        tracing::info!(site, marks = marks.len(), "marked rows from before sealing");
+        put(store, &site, marks).await?;
     }
+    Ok(())
+}
+
+/// Marks the hours of the last `hot_days` days of the lines of every site, likewise.
+pub(crate) async fn mark_before_sealing_lines<S: Store + SealStore>(
+    store: &S,
+    hot_days: i64,
+) -> Result<(), StoreError> {
+    let hours = 24 * if hot_days == 0 { DAYS_MAX } else { hot_days };
+    let now = hour_of(now_us());
+    for site in store.sites().await? {
+        let Some(extent) = store.extent_of_lines(&site, None).await? else {
+            continue;
+        };
+        let first = hour_of(extent.from_us).max(now - hours);
+        let last = hour_of(extent.to_us.saturating_sub(1)).min(now + 24);
+        let mark = |hour| Mark { day: DeviceDay::of_lines(&site, hour), mark: MARK };
+        put(store, &site, (first..=last).map(mark).collect()).await?;
+    }
+    Ok(())
+}
+
+async fn put<S: SealStore>(store: &S, site: &str, marks: BTreeSet<Mark>) -> Result<(), StoreError> {
+    let marks: Vec<Mark> = marks.into_iter().collect();
+    if !marks.is_empty() {
+        store.beat(BEFORE_SEALING, LEFT).await?;
+    }
+    for some in marks.chunks(MARKS_AT_ONCE) {
+        store.add_marks(BEFORE_SEALING, some).await?;
+    }
+    tracing::info!(site, marks = marks.len(), "marked rows from before sealing");
     Ok(())
 }
