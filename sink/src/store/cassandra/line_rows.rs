@@ -6,12 +6,14 @@
 //!
 //! [`SealStore`]: crate::store::seal::SealStore
 
+use std::collections::BTreeSet;
+
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use scylla::statement::prepared::PreparedStatement;
 
 use super::CassandraStore;
 use super::catalogue::{Known, Record};
-use super::failure::{READ_PATIENCE, persist};
+use super::failure::{Failure, READ_PATIENCE, persist};
 use super::read::{AT_ONCE, page_by_page, part_of, recorded};
 use super::read_logs::{HostRow, LineRow, line};
 use super::write::Jobs;
@@ -68,6 +70,14 @@ impl CassandraStore {
             from_us: a.from_us.min(b.from_us),
             to_us: a.to_us.max(b.to_us),
         }))
+    }
+
+    /// Every site and hour with hot lines: all keys of partitions, which are no more than an hour wide.
+    pub(super) async fn read_hours_of_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
+        let keys = format!("SELECT DISTINCT site, host, bucket FROM {}.logs", self.config.keyspace);
+        let keys = self.session.prepare(keys).await.map_err(Failure::from)?;
+        let rows = self.rows::<(String, String, i64)>(&keys, ()).await?;
+        Ok(rows.into_iter().map(|(site, _, bucket)| (site, bucket)).collect())
     }
 
     pub(super) async fn read_all_lines(
@@ -203,7 +213,7 @@ impl CassandraStore {
             for bucket in known.widths.ascending(range) {
                 let values = (site, &host, bucket.number, range.from_us, range.to_us);
                 let deleted = self.session.query_unpaged(delete.as_str(), values).await;
-                deleted.map_err(super::failure::Failure::from)?;
+                deleted.map_err(Failure::from)?;
             }
         }
         Ok(())

@@ -114,19 +114,20 @@ pub(super) async fn migrate(store: &CassandraStore) -> Result<Vec<String>, Store
         .await?;
     let applied = applied(session, config).await?;
     refuse_newer(config, &applied)?;
-    let mut names = Vec::new();
-    for (version, (name, text)) in (1i32..).zip(MIGRATIONS) {
-        if applied.contains_key(&version) {
-            continue;
-        }
+    let missing = (1i32..).zip(MIGRATIONS).filter(|(version, _)| !applied.contains_key(version));
+    let missing: Vec<(i32, &(&str, &str))> = missing.collect();
+    for (_, (_, text)) in &missing {
         for statement in statements(text, config) {
             leader.run(session, &statement).await?;
         }
-        if *name == SEALING {
-            mark_before_sealing(store, config.hot_days.into()).await?;
-        }
-        if *name == LOG_BLOCKS {
-            mark_before_sealing_lines(store, config.hot_days.into()).await?;
+    }
+    // What fills tables needs all of them.
+    let mut names = Vec::new();
+    for (version, (name, _)) in missing {
+        match *name {
+            SEALING => mark_before_sealing(store, config.hot_days.into()).await?,
+            LOG_BLOCKS => mark_before_sealing_lines(store).await?,
+            _ => {}
         }
         note(session, config, version, name).await?;
         names.push((*name).to_owned());

@@ -333,6 +333,10 @@ impl SealStore for CassandraStore {
         self.read_extent_of_lines(site, host).await
     }
 
+    async fn hours_of_hot_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
+        self.read_hours_of_lines().await
+    }
+
     async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
         self.read_logs(query).await
     }

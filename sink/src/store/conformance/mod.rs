@@ -11,6 +11,8 @@
 )]
 
 mod alerts;
+mod line_sealers;
+mod log_blocks;
 mod logs;
 mod readings;
 mod records;
@@ -37,6 +39,7 @@ pub async fn all(store: &dyn Store) {
     alerts::all(store).await;
     records::all(store).await;
     sealing::all(store).await;
+    log_blocks::all(store).await;
 }
 
 /// All of time.

@@ -14,6 +14,7 @@ use futures_util::future::{join, join3};
 use weir_models::ident::{EventId, SeriesKey};
 use weir_models::time::DAY_US;
 
+use super::line_sealers;
 use super::sealing::{Dice, Model, drop_sealed, marks_at};
 use super::{EVER, NOON_US, fresh, id, key, reading, write_readings};
 use crate::store::seal::close::seal_within;
@@ -32,11 +33,12 @@ pub async fn two(a: &dyn Store, b: &dyn Store) {
     both_write_and_seal_at_once(a, b).await;
     a_lost_name_makes_new_marks(a).await;
     owners_are_taken_over_when_they_are_gone(a, b).await;
+    line_sealers::two(a, b).await;
 }
 
 /// When a step fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fails {
+pub(super) enum Fails {
     Never,
     /// Nothing of it was done.
     Before(usize),
@@ -45,7 +47,7 @@ enum Fails {
 }
 
 /// A store whose operations fail, or take their time.
-struct Stepping<'a> {
+pub(super) struct Stepping<'a> {
     inner: &'a dyn SealStore,
     fails: Fails,
     steps: AtomicUsize,
@@ -53,11 +55,11 @@ struct Stepping<'a> {
 }
 
 impl<'a> Stepping<'a> {
-    fn failing(inner: &'a dyn SealStore, fails: Fails) -> Self {
+    pub(super) fn failing(inner: &'a dyn SealStore, fails: Fails) -> Self {
         Self { inner, fails, steps: AtomicUsize::new(0), dice: None }
     }
 
-    fn pausing(inner: &'a dyn SealStore, seed: u64) -> Self {
+    pub(super) fn pausing(inner: &'a dyn SealStore, seed: u64) -> Self {
         let dice = Some(Mutex::new(Dice::new(seed)));
         Self { inner, fails: Fails::Never, steps: AtomicUsize::new(0), dice }
     }
@@ -182,6 +184,9 @@ impl SealStore for Stepping<'_> {
         host: Option<&str>,
     ) -> Result<Option<TimeRange>, StoreError> {
         self.step(self.inner.extent_of_lines(site, host)).await
+    }
+    async fn hours_of_hot_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
+        self.step(self.inner.hours_of_hot_lines()).await
     }
     async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
         self.step(self.inner.newest_hot_lines(query)).await

@@ -1,15 +1,16 @@
 //! Before sealing: marks for rows that were written when there were none.
 //!
-//! In: the lists of series and hosts. Out: one mark for each device and day, and each site and hour of lines, that may hold rows. Promises: doing it
-//! twice is harmless, the mark is always the same. Days that nobody can seal in a sensible time (a stamp
+//! In: the list of series, and the hours of hot lines. Out: one mark for each device and day that may hold rows, and for each
+//! site and hour that has lines. Promises: doing it
+//! twice is harmless, the mark is always the same. Days of readings that nobody can seal in a sensible time (a stamp
 //! of the year 200,000 makes millions of days) are left out: what has no mark and no part is read from hot
 //! rows as before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_models::time::now_us;
 
-use super::{BEFORE_SEALING, DeviceDay, LEFT, Mark, SealStore, hour_of, span_of};
+use super::{BEFORE_SEALING, DeviceDay, LEFT, Mark, SealStore, span_of};
 use crate::store::{Store, StoreError};
 
 /// Days back where hot rows stay for ever.
@@ -41,21 +42,15 @@ pub(crate) async fn mark_before_sealing<S: Store + SealStore>(
     Ok(())
 }
 
-/// Marks the hours of the last `hot_days` days of the lines of every site, likewise.
-pub(crate) async fn mark_before_sealing_lines<S: Store + SealStore>(
-    store: &S,
-    hot_days: i64,
-) -> Result<(), StoreError> {
-    let hours = 24 * if hot_days == 0 { DAYS_MAX } else { hot_days };
-    let now = hour_of(now_us());
-    for site in store.sites().await? {
-        let Some(extent) = store.extent_of_lines(&site, None).await? else {
-            continue;
-        };
-        let first = hour_of(extent.from_us).max(now - hours);
-        let last = hour_of(extent.to_us.saturating_sub(1)).min(now + 24);
-        let mark = |hour| Mark { day: DeviceDay::of_lines(&site, hour), mark: MARK };
-        put(store, &site, (first..=last).map(mark).collect()).await?;
+/// Marks every hour of which there are lines, so that one without a seal surely has none.
+pub(crate) async fn mark_before_sealing_lines<S: SealStore>(store: &S) -> Result<(), StoreError> {
+    let mut marks: BTreeMap<String, BTreeSet<Mark>> = BTreeMap::new();
+    for (site, hour) in store.hours_of_hot_lines().await? {
+        let day = DeviceDay::of_lines(&site, hour);
+        marks.entry(site).or_default().insert(Mark { day, mark: MARK });
+    }
+    for (site, marks) in marks {
+        put(store, &site, marks).await?;
     }
     Ok(())
 }

@@ -342,6 +342,8 @@ pub trait SealStore: Send + Sync {
         site: &str,
         host: Option<&str>,
     ) -> Result<Option<TimeRange>, StoreError>;
+    /// Every site and hour that has hot lines; for the migration.
+    async fn hours_of_hot_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError>;
     /// The hot lines that match, newest first.
     async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError>;
     /// All hot lines of a site in a range, in any order; [`Look::Sure`]. None when they weigh more than `weight_max`

@@ -110,7 +110,27 @@ async fn planned(
 ) -> Result<Vec<Piece>, StoreError> {
     let (first, last) = (hour_of(range.from_us), hour_of(range.to_us - 1));
     let seals = store.seals("", &query.site, first, last, Look::Usual).await?;
-    Ok(plan(range, LINES, &seals, hour_range))
+    let mut pieces: Vec<Piece> = Vec::new();
+    // Without a mark, now or before, nothing was written: an hour without a seal is empty.
+    for (hour, seal) in seals {
+        if seal.parts.is_empty() && seal.marks.is_empty() {
+            continue;
+        }
+        let range = hour_range(hour).intersect(range);
+        for piece in plan(range, LINES, &[(hour, seal)], hour_range) {
+            match pieces.last_mut() {
+                Some(last)
+                    if last.parts.is_empty()
+                        && piece.parts.is_empty()
+                        && last.range.to_us == piece.range.from_us =>
+                {
+                    last.range.to_us = piece.range.to_us;
+                }
+                _ => pieces.push(piece),
+            }
+        }
+    }
+    Ok(pieces)
 }
 
 /// Puts pieces together whose heads are read at once: those of one day, up to a weight. The newest group is the

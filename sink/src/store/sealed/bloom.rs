@@ -5,6 +5,8 @@
 
 /// Bits for each word.
 const BITS: usize = 10;
+/// Fewer would be full of the first words by chance.
+const BYTES_MIN: usize = 8;
 /// Bits that are set for a word.
 const PROBES: u64 = 7;
 
@@ -21,7 +23,8 @@ fn places(hash: u64, bits: u64) -> impl Iterator<Item = u64> {
 
 /// Makes the bits of some words, given by their hashes, each once.
 pub(super) fn bloom(hashes: &[u64]) -> Vec<u8> {
-    let mut bloom = vec![0u8; (hashes.len() * BITS).div_ceil(8)];
+    let bytes = (hashes.len() * BITS).div_ceil(8);
+    let mut bloom = vec![0u8; if hashes.is_empty() { 0 } else { bytes.max(BYTES_MIN) }];
     let bits = bloom.len() as u64 * 8;
     for &hash in hashes {
         for place in places(hash, bits) {

@@ -207,7 +207,7 @@ impl Store for SqliteStore {
             seal::mark_before_sealing(self, 0).await?;
         }
         if done.iter().any(|name| name == LOG_BLOCKS) {
-            seal::mark_before_sealing_lines(self, 0).await?;
+            seal::mark_before_sealing_lines(self).await?;
         }
         Ok(done)
     }

@@ -432,6 +432,10 @@ impl SealStore for SqliteStore {
         self.read(move |connection| line_rows::extent(connection, &site, host.as_deref())).await
     }
 
+    async fn hours_of_hot_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
+        self.read(line_rows::hours).await
+    }
+
     async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
         let query = query.clone();
         self.read(move |connection| read::logs(connection, &query)).await
