@@ -30,7 +30,8 @@ fn send(line: &Line, from_s: u64, count: u64, word: &str) {
     let mut stream = TcpStream::connect(line.tcp()).unwrap();
     for n in 0..count {
         let stamp = rfc3339((from_s + n / 3) as i64 * 1_000_000 + (n % 3) as i64);
-        let (host, app) = (["gw-1", "gw-2", "plc"][n as usize % 3], ["sshd", "kernel"][n as usize % 2]);
+        let (host, app) =
+            (["gw-1", "gw-2", "plc"][n as usize % 3], ["sshd", "kernel"][n as usize % 2]);
         let message = match n % 50 {
             7 => format!("Störung {word}: disk /dev/sd{} FULL", n % 5),
             _ => format!("request {n} of {word} took {} us", n * 37 % 1_000),
@@ -65,8 +66,17 @@ fn all(line: &Line) -> Vec<Value> {
 /// What all kinds of searches find, as text.
 fn answers(line: &Line) -> Vec<String> {
     let searches = [
-        "", "&words=st%C3%B6rung", "&words=full+disk", "&words=ful", "&words=first+7", "&q=isk+/dev/sd3+fu",
-        "&q=7+of+", "&host=gw-2&limit=50", "&app=kernel&severity=2", "&words=absent", "&words=late",
+        "",
+        "&words=st%C3%B6rung",
+        "&words=full+disk",
+        "&words=ful",
+        "&words=first+7",
+        "&q=isk+/dev/sd3+fu",
+        "&q=7+of+",
+        "&host=gw-2&limit=50",
+        "&app=kernel&severity=2",
+        "&words=absent",
+        "&words=late",
         "&host=plc&app=sshd&severity=4&words=request&q=us",
     ];
     let mut answers = Vec::new();

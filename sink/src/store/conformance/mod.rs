@@ -38,8 +38,9 @@ pub async fn all(store: &dyn Store) {
     logs::all(store).await;
     alerts::all(store).await;
     records::all(store).await;
-    sealing::all(store).await;
+    // Before sealing: it leaves parts behind that are broken.
     log_blocks::all(store).await;
+    sealing::all(store).await;
 }
 
 /// All of time.

@@ -8,7 +8,7 @@
 //! The order is what makes it safe: the mark is forgotten, so that later rows come under another; the
 //! writes that may have used it have ended; only then are the rows read. Parts are confirmed before they
 //! are listed, and they are listed in the same transaction that takes the mark away. It is the same for readings
-//! and lines; what differs is a [`Kind`].
+//! and lines; what differs is a `Kind`.
 
 use async_trait::async_trait;
 

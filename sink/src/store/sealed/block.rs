@@ -1,6 +1,6 @@
 //! Block: some thousand log lines as columns.
 //!
-//! In: lines in the order of [`LinePlace`]. Out: one blob, and back every column of every line. What repeats
+//! In: lines in the order of [`super::LinePlace`]. Out: one blob, and back every column of every line. What repeats
 //! together (host, device, facility, severity, application, message id, template) is the **context** of a line and is
 //! written once; messages lie sorted by context, so that like stands beside like, and compress well; the order of the
 //! lines follows from their contexts and costs nothing. A search tests each context once, and unpacks process ids only

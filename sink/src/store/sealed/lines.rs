@@ -99,12 +99,13 @@ impl Head {
     }
 }
 
-/// Cuts lines into blocks, by number and by bytes.
+/// Cuts lines into blocks, by number and by bytes; those of short lines have about the same number.
 fn cut(rows: &[LogRow]) -> Vec<&[LogRow]> {
+    let lines = rows.len().div_ceil(rows.len().div_ceil(BLOCK_LINES).max(1));
     let mut blocks = Vec::new();
     let (mut begin, mut bytes) = (0, 0);
     for (place, row) in rows.iter().enumerate() {
-        let full = place - begin >= BLOCK_LINES || bytes + row.message.len() > BLOCK_BYTES;
+        let full = place - begin >= lines || bytes + row.message.len() > BLOCK_BYTES;
         if place > begin && full {
             blocks.push(&rows[begin..place]);
             (begin, bytes) = (place, 0);
