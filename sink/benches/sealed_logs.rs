@@ -2,17 +2,25 @@
 //!
 //! `cargo bench -p weir-sink --bench sealed_logs`: first a table of bytes, then times for a day of 200,000 lines of 50
 //! hosts. The day is made of the 4,500 real lines of `fixtures/syslog/auth.rfc3164.log`, repeated, with every number of
-//! four digits and more drawn anew, and one word planted: repetition flatters the bytes, the numbers do not.
+//! four digits and more drawn anew, and one word planted: repetition flatters the bytes, the numbers do not. Then the
+//! same searches of a whole store (SQLite) that has sealed the day, or as many days as `WEIR_BENCH_DAYS` says (50 are
+//! 10,000,000 lines, and take some minutes to be written).
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench")]
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::TryStreamExt;
+use tokio::runtime::Runtime;
 use weir_models::ident::Stream;
 use weir_models::time::DAY_US;
+use weir_sink::store::config::SqliteConfig;
+use weir_sink::store::seal::close::seal;
 use weir_sink::store::sealed::{Block, LinePart, encode_lines, heads_of};
-use weir_sink::store::{LogFilter, LogQuery, LogRow, TimeRange};
+use weir_sink::store::{Batch, LogFilter, LogQuery, LogRow, Store, StoreConfig, TimeRange, open};
 
 const LINES: usize = 200_000;
 const HOSTS: usize = 50;
@@ -158,6 +166,63 @@ fn queries() -> Vec<(&'static str, LogQuery)> {
     ]
 }
 
+/// A store that has sealed some days.
+async fn filled(folder: &Path, days: i64) -> Arc<dyn Store> {
+    let sqlite = Some(SqliteConfig { path: folder.join("store.db") });
+    let config = StoreConfig { sqlite, ..StoreConfig::default() };
+    let store = open(&config).await.unwrap();
+    store.migrate().await.unwrap();
+    let rows = day();
+    let mut spent = Duration::ZERO;
+    for number in 0..days {
+        for some in rows.chunks(5_000) {
+            let mut logs = some.to_vec();
+            for row in &mut logs {
+                row.ts_us += number * DAY_US;
+                row.seq += (number as u64) << 32;
+            }
+            store.write(&Batch { logs, ..Batch::default() }).await.unwrap();
+        }
+        let sealing = store.sealing().unwrap();
+        let owner = sealing.marks().owner();
+        let begin = Instant::now();
+        for mark in sealing.marks_of(&owner).await.unwrap() {
+            seal(sealing, &owner, &mark).await.unwrap();
+        }
+        spent += begin.elapsed();
+    }
+    let each = spent.as_secs_f64() * 1e6 / (days as usize * LINES) as f64;
+    println!(
+        "sealing in the store, reading and writing included: {each:.1} us a line, by the clock"
+    );
+    store
+}
+
+fn whole_store(bench: &mut Criterion) {
+    let days = std::env::var("WEIR_BENCH_DAYS").map_or(1, |days| days.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let store = runtime.block_on(filled(folder.path(), days));
+    let mut group =
+        bench.benchmark_group(format!("a store of {} sealed lines", days as usize * LINES));
+    group.sample_size(10);
+    for (name, query) in queries() {
+        if query.limit == usize::MAX {
+            continue;
+        }
+        group.bench_function(name, |b| b.iter(|| runtime.block_on(store.logs(&query)).unwrap()));
+        group.bench_function(format!("{name}, the first found"), |b| {
+            b.iter(|| {
+                runtime.block_on(async {
+                    let mut found = store.find_logs(&query);
+                    while found.try_next().await.unwrap().is_some_and(|rows| rows.is_empty()) {}
+                });
+            });
+        });
+    }
+    group.finish();
+}
+
 fn times(bench: &mut Criterion) {
     sizes();
     let rows = day();
@@ -177,5 +242,5 @@ fn times(bench: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, times);
+criterion_group!(benches, times, whole_store);
 criterion_main!(benches);
