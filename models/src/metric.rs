@@ -104,9 +104,9 @@ metrics! {
     SINK_SEALED = "weir_sink_sealed_rows_total";
     /// Parts that sealing wrote.
     SINK_SEAL_PARTS = "weir_sink_sealed_parts_total";
-    /// Bytes of the parts that sealing wrote, rollups included.
+    /// Bytes of the parts that sealing wrote, rollups and heads of blocks included.
     SINK_SEAL_BYTES = "weir_sink_sealed_bytes_total";
-    /// Device-days that wait to be sealed.
+    /// Days of devices and hours of log lines that wait to be sealed.
     SINK_SEAL_DUE = "weir_sink_seal_due_days";
     /// Failed tries to seal; rows stay hot meanwhile.
     SINK_SEAL_ERRORS = "weir_sink_seal_errors_total";

@@ -2,7 +2,7 @@
 //!
 //! In: a store that can be sealed, and when ([`SealConfig`]). Out: parts; what is wrong is told to the
 //! status, and stands in the log and the metrics, but does not make the sink unready: rows are safe as they
-//! are. Promises: one device-day at a time; it may be broken off anywhere; an instance that does not seal
+//! are. Promises: one device-day or site-hour at a time; it may be broken off anywhere; an instance that does not seal
 //! still tells that it lives, because it marks what it writes. What can go wrong: the store is away, then it
 //! is tried again with growing waits, and everything waits in the hot rows, for as long as `hot_days`.
 
@@ -104,7 +104,7 @@ async fn rounds(store: &dyn SealStore, config: &SealConfig, status: &Status) {
     }
 }
 
-/// Seals what is due. One device-day that cannot be sealed does not hold up the others.
+/// Seals what is due. One device-day or site-hour that cannot be sealed does not hold up the others.
 async fn round(store: &dyn SealStore, keeper: &mut Keeper) -> Result<(), String> {
     let due = keeper.due(store).await.map_err(|error| error.to_string())?;
     let (mut failed, mut left) = (Ok(()), 0usize);

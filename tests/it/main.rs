@@ -10,6 +10,8 @@ mod harness;
 mod line;
 /// Days that are over are sealed; answers do not depend on it.
 mod sealing;
+/// Hours of log lines that are over are sealed; what is found does not depend on it.
+mod log_blocks;
 /// The agent killed again and again, with Kafka coming and going.
 mod kills;
 /// A clock that is wrong at first.

@@ -37,7 +37,7 @@ pub struct StoreConfig {
 pub struct SealConfig {
     /// Whether this instance seals. One that does not still marks what it writes, so that others can.
     pub enabled: bool,
-    /// A day that is over is sealed so many seconds after this instance last wrote to it.
+    /// A day, or an hour of log lines, that is over is sealed so many seconds after this instance last wrote to it.
     pub after_s: u64,
     /// The marks of an instance of which nothing was heard for so many seconds are taken over. The same
     /// for all instances of one store.

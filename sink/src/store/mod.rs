@@ -16,6 +16,7 @@ pub mod seal;
 pub mod sealed;
 mod select;
 pub mod sqlite;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -28,8 +29,10 @@ use weir_models::device::{AgentStatus, Device};
 use weir_models::ident::{EventId, SeriesKey, Stream};
 
 pub use self::config::{SealConfig, StoreConfig, open};
-use self::seal::SealStore;
+use self::seal::{Position, SealStore};
 use self::sealed::{Roll, rolls_of};
+pub use self::select::LogFilter;
+pub(crate) use self::words::has_words;
 
 /// One value of one series.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,10 +197,35 @@ pub struct LogQuery {
     pub severity_max: Option<u8>,
     /// Only this application.
     pub app: Option<String>,
+    /// Only lines of this template.
+    pub template: Option<String>,
+    /// Only lines that have each word of this text, letter case ignored; what a word is: `docs/api.md`.
+    pub words: Option<String>,
     /// Only lines that contain this text, letter case ignored.
     pub text: Option<String>,
+    /// Only lines before this place, to go on where an answer ended.
+    pub before: Option<Position>,
     /// At most so many, newest first.
     pub limit: usize,
+}
+
+impl LogQuery {
+    /// All lines of a site in a range, at most `limit`.
+    #[must_use]
+    pub fn of_site(site: &str, range: TimeRange, limit: usize) -> Self {
+        Self {
+            site: site.into(),
+            host: None,
+            range,
+            severity_max: None,
+            app: None,
+            template: None,
+            words: None,
+            text: None,
+            before: None,
+            limit,
+        }
+    }
 }
 
 /// Which alerts.
@@ -217,6 +245,9 @@ pub struct AlertQuery {
 
 /// Points of a series in ascending order, chunk by chunk.
 pub type Chunks<'a> = BoxStream<'a, Result<Vec<Point>, StoreError>>;
+
+/// Log lines, newest first, chunk by chunk.
+pub type Lines<'a> = BoxStream<'a, Result<Vec<LogRow>, StoreError>>;
 
 /// An agent as last heard of.
 pub type Agents = BTreeMap<String, AgentStatus>;
@@ -271,6 +302,10 @@ pub trait Store: Send + Sync {
     async fn series(&self, site: &str, device: Option<&str>) -> Result<Vec<Series>, StoreError>;
     /// Log lines, newest first.
     async fn logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError>;
+    /// The same, as they are found; whoever has enough stops asking.
+    fn find_logs<'a>(&'a self, query: &'a LogQuery) -> Lines<'a> {
+        self.logs(query).into_stream().boxed()
+    }
     /// Alerts by when they fired, newest first, each once with its present state. The records of
     /// an alert may have been written in either order.
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError>;
@@ -290,8 +325,8 @@ pub enum StoreError {
     Retry(String),
     /// The answer would need too many partitions.
     #[error(
-        "the query would read more than {partitions_max} partitions: narrow the range of time, or \
-         name one host"
+        "the query would read more than {partitions_max} partitions, or blocks of log lines: narrow \
+         the range of time, or name one host"
     )]
     TooWide {
         /// How many a query may read.

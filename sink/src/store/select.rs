@@ -4,32 +4,104 @@
 //! hosts, alerts folded from their two records.
 
 use weir_models::alert::{Alert, AlertState};
+use weir_models::ident::EventId;
 
+use super::seal::Position;
+use super::sealed::place_of;
+use super::words::{Kind, Text, Words, hash};
 use super::{AlertQuery, LogQuery, LogRow, TimeRange};
 
-/// The conditions of a log query that are tested on each line.
+/// The conditions of a log query that are tested on each line, hot or sealed, and what a block must have so that
+/// one of its lines can meet them.
 #[derive(Debug)]
-pub(crate) struct LogFilter<'a> {
+pub struct LogFilter<'a> {
     query: &'a LogQuery,
-    text: Option<String>,
+    words: Words,
+    text: Option<Text>,
+    probes: Vec<u64>,
 }
 
 impl<'a> LogFilter<'a> {
-    pub(crate) fn of(query: &'a LogQuery) -> Self {
-        Self { query, text: query.text.as_ref().map(|text| text.to_lowercase()) }
+    /// The conditions of a query.
+    #[must_use]
+    pub fn of(query: &'a LogQuery) -> Self {
+        let words = query.words.as_deref().map(Words::of).unwrap_or_default();
+        let text = query.text.as_deref().map(Text::of);
+        let named = |kind, name: &Option<String>| name.as_deref().map(|name| hash(kind, name));
+        let inner = text.iter().flat_map(Text::inner_words);
+        let words_of_both = words.iter().chain(inner).map(|word| hash(Kind::Word, word));
+        let names = [
+            named(Kind::Host, &query.host),
+            named(Kind::App, &query.app),
+            named(Kind::Template, &query.template),
+        ];
+        let probes = names.into_iter().flatten().chain(words_of_both).collect();
+        Self { query, words, text, probes }
     }
 
-    /// Whether every line matches, so that the store itself may count up to the limit.
+    /// Whether every line of a host matches, so that the store itself may count up to the limit.
     pub(crate) fn takes_all(&self) -> bool {
-        self.query.severity_max.is_none() && self.query.app.is_none() && self.text.is_none()
+        let LogQuery { severity_max, app, template, before, .. } = self.query;
+        severity_max.is_none()
+            && app.is_none()
+            && template.is_none()
+            && before.is_none()
+            && self.words.is_empty()
+            && self.text.is_none()
     }
 
-    /// A line without severity is not known to be severe; one without application has none.
+    /// Whether a line of the host asked for matches. A line without severity is not known to be severe; one
+    /// without application has none.
     pub(crate) fn matches(&self, row: &LogRow) -> bool {
-        let severe = |max| row.severity.is_some_and(|severity| severity <= max);
+        let (app, template) = (row.app.as_deref(), row.template.as_deref());
+        let id = EventId { stream: row.stream, seq: row.seq };
+        self.takes_context(&row.host, row.severity, app, template)
+            && self.takes_place(row.ts_us, id)
+            && self.takes_message(&row.message)
+    }
+
+    pub(crate) fn site(&self) -> &str {
+        &self.query.site
+    }
+
+    pub(crate) fn range(&self) -> TimeRange {
+        self.query.range
+    }
+
+    /// The hashes of all that a block must have in its bloom.
+    pub(crate) fn probes(&self) -> &[u64] {
+        &self.probes
+    }
+
+    pub(crate) fn takes_severity(&self, severity: Option<u8>) -> bool {
+        let severe = |max| severity.is_some_and(|severity| severity <= max);
         self.query.severity_max.is_none_or(severe)
-            && (self.query.app.is_none() || self.query.app == row.app)
-            && self.text.as_ref().is_none_or(|text| row.message.to_lowercase().contains(text))
+    }
+
+    pub(crate) fn takes_context(
+        &self,
+        host: &str,
+        severity: Option<u8>,
+        app: Option<&str>,
+        template: Option<&str>,
+    ) -> bool {
+        let same = |asked: &Option<String>, has: Option<&str>| {
+            asked.as_deref().is_none_or(|asked| has == Some(asked))
+        };
+        same(&self.query.host, Some(host))
+            && same(&self.query.app, app)
+            && same(&self.query.template, template)
+            && self.takes_severity(severity)
+    }
+
+    pub(crate) fn takes_place(&self, ts_us: i64, id: EventId) -> bool {
+        let place = Position { ts_us, stream: id.stream.as_i64(), seq: id.seq.cast_signed() };
+        let TimeRange { from_us, to_us } = self.query.range;
+        from_us <= ts_us && ts_us < to_us && self.query.before.is_none_or(|before| place < before)
+    }
+
+    pub(crate) fn takes_message(&self, message: &str) -> bool {
+        self.words.are_in(message) && self.text.as_ref().is_none_or(|text| text.is_in(message))
     }
 }
 
@@ -54,9 +126,9 @@ impl Newest {
 
     fn settle(&mut self) {
         // Newest first; of one stamp as the stores sort them: by the signed bits, downwards.
-        self.rows.sort_by_key(|row| {
-            std::cmp::Reverse((row.ts_us, row.stream.as_i64(), row.seq.cast_signed()))
-        });
+        self.rows.sort_by(|a, b| place_of(b).cmp(&place_of(a)));
+        // A line may come from a block and from the hot rows.
+        self.rows.dedup_by(|a, b| place_of(a) == place_of(b));
         self.rows.truncate(self.limit);
     }
 

@@ -1,6 +1,7 @@
 // Logs: search over what is stored, and the live tail.
 //
-// #/logs?site=…&host=…&severity=…&app=…&q=…&from=…&to=…; with a range there is no live tail.
+// #/logs?site=…&host=…&severity=…&app=…&q=…&from=…&to=…; with a range there is no live tail. `q` is what stands in the
+// field: words, each of which a line must have, or in quotes a text as it stands, also in the middle of a word.
 
 import { get, live } from "./api.js";
 import { empty, failure, h, later, timeField } from "./dom.js";
@@ -12,6 +13,17 @@ const HOUR = 3600e6;
 /** Without a range the newest lines are looked for in longer and longer times. */
 const WIDER = [HOUR, 24 * HOUR, 31 * 24 * HOUR, 366 * 24 * HOUR];
 
+/** The words of a text, as the API sees them (docs/api.md). */
+const wordsOf = (text) => (text.match(/[\p{Alphabetic}\p{N}_]+/gu) ?? []).map((word) => [...word].map((letter) => letter.toLowerCase()).join(""));
+
+/** What the field asks for: parameters of the API. */
+function sought(typed) {
+  const quoted = /^\s*"(.+?)"?\s*$/.exec(typed ?? "");
+  if (quoted) return { q: quoted[1] };
+  if (!typed?.trim()) return {};
+  return wordsOf(typed).length ? { words: typed } : { q: typed };
+}
+
 export async function show({ root, route, sites, site, signal }) {
   if (!sites.length) {
     root.append(empty("No log lines yet", "Point a syslog sender at a gateway; its lines show here within seconds."));
@@ -19,7 +31,7 @@ export async function show({ root, route, sites, site, signal }) {
   }
   const here = site();
   const field = (name, label, width) => h("input", { type: "search", name, placeholder: label, "aria-label": label, class: width, autocomplete: "off", spellcheck: "false" });
-  const q = field("q", "Search in messages", "grow");
+  const q = field("q", "Words, or \"part of a text\"", "grow");
   q.dataset.testid = "log-search";
   const host = field("host", "Host", "narrow");
   const app = field("app", "App", "narrow");
@@ -82,17 +94,19 @@ export async function show({ root, route, sites, site, signal }) {
 
   /** The message with what was searched for marked. */
   const marked = (text) => {
-    const word = q.value.toLowerCase();
+    const asked = sought(q.value);
+    const word = asked.q?.toLowerCase() ?? wordsOf(q.value).find((one) => wordsOf(text).includes(one)) ?? "";
     const at = word ? text.toLowerCase().indexOf(word) : -1;
     return at < 0 ? text : [text.slice(0, at), h("mark", {}, text.slice(at, at + word.length)), text.slice(at + word.length)];
   };
 
-  const wanted = (query) => (row) => (!query.get("severity") || (row.severity ?? 9) <= Number(query.get("severity")))
+  const wanted = (query, asked = sought(query.get("q"))) => (row) => (!query.get("severity") || (row.severity ?? 9) <= Number(query.get("severity")))
     && (!query.get("app") || row.app === query.get("app"))
-    && (!query.get("q") || row.message.toLowerCase().includes(query.get("q").toLowerCase()));
+    && (!asked.q || row.message.toLowerCase().includes(asked.q.toLowerCase()))
+    && (!asked.words || ((own) => wordsOf(asked.words).every((word) => own.has(word)))(new Set(wordsOf(row.message))));
 
   async function search(query, stopped) {
-    const asked = { site: here, host: query.get("host"), app: query.get("app"), severity: query.get("severity"), q: query.get("q"), limit: LIMIT };
+    const asked = { site: here, host: query.get("host"), app: query.get("app"), severity: query.get("severity"), ...sought(query.get("q")), limit: LIMIT };
     if (ranged) return get("/v1/logs", { ...asked, from: query.get("from"), to: query.get("to") }, stopped);
     let answer = { items: [] };
     for (const length of WIDER) {

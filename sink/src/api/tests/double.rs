@@ -11,8 +11,8 @@ use weir_models::topic::Topic;
 
 use crate::consume::{ProduceError, Producer};
 use crate::store::{
-    Agents, AlertQuery, Batch, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
-    TimeRange,
+    Agents, AlertQuery, Batch, Latest, LogFilter, LogQuery, LogRow, Point, Series, Store,
+    StoreError, TimeRange,
 };
 
 /// Keeps what is written in memory; may be told to fail or to be slow.
@@ -143,15 +143,8 @@ impl Store for MemoryStore {
     }
 
     async fn logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
-        let text = query.text.as_ref().map(|text| text.to_lowercase());
-        let wanted = |row: &&LogRow| {
-            row.site == query.site
-                && within(query.range, row.ts_us)
-                && query.host.as_ref().is_none_or(|host| row.host == *host)
-                && query.app.as_ref().is_none_or(|app| row.app.as_ref() == Some(app))
-                && query.severity_max.is_none_or(|max| row.severity.is_some_and(|s| s <= max))
-                && text.as_ref().is_none_or(|text| row.message.to_lowercase().contains(text))
-        };
+        let filter = LogFilter::of(query);
+        let wanted = |row: &&LogRow| row.site == query.site && filter.matches(row);
         self.read(|rows| {
             let mut logs: Vec<_> = rows.logs.iter().filter(wanted).cloned().collect();
             logs.sort_by_key(|row| std::cmp::Reverse((row.ts_us, row.stream, row.seq)));

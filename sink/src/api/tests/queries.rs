@@ -1,6 +1,7 @@
 //! Queries answer what is stored, within the asked bounds.
 
 use super::*;
+use crate::store::StoreError;
 
 const ALL: &str = "from=0&to=1970-01-01T00:00:10Z";
 const SERIES: &str = "site=hall&device=press&metric=temp";
@@ -118,6 +119,43 @@ fn logs_are_filtered_newest_first() {
     assert_eq!(seqs("&host=other"), [0u8; 0]);
     assert_eq!(seqs("&app=sshd&limit=1"), [3]);
     assert_eq!(server.get(&format!("/v1/logs?site=hall&{ALL}&limit=1")).json()["truncated"], true);
+    assert_eq!(seqs("&words=PASSWORD"), [2, 1]);
+    assert_eq!(seqs("&words=passwor"), [0u8; 0]);
+    for (more, name) in [("&words=%20-", "words"), ("&words=", "words"), ("&before=7", "before")] {
+        let answer = server.get(&format!("/v1/logs?site=hall&{ALL}{more}"));
+        assert_eq!(answer.status, 400, "{more}");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(name), "{detail}");
+    }
+}
+
+#[test]
+fn logs_come_in_pages_or_as_they_are_found() {
+    let server = Server::start(rows());
+    let path = format!("/v1/logs?site=hall&{ALL}");
+    let mut seqs = Vec::new();
+    let mut before = String::new();
+    loop {
+        let page = server.get(&format!("{path}&limit=2{before}")).json();
+        let items = page["items"].as_array().unwrap().clone();
+        seqs.extend(items.iter().map(|item| item["seq"].as_u64().unwrap()));
+        let Some(last) = items.last() else {
+            break;
+        };
+        let of = |name: &str| last[name].to_string().replace('"', "");
+        before = format!("&before={},{},{}", of("ts_us"), of("stream"), of("seq"));
+    }
+    assert_eq!(seqs, [3, 2, 1]);
+    let accept = [("Accept", "application/x-ndjson")];
+    let answer = server.request("GET", &path, &accept, "");
+    assert_eq!((answer.status, answer.kind.as_str()), (200, "application/x-ndjson"));
+    let lines: Vec<serde_json::Value> =
+        answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let whole = server.get(&path).json();
+    assert_eq!(lines, *whole["items"].as_array().unwrap());
+    // What fails before the first line is an error as elsewhere.
+    *server.store.fails.lock().unwrap() = Some(|| StoreError::Retry("away".into()));
+    server.request("GET", &path, &accept, "").is_problem(503, "store-unavailable");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! | `statements` | all CQL of rows, prepared once |
 //! | `write`, `write_records` | batches of one partition, bounded, tried again |
 //! | `read`, `read_logs` | answers, bounded in partitions |
-//! | `seal_rows`, `seal_statements` | what sealing needs |
+//! | `seal_rows`, `seal_statements`, `line_rows` | what sealing needs |
 //! | `catalogue` | what is recorded of series and hosts, remembered |
 //! | `failure` | what an error means; trying again |
 //!
@@ -16,6 +16,7 @@
 mod catalogue;
 mod connect;
 mod failure;
+mod line_rows;
 mod read;
 mod read_logs;
 mod schema;
@@ -40,8 +41,8 @@ use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
 use super::sealed::Roll;
 use super::{
-    Agents, AlertQuery, Batch, Chunks, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
-    TimeRange,
+    Agents, AlertQuery, Batch, Chunks, Latest, Lines, LogQuery, LogRow, Point, Series, Store,
+    StoreError, TimeRange,
 };
 
 /// A keyspace of a Cassandra cluster.
@@ -99,7 +100,7 @@ impl Store for CassandraStore {
     }
 
     async fn write(&self, batch: &Batch) -> Result<(), StoreError> {
-        let writing = self.marks.begin(self, &batch.readings).await?;
+        let writing = self.marks.begin(self, batch).await?;
         write::write(self, batch).await?;
         writing.end()
     }
@@ -143,7 +144,11 @@ impl Store for CassandraStore {
     }
 
     async fn logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
-        self.read_logs(query).await
+        seal::logs(self, query).await
+    }
+
+    fn find_logs<'a>(&'a self, query: &'a LogQuery) -> Lines<'a> {
+        seal::find(self, query)
     }
 
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {

@@ -1,4 +1,4 @@
-//! Read logs: lines of one host or of all hosts of a site, newest first.
+//! Read logs: hot lines of one host or of all hosts of a site, newest first.
 //!
 //! In: a [`LogQuery`]. Out: at most `limit` lines that match. Buckets are read from the newest to
 //! the oldest, those of one time from all hosts together; reading ends as soon as nothing older can
@@ -6,18 +6,22 @@
 //! `limit` lines kept. What can go wrong: [`StoreError::TooWide`], when that many partitions did not
 //! hold enough matching lines.
 
+use std::collections::BTreeMap;
+
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use weir_models::ident::Stream;
 
 use super::CassandraStore;
-use super::catalogue::{Known, Record};
+use super::catalogue::Known;
 use super::failure::{READ_PATIENCE, persist};
 use super::read::{AT_ONCE, page_by_page, part_of, recorded};
-use crate::store::bucket::{Bucket, LOGS_WIDTH_US, PARTITIONS_MAX, Widths, shards};
+use crate::store::bucket::{Bucket, PARTITIONS_MAX, Widths};
+use crate::store::seal::Look;
 use crate::store::select::{LogFilter, Newest, above};
 use crate::store::{LogQuery, LogRow, StoreError, TimeRange};
 
-type Row = (
+/// A line as it is stored.
+pub(super) type LineRow = (
     i64,
     i64,
     i64,
@@ -31,6 +35,9 @@ type Row = (
     Option<String>,
     Option<f32>,
 );
+
+/// The record of a host as it is stored.
+pub(super) type HostRow = (String, Option<i64>, Option<i64>, Option<BTreeMap<i64, i64>>);
 
 /// Where the reading of one host is.
 struct Front {
@@ -101,19 +108,9 @@ impl CassandraStore {
             let known = self.host_record(&query.site, host).await?;
             return Ok(Front::new(host.clone(), &known, query.range).into_iter().collect());
         }
-        let statement = &self.statements().await?.hosts;
-        let reads = shards().map(|shard| {
-            type Host =
-                (String, Option<i64>, Option<i64>, Option<std::collections::BTreeMap<i64, i64>>);
-            self.rows::<Host>(statement, (&query.site, shard))
-        });
-        let hosts: Vec<Vec<_>> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        let front = |(host, first_us, last_us, widths)| {
-            let record: Record = (first_us, last_us, widths);
-            let known = Known::read(Some(record), None, LOGS_WIDTH_US);
-            Front::new(host, &known, query.range)
-        };
-        Ok(hosts.into_iter().flatten().filter_map(front).collect())
+        let hosts = self.hosts_of(&query.site, Look::Usual).await?;
+        let front = |(host, known): (String, Known)| Front::new(host, &known, query.range);
+        Ok(hosts.into_iter().filter_map(front).collect())
     }
 
     /// The newest matching lines of one bucket, at most as many as are wanted in all.
@@ -134,7 +131,7 @@ impl CassandraStore {
         let (from_us, to_us) = (range.from_us, range.to_us);
         persist("read logs", READ_PATIENCE, || async move {
             let values = (&query.site, host, bucket, from_us, to_us, cql_limit);
-            let mut rows = std::pin::pin!(page_by_page::<Row>(self, statement, values).await?);
+            let mut rows = std::pin::pin!(page_by_page::<LineRow>(self, statement, values).await?);
             let mut matching = Vec::new();
             while let Some(row) = rows.try_next().await? {
                 let row = line(&query.site, host, row);
@@ -151,7 +148,8 @@ impl CassandraStore {
     }
 }
 
-fn line(site: &str, host: &str, row: Row) -> LogRow {
+/// A line of a host.
+pub(super) fn line(site: &str, host: &str, row: LineRow) -> LogRow {
     let (
         ts_us,
         stream,

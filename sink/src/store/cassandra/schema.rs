@@ -20,15 +20,18 @@ use super::CassandraStore;
 use super::failure::Failure;
 use crate::store::StoreError;
 use crate::store::config::{CassandraConfig, Replication};
-use crate::store::seal::mark_before_sealing;
+use crate::store::seal::{mark_before_sealing, mark_before_sealing_lines};
 
 /// The migrations in their order; the first has version 1. Never change one that was released.
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_first_tables", include_str!("migrations/0001_first_tables.cql")),
     (SEALING, include_str!("migrations/0002_sealing.cql")),
+    (LOG_BLOCKS, include_str!("migrations/0003_log_blocks.cql")),
 ];
-/// From this one on rows are sealed.
+/// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";
+/// From this one on log lines are sealed.
+const LOG_BLOCKS: &str = "0003_log_blocks";
 
 /// Copies in the local datacentre where the configuration tells nothing.
 const COPIES: usize = 3;
@@ -111,16 +114,20 @@ pub(super) async fn migrate(store: &CassandraStore) -> Result<Vec<String>, Store
         .await?;
     let applied = applied(session, config).await?;
     refuse_newer(config, &applied)?;
-    let mut names = Vec::new();
-    for (version, (name, text)) in (1i32..).zip(MIGRATIONS) {
-        if applied.contains_key(&version) {
-            continue;
-        }
+    let missing = (1i32..).zip(MIGRATIONS).filter(|(version, _)| !applied.contains_key(version));
+    let missing: Vec<(i32, &(&str, &str))> = missing.collect();
+    for (_, (_, text)) in &missing {
         for statement in statements(text, config) {
             leader.run(session, &statement).await?;
         }
-        if *name == SEALING {
-            mark_before_sealing(store, config.hot_days.into()).await?;
+    }
+    // What fills tables needs all of them.
+    let mut names = Vec::new();
+    for (version, (name, _)) in missing {
+        match *name {
+            SEALING => mark_before_sealing(store, config.hot_days.into()).await?,
+            LOG_BLOCKS => mark_before_sealing_lines(store).await?,
+            _ => {}
         }
         note(session, config, version, name).await?;
         names.push((*name).to_owned());

@@ -21,8 +21,8 @@ use super::write::Jobs;
 use crate::store::bucket::{shard, shards};
 use crate::store::seal::marks::Marks;
 use crate::store::seal::{DeviceDay, Look, Mark, PartRef, Position, Seal, SealStore, block_of};
-use crate::store::sealed::Part;
-use crate::store::{Point, StoreError, TimeRange};
+use crate::store::sealed::{LinePart, Part};
+use crate::store::{LogQuery, LogRow, Point, StoreError, TimeRange};
 
 /// All owners are in one partition: they are few.
 const OWNERS: i8 = 0;
@@ -55,7 +55,7 @@ fn seal_of((version, parts, marks): SealRow) -> Seal {
 }
 
 impl CassandraStore {
-    async fn sealing(&self) -> Result<&SealStatements, StoreError> {
+    pub(super) async fn sealing(&self) -> Result<&SealStatements, StoreError> {
         Ok(&self.statements().await?.seal)
     }
 }
@@ -253,6 +253,9 @@ impl SealStore for CassandraStore {
     }
 
     async fn drop_parts(&self, day: &DeviceDay, parts: &[PartRef]) -> Result<(), StoreError> {
+        if let Some(site) = day.lines() {
+            return self.drop_line_parts(site, day.span, parts).await;
+        }
         let seal = self.sealing().await?;
         let DeviceDay { site, device, span } = day;
         let mut jobs = Jobs::new(self);
@@ -320,6 +323,58 @@ impl SealStore for CassandraStore {
             self.session.query_unpaged(delete.as_str(), values).await.map_err(Failure::from)?;
         }
         Ok(())
+    }
+
+    async fn extent_of_lines(
+        &self,
+        site: &str,
+        host: Option<&str>,
+    ) -> Result<Option<TimeRange>, StoreError> {
+        self.read_extent_of_lines(site, host).await
+    }
+
+    async fn hours_of_hot_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
+        self.read_hours_of_lines().await
+    }
+
+    async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
+        self.read_logs(query).await
+    }
+
+    async fn hot_lines(
+        &self,
+        site: &str,
+        range: TimeRange,
+        weight_max: usize,
+    ) -> Result<Option<Vec<LogRow>>, StoreError> {
+        self.read_all_lines(site, range, weight_max).await
+    }
+
+    async fn put_lines(&self, hour: &DeviceDay, part: &LinePart) -> Result<(), StoreError> {
+        self.write_line_part(hour, part).await
+    }
+
+    async fn heads(
+        &self,
+        site: &str,
+        first: i64,
+        last: i64,
+    ) -> Result<Vec<(i64, i64, Vec<u8>)>, StoreError> {
+        self.read_heads(site, first, last).await
+    }
+
+    async fn block(
+        &self,
+        hour: &DeviceDay,
+        id: i64,
+        number: usize,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_block(hour, id, number).await
+    }
+
+    #[cfg(any(test, feature = "conformance"))]
+    async fn drop_hot_lines(&self, site: &str, hour: i64) -> Result<(), StoreError> {
+        self.delete_hot_lines(site, hour).await
     }
 }
 

@@ -35,6 +35,12 @@ pub(super) struct SealStatements {
     pub(super) episodes: PreparedStatement,
     pub(super) rolls: PreparedStatement,
     pub(super) metrics: PreparedStatement,
+    pub(super) put_heads: Insert,
+    pub(super) put_block: Insert,
+    pub(super) drop_heads: Insert,
+    pub(super) drop_blocks: Insert,
+    pub(super) heads: PreparedStatement,
+    pub(super) block: PreparedStatement,
     usual: Option<Consistency>,
     sure: Consistency,
 }
@@ -68,8 +74,9 @@ impl SealStatements {
         let mut stamps = p.statement("SELECT id, body FROM {ks}.stamps WHERE site = ? AND device = ? AND span = ? AND id IN ?").await?;
         let mut episodes = p.statement("SELECT id, body FROM {ks}.episodes WHERE site = ? AND device = ? AND metric = ? AND span = ? AND id IN ?").await?;
         let mut rolls = p.statement("SELECT span, id, body FROM {ks}.rollups WHERE site = ? AND device = ? AND metric = ? AND step = ? AND block = ? AND span >= ? AND span <= ?").await?;
+        let mut heads = p.statement("SELECT hour, id, body FROM {ks}.log_heads WHERE site = ? AND day = ? AND hour >= ? AND hour <= ?").await?;
         // Their rows are large: a page has to come within the time of one request.
-        for (statement, rows) in [(&mut seals, 200), (&mut stamps, 4), (&mut episodes, 4), (&mut rolls, 100)] {
+        for (statement, rows) in [(&mut seals, 200), (&mut stamps, 4), (&mut episodes, 4), (&mut rolls, 100), (&mut heads, 16)] {
             statement.set_page_size(rows);
         }
         Ok(Self {
@@ -94,6 +101,12 @@ impl SealStatements {
             episodes,
             rolls,
             metrics: p.statement("SELECT metric FROM {ks}.series WHERE site = ? AND shard = ? AND device = ?").await?,
+            put_heads: p.insert("log_heads (site, day, hour, id, body)").await?,
+            put_block: p.insert("log_blocks (site, hour, id, number, body)").await?,
+            drop_heads: p.change("DELETE FROM {ks}.log_heads WHERE site = ? AND day = ? AND hour = ? AND id = ?").await?,
+            drop_blocks: p.change("DELETE FROM {ks}.log_blocks WHERE site = ? AND hour = ? AND id = ?").await?,
+            heads,
+            block: p.statement("SELECT body FROM {ks}.log_blocks WHERE site = ? AND hour = ? AND id = ? AND number = ?").await?,
             usual,
             sure: sure(configured),
         })

@@ -3,6 +3,7 @@
 use weir_models::ident::Stream;
 use weir_models::time::{DAY_US, HOUR_US};
 
+use super::log_blocks::{drop_sealed_lines, seal_lines};
 use super::{EVER, NOON_US, fresh};
 use crate::store::{Batch, LogQuery, LogRow, Store, TimeRange};
 
@@ -13,7 +14,7 @@ pub(super) async fn all(store: &dyn Store) {
     many_lines_of_many_hosts(store).await;
 }
 
-fn line(site: &str, host: &str, ts_us: i64, seq: u64, message: &str) -> LogRow {
+pub(super) fn line(site: &str, host: &str, ts_us: i64, seq: u64, message: &str) -> LogRow {
     LogRow {
         site: site.into(),
         host: host.into(),
@@ -32,19 +33,11 @@ fn line(site: &str, host: &str, ts_us: i64, seq: u64, message: &str) -> LogRow {
     }
 }
 
-fn query(site: &str, limit: usize) -> LogQuery {
-    LogQuery {
-        site: site.into(),
-        host: None,
-        range: EVER,
-        severity_max: None,
-        app: None,
-        text: None,
-        limit,
-    }
+pub(super) fn query(site: &str, limit: usize) -> LogQuery {
+    LogQuery::of_site(site, EVER, limit)
 }
 
-async fn write(store: &dyn Store, logs: Vec<LogRow>) {
+pub(super) async fn write(store: &dyn Store, logs: Vec<LogRow>) {
     let batch = Batch { logs, ..Batch::default() };
     store.write(&batch).await.unwrap();
 }
@@ -146,6 +139,13 @@ async fn filters(store: &dyn Store) {
     write(store, rows).await;
     let mut cases: Vec<(LogQuery, &[u64])> = Vec::new();
     let text = |text: &str| LogQuery { text: Some(text.into()), ..query(&site, 9) };
+    let words = |words: &str| LogQuery { words: Some(words.into()), ..query(&site, 9) };
+    cases.push((words("full"), &[1]));
+    cases.push((words("DEV disk"), &[1]));
+    cases.push((words("ful"), &[]));
+    cases.push((words("link"), &[4, 2]));
+    cases.push((words("überspannung"), &[3]));
+    cases.push((words("100"), &[4]));
     cases.push((text("full"), &[1]));
     cases.push((text("LINK"), &[4, 2]));
     cases.push((text("überspannung"), &[3]));
@@ -169,8 +169,16 @@ async fn filters(store: &dyn Store) {
     cases.push((first.clone(), &[4]));
     first.host = Some("a".into());
     cases.push((first, &[2]));
-    for (query, expected) in cases {
-        assert_eq!(seqs(store, query.clone()).await, expected, "{query:?}");
+    // Hot, sealed as well, and sealed only.
+    let sealing = store.sealing().unwrap();
+    for step in 0..3 {
+        for (query, expected) in &cases {
+            assert_eq!(seqs(store, query.clone()).await, *expected, "step {step}: {query:?}");
+        }
+        match step {
+            0 => assert_eq!(seal_lines(sealing, &site, 1_000).await, 4),
+            _ => drop_sealed_lines(sealing, &site).await,
+        }
     }
 }
 
@@ -181,10 +189,19 @@ async fn many_lines_of_many_hosts(store: &dyn Store) {
         line(&site, &host, NOON_US + n as i64 * 20_000_000, n, &format!("line {n}"))
     };
     write(store, (0..6_000).map(row).collect()).await;
+    let sealing = store.sealing().unwrap();
+    many_are_found(store, &site).await;
+    assert_eq!(seal_lines(sealing, &site, 1_000_000).await, 6_000);
+    drop_sealed_lines(sealing, &site).await;
+    many_are_found(store, &site).await;
+}
+
+async fn many_are_found(store: &dyn Store, site: &str) {
+    let query = |limit| query(site, limit);
     let expected: Vec<u64> = (5_700..6_000).rev().collect();
-    assert_eq!(seqs(store, query(&site, 300)).await, expected);
-    let rare = LogQuery { text: Some("LINE 17".into()), ..query(&site, 2_000) };
+    assert_eq!(seqs(store, query(300)).await, expected);
+    let rare = LogQuery { text: Some("LINE 17".into()), ..query(2_000) };
     let expected: Vec<u64> = (0..6_000).rev().filter(|n| n.to_string().starts_with("17")).collect();
     assert_eq!(seqs(store, rare).await, expected);
-    assert_eq!(seqs(store, query(&site, 100_000)).await.len(), 6_000);
+    assert_eq!(seqs(store, query(100_000)).await.len(), 6_000);
 }

@@ -11,6 +11,8 @@
 )]
 
 mod alerts;
+mod line_sealers;
+mod log_blocks;
 mod logs;
 mod readings;
 mod records;
@@ -36,6 +38,8 @@ pub async fn all(store: &dyn Store) {
     logs::all(store).await;
     alerts::all(store).await;
     records::all(store).await;
+    // Before sealing: it leaves parts behind that are broken.
+    log_blocks::all(store).await;
     sealing::all(store).await;
 }
 

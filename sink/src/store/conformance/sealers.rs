@@ -14,14 +14,15 @@ use futures_util::future::{join, join3};
 use weir_models::ident::{EventId, SeriesKey};
 use weir_models::time::DAY_US;
 
+use super::line_sealers;
 use super::sealing::{Dice, Model, drop_sealed, marks_at};
 use super::{EVER, NOON_US, fresh, id, key, reading, write_readings};
 use crate::store::seal::close::seal_within;
 use crate::store::seal::keeper::Keeper;
 use crate::store::seal::marks::Marks;
 use crate::store::seal::{DeviceDay, LEFT, Look, Mark, PartRef, Position, Seal, SealStore};
-use crate::store::sealed::Part;
-use crate::store::{Batch, Point, ReadingRow, Store, StoreError, TimeRange};
+use crate::store::sealed::{LinePart, Part};
+use crate::store::{Batch, LogQuery, LogRow, Point, ReadingRow, Store, StoreError, TimeRange};
 
 /// Runs every case that needs two instances of one store.
 ///
@@ -32,11 +33,12 @@ pub async fn two(a: &dyn Store, b: &dyn Store) {
     both_write_and_seal_at_once(a, b).await;
     a_lost_name_makes_new_marks(a).await;
     owners_are_taken_over_when_they_are_gone(a, b).await;
+    line_sealers::two(a, b).await;
 }
 
 /// When a step fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fails {
+pub(super) enum Fails {
     Never,
     /// Nothing of it was done.
     Before(usize),
@@ -45,7 +47,7 @@ enum Fails {
 }
 
 /// A store whose operations fail, or take their time.
-struct Stepping<'a> {
+pub(super) struct Stepping<'a> {
     inner: &'a dyn SealStore,
     fails: Fails,
     steps: AtomicUsize,
@@ -53,11 +55,11 @@ struct Stepping<'a> {
 }
 
 impl<'a> Stepping<'a> {
-    fn failing(inner: &'a dyn SealStore, fails: Fails) -> Self {
+    pub(super) fn failing(inner: &'a dyn SealStore, fails: Fails) -> Self {
         Self { inner, fails, steps: AtomicUsize::new(0), dice: None }
     }
 
-    fn pausing(inner: &'a dyn SealStore, seed: u64) -> Self {
+    pub(super) fn pausing(inner: &'a dyn SealStore, seed: u64) -> Self {
         let dice = Some(Mutex::new(Dice::new(seed)));
         Self { inner, fails: Fails::Never, steps: AtomicUsize::new(0), dice }
     }
@@ -175,6 +177,49 @@ impl SealStore for Stepping<'_> {
     }
     async fn drop_hot(&self, key: &SeriesKey, range: TimeRange) -> Result<(), StoreError> {
         self.inner.drop_hot(key, range).await
+    }
+    async fn extent_of_lines(
+        &self,
+        site: &str,
+        host: Option<&str>,
+    ) -> Result<Option<TimeRange>, StoreError> {
+        self.step(self.inner.extent_of_lines(site, host)).await
+    }
+    async fn hours_of_hot_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
+        self.step(self.inner.hours_of_hot_lines()).await
+    }
+    async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
+        self.step(self.inner.newest_hot_lines(query)).await
+    }
+    async fn hot_lines(
+        &self,
+        site: &str,
+        range: TimeRange,
+        weight_max: usize,
+    ) -> Result<Option<Vec<LogRow>>, StoreError> {
+        self.step(self.inner.hot_lines(site, range, weight_max)).await
+    }
+    async fn put_lines(&self, hour: &DeviceDay, part: &LinePart) -> Result<(), StoreError> {
+        self.step(self.inner.put_lines(hour, part)).await
+    }
+    async fn heads(
+        &self,
+        site: &str,
+        first: i64,
+        last: i64,
+    ) -> Result<Vec<(i64, i64, Vec<u8>)>, StoreError> {
+        self.step(self.inner.heads(site, first, last)).await
+    }
+    async fn block(
+        &self,
+        hour: &DeviceDay,
+        id: i64,
+        number: usize,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.step(self.inner.block(hour, id, number)).await
+    }
+    async fn drop_hot_lines(&self, site: &str, hour: i64) -> Result<(), StoreError> {
+        self.inner.drop_hot_lines(site, hour).await
     }
 }
 

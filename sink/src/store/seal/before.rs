@@ -1,11 +1,12 @@
 //! Before sealing: marks for rows that were written when there were none.
 //!
-//! In: the lists of series. Out: one mark for each device and day that may hold rows. Promises: doing it
-//! twice is harmless, the mark is always the same. Days that nobody can seal in a sensible time (a stamp
+//! In: the list of series, and the hours of hot lines. Out: one mark for each device and day that may hold rows, and for each
+//! site and hour that has lines. Promises: doing it
+//! twice is harmless, the mark is always the same. Days of readings that nobody can seal in a sensible time (a stamp
 //! of the year 200,000 makes millions of days) are left out: what has no mark and no part is read from hot
 //! rows as before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_models::time::now_us;
 
@@ -26,7 +27,6 @@ pub(crate) async fn mark_before_sealing<S: Store + SealStore>(
 ) -> Result<(), StoreError> {
     let days = if hot_days == 0 { DAYS_MAX } else { hot_days };
     let today = span_of(now_us());
-    let mut is_listed = false;
     for site in store.sites().await? {
         let mut marks = BTreeSet::new();
         for series in store.series(&site, None).await? {
@@ -37,15 +37,32 @@ pub(crate) async fn mark_before_sealing<S: Store + SealStore>(
                 Mark { day, mark: MARK }
             }));
         }
-        let marks: Vec<Mark> = marks.into_iter().collect();
-        if !marks.is_empty() && !is_listed {
-            store.beat(BEFORE_SEALING, LEFT).await?;
-            is_listed = true;
-        }
-        for some in marks.chunks(MARKS_AT_ONCE) {
-            store.add_marks(BEFORE_SEALING, some).await?;
-        }
-        tracing::info!(site, marks = marks.len(), "marked rows from before sealing");
+        put(store, &site, marks).await?;
     }
+    Ok(())
+}
+
+/// Marks every hour of which there are lines, so that one without a seal surely has none.
+pub(crate) async fn mark_before_sealing_lines<S: SealStore>(store: &S) -> Result<(), StoreError> {
+    let mut marks: BTreeMap<String, BTreeSet<Mark>> = BTreeMap::new();
+    for (site, hour) in store.hours_of_hot_lines().await? {
+        let day = DeviceDay::of_lines(&site, hour);
+        marks.entry(site).or_default().insert(Mark { day, mark: MARK });
+    }
+    for (site, marks) in marks {
+        put(store, &site, marks).await?;
+    }
+    Ok(())
+}
+
+async fn put<S: SealStore>(store: &S, site: &str, marks: BTreeSet<Mark>) -> Result<(), StoreError> {
+    let marks: Vec<Mark> = marks.into_iter().collect();
+    if !marks.is_empty() {
+        store.beat(BEFORE_SEALING, LEFT).await?;
+    }
+    for some in marks.chunks(MARKS_AT_ONCE) {
+        store.add_marks(BEFORE_SEALING, some).await?;
+    }
+    tracing::info!(site, marks = marks.len(), "marked rows from before sealing");
     Ok(())
 }

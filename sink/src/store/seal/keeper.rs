@@ -5,7 +5,7 @@
 //! `adopt_after` of our own monotonic time; an owner is taken from the list once it has no marks and is
 //! gone.
 //!
-//! A mark is due when its day is over and nothing was written to it for `after`; at the latest a day after
+//! A mark is due when its day, or hour of lines, is over and nothing was written to it for `after`; at the latest a day after
 //! it was made, for rows of a clock that is wrong. Sealing too early costs a part more and nothing else, so
 //! the wall clock may be wrong here.
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use weir_models::time::{DAY_US, now_us};
 
 use super::marks::Use;
-use super::{BEFORE_SEALING, LEFT, Look, Mark, SealStore, span_range};
+use super::{BEFORE_SEALING, LEFT, Look, Mark, SealStore};
 use crate::store::StoreError;
 
 /// A mark is sealed at the latest so long after it was made.
@@ -84,7 +84,7 @@ impl Keeper {
         let start = start.checked_rem(due.len()).unwrap_or_default();
         due.rotate_left(start);
         // What leaves first comes first.
-        due.sort_by_key(|due| due.mark.day.span);
+        due.sort_by_key(|due| due.mark.day.range().from_us);
         Ok(due)
     }
 
@@ -100,12 +100,12 @@ impl Keeper {
 
 /// Whether a day is over for so long that no sink of an older version, which makes no marks, writes to it.
 fn is_over_for_long(mark: &Mark, now_us: i64) -> bool {
-    span_range(mark.day.span).to_us.saturating_add(2 * DAY_US) <= now_us
+    mark.day.range().to_us.saturating_add(2 * DAY_US) <= now_us
 }
 
 /// Whether a mark is due; `usage` is known of marks of ours that are remembered.
 fn is_due(mark: &Mark, usage: Option<Use>, now_us: i64, after: Duration) -> bool {
-    let day = span_range(mark.day.span);
+    let day = mark.day.range();
     let over = day.to_us <= now_us;
     let never = day.from_us > now_us.saturating_add(DAY_US);
     match usage {

@@ -1,6 +1,6 @@
 //! Marks: what this instance has marked, under which name, and which writes are under way.
 //!
-//! In: the device-days of a batch before it is written. Out: a [`Writing`] that stands for the write.
+//! In: the device-days and site-hours of a batch before it is written. Out: a [`Writing`] that stands for the write.
 //! Promises: when it is handed out, a mark of this instance is in the seal of each of them; whoever takes a
 //! mark back ([`Marks::let_go`]) waits until every write that may have used it has ended. No clock but a
 //! monotonic one has a say, and that only about the name: whoever could not say for a third of the time
@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 use tokio::sync::watch;
 
-use super::{DeviceDay, LEFT, Look, Mark, SealStore, span_of};
-use crate::store::{ReadingRow, StoreError};
+use super::{DeviceDay, LEFT, Look, Mark, SealStore, hour_of, span_of};
+use crate::store::{Batch, StoreError};
 
 /// How many device-days are remembered: about 20 MB.
 const REMEMBERED_MAX: NonZeroUsize = match NonZeroUsize::new(100_000) {
@@ -100,6 +100,24 @@ fn draw() -> i64 {
 
 fn draw_name() -> String {
     format!("{:016x}{:016x}", draw(), draw())
+}
+
+/// What a batch writes to.
+fn days_of(batch: &Batch) -> Vec<DeviceDay> {
+    let days: HashSet<(&str, &str, i64)> = batch
+        .readings
+        .iter()
+        .map(|row| (row.key.site.as_str(), row.key.device.as_str(), span_of(row.ts_us)))
+        .collect();
+    let hours: HashSet<(&str, i64)> =
+        batch.logs.iter().map(|row| (row.site.as_str(), hour_of(row.ts_us))).collect();
+    let day = |(site, device, span): (&str, &str, i64)| DeviceDay {
+        site: site.into(),
+        device: device.into(),
+        span,
+    };
+    let hours = hours.into_iter().map(|(site, hour)| DeviceDay::of_lines(site, hour));
+    days.into_iter().map(day).chain(hours).collect()
 }
 
 impl State {
@@ -193,19 +211,16 @@ impl Marks {
         Ok(())
     }
 
-    /// Sees to it that the device-day of each row is marked.
+    /// Sees to it that the device-day of each reading and the site-hour of each line is marked.
     ///
     /// # Errors
     /// The store does not take a mark: the rows must not be written.
     pub async fn begin(
         &self,
         store: &dyn SealStore,
-        rows: &[ReadingRow],
+        batch: &Batch,
     ) -> Result<Writing<'_>, StoreError> {
-        let days: HashSet<(&str, &str, i64)> = rows
-            .iter()
-            .map(|row| (row.key.site.as_str(), row.key.device.as_str(), span_of(row.ts_us)))
-            .collect();
+        let days = days_of(batch);
         let (writing, is_known, missing) = {
             let mut state = self.lock();
             if state.is_expired() {
@@ -213,8 +228,7 @@ impl Marks {
             }
             let now = Instant::now();
             let mut missing = Vec::new();
-            for (site, device, span) in days {
-                let day = DeviceDay { site: site.into(), device: device.into(), span };
+            for day in days {
                 let new = || Known { mark: draw(), confirmed: false, made: now, written: now };
                 let known = state.known.get_or_insert_mut(day.clone(), new);
                 known.written = now;

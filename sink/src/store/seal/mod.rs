@@ -1,7 +1,7 @@
 //! Seal: hot rows become parts that stay, and both are read as one.
 //!
-//! In: the rows of a device and a UTC day. Out: **parts** (see [`super::sealed`]), listed in one row per
-//! device and day, the **seal**, which is the only truth about what is sealed. Promises: a row whose write
+//! In: the rows of a device and a UTC day, or the log lines of a site and a UTC hour. Out: **parts** (see
+//! [`super::sealed`]), listed in one row for each of these, the **seal**, which is the only truth about what is sealed. Promises: a row whose write
 //! was confirmed is in the answer of every later read, once, whoever seals, fails or stops in between. It
 //! rests on four rules:
 //!
@@ -17,18 +17,22 @@
 //! | `marks` | the marks and the name of this instance; waits for writes |
 //! | `plan` | which stretch of time is read from where. Pure |
 //! | `read`, `windows` | points and rollups of parts and hot rows |
-//! | `close` | seals one device-day |
+//! | `search` | log lines of blocks and hot rows |
+//! | `close` | seals one device-day or site-hour; `close_readings`, `close_lines`: what differs between them |
 //! | `before` | marks for rows from before there were marks |
 //! | `keeper` | what is due; other owners and their marks |
 //!
-//! A store brings the few operations of [`SealStore`]. Why it is as it is: decision 17.
+//! A store brings the few operations of [`SealStore`]. Why it is as it is: decisions 17 and 18.
 
 mod before;
 pub mod close;
+mod close_lines;
+mod close_readings;
 pub mod keeper;
 pub mod marks;
 mod plan;
 mod read;
+mod search;
 mod windows;
 
 use std::collections::BTreeSet;
@@ -36,14 +40,15 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use weir_models::ident::{EventId, SeriesKey};
-use weir_models::time::DAY_US;
+use weir_models::time::{DAY_US, HOUR_US};
 
 use self::marks::Marks;
-use super::sealed::Part;
-use super::{Point, StoreError, TimeRange};
+use super::sealed::{LinePart, Part};
+use super::{LogQuery, LogRow, Point, StoreError, TimeRange};
 
-pub(crate) use self::before::mark_before_sealing;
+pub(crate) use self::before::{mark_before_sealing, mark_before_sealing_lines};
 pub(crate) use self::read::{event_ids, readings, scan};
+pub(crate) use self::search::{find, logs};
 pub(crate) use self::windows::rollups;
 
 /// The owner of the marks that a migration makes for rows from before there were marks.
@@ -51,14 +56,18 @@ pub const BEFORE_SEALING: &str = "before-sealing";
 /// The beat of an owner that has left: its marks are anybody's at once.
 pub const LEFT: i64 = -1;
 
-/// What is sealed together: a device and a UTC day.
+/// The one metric of a part of lines, as a seal lists it.
+pub const LINES: &str = "lines";
+
+/// What is sealed together: a device and a UTC day; or, where `site` is empty as that of no device is, the log lines
+/// of the site that `device` names, and a UTC hour.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceDay {
-    /// Site.
+    /// Site; empty for lines.
     pub site: String,
-    /// Device.
+    /// Device; for lines the site.
     pub device: String,
-    /// Days since the Unix epoch, rounded down.
+    /// Days since the Unix epoch, rounded down; for lines hours.
     pub span: i64,
 }
 
@@ -77,7 +86,40 @@ pub fn span_range(span: i64) -> TimeRange {
     }
 }
 
+/// The hour of a stamp.
+#[must_use]
+pub fn hour_of(ts_us: i64) -> i64 {
+    ts_us.div_euclid(HOUR_US)
+}
+
+/// The stamps of an hour.
+#[must_use]
+pub fn hour_range(hour: i64) -> TimeRange {
+    TimeRange {
+        from_us: hour.saturating_mul(HOUR_US),
+        to_us: hour.saturating_add(1).saturating_mul(HOUR_US),
+    }
+}
+
 impl DeviceDay {
+    /// The lines of a site in an hour (since the Unix epoch).
+    #[must_use]
+    pub fn of_lines(site: &str, hour: i64) -> Self {
+        Self { site: String::new(), device: site.to_owned(), span: hour }
+    }
+
+    /// The site, where this is about lines.
+    #[must_use]
+    pub fn lines(&self) -> Option<&str> {
+        self.site.is_empty().then_some(&self.device)
+    }
+
+    /// The stamps it holds.
+    #[must_use]
+    pub fn range(&self) -> TimeRange {
+        if self.lines().is_some() { hour_range(self.span) } else { span_range(self.span) }
+    }
+
     /// The series of one of its metrics.
     #[must_use]
     pub fn key(&self, metric: &str) -> SeriesKey {
@@ -107,9 +149,9 @@ pub struct PartRef {
     pub t0_us: i64,
     /// Last stamp.
     pub t1_us: i64,
-    /// Number of events.
+    /// Number of events; long lines count for more than one.
     pub n: i64,
-    /// The metrics it has rows of. So a row that is listed and not found is known to be missing.
+    /// The metrics it has rows of; [`LINES`] for lines. So a row that is listed and not found is known to be missing.
     pub metrics: Vec<String>,
 }
 
@@ -121,6 +163,16 @@ impl PartRef {
             t1_us: part.t1_us,
             n: i64::try_from(part.events).unwrap_or(i64::MAX),
             metrics: part.episodes.iter().map(|episode| episode.metric.clone()).collect(),
+        }
+    }
+
+    fn of_lines(part: &LinePart) -> Self {
+        Self {
+            id: part.id,
+            t0_us: part.t0_us,
+            t1_us: part.t1_us,
+            n: i64::try_from(part.weight).unwrap_or(i64::MAX),
+            metrics: vec![LINES.to_owned()],
         }
     }
 
@@ -259,7 +311,7 @@ pub trait SealStore: Send + Sync {
 
     /// Writes stamps, episodes and rollups of a part.
     async fn put_part(&self, day: &DeviceDay, part: &Part) -> Result<(), StoreError>;
-    /// Deletes parts that no seal lists any more.
+    /// Deletes parts, of readings or of lines, that no seal lists any more.
     async fn drop_parts(&self, day: &DeviceDay, parts: &[PartRef]) -> Result<(), StoreError>;
     /// Stamps of parts by id; those that are not there are left out.
     async fn stamps(&self, day: &DeviceDay, ids: &[i64])
@@ -283,6 +335,44 @@ pub trait SealStore: Send + Sync {
     /// Deletes the hot rows of a series in a range within one day, as time does; for tests.
     #[cfg(any(test, feature = "conformance"))]
     async fn drop_hot(&self, key: &SeriesKey, range: TimeRange) -> Result<(), StoreError>;
+
+    /// The range that surely holds every line of a site, or of one of its hosts; none where there is none.
+    async fn extent_of_lines(
+        &self,
+        site: &str,
+        host: Option<&str>,
+    ) -> Result<Option<TimeRange>, StoreError>;
+    /// Every site and hour that has hot lines; for the migration.
+    async fn hours_of_hot_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError>;
+    /// The hot lines that match, newest first.
+    async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError>;
+    /// All hot lines of a site in a range, in any order; [`Look::Sure`]. None when they weigh more than `weight_max`
+    /// (see [`super::sealed::weight_of`]).
+    async fn hot_lines(
+        &self,
+        site: &str,
+        range: TimeRange,
+        weight_max: usize,
+    ) -> Result<Option<Vec<LogRow>>, StoreError>;
+    /// Writes blocks and heads of a part.
+    async fn put_lines(&self, hour: &DeviceDay, part: &LinePart) -> Result<(), StoreError>;
+    /// Heads of the parts of some hours of one day, listed or not: hour, id of the part, heads.
+    async fn heads(
+        &self,
+        site: &str,
+        first: i64,
+        last: i64,
+    ) -> Result<Vec<(i64, i64, Vec<u8>)>, StoreError>;
+    /// A block of a part; none when it is not there.
+    async fn block(
+        &self,
+        hour: &DeviceDay,
+        id: i64,
+        number: usize,
+    ) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Deletes the hot lines of a site in an hour, as time does; for tests.
+    #[cfg(any(test, feature = "conformance"))]
+    async fn drop_hot_lines(&self, site: &str, hour: i64) -> Result<(), StoreError>;
 }
 
 /// Days whose rollups lie in one partition: some ten thousand windows of an hour, or some fifty thousand

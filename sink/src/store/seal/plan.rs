@@ -4,7 +4,7 @@
 //! parts, of hot rows, or of both. Parts whose times overlap are in one piece, so that a reader needs no
 //! more than one piece in memory.
 
-use super::{PartRef, Position, Seal, span_of, span_range};
+use super::{PartRef, Position, Seal, span_of};
 use crate::store::{Point, TimeRange};
 
 /// A stretch of time.
@@ -25,12 +25,18 @@ impl Piece {
     }
 }
 
-/// Where a range of a series is read from. Days without parts are read from hot rows.
-pub(super) fn plan(range: TimeRange, metric: &str, seals: &[(i64, Seal)]) -> Vec<Piece> {
+/// Where a range of a series is read from. Days without parts are read from hot rows. What a seal covers `covers`
+/// tells of its `span`: a day, of lines an hour.
+pub(super) fn plan(
+    range: TimeRange,
+    metric: &str,
+    seals: &[(i64, Seal)],
+    covers: impl Fn(i64) -> TimeRange,
+) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut from_us = range.from_us;
     for (span, seal) in seals.iter().filter(|(_, seal)| !seal.parts.is_empty()) {
-        let day = span_range(*span).intersect(range);
+        let day = covers(*span).intersect(range);
         if day.is_empty() {
             continue;
         }

@@ -12,9 +12,9 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use weir_models::ident::{EventId, SeriesKey};
 
 use super::plan::{Piece, join, plan};
-use super::{DeviceDay, Look, PartRef, Position, SealStore, span_of};
+use super::{DeviceDay, Look, PartRef, Position, SealStore, search, span_of, span_range};
 use crate::store::bucket::PARTITIONS_MAX;
-use crate::store::sealed::{Damaged, Stamps, decode};
+use crate::store::sealed::{Block, Damaged, Stamps, decode};
 use crate::store::{Point, StoreError, TimeRange};
 
 /// Hot rows read at once: about 1 MB.
@@ -93,7 +93,7 @@ pub(super) async fn pieces(
     }
     let (first, last) = (span_of(range.from_us), span_of(range.to_us - 1));
     let seals = store.seals(&key.site, &key.device, first, last, Look::Usual).await?;
-    Ok(plan(range, &key.metric, &seals))
+    Ok(plan(range, &key.metric, &seals, span_range))
 }
 
 async fn load_bounded(
@@ -136,7 +136,7 @@ async fn load(
                 if listed(id) || tries >= TRIES {
                     return Err(missing(&day, &key.metric, id));
                 }
-                let mut again = plan(piece.range, &key.metric, &fresh);
+                let mut again = plan(piece.range, &key.metric, &fresh, span_range);
                 again.reverse();
                 pieces.extend(again);
             }
@@ -229,6 +229,17 @@ pub(crate) async fn event_ids(store: &dyn SealStore) -> Result<Vec<EventId>, Sto
     let seals = store.all_seals().await?;
     let mut ids: BTreeSet<EventId> = store.hot_ids().await?;
     for (day, seal) in seals {
+        if day.lines().is_some() {
+            for part in &seal.parts {
+                let blocks = search::lines_of(store, &day, part.id).await?;
+                for blob in blocks.ok_or_else(|| search::missing(&day, part.id))? {
+                    let block = Block::decode(&blob);
+                    let block = block.map_err(|error| search::damaged(&day, part.id, &error))?;
+                    ids.extend(block.ids());
+                }
+            }
+            continue;
+        }
         let wanted: Vec<i64> = seal.parts.iter().map(|part| part.id).collect();
         let stamps = store.stamps(&day, &wanted).await?;
         for id in wanted {

@@ -168,6 +168,11 @@ fn id(stamps: &[u8], episodes: &[Episode]) -> i64 {
         hash.update((episode.body.len() as u64).to_le_bytes());
         hash.update(&episode.body);
     }
+    first_bits(hash)
+}
+
+/// What names content: the first 64 bits of its hash.
+pub(super) fn first_bits(hash: Sha256) -> i64 {
     let hash: [u8; 32] = hash.finalize().into();
     let (first, _) = hash.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
     i64::from_le_bytes(*first)

@@ -14,6 +14,7 @@
 //! go wrong: the disk is full or another process holds the file ([`StoreError::Retry`]), the file is
 //! damaged or no database ([`StoreError::Fatal`]).
 
+mod line_rows;
 mod read;
 mod seal_rows;
 mod write;
@@ -35,17 +36,20 @@ use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
 use super::sealed::Roll;
 use super::{
-    Agents, AlertQuery, Batch, Chunks, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
-    TimeRange,
+    Agents, AlertQuery, Batch, Chunks, Latest, Lines, LogQuery, LogRow, Point, Series, Store,
+    StoreError, TimeRange,
 };
 
 /// The migrations in their order; the first has version 1. Never change one that was released.
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_first_tables", include_str!("migrations/0001_first_tables.sql")),
     (SEALING, include_str!("migrations/0002_sealing.sql")),
+    (LOG_BLOCKS, include_str!("migrations/0003_log_blocks.sql")),
 ];
-/// From this one on rows are sealed.
+/// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";
+/// From this one on log lines are sealed.
+const LOG_BLOCKS: &str = "0003_log_blocks";
 /// How long one process waits for another that writes.
 const BUSY: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection.
@@ -202,6 +206,9 @@ impl Store for SqliteStore {
         if done.iter().any(|name| name == SEALING) {
             seal::mark_before_sealing(self, 0).await?;
         }
+        if done.iter().any(|name| name == LOG_BLOCKS) {
+            seal::mark_before_sealing_lines(self).await?;
+        }
         Ok(done)
     }
 
@@ -219,7 +226,7 @@ impl Store for SqliteStore {
     }
 
     async fn write(&self, batch: &Batch) -> Result<(), StoreError> {
-        let writing = self.marks.begin(self, &batch.readings).await?;
+        let writing = self.marks.begin(self, batch).await?;
         let batch = batch.clone();
         self.with(&self.writer, move |connection| {
             let now_us = now_us();
@@ -274,8 +281,11 @@ impl Store for SqliteStore {
     }
 
     async fn logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
-        let query = query.clone();
-        self.read(move |connection| read::logs(connection, &query)).await
+        seal::logs(self, query).await
+    }
+
+    fn find_logs<'a>(&'a self, query: &'a LogQuery) -> Lines<'a> {
+        seal::find(self, query)
     }
 
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {

@@ -8,8 +8,9 @@ use weir_models::device::{AgentStatus, Device};
 use weir_models::ident::{EventId, SeriesKey, Stream};
 
 use crate::store::seal::Position;
+use crate::store::sealed::weight_of;
 use crate::store::select::{LogFilter, Newest, above, alert_matches, fold_alert};
-use crate::store::{Agents, AlertQuery, Latest, LogQuery, LogRow, Point, Series};
+use crate::store::{Agents, AlertQuery, Latest, LogQuery, LogRow, Point, Series, TimeRange};
 
 fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
@@ -114,11 +115,7 @@ pub(super) fn logs(connection: &Connection, query: &LogQuery) -> Result<Vec<LogR
     };
     let filter = LogFilter::of(query);
     let mut newest = Newest::new(query.limit);
-    let mut select = connection.prepare_cached(
-        "SELECT ts_us, stream, seq, device, facility, severity, app, procid, msgid, message, \
-         template, score FROM logs WHERE site = ?1 AND host = ?2 AND ts_us >= ?3 AND ts_us < ?4 \
-         ORDER BY ts_us DESC, stream DESC, seq DESC",
-    )?;
+    let mut select = connection.prepare_cached(HOST_LINES)?;
     for host in hosts {
         let range = above(query.range, newest.floor_us());
         let values = params![query.site, host, range.from_us, range.to_us];
@@ -128,6 +125,39 @@ pub(super) fn logs(connection: &Connection, query: &LogQuery) -> Result<Vec<LogR
     }
     Ok(newest.into_rows())
 }
+
+/// All lines of a site in a range; none when they weigh more than `weight_max`.
+pub(super) fn lines(
+    connection: &Connection,
+    site: &str,
+    range: TimeRange,
+    weight_max: usize,
+) -> Result<Option<Vec<LogRow>>, Error> {
+    let mut hosts = connection.prepare_cached(
+        "SELECT host FROM hosts WHERE site = ?1 AND last_us >= ?2 AND first_us < ?3",
+    )?;
+    let hosts = hosts.query_map(params![site, range.from_us, range.to_us], |row| row.get(0))?;
+    let hosts: Vec<String> = hosts.collect::<Result<_, _>>()?;
+    let mut select = connection.prepare_cached(HOST_LINES)?;
+    let (mut lines, mut weight) = (Vec::new(), 0usize);
+    for host in hosts {
+        let values = params![site, host, range.from_us, range.to_us];
+        for row in select.query_map(values, |row| line(site, &host, row))? {
+            let row = row?;
+            weight += weight_of(&row);
+            if weight > weight_max {
+                return Ok(None);
+            }
+            lines.push(row);
+        }
+    }
+    Ok(Some(lines))
+}
+
+/// The lines of a host in a range, newest first.
+const HOST_LINES: &str = "SELECT ts_us, stream, seq, device, facility, severity, app, procid, msgid, message, \
+     template, score FROM logs WHERE site = ?1 AND host = ?2 AND ts_us >= ?3 AND ts_us < ?4 ORDER \
+     BY ts_us DESC, stream DESC, seq DESC";
 
 fn line(site: &str, host: &str, row: &Row<'_>) -> Result<LogRow, Error> {
     Ok(LogRow {

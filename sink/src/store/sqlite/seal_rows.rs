@@ -10,11 +10,13 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Error, OptionalExtension, TransactionBehavior, params};
 use weir_models::ident::{EventId, SeriesKey};
 
-use super::{SqliteStore, read};
+use super::{SqliteStore, line_rows, read};
+#[cfg(any(test, feature = "conformance"))]
+use crate::store::seal::hour_range;
 use crate::store::seal::marks::Marks;
 use crate::store::seal::{DeviceDay, Look, Mark, PartRef, Position, Seal, SealStore};
-use crate::store::sealed::Part;
-use crate::store::{Point, StoreError, TimeRange};
+use crate::store::sealed::{LinePart, Part};
+use crate::store::{LogQuery, LogRow, Point, StoreError, TimeRange};
 
 impl SqliteStore {
     /// A change, on the disk when it answers.
@@ -331,7 +333,10 @@ impl SealStore for SqliteStore {
     async fn drop_parts(&self, day: &DeviceDay, parts: &[PartRef]) -> Result<(), StoreError> {
         let (day, parts) = (day.clone(), parts.to_vec());
         self.change(move |connection| {
-            parts.iter().try_for_each(|part| drop_part(connection, &day, part))
+            parts.iter().try_for_each(|part| match day.lines() {
+                Some(site) => line_rows::drop_part(connection, site, day.span, part.id),
+                None => drop_part(connection, &day, part),
+            })
         })
         .await
     }
@@ -413,6 +418,71 @@ impl SealStore for SqliteStore {
                      ts_us >= ?4 AND ts_us < ?5",
                 )?
                 .execute(values)?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn extent_of_lines(
+        &self,
+        site: &str,
+        host: Option<&str>,
+    ) -> Result<Option<TimeRange>, StoreError> {
+        let (site, host) = (site.to_owned(), host.map(ToOwned::to_owned));
+        self.read(move |connection| line_rows::extent(connection, &site, host.as_deref())).await
+    }
+
+    async fn hours_of_hot_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
+        self.read(line_rows::hours).await
+    }
+
+    async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
+        let query = query.clone();
+        self.read(move |connection| read::logs(connection, &query)).await
+    }
+
+    async fn hot_lines(
+        &self,
+        site: &str,
+        range: TimeRange,
+        weight_max: usize,
+    ) -> Result<Option<Vec<LogRow>>, StoreError> {
+        let site = site.to_owned();
+        self.read(move |connection| read::lines(connection, &site, range, weight_max)).await
+    }
+
+    async fn put_lines(&self, hour: &DeviceDay, part: &LinePart) -> Result<(), StoreError> {
+        let (hour, part) = (hour.clone(), part.clone());
+        self.change(move |connection| line_rows::put(connection, &hour, &part)).await
+    }
+
+    async fn heads(
+        &self,
+        site: &str,
+        first: i64,
+        last: i64,
+    ) -> Result<Vec<(i64, i64, Vec<u8>)>, StoreError> {
+        let site = site.to_owned();
+        self.read(move |connection| line_rows::heads(connection, &site, first, last)).await
+    }
+
+    async fn block(
+        &self,
+        hour: &DeviceDay,
+        id: i64,
+        number: usize,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let hour = hour.clone();
+        self.read(move |connection| line_rows::block(connection, &hour, id, number)).await
+    }
+
+    #[cfg(any(test, feature = "conformance"))]
+    async fn drop_hot_lines(&self, site: &str, hour: i64) -> Result<(), StoreError> {
+        let (site, range) = (site.to_owned(), hour_range(hour));
+        self.change(move |connection| {
+            connection
+                .prepare_cached("DELETE FROM logs WHERE site = ?1 AND ts_us >= ?2 AND ts_us < ?3")?
+                .execute(params![site, range.from_us, range.to_us])?;
             Ok(())
         })
         .await

@@ -4,9 +4,9 @@ use weir_models::time::DAY_US;
 
 use super::*;
 use crate::store::conformance;
-use crate::store::seal::BEFORE_SEALING;
 use crate::store::seal::close::seal;
 use crate::store::seal::keeper::Keeper;
+use crate::store::seal::{BEFORE_SEALING, hour_of};
 
 async fn open_in(folder: &tempfile::TempDir) -> Result<SqliteStore, StoreError> {
     let path = folder.path().join("deep/weir.db");
@@ -17,7 +17,10 @@ async fn open_in(folder: &tempfile::TempDir) -> Result<SqliteStore, StoreError> 
 async fn passes_the_conformance_suite() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_in(&folder).await.unwrap();
-    assert_eq!(store.migrate().await.unwrap(), ["0001_first_tables", "0002_sealing"]);
+    assert_eq!(
+        store.migrate().await.unwrap(),
+        ["0001_first_tables", "0002_sealing", "0003_log_blocks"]
+    );
     conformance::all(&store).await;
 }
 
@@ -87,7 +90,7 @@ async fn rows_from_before_sealing_are_sealed() {
     raw.execute(put, [old_us]).unwrap();
     raw.execute("INSERT INTO series VALUES ('s', 'd', 'm', NULL, ?1, ?1)", [old_us]).unwrap();
     raw.execute("INSERT INTO sites VALUES ('s')", []).unwrap();
-    assert_eq!(store.migrate().await.unwrap(), ["0002_sealing"]);
+    assert_eq!(store.migrate().await.unwrap(), ["0002_sealing", "0003_log_blocks"]);
     let mut keeper = Keeper::new(Duration::ZERO, Duration::from_secs(3_600));
     let due = keeper.due(&store).await.unwrap();
     assert_eq!((due.len(), due[0].owner.as_str()), (1, BEFORE_SEALING));
@@ -97,4 +100,34 @@ async fn rows_from_before_sealing_are_sealed() {
     let ever = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
     store.drop_hot(&key, ever).await.unwrap();
     assert_eq!(store.readings(&key, ever, 9).await.unwrap()[0].value, 2.5);
+}
+
+#[tokio::test]
+async fn lines_from_before_sealing_of_lines_are_sealed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_in(&folder).await.unwrap();
+    let raw = Connection::open(&store.path).unwrap();
+    raw.execute_batch(MIGRATIONS[0].1).unwrap();
+    raw.execute_batch(MIGRATIONS[1].1).unwrap();
+    raw.pragma_update(None, "user_version", 2).unwrap();
+    let old_us = now_us() - 5 * DAY_US;
+    let put = "INSERT INTO logs (site, host, ts_us, stream, seq, device, message) VALUES ('s', \
+               'h', ?1, 1, 1, 'd', 'an old line')";
+    raw.execute(put, [old_us]).unwrap();
+    raw.execute("INSERT INTO hosts VALUES ('s', 'h', ?1, ?1)", [old_us]).unwrap();
+    raw.execute("INSERT INTO sites VALUES ('s')", []).unwrap();
+    assert_eq!(store.migrate().await.unwrap(), ["0003_log_blocks"]);
+    let ever = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
+    let query = LogQuery { words: Some("old".into()), ..LogQuery::of_site("s", ever, 9) };
+    assert_eq!(store.logs(&query).await.unwrap().len(), 1);
+    let mut keeper = Keeper::new(Duration::ZERO, Duration::from_secs(3_600));
+    let mut rows = 0;
+    for due in keeper.due(&store).await.unwrap() {
+        assert_eq!(due.owner, BEFORE_SEALING);
+        rows += seal(&store, &due.owner, &due.mark).await.unwrap().rows;
+    }
+    assert_eq!(rows, 1);
+    assert_eq!(keeper.due(&store).await.unwrap(), []);
+    store.drop_hot_lines("s", hour_of(old_us)).await.unwrap();
+    assert_eq!(store.logs(&query).await.unwrap().len(), 1);
 }
