@@ -9,7 +9,7 @@
 //! `fold`; `compute`, `aggregate` and `pair` do the rest; `answer` writes it. `names` says what a series is called.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any, get};
@@ -20,7 +20,7 @@ use self::compute::{Grid, Value, compute};
 use self::params::Form;
 use self::parse::parse;
 use self::read::Reader;
-use super::{Api, Problem, guard};
+use super::{Api, BODY_BYTES_MAX, Problem, guard};
 
 mod aggregate;
 mod answer;
@@ -51,6 +51,7 @@ pub(super) fn router(api: &Api) -> Router {
         .route("/api/v1/metadata", both(get(lists::metadata)))
         .route("/api/v1/status/buildinfo", both(get(lists::buildinfo)))
         .route("/api/v1/{*rest}", any(async || Fault::not_found()))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .route_layer(from_fn_with_state(api.clone(), guard::guard))
         .layer(map_response(answer::shaped))
         .with_state(api.clone())
