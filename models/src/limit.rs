@@ -18,7 +18,8 @@ pub const PEER_CONNECTIONS_MAX: usize = 250;
 pub const UDP_SOCKETS_MAX: usize = 64;
 /// Longest query in PromQL, in bytes.
 pub const QUERY_BYTES_MAX: usize = 8 * 1024;
-/// Most parts (operators, calls, selectors, numbers, brackets) of a query in PromQL.
+/// Most parts (operators, calls, selectors, matchers, labels, numbers, brackets) of a query in PromQL; a pattern
+/// counts as eight.
 pub const QUERY_NODES_MAX: usize = 250;
 /// Most times at which one query is evaluated, as in Prometheus.
 pub const QUERY_STEPS_MAX: i64 = 11_000;
@@ -26,5 +27,6 @@ pub const QUERY_STEPS_MAX: i64 = 11_000;
 pub const QUERY_SERIES_MAX: usize = 5_000;
 /// Most points (series times steps) of all selectors of a query together.
 pub const QUERY_POINTS_MAX: u64 = 2_000_000;
-/// Most values looked at for one query: one that is in many windows counts for each.
+/// Most values looked at for one query: one that is in many windows counts for each, and so does each number that an
+/// operator, a function or an aggregation makes.
 pub const QUERY_SAMPLES_MAX: u64 = 50_000_000;

@@ -43,43 +43,17 @@ pub(super) struct Query {
     cursor: Option<String>,
 }
 
-/// The alerts up to the place of a cursor are all that fired later, and of those that fired at `fired_us` these.
-struct Told {
-    fired_us: i64,
-    ids: Vec<String>,
-}
-
-impl Told {
-    fn read(text: &str) -> Result<Self, Problem> {
-        let mut place = cursor::read("alerts", text)?;
-        let ids = place.split_off(1);
-        let fired_us = place.first().and_then(|us| us.parse().ok());
-        let fired_us = fired_us.filter(|us: &i64| *us < i64::MAX);
-        let fired_us = fired_us.ok_or_else(|| {
-            Problem::parameter(
-                "`cursor` is none of this API",
-                "send `next` of the page before as it came",
-            )
-        })?;
-        Ok(Self { fired_us, ids })
-    }
-
-    fn has(&self, alert: &Alert) -> bool {
-        alert.data.fired_us == self.fired_us && self.ids.contains(&alert.data.alert_id)
-    }
-
-    /// What is told after one more page.
-    fn after(before: Option<Self>, page: &[Alert]) -> Option<String> {
-        let fired_us = page.last()?.data.fired_us;
-        let mut ids =
-            before.filter(|told| told.fired_us == fired_us).map_or(Vec::new(), |told| told.ids);
-        let of_it = page.iter().filter(|alert| alert.data.fired_us == fired_us);
-        ids.extend(of_it.map(|alert| alert.data.alert_id.clone()));
-        let fired = fired_us.to_string();
-        Some(cursor::write(
-            "alerts",
-            std::iter::once(&*fired).chain(ids.iter().map(String::as_str)),
-        ))
+/// When the last alert of the page before fired, and its id.
+fn place_of(cursor: &str) -> Result<(i64, String), Problem> {
+    let mut place = cursor::read("alerts", cursor)?.into_iter();
+    let (fired, id, more) = (place.next(), place.next(), place.next());
+    let fired_us = fired.and_then(|us| us.parse().ok()).filter(|us: &i64| *us < i64::MAX);
+    match (fired_us, id, more) {
+        (Some(fired_us), Some(id), None) => Ok((fired_us, id)),
+        _ => Err(Problem::parameter(
+            "`cursor` is none of this API",
+            "send `next` of the page before as it came",
+        )),
     }
 }
 
@@ -105,25 +79,26 @@ pub(super) async fn get(
         }
     };
     let limit = params::limit(query.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
-    let told = query.cursor.as_deref().map(Told::read).transpose()?;
+    let after = query.cursor.as_deref().map(place_of).transpose()?;
     let mut range = params::range(query.from, query.to, 7 * DAY_US)?;
-    if let Some(told) = &told {
-        range.to_us = range.to_us.min(told.fired_us + 1);
+    if let Some((fired_us, _)) = &after {
+        range.to_us = range.to_us.min(fired_us + 1);
     }
-    let mut alerts = api
+    let alerts = api
         .store
         .alerts(&AlertQuery {
             site: params::name("site", query.site)?,
             series,
             range,
             state: query.state,
-            limit: limit + 1 + told.as_ref().map_or(0, |told| told.ids.len()),
+            after,
+            limit: limit + 1,
         })
         .await?;
-    alerts.retain(|alert| !told.as_ref().is_some_and(|told| told.has(alert)));
     let mut page = Items::cut(alerts, limit);
-    if page.truncated {
-        page.next = Told::after(told, &page.items);
-    }
+    let last = page.items.last().filter(|_| page.truncated).map(|alert| &alert.data);
+    page.next = last.map(|last| {
+        cursor::write("alerts", [last.fired_us.to_string().as_str(), last.alert_id.as_str()])
+    });
     Ok(Json(page))
 }

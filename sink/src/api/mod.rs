@@ -58,6 +58,9 @@ pub use rollups::{Rollups, Window};
 /// Largest body taken, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
+/// Queries in PromQL that compute at the same time; others wait for them.
+const COMPUTING_MAX: usize = 2;
+
 /// Answers below this are not compressed, in bytes.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 
@@ -97,6 +100,7 @@ pub struct Api {
     limits: Limits,
     requests: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
+    computing: Arc<Semaphore>,
 }
 
 impl Api {
@@ -120,6 +124,7 @@ impl Api {
             limits,
             requests: Arc::new(Semaphore::new(limits.requests_max)),
             watchers: Arc::new(Semaphore::new(limits.watchers_max)),
+            computing: Arc::new(Semaphore::new(COMPUTING_MAX)),
         }
     }
 

@@ -140,7 +140,7 @@ pub(super) async fn get(
         ));
     }
     let rolls = api.store.rollups(&key, range, step_us).await?;
-    let windows = rolls.into_iter().map(Window::from).collect();
+    let windows = rolls.rolls.into_iter().map(Window::from).collect();
     Ok(Json(Rollups { from_us: range.from_us, to_us: range.to_us, step_us, windows }))
 }
 

@@ -128,6 +128,7 @@ async fn open(store: &dyn Store, agent: &AgentStatus) -> Result<Vec<Alert>, Stor
         series: Some((agent.agent.to_string(), METRIC.into())),
         range: TimeRange { from_us: now_us - OPEN_FOR_US, to_us: now_us + DAY_US },
         state: Some(AlertState::Firing),
+        after: None,
         limit: OPEN_MAX,
     };
     store.alerts(&query).await

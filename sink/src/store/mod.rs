@@ -239,8 +239,19 @@ pub struct AlertQuery {
     pub range: TimeRange,
     /// Only those in this state now.
     pub state: Option<AlertState>,
+    /// Only those that come after the alert which fired then and has this id.
+    pub after: Option<(i64, String)>,
     /// At most so many, newest first.
     pub limit: usize,
+}
+
+/// Rollups of a series.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rolls {
+    /// The windows that hold values, ascending.
+    pub rolls: Vec<Roll>,
+    /// How many values were read because no rollups of them are kept.
+    pub points: usize,
 }
 
 /// Points of a series in ascending order, chunk by chunk.
@@ -280,11 +291,12 @@ pub trait Store: Send + Sync {
         key: &SeriesKey,
         range: TimeRange,
         step_us: i64,
-    ) -> Result<Vec<Roll>, StoreError> {
+    ) -> Result<Rolls, StoreError> {
         let step_us = step_us.max(1);
         let range = range.whole_windows(step_us);
         let points: Vec<Vec<Point>> = self.scan(key, range).try_collect().await?;
-        Ok(rolls_of(&points.concat(), step_us))
+        let points = points.concat();
+        Ok(Rolls { rolls: rolls_of(&points, step_us), points: points.len() })
     }
     /// What sealing needs, where rows can be sealed.
     fn sealing(&self) -> Option<&dyn SealStore> {
@@ -306,7 +318,8 @@ pub trait Store: Send + Sync {
     fn find_logs<'a>(&'a self, query: &'a LogQuery) -> Lines<'a> {
         self.logs(query).into_stream().boxed()
     }
-    /// Alerts by when they fired, newest first, each once with its present state. The records of
+    /// Alerts by when they fired, newest first and those of one moment by id, the greatest first; each once with its
+    /// present state. The records of
     /// an alert may have been written in either order.
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError>;
     /// Known devices of a site.

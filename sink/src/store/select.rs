@@ -172,7 +172,9 @@ pub(crate) fn fold_alert(firing: Option<&str>, resolved: Option<&str>) -> Option
 
 /// Whether an alert, as it is now, is among those asked for.
 pub(crate) fn alert_matches(query: &AlertQuery, alert: &Alert) -> bool {
+    let place = (alert.data.fired_us, &alert.data.alert_id);
     query.state.is_none_or(|state| state == alert.data.state)
+        && query.after.as_ref().is_none_or(|(us, id)| place < (*us, id))
 }
 
 /// The JSON of a record, as it is kept.

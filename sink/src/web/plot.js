@@ -189,7 +189,9 @@ export function draw(element, { readings, alerts, anomalies, unit, other, on }) 
       const [u] = plots;
       const from = u.cursor.idx ?? (by > 0 ? -1 : main[0].length);
       let i = from + by;
-      while (i >= 0 && i < main[0].length && (main[3][i] ?? null) === null) i += by;
+      // The middle of a window that the range cuts lies outside: the cursor cannot go there.
+      const shown = (at) => (main[3][at] ?? null) !== null && main[0][at] >= readings.from_us / 1e6 && main[0][at] <= readings.to_us / 1e6;
+      while (i >= 0 && i < main[0].length && !shown(i)) i += by;
       if (i < 0 || i >= main[0].length) return readout.textContent;
       u.setCursor({ left: u.valToPos(main[0][i], "x"), top: u.valToPos(main[3][i], "y") });
       return readout.textContent;

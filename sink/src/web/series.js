@@ -20,6 +20,15 @@ export function seriesLink(key, from_us, to_us) {
   return `#/series/${pathOf(key)}${from_us === undefined ? "" : `?from=${Math.round(from_us)}&to=${Math.round(to_us)}`}`;
 }
 
+/** The names in a path; none when it is not one of ours. */
+function named(path) {
+  try {
+    return (path ?? "").split("/").map(decodeURIComponent);
+  } catch {
+    return [];
+  }
+}
+
 const same = (a, b) => a && b && a.site === b.site && a.device === b.device && a.metric === b.metric;
 
 export async function show({ root, route, sites, signal }) {
@@ -230,7 +239,7 @@ function seriesView(body, series, known, outer) {
   return {
     key,
     async range(from_us, to_us, name, beside) {
-      const [site, device, metric] = (beside ?? "").split("/").map(decodeURIComponent);
+      const [site, device, metric] = named(beside);
       other = known.find((candidate) => same(candidate, { site, device, metric })) ?? null;
       pick.show(other);
       if (Number.isFinite(from_us) && Number.isFinite(to_us) && from_us !== null && to_us !== null && from_us < to_us) {

@@ -135,6 +135,7 @@ async fn alerts_of_run(site: &Site) -> anyhow::Result<Vec<Alert>> {
         series: None,
         range: TimeRange { from_us: 0, to_us: weir_models::time::now_us() + 1 },
         state: None,
+        after: None,
         limit: ALERTS_MAX,
     };
     let ours = streams(site).await;

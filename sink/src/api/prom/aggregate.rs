@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::ast::{Aggregation, Grouping};
-use super::compute::{Row, order_down};
+use super::compute::{Row, order_down, order_up};
 use super::fold::{mean, quantile, sum, variance};
 use super::names::{Labels, NAME};
 
@@ -82,7 +82,7 @@ fn ranked(how: Aggregation, param: &[f64], rows: &[&Row], steps: usize) -> Vec<R
             .collect();
         values.sort_by(|(a, _), (b, _)| match how {
             Aggregation::Topk => order_down(*a, *b),
-            _ => a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(b)),
+            _ => order_up(*a, *b),
         });
         let k = param.get(step).map_or(0, |k| k.max(0.) as usize);
         for (value, place) in values.into_iter().take(k) {
@@ -94,7 +94,7 @@ fn ranked(how: Aggregation, param: &[f64], rows: &[&Row], steps: usize) -> Vec<R
         let key = |row: &Row| row.values[0].unwrap_or(f64::NAN);
         chosen.sort_by(|a, b| match how {
             Aggregation::Topk => order_down(key(a), key(b)),
-            _ => key(a).is_nan().cmp(&key(b).is_nan()).then(key(a).total_cmp(&key(b))),
+            _ => order_up(key(a), key(b)),
         });
     }
     chosen

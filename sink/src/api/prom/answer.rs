@@ -54,6 +54,11 @@ impl Fault {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "execution", error)
     }
 
+    /// 500: a fault of ours.
+    pub(super) fn internal(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error)
+    }
+
     /// 404: there is no such path.
     pub(super) fn not_found() -> Self {
         Self::new(
@@ -126,9 +131,12 @@ pub(super) struct Success<T> {
     warnings: Vec<String>,
 }
 
+/// What is said where a list was cut.
+const CUT: &str = "results truncated due to limit";
+
 /// `data` as a success; with a warning where the list was cut.
 pub(super) fn success<T: Serialize>(data: T, cut: bool) -> Response {
-    let warnings = if cut { vec!["results truncated due to limit".to_owned()] } else { Vec::new() };
+    let warnings = if cut { vec![CUT.to_owned()] } else { Vec::new() };
     Json(Success { status: "success", data, warnings }).into_response()
 }
 
@@ -171,15 +179,26 @@ fn labels(out: &mut String, labels: &Labels) {
     out.push_str(&serde_json::to_string(labels).unwrap_or_else(|_| "{}".into()));
 }
 
-fn response(kind: &str, result: &str) -> Response {
+fn response(kind: &str, result: &str, cut: bool) -> Response {
+    let warnings = if cut { format!(",\"warnings\":[\"{CUT}\"]") } else { String::new() };
     let body = format!(
-        "{{\"status\":\"success\",\"data\":{{\"resultType\":\"{kind}\",\"result\":{result}}}}}"
+        "{{\"status\":\"success\",\"data\":{{\"resultType\":\"{kind}\",\"result\":{result}}}{warnings}}}"
     );
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-fn list<T>(items: &[T], mut write: impl FnMut(&mut String, &T) -> bool) -> String {
+fn list<T>(items: &[T], write: impl FnMut(&mut String, &T) -> bool) -> String {
+    some(items, usize::MAX, write).0
+}
+
+/// At most `limit` of what is written, and whether there is more.
+fn some<T>(
+    items: &[T],
+    limit: usize,
+    mut write: impl FnMut(&mut String, &T) -> bool,
+) -> (String, bool) {
     let mut out = String::from("[");
+    let (mut written, mut cut) = (0, false);
     for item in items {
         let before = out.len();
         if out.len() > 1 {
@@ -187,14 +206,20 @@ fn list<T>(items: &[T], mut write: impl FnMut(&mut String, &T) -> bool) -> Strin
         }
         if !write(&mut out, item) {
             out.truncate(before);
+        } else if written == limit {
+            out.truncate(before);
+            cut = true;
+            break;
+        } else {
+            written += 1;
         }
     }
     out.push(']');
-    out
+    (out, cut)
 }
 
-fn rows_of(rows: &[Row], grid: &Grid) -> String {
-    list(rows, |out, row| {
+fn rows_of(rows: &[Row], grid: &Grid, limit: usize) -> (String, bool) {
+    some(rows, limit, |out, row| {
         labels(out, &row.labels);
         out.push_str(",\"values\":");
         let values: Vec<(usize, f64)> = row
@@ -212,8 +237,8 @@ fn rows_of(rows: &[Row], grid: &Grid) -> String {
     })
 }
 
-/// The answer of a range query: rows by labels; a scalar is a row without any.
-pub(super) fn of_range(value: Value, grid: &Grid) -> Response {
+/// The answer of a range query: at most `limit` rows, by labels; a scalar is a row without any.
+pub(super) fn of_range(value: Value, grid: &Grid, limit: usize) -> Response {
     let mut rows = match value {
         Value::Scalar(values) => {
             vec![Row { labels: Labels::new(), values: values.into_iter().map(Some).collect() }]
@@ -221,19 +246,20 @@ pub(super) fn of_range(value: Value, grid: &Grid) -> Response {
         Value::Vector(rows) => rows,
     };
     rows.sort_by(|a, b| a.labels.cmp(&b.labels));
-    response("matrix", &rows_of(&rows, grid))
+    let (rows, cut) = rows_of(&rows, grid, limit);
+    response("matrix", &rows, cut)
 }
 
-/// The answer of an instant query, in the order that was computed.
-pub(super) fn of_instant(value: &Value, grid: &Grid) -> Response {
+/// The answer of an instant query: at most `limit` rows, in the order that was computed.
+pub(super) fn of_instant(value: &Value, grid: &Grid, limit: usize) -> Response {
     match value {
         Value::Scalar(values) => {
             let mut out = String::new();
             point(&mut out, grid.at_ms(0), values.first().copied().unwrap_or(f64::NAN));
-            response("scalar", &out)
+            response("scalar", &out, false)
         }
         Value::Vector(rows) => {
-            let rows = list(rows, |out, row| {
+            let (rows, cut) = some(rows, limit, |out, row| {
                 let Some(value) = row.values.first().copied().flatten() else {
                     return false;
                 };
@@ -243,24 +269,28 @@ pub(super) fn of_instant(value: &Value, grid: &Grid) -> Response {
                 out.push('}');
                 true
             });
-            response("vector", &rows)
+            response("vector", &rows, cut)
         }
     }
 }
 
-/// The answer of an instant query for values as they are.
-pub(super) fn of_matrix(rows: &[(Labels, Vec<Sample>)]) -> Response {
-    let rows = list(rows, |out, (row, samples)| {
+/// The answer of an instant query for values as they are: at most `limit` rows. Times have milliseconds: of the
+/// values within one the last counts.
+pub(super) fn of_matrix(rows: &[(Labels, Vec<Sample>)], limit: usize) -> Response {
+    let ms = |sample: &Sample| sample.ts_us.div_euclid(1_000);
+    let (rows, cut) = some(rows, limit, |out, (row, samples)| {
         labels(out, row);
         out.push_str(",\"values\":");
-        out.push_str(&list(samples, |out, sample| {
-            point(out, sample.ts_us.div_euclid(1_000), sample.value);
+        let last_of: Vec<&Sample> =
+            samples.chunk_by(|a, b| ms(a) == ms(b)).filter_map(<[Sample]>::last).collect();
+        out.push_str(&list(&last_of, |out, sample| {
+            point(out, ms(sample), sample.value);
             true
         }));
         out.push('}');
         true
     });
-    response("matrix", &rows)
+    response("matrix", &rows, cut)
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub(super) struct Query {
     pub(super) expr: Expr,
     /// What it is computed of.
     pub(super) leaves: Vec<Leaf>,
+    /// How many parts it has; see [`QUERY_NODES_MAX`](weir_models::limit::QUERY_NODES_MAX).
+    pub(super) nodes: usize,
 }
 
 /// A node of the tree.

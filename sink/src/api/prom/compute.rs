@@ -1,7 +1,8 @@
 //! Compute: the tree of a query over the rows of its leaves. Pure.
 //!
 //! In: the tree, the times of evaluation, and for each leaf its rows. Out: a number for each time, or rows. All
-//! times are computed together, a row after the other. What can go wrong: rows that cannot be told apart.
+//! times are computed together, a row after the other. Promises: work is bounded, by the numbers of all nodes together.
+//! What can go wrong: rows that cannot be told apart, too much work.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use super::ast::{Expr, Function, Operator};
 use super::names::{Labels, NAME};
 use super::pair::pair;
 use crate::store::TimeRange;
+use weir_models::limit::QUERY_SAMPLES_MAX;
 
 /// The times of evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +79,51 @@ pub(super) enum Value {
     Vector(Vec<Row>),
 }
 
+/// How many numbers a query may still look at.
+pub(super) struct Work(u64);
+
+impl Work {
+    /// What is left after so many.
+    pub(super) fn left(done: u64) -> Self {
+        Self(QUERY_SAMPLES_MAX.saturating_sub(done))
+    }
+
+    /// Takes what a value holds: whoever made it looked at that, and so does whoever takes it.
+    fn take(&mut self, value: &Value, steps: usize) -> Result<(), String> {
+        let numbers = match value {
+            Value::Scalar(_) => steps,
+            Value::Vector(rows) => rows.len() * steps,
+        };
+        self.0 = self.0.checked_sub(numbers as u64).ok_or_else(too_much)?;
+        Ok(())
+    }
+}
+
+/// What to change when a query looks at too many numbers.
+pub(super) fn too_much() -> String {
+    format!(
+        "the query would look at more than {QUERY_SAMPLES_MAX} values: take shorter windows, a wider `step`, fewer series or fewer operators"
+    )
+}
+
 /// Computes `expr`; each leaf is taken out of `leaves`.
-pub(super) fn compute(expr: &Expr, grid: &Grid, leaves: &mut [Vec<Row>]) -> Result<Value, String> {
+pub(super) fn compute(
+    expr: &Expr,
+    grid: &Grid,
+    leaves: &mut [Vec<Row>],
+    work: &mut Work,
+) -> Result<Value, String> {
+    let value = node(expr, grid, leaves, work)?;
+    work.take(&value, grid.steps)?;
+    Ok(value)
+}
+
+fn node(
+    expr: &Expr,
+    grid: &Grid,
+    leaves: &mut [Vec<Row>],
+    work: &mut Work,
+) -> Result<Value, String> {
     match expr {
         Expr::Number(value) => Ok(Value::Scalar(vec![*value; grid.steps])),
         Expr::Leaf(n) => {
@@ -86,25 +131,25 @@ pub(super) fn compute(expr: &Expr, grid: &Grid, leaves: &mut [Vec<Row>]) -> Resu
             Ok(Value::Vector(distinct(rows)?))
         }
         Expr::Matrix(..) => Err("a range vector is only a whole instant query".into()),
-        Expr::Negate(of) => each(compute(of, grid, leaves)?, |value, _| -value),
+        Expr::Negate(of) => each(compute(of, grid, leaves, work)?, |value, _| -value),
         Expr::Call(function, arguments) => {
             let mut values = Vec::new();
             for argument in arguments {
-                values.push(compute(argument, grid, leaves)?);
+                values.push(compute(argument, grid, leaves, work)?);
             }
             call(*function, values, grid)
         }
         Expr::Aggregate { how, param, grouping, of } => {
             let param = match param {
-                Some(param) => scalar(compute(param, grid, leaves)?),
+                Some(param) => scalar(compute(param, grid, leaves, work)?),
                 None => Vec::new(),
             };
-            let rows = vector(compute(of, grid, leaves)?);
+            let rows = vector(compute(of, grid, leaves, work)?);
             Ok(Value::Vector(aggregate(*how, &param, grouping, &rows, grid.steps)))
         }
         Expr::Binary { operator, is_bool, matching, sides } => {
-            let left = compute(&sides[0], grid, leaves)?;
-            let right = compute(&sides[1], grid, leaves)?;
+            let left = compute(&sides[0], grid, leaves, work)?;
+            let right = compute(&sides[1], grid, leaves, work)?;
             match (left, right) {
                 (Value::Scalar(a), Value::Scalar(b)) => {
                     let pairs = a.into_iter().zip(b);
@@ -217,13 +262,18 @@ fn call(function: Function, arguments: Vec<Value>, grid: &Grid) -> Result<Value,
             // Only an answer with one time has an order.
             let key = |row: &Row| row.values.first().copied().flatten().unwrap_or(f64::NAN);
             rows.sort_by(|a, b| match function {
-                Function::Sort => key(a).total_cmp(&key(b)),
+                Function::Sort => order_up(key(a), key(b)),
                 _ => order_down(key(a), key(b)),
             });
             Ok(Value::Vector(rows))
         }
         Function::Time => Ok(first),
     }
+}
+
+/// From the least up; what is no number comes last.
+pub(super) fn order_up(a: f64, b: f64) -> std::cmp::Ordering {
+    a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(&b))
 }
 
 /// From the greatest down; what is no number comes last.

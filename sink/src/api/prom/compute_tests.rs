@@ -39,7 +39,7 @@ fn compute_text(text: &str) -> Result<Value, String> {
             rows
         })
         .collect();
-    compute(&query.expr, &GRID, &mut leaves)
+    compute(&query.expr, &GRID, &mut leaves, &mut Work::left(0))
 }
 
 /// Rows as text: `name{label=value} 1 2`.
@@ -73,6 +73,24 @@ fn scalars() {
     check("scalar(s) + 1", &["[2.0, 4.0]"]);
     check("scalar(t)", &["[NaN, NaN]"]);
     check("vector(1)", &["{} 1 1"]);
+}
+
+#[test]
+fn what_is_no_number_is_sorted_last() {
+    let (a, b) = ("u{device=a,unit=V} 5 6", "u{device=b,unit=V} 7 -");
+    // Of both signs.
+    for nan in ["0 * s / 0", "-(0 * s / 0)"] {
+        check(&format!("sort(u or {nan})"), &[a, b, "{device=a,unit=C} NaN NaN"]);
+        check(&format!("sort_desc(u or {nan})"), &[b, a, "{device=a,unit=C} NaN NaN"]);
+    }
+}
+
+#[test]
+fn a_name_stays_only_where_a_comparison_filters() {
+    check("t + on (__name__, device) t", &["{device=a} 2 4", "{device=b} 20 NaN"]);
+    check("s == bool on (__name__) s", &["{} 1 1"]);
+    check("s == on (__name__) s", &["s{} 1 3"]);
+    check("s == on (device) s", &["{device=a} 1 3"]);
 }
 
 #[test]

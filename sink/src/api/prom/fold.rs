@@ -110,7 +110,7 @@ impl Fold {
         }
     }
 
-    /// The number of the rollup of a window that begins after `from_us`; none when it can be none of it.
+    /// The number of the rollup of a window that holds nothing up to `from_us`; none when all of it may be older.
     pub(super) fn of_roll(self, roll: &Roll, from_us: i64) -> Option<f64> {
         match self {
             Self::Last => (roll.last_us > from_us).then_some(roll.last),
@@ -206,7 +206,8 @@ pub(super) fn quantile(q: f64, mut values: Vec<f64>) -> f64 {
     if !(0. ..=1.).contains(&q) {
         return f64::INFINITY.copysign(q);
     }
-    values.sort_unstable_by(f64::total_cmp);
+    // As Prometheus: what is no number comes first.
+    values.sort_unstable_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
     let rank = q * (values.len() - 1) as f64;
     let lower = rank.floor() as usize;
     let upper = (lower + 1).min(values.len() - 1);
@@ -308,6 +309,11 @@ mod tests {
             assert_eq!(found, Some(expected), "{fold:?}");
         }
         assert!(Fold::Quantile(f64::NAN).of(&all, 0, 1).is_some_and(f64::is_nan));
+        for nan in [f64::NAN, -f64::NAN] {
+            let some = samples(1, 1, &[2., nan, 1.]);
+            assert_eq!(Fold::Quantile(1.).of(&some, 0, 4_000_000), Some(2.));
+            assert!(Fold::Quantile(0.).of(&some, 0, 4_000_000).is_some_and(f64::is_nan));
+        }
     }
 
     #[test]

@@ -7,11 +7,14 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::IntoResponses;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use weir_models::limit::QUERY_NODES_MAX;
 
 use super::answer::{Fault, success};
+use super::apart;
+use super::ast::{Expr, Query};
 use super::names::{LABELS, Labels, Matcher, NAME, Test, is_label, value};
 use super::params::Form;
-use super::parse::parse_matchers;
+use super::parse::parse;
 use super::read::{Found, find};
 use crate::api::Api;
 use crate::api::lists::LIST_MAX;
@@ -42,11 +45,32 @@ impl IntoResponses for Faults {
     }
 }
 
+/// The matchers of selectors without range and offset. All together have no more parts than one query may have.
+fn matchers_of(texts: &[String]) -> Result<Vec<Vec<Matcher>>, String> {
+    let (mut sets, mut nodes) = (Vec::new(), 0);
+    for text in texts {
+        let query = parse(text)?;
+        nodes += query.nodes;
+        if nodes > QUERY_NODES_MAX {
+            return Err(format!("all selectors together have more than {QUERY_NODES_MAX} parts"));
+        }
+        sets.push(selected(query).ok_or_else(|| format!("`{text}` is not a selector of series"))?);
+    }
+    Ok(sets)
+}
+
+fn selected(mut query: Query) -> Option<Vec<Matcher>> {
+    let leaf = query.leaves.pop().filter(|_| matches!(query.expr, Expr::Leaf(_)))?;
+    let is_plain = leaf.range_us.is_none() && leaf.selector.offset_us == 0;
+    is_plain.then_some(leaf.selector.matchers)
+}
+
 async fn found(api: &Api, form: &Form, all_where_none: bool) -> Result<Found, Fault> {
-    let parsed = form.all("match[]").filter(|text| !text.is_empty());
-    let mut sets = parsed
-        .map(|text| parse_matchers(text).map_err(|error| Fault::parameter("match[]", error)))
-        .collect::<Result<Vec<Vec<Matcher>>, _>>()?;
+    let texts = form.all("match[]").filter(|text| !text.is_empty());
+    let texts: Vec<String> = texts.map(ToOwned::to_owned).collect();
+    let mut sets =
+        apart(api, move || matchers_of(&texts).map_err(|error| Fault::parameter("match[]", error)))
+            .await?;
     if sets.is_empty() {
         if !all_where_none {
             return Err(Fault::bad_data("no match[] parameter provided"));
@@ -184,4 +208,29 @@ struct BuildInfo {
 pub(in crate::api) async fn buildinfo() -> Response {
     let revision = env!("CARGO_PKG_VERSION");
     success(BuildInfo { version: SPEAKS, revision, branch: "", application: "weir" }, false)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn matchers(texts: &[&str]) -> Result<Vec<Vec<Matcher>>, String> {
+        matchers_of(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_match_is_a_selector_only() {
+        assert_eq!(matchers(&["a{b=\"c\"}"]).unwrap()[0].len(), 2);
+        for text in ["1", "a offset 5m", "a[5m]", "rate(a[5m])", "sum(a)", "a + b"] {
+            assert!(matchers(&[text]).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_matches_together_have_the_parts_of_one_query() {
+        assert_eq!(matchers(&["a"; 250]).unwrap().len(), 250);
+        assert!(matchers(&["a"; 251]).unwrap_err().contains("parts"));
+        assert!(matchers(&["{a=~\"b|c.+\"}"; 32]).unwrap_err().contains("parts"));
+    }
 }

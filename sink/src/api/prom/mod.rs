@@ -5,8 +5,12 @@
 //! times, series, points and values; what is not supported is an error that names it. What can go wrong: the store
 //! is away (503, `unavailable`).
 //!
+//! What computes and waits for nothing is kept from the runtime's workers, a few queries at once (`apart`).
+//!
 //! `lex` and `parse` make a tree (`ast`) of a query; `read` has the store's answer for each selector, made by
 //! `fold`; `compute`, `aggregate` and `pair` do the rest; `answer` writes it. `names` says what a series is called.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -16,7 +20,7 @@ use axum::routing::{MethodRouter, any, get};
 
 use self::answer::{Fault, of_instant, of_matrix, of_range};
 use self::ast::{Expr, Query};
-use self::compute::{Grid, Value, compute};
+use self::compute::{Grid, Value, Work, compute};
 use self::params::Form;
 use self::parse::parse;
 use self::read::Reader;
@@ -68,18 +72,20 @@ fn both(route: MethodRouter<Api>) -> MethodRouter<Api> {
         ("query" = String, Query, description = "The query, in PromQL", example = "temperature{site=\"plant\"}"),
         ("time" = Option<String>, Query, description = "The time, RFC 3339 or seconds since the Unix epoch; default: now"),
         ("lookback_delta" = Option<String>, Query, description = "How far a selector without a range looks back; default: 5m"),
+        ("limit" = Option<i64>, Query, description = "At most so many rows, with a warning when there are more; default, and of 0 and less: all"),
     ),
     responses((status = 200, description = "A vector, a scalar, or values of a range, as Prometheus writes them. A POST of the same as a form does the same", body = Object), lists::Faults)
 )]
 pub(super) async fn query(State(api): State<Api>, form: Form) -> Result<Response, Fault> {
-    let grid = form.instant()?;
-    let query = parsed(&form)?;
+    let (grid, limit) = (form.instant()?, form.limit("limit", usize::MAX)?);
+    let query = parsed(&api, &form).await?;
     let reader = Reader::new(&*api.store, form.lookback_us()?, api.limits.scan_rows_max);
     if let Expr::Matrix(selector, range_us) = &query.expr {
         let rows = reader.matrix(selector, *range_us, grid.at_us(0)).await?;
-        return Ok(of_matrix(&rows));
+        return apart(&api, move || Ok(of_matrix(&rows, limit))).await;
     }
-    Ok(of_instant(&evaluated(&query, &reader, grid).await?, &grid))
+    let answer = move |value| of_instant(&value, &grid, limit);
+    evaluated(&api, query, &reader, grid, answer).await
 }
 
 /// A query at many times, in PromQL.
@@ -91,28 +97,54 @@ pub(super) async fn query(State(api): State<Api>, form: Form) -> Result<Response
         ("end" = String, Query, description = "Last time, same forms; it is one of the times where it is a step"),
         ("step" = String, Query, description = "From one time to the next: seconds, or as 5m; at most 11,000 steps", example = "60"),
         ("lookback_delta" = Option<String>, Query, description = "How far a selector without a range looks back; default: 5m"),
+        ("limit" = Option<i64>, Query, description = "At most so many rows, with a warning when there are more; default, and of 0 and less: all"),
     ),
     responses((status = 200, description = "Rows of values, as Prometheus writes them. A POST of the same as a form does the same", body = Object), lists::Faults)
 )]
 pub(super) async fn query_range(State(api): State<Api>, form: Form) -> Result<Response, Fault> {
-    let grid = form.grid()?;
-    let query = parsed(&form)?;
+    let (grid, limit) = (form.grid()?, form.limit("limit", usize::MAX)?);
+    let query = parsed(&api, &form).await?;
     if matches!(query.expr, Expr::Matrix(..)) {
         let error = "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector";
         return Err(Fault::parameter("query", error));
     }
     let reader = Reader::new(&*api.store, form.lookback_us()?, api.limits.scan_rows_max);
-    Ok(of_range(evaluated(&query, &reader, grid).await?, &grid))
+    evaluated(&api, query, &reader, grid, move |value| of_range(value, &grid, limit)).await
 }
 
-fn parsed(form: &Form) -> Result<Query, Fault> {
-    parse(form.query()?).map_err(|error| Fault::parameter("query", error))
+async fn parsed(api: &Api, form: &Form) -> Result<Query, Fault> {
+    let text = form.query()?.to_owned();
+    apart(api, move || parse(&text).map_err(|error| Fault::parameter("query", error))).await
 }
 
-async fn evaluated(query: &Query, reader: &Reader<'_>, grid: Grid) -> Result<Value, Fault> {
+async fn evaluated(
+    api: &Api,
+    query: Query,
+    reader: &Reader<'_>,
+    grid: Grid,
+    answer: impl FnOnce(Value) -> Response + Send + 'static,
+) -> Result<Response, Fault> {
     let mut leaves = Vec::with_capacity(query.leaves.len());
     for leaf in &query.leaves {
         leaves.push(reader.rows(leaf, grid).await?);
     }
-    compute(&query.expr, &grid, &mut leaves).map_err(Fault::execution)
+    let mut work = Work::left(reader.samples());
+    let computed = move || compute(&query.expr, &grid, &mut leaves, &mut work).map(answer);
+    apart(api, move || computed().map_err(Fault::execution)).await
+}
+
+/// Does `work` on a thread of its own: a worker of the runtime that computes for a second holds up the pipeline.
+/// When the request ends before, the work goes on until it is done, which its bounds make soon, and keeps its place
+/// among the few until then.
+async fn apart<T: Send + 'static>(
+    api: &Api,
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    let place = Arc::clone(&api.computing).acquire_owned().await;
+    let place = place.map_err(|_| Fault::from(&Problem::busy("the sink is stopping")))?;
+    let done = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        work()
+    });
+    done.await.unwrap_or_else(|error| Err(Fault::internal(error.to_string())))
 }

@@ -18,8 +18,10 @@ use crate::store::Series;
 
 /// The label that holds the name.
 pub(super) const NAME: &str = "__name__";
-/// Largest compiled pattern, in bytes.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// Largest compiled pattern, in bytes, beside what its own length needs.
+const PATTERN_BYTES_MAX: usize = 128 * 1024;
+/// What a list of plain names needs for each of their bytes when it is compiled, about.
+const BYTES_OF_BYTE: usize = 64;
 
 /// Every label that a series may have.
 pub(super) const LABELS: [&str; 5] = [NAME, "device", "metric", "site", "unit"];
@@ -88,16 +90,18 @@ pub(super) enum Test {
 impl Matcher {
     /// `label sign "text"`; the error says why the pattern is none.
     pub(super) fn new(label: &str, sign: &str, text: String) -> Result<Self, String> {
-        let pattern = |text: &str| {
-            RegexBuilder::new(&format!("^(?s:{text})$"))
-                .size_limit(PATTERN_BYTES_MAX)
+        let compiled = |pattern: &str| {
+            RegexBuilder::new(pattern)
+                .size_limit(PATTERN_BYTES_MAX + BYTES_OF_BYTE * text.len())
                 .build()
                 .map_err(|error| format!("`{text}` is not a regular expression: {error}"))
         };
+        // Alone first: a text may close the group that anchors it, as `a)|(?:b` does.
+        let pattern = |text: &str| compiled(text).and_then(|_| compiled(&format!("^(?s:{text})$")));
         let test = match sign {
-            "!=" => Test::NotEqual(text),
             "=~" => Test::Match(pattern(&text)?),
             "!~" => Test::NoMatch(pattern(&text)?),
+            "!=" => Test::NotEqual(text),
             _ => Test::Equal(text),
         };
         Ok(Self { label: label.to_owned(), test })
@@ -164,6 +168,12 @@ mod tests {
         assert!(takes(NAME, "!~", "em") && !takes(NAME, "!~", "te.*"));
         assert!(takes("unit", "=", "") && takes("other", "=~", ".*") && !takes("other", "!=", ""));
         assert!(Matcher::new("a", "=~", "(".into()).unwrap_err().contains("regular expression"));
-        assert!(Matcher::new("a", "=~", "(x{9999}){9999}".into()).is_err());
+        for bad in ["(x{9999}){9999}", "a)|(?:b", "\\w{60}"] {
+            assert!(Matcher::new("a", "=~", bad.into()).is_err(), "{bad}");
+        }
+        assert!(Matcher::new("a", "=~", r"\w+-\w+".into()).unwrap().takes("straße-ü"));
+        // All names that a query has room for.
+        let many = vec!["press-4711"; 740].join("|");
+        assert!(Matcher::new("a", "=~", many).unwrap().takes("press-4711"));
     }
 }

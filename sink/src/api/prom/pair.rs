@@ -75,7 +75,8 @@ impl Group {
         labels: &Labels,
         steps: usize,
     ) -> Result<Vec<Row>, String> {
-        let mut rows: BTreeMap<Labels, Vec<Option<f64>>> = BTreeMap::new();
+        // Rows of a group differ in their name only, and in that only where it stays.
+        let mut rows: BTreeMap<Option<&String>, Vec<Option<f64>>> = BTreeMap::new();
         if self.left.is_empty() || self.right.is_empty() {
             return Ok(Vec::new());
         }
@@ -90,16 +91,18 @@ impl Group {
                 (true, false) => continue,
                 (false, _) => value,
             };
-            let mut labels = labels.clone();
-            if let (true, Grouping::AllBut(_), Some(name)) =
-                (filters, matching, row.labels.get(NAME))
-            {
-                labels.insert(NAME, name.clone());
-            }
-            let values = rows.entry(labels).or_insert_with(|| vec![None; steps]);
-            values[step] = Some(value);
+            let keeps =
+                filters && (matches!(matching, Grouping::AllBut(_)) || labels.contains_key(NAME));
+            let name = row.labels.get(NAME).filter(|_| keeps);
+            rows.entry(name).or_insert_with(|| vec![None; steps])[step] = Some(value);
         }
-        Ok(rows.into_iter().map(|(labels, values)| Row { labels, values }).collect())
+        let named = |(name, values): (Option<&String>, _)| {
+            let mut labels = labels.clone();
+            labels.remove(NAME);
+            labels.extend(name.map(|name| (NAME, name.clone())));
+            Row { labels, values }
+        };
+        Ok(rows.into_iter().map(named).collect())
     }
 
     fn joined(self, operator: Operator, steps: usize) -> Vec<Row> {

@@ -165,14 +165,15 @@ impl Form {
         Ok(Some(TimeRange { from_us: start_ms * 1_000, to_us: end_ms * 1_000 + 1 }))
     }
 
-    /// Most things in a list; zero is as many as there are.
+    /// Most things in a list, never more than `max`; zero and less is as many as there are.
     pub(super) fn limit(&self, name: &str, max: usize) -> Result<usize, Fault> {
         let Some(text) = self.get(name) else {
             return Ok(max);
         };
         let limit = text
-            .parse::<usize>()
-            .map_err(|_| Fault::parameter(name, "limit must be a whole number, not negative"))?;
-        Ok(if limit == 0 { max } else { limit.min(max) })
+            .parse::<i64>()
+            .map_err(|_| Fault::parameter(name, "limit must be a whole number"))?;
+        let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
+        Ok(limit.map_or(max, |limit| limit.min(max)))
     }
 }

@@ -18,19 +18,11 @@ pub(super) fn parse(text: &str) -> Result<Query, String> {
     let mut parser = Parser::of(text)?;
     let expr = parser.binary(0)?;
     parser.end()?;
-    Ok(Query { expr, leaves: parser.leaves })
+    Ok(Query { expr, leaves: parser.leaves, nodes: parser.nodes })
 }
 
-/// The matchers of a selector without range and offset, as `match[]` holds them.
-pub(super) fn parse_matchers(text: &str) -> Result<Vec<Matcher>, String> {
-    let query = parse(text)?;
-    match (&query.expr, query.leaves.as_slice()) {
-        (Expr::Leaf(_), [leaf]) if leaf.range_us.is_none() && leaf.selector.offset_us == 0 => {
-            Ok(leaf.selector.matchers.clone())
-        }
-        _ => Err(format!("`{text}` is not a selector of series")),
-    }
-}
+/// What a pattern counts for beside its matcher: it takes far more memory than any other part.
+const PATTERN_NODES: usize = 7;
 
 struct Parser<'a> {
     text: &'a str,
@@ -284,6 +276,7 @@ impl<'a> Parser<'a> {
     }
 
     fn matcher(&mut self) -> Result<Matcher, String> {
+        self.node()?;
         let label = match self.next() {
             Token::Word(label) if is_label(&label) => label,
             // `{"name"}` is the name of the metric itself.
@@ -300,6 +293,10 @@ impl<'a> Parser<'a> {
         let Some(sign) = signs.into_iter().find(|sign| self.sign(sign)) else {
             return Err(self.unexpected("expected one of = != =~ !~"));
         };
+        if sign.ends_with('~') {
+            self.nodes += PATTERN_NODES - 1;
+            self.node()?;
+        }
         match self.next() {
             Token::Text(text) => {
                 Matcher::new(&label, sign, text).map_err(|error| self.error(&error))
@@ -357,6 +354,7 @@ impl<'a> Parser<'a> {
         self.expect("(")?;
         let mut names = Vec::new();
         while !self.sign(")") {
+            self.node()?;
             match self.next() {
                 Token::Word(name) | Token::Text(name) if is_label(&name) => names.push(name),
                 _ => {

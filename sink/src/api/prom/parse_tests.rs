@@ -124,12 +124,11 @@ fn a_query_is_bounded() {
     assert!(parse(&deep).is_err());
     assert!(parse(&"(".repeat(QUERY_BYTES_MAX)).is_err());
     assert!(parse(&" ".repeat(QUERY_BYTES_MAX + 1)).unwrap_err().contains("bytes"));
-}
-
-#[test]
-fn a_match_is_a_selector_only() {
-    assert_eq!(parse_matchers("a{b=\"c\"}").unwrap().len(), 2);
-    for text in ["1", "a offset 5m", "a[5m]", "rate(a[5m])", "sum(a)", "a + b"] {
-        assert!(parse_matchers(text).is_err(), "{text}");
-    }
+    let many = |part: &str, n: usize| parse(&format!("a{{{}}}", vec![part; n].join(",")));
+    assert!(many("b=\"c\"", 250).unwrap_err().contains("parts"));
+    assert!(many("b=\"c\"", 240).is_ok());
+    assert!(many("b=~\"c\"", 32).unwrap_err().contains("parts"));
+    assert!(many("b!~\"c\"", 31).is_ok());
+    let labels = vec!["b"; 250].join(",");
+    assert!(parse(&format!("sum by ({labels}) (a)")).unwrap_err().contains("parts"));
 }

@@ -6,7 +6,8 @@
 //! through (the error says what to change), the store.
 //!
 //! Long ranges read rollups: see [`roll_width_us`]. A window made of rollups holds its begin and not its end, where
-//! one of values holds its end and not its begin; nothing else differs.
+//! one of values holds its end and not its begin. The newest value may also be the one at the end: a rollup that
+//! begins there and knows none after it says it. Nothing else differs.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,12 +19,12 @@ use weir_models::time::{DAY_US, HOUR_US, SECOND_US};
 
 use super::answer::Fault;
 use super::ast::{Leaf, Selector};
-use super::compute::{Grid, Row};
+use super::compute::{Grid, Row, too_much};
 use super::fold::{Fold, Sample};
 use super::names::{Labels, Matcher, NAME, all_take, labels_of};
 use crate::store::bucket::window_start;
 use crate::store::sealed::{Roll, rolls_of};
-use crate::store::{Series, Store, TimeRange};
+use crate::store::{Rolls, Series, Store, TimeRange};
 
 /// Spans up to this are read as they are.
 const RAW_SPAN_US: i64 = DAY_US;
@@ -33,6 +34,8 @@ const ROLL_WIDTH_US: i64 = 60 * SECOND_US;
 const ROLLS_MAX: i64 = 100_000;
 /// Series or sites read at once.
 const AT_ONCE: usize = 4;
+/// Series whose labels are matched before others have their turn: patterns may be slow.
+const MATCHED_AT_ONCE: usize = 64;
 
 /// Where rows come from, and how many may still be read.
 pub(super) struct Reader<'a> {
@@ -55,27 +58,40 @@ pub(super) async fn find(
 ) -> Result<Found, Fault> {
     let mut found = Found::new();
     let sites = store.sites().await?;
-    for matchers in sets {
-        let of =
-            |label: &'static str| matchers.iter().filter(move |matcher| matcher.label == label);
-        let device = of("device").find_map(Matcher::only).filter(|device| !device.is_empty());
-        let mut lists = Vec::new();
-        for site in sites.iter().filter(|site| of("site").all(|matcher| matcher.takes(site))) {
-            lists.push(store.series(site, device));
-        }
-        let mut lists = stream::iter(lists).buffered(AT_ONCE);
-        while let Some(list) = lists.try_next().await? {
-            for series in list {
-                let extent = TimeRange::of_extent(series.first_us, series.last_us);
-                let labels = labels_of(&series);
-                let in_span = span.is_none_or(|span| !span.intersect(extent).is_empty());
-                if in_span && all_take(matchers, &labels) {
-                    found.insert(series.key.clone(), (labels, series));
-                }
+    // A site's list is read once, whatever the number of sets.
+    let mut lists = Vec::new();
+    for site in &sites {
+        let takes = |set: &&Vec<Matcher>| of(set, "site").all(|matcher| matcher.takes(site));
+        let mut asking = sets.iter().filter(takes);
+        let Some(first) = asking.next() else { continue };
+        let device =
+            only_device(first).filter(|device| asking.all(|set| only_device(set) == Some(*device)));
+        lists.push(store.series(site, device));
+    }
+    let mut lists = stream::iter(lists).buffered(AT_ONCE);
+    while let Some(list) = lists.try_next().await? {
+        for (i, series) in list.into_iter().enumerate() {
+            if i % MATCHED_AT_ONCE == MATCHED_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+            let extent = TimeRange::of_extent(series.first_us, series.last_us);
+            let labels = labels_of(&series);
+            let in_span = span.is_none_or(|span| !span.intersect(extent).is_empty());
+            if in_span && sets.iter().any(|matchers| all_take(matchers, &labels)) {
+                found.insert(series.key.clone(), (labels, series));
             }
         }
     }
     Ok(found)
+}
+
+fn of<'a>(matchers: &'a [Matcher], label: &'static str) -> impl Iterator<Item = &'a Matcher> {
+    matchers.iter().filter(move |matcher| matcher.label == label)
+}
+
+/// The only device that the matchers may choose.
+fn only_device(matchers: &[Matcher]) -> Option<&str> {
+    of(matchers, "device").find_map(Matcher::only).filter(|device| !device.is_empty())
 }
 
 impl<'a> Reader<'a> {
@@ -172,14 +188,31 @@ impl<'a> Reader<'a> {
         Ok(values)
     }
 
+    /// How many values were looked at.
+    pub(super) fn samples(&self) -> u64 {
+        self.samples.load(Relaxed)
+    }
+
+    /// Rollups count as values that are looked at; what they had to be made of counts as read.
+    async fn rolls(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        width_us: i64,
+    ) -> Result<Vec<Roll>, Fault> {
+        let Rolls { rolls, points } = self.store.rollups(key, range, width_us).await?;
+        self.count_rows(points)?;
+        self.count_samples(rolls.len() as u64)?;
+        Ok(rolls)
+    }
+
     async fn of_rolls(
         &self,
         key: &SeriesKey,
         sweep: Sweep,
         width_us: i64,
     ) -> Result<Vec<Option<f64>>, Fault> {
-        let range = sweep.roll_range(width_us);
-        let rolls = self.store.rollups(key, range, width_us).await?;
+        let rolls = self.rolls(key, sweep.roll_range(width_us), width_us).await?;
         let (values, touched) = sweep.windows_of_rolls(&rolls, width_us);
         self.count_samples(touched)?;
         Ok(values)
@@ -195,7 +228,7 @@ impl<'a> Reader<'a> {
             TimeRange { to_us: whole.from_us, ..span },
             TimeRange { from_us: whole.to_us, ..span },
         ];
-        let mut rolls = self.store.rollups(key, whole, HOUR_US).await?;
+        let mut rolls = self.rolls(key, whole, HOUR_US).await?;
         for end in ends.into_iter().filter(|end| !end.is_empty()) {
             let mut chunks = self.store.scan(key, end);
             while let Some(chunk) = chunks.try_next().await? {
@@ -213,7 +246,7 @@ impl<'a> Reader<'a> {
     fn count_rows(&self, n: usize) -> Result<(), Fault> {
         if self.rows.fetch_add(n as u64, Relaxed) + n as u64 > self.rows_max {
             return Err(Fault::execution(format!(
-                "the query would read more than {} stored values: take a shorter range or fewer series; with `start`, `step` and windows of whole minutes, selectors and avg, min, max, sum and count over time read rollups",
+                "the query would read more than {} stored values: take a shorter range or fewer series; with `start`, `step` and windows of whole minutes, selectors and avg, min, max, sum and count over time read rollups of the days that are sealed",
                 self.rows_max
             )));
         }
@@ -222,9 +255,7 @@ impl<'a> Reader<'a> {
 
     fn count_samples(&self, n: u64) -> Result<(), Fault> {
         if self.samples.fetch_add(n, Relaxed) + n > QUERY_SAMPLES_MAX {
-            return Err(Fault::execution(format!(
-                "the query would look at more than {QUERY_SAMPLES_MAX} values: take shorter windows, a wider `step` or fewer series"
-            )));
+            return Err(Fault::execution(too_much()));
         }
         Ok(())
     }
@@ -247,9 +278,9 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// The width of the rollups that this is made of: the widest that all windows are made of as a whole. None when
-    /// values are to be read: the span is short, rollups do not know enough, or windows begin or end within a
-    /// minute.
+    /// The width of the rollups that this is made of: the widest that all windows are made of as a whole; for the
+    /// newest value the narrowest, while these are not too many. None when values are to be read: the span is short,
+    /// rollups do not know enough, or windows begin or end within a minute.
     pub(super) fn roll_width_us(&self) -> Option<i64> {
         let span = self.ends.span(self.range_us);
         if !self.fold.is_of_rolls()
@@ -262,9 +293,15 @@ impl Sweep {
         if self.fold != Fold::Last {
             width_us = gcd(width_us, self.range_us);
         }
-        let range = self.roll_range(width_us);
-        let n = (range.to_us - range.from_us) / width_us.max(1);
-        (width_us % ROLL_WIDTH_US == 0 && n <= ROLLS_MAX).then_some(width_us)
+        let fits = |width_us: i64| {
+            let range = self.roll_range(width_us);
+            width_us > 0 && (range.to_us - range.from_us) / width_us <= ROLLS_MAX
+        };
+        if width_us % ROLL_WIDTH_US != 0 || !fits(width_us) {
+            return None;
+        }
+        let narrow = self.fold == Fold::Last && fits(ROLL_WIDTH_US);
+        Some(if narrow { ROLL_WIDTH_US } else { width_us })
     }
 
     /// Whether this is one window so long that its whole hours are better read as rollups.
@@ -275,7 +312,9 @@ impl Sweep {
     /// What the windows hold when they are made of rollups.
     fn roll_range(&self, width_us: i64) -> TimeRange {
         let from_us = window_start(self.ends.at_us(0) - self.range_us, width_us.max(1));
-        TimeRange { from_us, to_us: self.ends.at_us(self.ends.steps - 1) }
+        let end_us = self.ends.at_us(self.ends.steps - 1);
+        // The rollup that begins with the last end may say what is there.
+        TimeRange { from_us, to_us: end_us + i64::from(self.fold == Fold::Last) }
     }
 
     /// The windows of ascending rollups, and how many rollups were looked at.
@@ -290,6 +329,10 @@ impl Sweep {
             while rolls.get(end).is_some_and(|roll| roll.ts_us < to_us) {
                 end += 1;
             }
+            let there = rolls.get(end).filter(|roll| roll.ts_us == to_us && roll.last_us == to_us);
+            if let (Fold::Last, Some(roll)) = (self.fold, there) {
+                return Some(roll.last);
+            }
             let mut inside = rolls.get(first..end)?.iter().rev();
             let mut all = inside.next()?.clone();
             if self.fold != Fold::Last && touched <= QUERY_SAMPLES_MAX {
@@ -297,7 +340,7 @@ impl Sweep {
                 touched += inside.len() as u64;
                 inside.for_each(|roll| all.merge(roll));
             }
-            self.fold.of_roll(&all, to_us - self.range_us)
+            self.fold.of_roll(&all, to_us - self.range_us - 1)
         });
         let values = values.collect();
         (values, touched + self.ends.steps as u64)

@@ -63,9 +63,10 @@ fn rollups_are_read_when_windows_are_made_of_them() {
         Sweep { fold, range_us, ends }.roll_width_us()
     };
     let hour_ms = 3_600_000;
-    assert_eq!(width(Fold::Last, 5 * minute, 0, hour_ms, 48), Some(hour));
-    assert_eq!(width(Fold::Last, 5 * minute, 0, 2 * hour_ms, 48), Some(2 * hour));
-    assert_eq!(width(Fold::Last, 5 * minute, 0, 7 * hour_ms, 49), Some(hour));
+    assert_eq!(width(Fold::Last, 5 * minute, 0, hour_ms, 48), Some(minute));
+    assert_eq!(width(Fold::Last, 5 * minute, 0, 2 * hour_ms, 2_000), Some(2 * hour), "many");
+    assert_eq!(width(Fold::Last, 5 * minute, 0, 7 * hour_ms, 2_100), Some(hour));
+    assert_eq!(width(Fold::Max, 2 * hour, 0, 2 * hour_ms, 48), Some(2 * hour));
     assert_eq!(width(Fold::Avg, 5 * minute, 0, hour_ms, 48), Some(5 * minute));
     assert_eq!(width(Fold::Avg, hour, 90_000, hour_ms, 48), None, "half a minute");
     assert_eq!(width(Fold::Avg, hour, 120_000, hour_ms, 48), Some(2 * minute));
@@ -75,7 +76,53 @@ fn rollups_are_read_when_windows_are_made_of_them() {
     assert_eq!(width(Fold::Last, 5 * minute, 0, 61 * 60_000, 61 * 100), None, "too many");
 }
 
-/// Values off the borders of windows: both ways answer the same.
+fn points_of(values: &[(i64, f64)]) -> Vec<crate::store::Point> {
+    let point = |(ms, value): &(i64, f64)| crate::store::Point {
+        ts_us: ms * 1_000,
+        value: *value,
+        score: None,
+        stream: weir_models::ident::Stream(1),
+        seq: 1,
+    };
+    values.iter().map(point).collect()
+}
+
+/// Devices that send on the minute: each time of evaluation sees what is there, as of values.
+#[test]
+fn the_newest_value_is_seen_also_where_it_is_on_the_grid() {
+    // Every so many minutes a value; a window of so many; a step of so many.
+    for (every, range_min, step_min) in [(5, 5, 10), (15, 15, 15), (15, 15, 60), (60, 5, 60)] {
+        let days_min = 7 * 1_440;
+        let values: Vec<(i64, f64)> =
+            (0..days_min / every).map(|i| (i * every * MINUTE_MS, i as f64)).collect();
+        let steps = usize::try_from(days_min / step_min).unwrap_or_default();
+        let ends = grid(0, step_min * MINUTE_MS, steps);
+        let sweep = Sweep { fold: Fold::Last, range_us: range_min * 60_000_000, ends };
+        let width_us = sweep.roll_width_us().unwrap_or_default();
+        let (found, _) = sweep.windows_of_rolls(&rolls_of(&points_of(&values), width_us), width_us);
+        assert!(found.iter().all(Option::is_some), "{sweep:?}");
+        assert_eq!(found, windows(sweep, &values), "{sweep:?}");
+        // The last one lies where the range of rollups ends.
+        let range = sweep.roll_range(width_us).whole_windows(width_us);
+        assert!(range.to_us > ends.at_us(steps - 1));
+    }
+}
+
+/// A window that is longer than minutes can be in memory for sees the newest value before the time.
+#[test]
+fn the_newest_value_of_wide_rollups_may_be_as_old_as_the_window() {
+    let values: Vec<(i64, f64)> = (0..24_000).map(|i| (i * 5 * MINUTE_MS, i as f64)).collect();
+    let ends = grid(0, 60 * MINUTE_MS, 2_000);
+    let sweep = Sweep { fold: Fold::Last, range_us: 300_000_000, ends };
+    let width_us = sweep.roll_width_us().unwrap_or_default();
+    assert_eq!(width_us, HOUR_US);
+    let (found, _) = sweep.windows_of_rolls(&rolls_of(&points_of(&values), width_us), width_us);
+    assert_eq!(found[..3], [None, Some(11.), Some(23.)]);
+    assert!(found[1..].iter().all(Option::is_some));
+}
+
+/// A window of rollups holds its begin and not its end, as one of values does when all come a moment later. Only
+/// the newest is also seen at its end, when no other is in that minute.
 #[test]
 fn rollups_answer_as_values_do() {
     let mut state = 7u64;
@@ -84,22 +131,23 @@ fn rollups_answer_as_values_do() {
         (state >> 33) as i64
     };
     let values: Vec<(i64, f64)> = {
-        let mut stamps: Vec<i64> = (0..4_000).map(|_| random() % (72 * 3_600_000)).collect();
+        let mut stamp = || {
+            let ms = random() % (72 * 3_600_000);
+            // A third on whole minutes, some of them on the borders of windows.
+            if random() % 3 == 0 { ms - ms % MINUTE_MS } else { ms }
+        };
+        let mut stamps: Vec<i64> = (0..4_000).map(|_| stamp()).collect();
         stamps.sort_unstable();
         stamps.dedup();
-        stamps.retain(|ms| ms % MINUTE_MS != 0 && !(10 * 3_600_000..16 * 3_600_000).contains(ms));
+        stamps.retain(|ms| !(10 * 3_600_000..16 * 3_600_000).contains(ms));
         stamps.into_iter().map(|ms| (ms, (random() % 1_000) as f64)).collect()
     };
-    let points: Vec<crate::store::Point> = values
-        .iter()
-        .map(|(ms, value)| crate::store::Point {
-            ts_us: ms * 1_000,
-            value: *value,
-            score: None,
-            stream: weir_models::ident::Stream(1),
-            seq: 1,
-        })
-        .collect();
+    let points = points_of(&values);
+    let later: Vec<(i64, f64)> = values.iter().map(|(ms, value)| (ms + 1, *value)).collect();
+    let alone_at = |at_ms: i64| {
+        let mut inside = values.iter().filter(|(ms, _)| (at_ms..at_ms + MINUTE_MS).contains(ms));
+        inside.next().filter(|(ms, _)| *ms == at_ms && inside.next().is_none())
+    };
     for (range_min, step_min) in [(5, 60), (60, 60), (180, 60), (90, 20), (1_440, 720)] {
         for fold in
             [Fold::Last, Fold::Avg, Fold::Min, Fold::Max, Fold::Sum, Fold::Count, Fold::Present]
@@ -112,7 +160,13 @@ fn rollups_answer_as_values_do() {
                 unreachable!("{sweep:?} is not made of rollups");
             };
             let (of_rolls, _) = sweep.windows_of_rolls(&rolls_of(&points, width_us), width_us);
-            let of_values = windows(sweep, &values);
+            let mut of_values = windows(sweep, &later);
+            if fold == Fold::Last {
+                assert_eq!(width_us, 60_000_000);
+                for (step, value) in of_values.iter_mut().enumerate() {
+                    *value = alone_at(ends.at_ms(step)).map_or(*value, |(_, there)| Some(*there));
+                }
+            }
             for (step, (a, b)) in of_rolls.iter().zip(&of_values).enumerate() {
                 let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * b.abs();
                 assert!(

@@ -1,6 +1,7 @@
 //! A store and a producer in memory, for tests of the API.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,8 +11,9 @@ use weir_models::ident::{EventId, SeriesKey};
 use weir_models::topic::Topic;
 
 use crate::consume::{ProduceError, Producer};
+use crate::store::sealed::rolls_of;
 use crate::store::{
-    Agents, AlertQuery, Batch, Latest, LogFilter, LogQuery, LogRow, Point, Series, Store,
+    Agents, AlertQuery, Batch, Latest, LogFilter, LogQuery, LogRow, Point, Rolls, Series, Store,
     StoreError, TimeRange,
 };
 
@@ -21,6 +23,10 @@ pub(crate) struct MemoryStore {
     pub(crate) rows: Mutex<Batch>,
     pub(crate) fails: Mutex<Option<fn() -> StoreError>>,
     pub(crate) hangs: Mutex<bool>,
+    /// Whether rollups have to be made of points, as of a day that is not sealed.
+    pub(crate) hot: AtomicBool,
+    /// How often the series of a site were asked for.
+    pub(crate) lists: AtomicUsize,
 }
 
 impl MemoryStore {
@@ -89,6 +95,17 @@ impl Store for MemoryStore {
         .await
     }
 
+    async fn rollups(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        step_us: i64,
+    ) -> Result<Rolls, StoreError> {
+        let points = self.readings(key, range.whole_windows(step_us), usize::MAX).await?;
+        let read = if self.hot.load(Relaxed) { points.len() } else { 0 };
+        Ok(Rolls { rolls: rolls_of(&points, step_us), points: read })
+    }
+
     async fn latest(&self, site: &str) -> Result<Vec<Latest>, StoreError> {
         self.read(|rows| {
             let mut newest = std::collections::BTreeMap::new();
@@ -123,6 +140,7 @@ impl Store for MemoryStore {
     }
 
     async fn series(&self, site: &str, device: Option<&str>) -> Result<Vec<Series>, StoreError> {
+        self.lists.fetch_add(1, Relaxed);
         self.read(|rows| {
             let mut series = std::collections::BTreeMap::new();
             for row in &rows.readings {
@@ -162,10 +180,15 @@ impl Store for MemoryStore {
                 && within(query.range, data.fired_us)
                 && query.series.as_ref().is_none_or(|wanted| *wanted == series)
                 && query.state.is_none_or(|state| data.state == state)
+                && query
+                    .after
+                    .as_ref()
+                    .is_none_or(|(us, id)| (data.fired_us, &data.alert_id) < (*us, id))
         };
         self.read(|rows| {
             let mut alerts: Vec<_> = rows.alerts.iter().filter(wanted).cloned().collect();
-            alerts.sort_by_key(|alert| std::cmp::Reverse(alert.data.fired_us));
+            let place = |alert: &Alert| (alert.data.fired_us, alert.data.alert_id.clone());
+            alerts.sort_by_key(|alert| std::cmp::Reverse(place(alert)));
             alerts.truncate(query.limit);
             alerts
         })

@@ -1,5 +1,7 @@
 //! The Prometheus API: what Grafana asks, in its form, and errors in Prometheus' own.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use weir_models::config::Secret;
 
 use super::super::Limits;
@@ -155,6 +157,18 @@ fn a_long_range_is_made_of_rollups_and_a_long_window_of_both() {
         seen,
         json!(((1_440 - 9 * 144..1_440).sum::<i32>() as f64 / (9. * 144.)).to_string())
     );
+    // Of days that are not sealed there are no rollups: what they are made of counts.
+    server.store.hot.store(true, Relaxed);
+    for query in ["count_over_time(temp[6h])", "temp", "avg_over_time(temp[2d])"] {
+        let pairs = [&range[..], &[("query", query)]].concat();
+        is_fault(
+            &post(&server, "/api/v1/query_range", &pairs),
+            422,
+            "execution",
+            "100 stored values",
+        );
+    }
+    is_fault(&post(&server, "/api/v1/query", &long), 422, "execution", "100 stored values");
     // No rollup knows a rate, and none begins within a minute.
     for (query, start) in [("rate(temp[6h])", "0"), ("temp", "1")] {
         let pairs = [("query", query), ("start", start), ("end", "864000"), ("step", "6h")];
@@ -179,10 +193,88 @@ fn what_is_too_much_says_what_to_change() {
         key: key(&format!("d{device}"), "x"),
         ..reading(20_000_000, device, 1., None)
     };
+    // 2,000,000 numbers each, once for every call.
+    server.store.rows.lock().unwrap().readings = (0..200).map(many).collect();
+    let nested = |n: usize| format!("{}x{}", "topk(200,".repeat(n), ")".repeat(n));
+    assert_eq!(ask(&nested(120), "120").status, 200);
+    is_fault(&ask(&nested(30), "10019"), 422, "execution", "fewer operators");
     server.store.rows.lock().unwrap().readings = (0..201).map(many).collect();
     is_fault(&ask("x", "10019"), 422, "execution", "2000000 points");
     server.store.rows.lock().unwrap().readings = (0..5_001).map(many).collect();
     is_fault(&ask("x", "21"), 422, "execution", "5001 series");
+}
+
+#[test]
+fn a_request_has_no_more_patterns_and_bytes_than_a_query() {
+    let server = Server::start(counters());
+    let patterns = vec!["a=~`b.{12}`"; 600].join(",");
+    let query = format!("{{site!=\"\",{patterns}}}");
+    is_fault(&post(&server, "/api/v1/query", &[("query", &query)]), 400, "bad_data", "parts");
+    let wide = [("query", "{site=~`\\w{100}`}")];
+    is_fault(&post(&server, "/api/v1/query", &wide), 400, "bad_data", "regular expression");
+    let many = encoded(&[("match[]", "{a=~\"b.\"}"); 100]);
+    let lists = |body: &str| server.request("POST", "/api/v1/labels", &[FORM], body);
+    is_fault(&lists(&many), 400, "bad_data", "all selectors together");
+    is_fault(&lists(&"match[]=a&".repeat(30_000)), 413, "bad_data", "body");
+    // The series of the one site are asked for once, not once a selector.
+    server.store.lists.store(0, Relaxed);
+    assert_eq!(lists(&"match[]=parts&".repeat(100)).json()["data"].as_array().unwrap().len(), 3);
+    assert_eq!(server.store.lists.load(Relaxed), 1);
+}
+
+#[test]
+fn a_few_queries_compute_at_once() {
+    let mut places = None;
+    let limits = Limits { timeout: std::time::Duration::from_millis(500), ..Limits::default() };
+    let server = Server::start_with(counters(), |api| {
+        let api = api.limits(limits);
+        places = api.computing.clone().try_acquire_many_owned(2).ok();
+        api
+    });
+    assert!(places.is_some());
+    for path in ["/api/v1/query?query=1", "/api/v1/labels?match[]=parts"] {
+        is_fault(&server.get(path), 503, "timeout", "shorter range");
+    }
+    drop(places);
+    assert_eq!(server.get("/api/v1/query?query=1").status, 200);
+}
+
+#[test]
+fn a_query_has_at_most_so_many_rows() {
+    let server = Server::start(counters());
+    let ask = |limit: &str, query: &str, path: &str| {
+        let range = [("start", "600"), ("end", "600"), ("step", "1"), ("time", "600")];
+        let pairs = [&range[..], &[("query", query), ("limit", limit)]].concat();
+        let answer = post(&server, path, &pairs).json();
+        let rows = answer["data"]["result"].as_array().unwrap().len();
+        (rows, answer["warnings"][0].as_str() == Some("results truncated due to limit"))
+    };
+    for path in ["/api/v1/query", "/api/v1/query_range"] {
+        for (limit, expected) in [("1", (1, true)), ("2", (2, false)), ("0", (2, false))] {
+            assert_eq!(ask(limit, "parts", path), expected, "{path} {limit}");
+        }
+        assert_eq!(ask("-1", "parts", path), (2, false));
+        let bad = post(
+            &server,
+            path,
+            &[("query", "1"), ("limit", "x"), ("start", "1"), ("end", "1"), ("step", "1")],
+        );
+        is_fault(&bad, 400, "bad_data", "limit");
+    }
+    assert_eq!(ask("1", "parts[1m]", "/api/v1/query"), (1, true));
+    assert_eq!(
+        server.get("/api/v1/metadata?limit=-1").json()["data"].as_object().unwrap().len(),
+        2
+    );
+}
+
+#[test]
+fn values_of_one_millisecond_are_one() {
+    let rows = [(600_000_000, 1.), (600_000_400, 2.), (600_001_000, 3.)];
+    let rows = rows.iter().zip(1..).map(|((us, value), seq)| reading(*us, seq, *value, None));
+    let server = Server::start(Batch { readings: rows.collect(), ..Batch::default() });
+    let seen = data(&server, "/api/v1/query", &[("query", "temp[1m]"), ("time", "601")]);
+    assert_eq!(seen["result"][0]["values"], json!([[600, "2"], [600.001, "3"]]));
 }
 
 #[test]

@@ -133,7 +133,27 @@ fn alerts_of_one_moment_come_once_each_over_pages() {
     let server = Server::start(Batch { alerts, ..Batch::default() });
     let more = || server.store.rows.lock().unwrap().alerts.push(alert("new", 20, None));
     let pages = pages(&server, "/v1/alerts?site=hall&from=0&to=100", "/data/alert_id", more);
-    assert_eq!(json!(pages), json!([["a", "b"], ["c", "d"], ["e", "f"], ["g"]]));
+    assert_eq!(json!(pages), json!([["a", "f"], ["e", "d"], ["c", "b"], ["g"]]));
+}
+
+#[test]
+fn thousands_of_alerts_of_one_moment_are_read_to_their_end() {
+    let id = |i: usize| format!("01890a5d-ac96-774b-bcce-b302{i:08}");
+    let alerts = (0..2_000).map(|i| alert(&id(i), 5, None)).collect();
+    let server = Server::start(Batch { alerts, ..Batch::default() });
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    for _ in 0..4 {
+        let path = format!("/v1/alerts?site=hall&from=0&to=100&limit=500{cursor}");
+        let answer = server.get(&path);
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let page = answer.json();
+        let items = page["items"].as_array().unwrap();
+        seen.extend(items.iter().map(|item| item["data"]["alert_id"].as_str().unwrap().to_owned()));
+        cursor = format!("&cursor={}", page["next"].as_str().unwrap_or("none"));
+    }
+    assert_eq!(cursor, "&cursor=none");
+    assert_eq!(seen, (0..2_000).rev().map(id).collect::<Vec<_>>());
 }
 
 #[test]
@@ -145,6 +165,7 @@ fn a_cursor_of_something_else_is_refused() {
         format!("/v1/alerts?site=hall&cursor={other}"),
         "/v1/sites?cursor=x".into(),
         format!("/v1/alerts?site=hall&cursor={}", super::super::cursor::write("alerts", ["soon"])),
+        format!("/v1/alerts?site=hall&cursor={}", super::super::cursor::write("alerts", ["5"])),
     ] {
         let answer = server.get(&path);
         answer.is_problem(400, "bad-parameter");

@@ -39,10 +39,9 @@ use self::statements::Statements;
 use super::config::CassandraConfig;
 use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
-use super::sealed::Roll;
 use super::{
-    Agents, AlertQuery, Batch, Chunks, Latest, Lines, LogQuery, LogRow, Point, Series, Store,
-    StoreError, TimeRange,
+    Agents, AlertQuery, Batch, Chunks, Latest, Lines, LogQuery, LogRow, Point, Rolls, Series,
+    Store, StoreError, TimeRange,
 };
 
 /// A keyspace of a Cassandra cluster.
@@ -123,7 +122,7 @@ impl Store for CassandraStore {
         key: &SeriesKey,
         range: TimeRange,
         step_us: i64,
-    ) -> Result<Vec<Roll>, StoreError> {
+    ) -> Result<Rolls, StoreError> {
         seal::rollups(self, key, range, step_us).await
     }
 

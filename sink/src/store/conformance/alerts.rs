@@ -49,7 +49,14 @@ fn resolved(firing: &Alert, resolved_us: i64) -> Alert {
 }
 
 fn query(site: &str) -> AlertQuery {
-    AlertQuery { site: site.into(), series: None, range: EVER, state: None, limit: 100 }
+    AlertQuery {
+        site: site.into(),
+        series: None,
+        range: EVER,
+        state: None,
+        after: None,
+        limit: 100,
+    }
 }
 
 async fn write(store: &dyn Store, alerts: &[&Alert]) {
@@ -113,6 +120,14 @@ async fn queries(store: &dyn Store) {
     let limited = |limit| AlertQuery { limit, ..query(&site) };
     assert_eq!(ids(store, limited(2)).await, ["log", "e"]);
     assert_eq!(ids(store, limited(0)).await, [""; 0]);
+    let after = |us: i64, id: &str| AlertQuery {
+        after: Some((us, id.into())),
+        range: TimeRange { to_us: us + 1, ..EVER },
+        ..query(&site)
+    };
+    let (d, c) = (&all[3].data, &all[2].data);
+    assert_eq!(ids(store, after(d.fired_us, "d")).await, ["c", "b", "a"]);
+    assert_eq!(ids(store, after(c.fired_us, "c0")).await, ["c", "b", "a"]);
     let state = |state| AlertQuery { state: Some(state), ..query(&site) };
     assert_eq!(ids(store, state(AlertState::Firing)).await, ["log", "e", "d", "b"]);
     assert_eq!(ids(store, state(AlertState::Resolved)).await, ["c", "a"]);

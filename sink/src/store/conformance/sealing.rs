@@ -87,7 +87,7 @@ impl Model {
                 TimeRange { from_us: down(range.from_us), to_us: down(range.to_us - 1) + step_us };
             let expected = rolls_of(&self.points(key, whole), step_us);
             let found = store.rollups(key, range, step_us).await.unwrap();
-            same_rolls(&found, &expected);
+            same_rolls(&found.rolls, &expected);
         }
     }
 }

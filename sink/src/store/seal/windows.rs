@@ -1,6 +1,7 @@
 //! Windows: rollups of a series by minute, hour or day.
 //!
-//! In: a series, a range and the width of the windows. Out: the windows that hold values, ascending, each
+//! In: a series, a range and the width of the windows. Out: the windows that hold values, ascending, and how many
+//! points were read for them; each
 //! as if it were made of the points. Of sealed days they come from the stored rollups; of days with hot
 //! rows, and where stored rollups would have to be guessed from (parts that overlap, or too few points to
 //! be worth rollups), from the points.
@@ -16,7 +17,7 @@ use super::read::{damaged, pieces, scan};
 use super::{DeviceDay, SealStore, last_of_block, span_of};
 use crate::store::bucket::window_start;
 use crate::store::sealed::{Roll, decode_rolls, rolls_of};
-use crate::store::{StoreError, TimeRange};
+use crate::store::{Rolls, StoreError, TimeRange};
 
 /// Windows of `step_us` that `range` touches, ascending, each whole.
 pub(crate) async fn rollups(
@@ -24,10 +25,10 @@ pub(crate) async fn rollups(
     key: &SeriesKey,
     range: TimeRange,
     step_us: i64,
-) -> Result<Vec<Roll>, StoreError> {
+) -> Result<Rolls, StoreError> {
     let range = range.whole_windows(step_us);
     let mut windows = Windows { step_us, rolls: Vec::new() };
-    let mut stored = Stored::of(step_us);
+    let (mut stored, mut read) = (Stored::of(step_us), 0);
     let mut pieces = pieces(store, key, range).await?.into_iter().peekable();
     while let Some(piece) = pieces.next() {
         // Pieces of one day that need no hot rows belong together.
@@ -45,13 +46,14 @@ pub(crate) async fn rollups(
                 for piece in day {
                     let mut chunks = scan(store, key, piece.range, usize::MAX);
                     while let Some(points) = chunks.try_next().await? {
+                        read += points.len();
                         rolls_of(&points, step_us).iter().for_each(|roll| windows.add(roll));
                     }
                 }
             }
         }
     }
-    Ok(windows.rolls)
+    Ok(Rolls { rolls: windows.rolls, points: read })
 }
 
 fn is_of_day(first: &Piece, next: &Piece) -> bool {

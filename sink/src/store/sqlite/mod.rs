@@ -34,10 +34,9 @@ use super::census::Census;
 use super::config::SqliteConfig;
 use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
-use super::sealed::Roll;
 use super::{
-    Agents, AlertQuery, Batch, Chunks, Latest, Lines, LogQuery, LogRow, Point, Series, Store,
-    StoreError, TimeRange,
+    Agents, AlertQuery, Batch, Chunks, Latest, Lines, LogQuery, LogRow, Point, Rolls, Series,
+    Store, StoreError, TimeRange,
 };
 
 /// The migrations in their order; the first has version 1. Never change one that was released.
@@ -258,7 +257,7 @@ impl Store for SqliteStore {
         key: &SeriesKey,
         range: TimeRange,
         step_us: i64,
-    ) -> Result<Vec<Roll>, StoreError> {
+    ) -> Result<Rolls, StoreError> {
         seal::rollups(self, key, range, step_us).await
     }
 
