@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use weir_models::alert::Alert;
 use weir_models::device::Device;
 use weir_models::ident::{EventId, SeriesKey};
@@ -11,7 +12,7 @@ use weir_models::topic::Topic;
 
 use crate::consume::{ProduceError, Producer};
 use crate::store::{
-    Agents, AlertQuery, Batch, Latest, LogFilter, LogQuery, LogRow, Point, Series, Store,
+    Agents, AlertQuery, Batch, Latest, Lines, LogFilter, LogQuery, LogRow, Point, Series, Store,
     StoreError, TimeRange,
 };
 
@@ -152,6 +153,15 @@ impl Store for MemoryStore {
             logs
         })
         .await
+    }
+
+    /// Line by line.
+    fn find_logs<'a>(&'a self, query: &'a LogQuery) -> Lines<'a> {
+        let line_by_line = async move {
+            let rows = self.logs(query).await?;
+            Ok::<_, StoreError>(stream::iter(rows.into_iter().map(|row| Ok(vec![row]))))
+        };
+        stream::once(line_by_line).try_flatten().boxed()
     }
 
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {
