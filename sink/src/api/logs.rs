@@ -1,9 +1,11 @@
 //! `GET /v1/logs`: log lines of a site, newest first.
 //!
 //! In: conditions. Out: one list, or, to who asks for `application/x-ndjson`, one line of JSON after the other as they
-//! are found. Promises: bounded in lines, in what the store reads for them, and in time; the search ends when the
-//! client goes. What can go wrong: a stream that has begun breaks off without its end when the store fails, so that
+//! are found. Promises: bounded in lines, in what the store reads for them, in time, and in searches at once; the
+//! search ends when the client goes. What can go wrong: a stream that has begun breaks off without its end when the store fails, so that
 //! it cannot be taken for all there is.
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -12,7 +14,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Deserializer, de};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::sleep;
 use utoipa::IntoParams;
 use weir_models::ident::Stream as EventStream;
@@ -162,7 +164,10 @@ type Found = Result<Vec<LogRow>, StoreError>;
 
 /// Lines as they are found. What fails before the first is a problem as elsewhere.
 async fn as_found(api: Api, query: LogQuery) -> Result<Response, Problem> {
-    let mut found = search(api, query);
+    // The answer begins long before the search ends: the permit of the request is back by then.
+    let permit = Arc::clone(&api.searches).try_acquire_owned();
+    let permit = permit.map_err(|_| Problem::busy("too many searches at once"))?;
+    let mut found = search(api, query, permit);
     let first = found.recv().await.transpose()?;
     let rest =
         stream::unfold(found, |mut found| async { found.recv().await.map(|chunk| (chunk, found)) });
@@ -171,8 +176,8 @@ async fn as_found(api: Api, query: LogQuery) -> Result<Response, Problem> {
     Ok(([(header::CONTENT_TYPE, NDJSON)], body).into_response())
 }
 
-/// Searches beside the request, until all is told, the client goes, or the time is over.
-fn search(api: Api, query: LogQuery) -> mpsc::Receiver<Found> {
+/// Searches beside the request, until all is told, the client goes, or the time is over; until then it holds the permit.
+fn search(api: Api, query: LogQuery, permit: OwnedSemaphorePermit) -> mpsc::Receiver<Found> {
     let (sender, found) = mpsc::channel(1);
     tokio::spawn(async move {
         let told = async {
@@ -189,10 +194,11 @@ fn search(api: Api, query: LogQuery) -> mpsc::Receiver<Found> {
             () = sender.closed() => false,
             () = sleep(api.limits.timeout) => true,
         };
+        drop(permit);
         if late {
             let error = StoreError::Retry("the search took too long: narrow the range".into());
-            // Who has gone needs no answer.
-            let _ = sender.try_send(Err(error));
+            // A slow client still has a chunk to read; it must see the error behind it. Who has gone needs no answer.
+            let _ = sender.send(Err(error)).await;
         }
     });
     found
@@ -207,4 +213,60 @@ fn json(rows: &[LogRow]) -> Bytes {
         }
     }
     lines.into()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::{broadcast, watch};
+
+    use super::*;
+    use crate::api::Limits;
+    use crate::api::tests::double::{MemoryProducer, MemoryStore};
+    use crate::store::TimeRange;
+
+    fn line(seq: u64) -> LogRow {
+        LogRow {
+            site: "hall".into(),
+            host: "gw".into(),
+            ts_us: 1,
+            stream: EventStream(8),
+            seq,
+            device: "gw".into(),
+            facility: None,
+            severity: None,
+            app: None,
+            procid: None,
+            msgid: None,
+            message: "a line".into(),
+            template: None,
+            score: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_learns_that_the_time_was_over() {
+        let store = Arc::new(MemoryStore::default());
+        store.rows.lock().unwrap().logs = (0..9).map(line).collect();
+        let (live, _) = broadcast::channel(1);
+        let (_stop, stopped) = watch::channel(false);
+        let timeout = Duration::from_millis(50);
+        let api = Api::new(store, Arc::new(MemoryProducer::default()), live, stopped);
+        let api = api.limits(Limits { timeout, searches_max: 1, ..Limits::default() });
+        let query = LogQuery::of_site("hall", TimeRange { from_us: 0, to_us: 9 }, 100);
+        let searches = Arc::clone(&api.searches);
+        let permit = Arc::clone(&searches).try_acquire_owned().unwrap();
+        let mut found = search(api, query, permit);
+        assert_eq!(found.recv().await.unwrap().unwrap().len(), 1);
+        assert_eq!(searches.available_permits(), 0);
+        sleep(timeout * 4).await;
+        assert_eq!(searches.available_permits(), 1, "nobody searches any more");
+        let mut last = None;
+        while let Some(chunk) = found.recv().await {
+            last = Some(chunk);
+        }
+        assert!(matches!(last, Some(Err(StoreError::Retry(_)))), "{last:?}");
+    }
 }

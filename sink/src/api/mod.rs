@@ -71,6 +71,8 @@ pub struct Limits {
     pub timeout: Duration,
     /// Most requests at once, live streams not counted.
     pub requests_max: usize,
+    /// Most searches at once whose lines are told as they are found.
+    pub searches_max: usize,
     /// Most live streams at once.
     pub watchers_max: usize,
     /// Most stored values read for one plot.
@@ -82,6 +84,7 @@ impl Default for Limits {
         Self {
             timeout: Duration::from_secs(30),
             requests_max: 128,
+            searches_max: 32,
             watchers_max: 256,
             scan_rows_max: 5_000_000,
         }
@@ -99,6 +102,7 @@ pub struct Api {
     open_reads: bool,
     limits: Limits,
     requests: Arc<Semaphore>,
+    searches: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
     computing: Arc<Semaphore>,
 }
@@ -123,6 +127,7 @@ impl Api {
             open_reads: false,
             limits,
             requests: Arc::new(Semaphore::new(limits.requests_max)),
+            searches: Arc::new(Semaphore::new(limits.searches_max)),
             watchers: Arc::new(Semaphore::new(limits.watchers_max)),
             computing: Arc::new(Semaphore::new(COMPUTING_MAX)),
         }
@@ -141,6 +146,7 @@ impl Api {
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self.requests = Arc::new(Semaphore::new(limits.requests_max));
+        self.searches = Arc::new(Semaphore::new(limits.searches_max));
         self.watchers = Arc::new(Semaphore::new(limits.watchers_max));
         self
     }

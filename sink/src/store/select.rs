@@ -19,6 +19,8 @@ pub struct LogFilter<'a> {
     words: Words,
     text: Option<Text>,
     probes: Vec<u64>,
+    /// Of words beyond ASCII, which are others where other letters are known.
+    letter_probes: Vec<u64>,
 }
 
 impl<'a> LogFilter<'a> {
@@ -29,14 +31,17 @@ impl<'a> LogFilter<'a> {
         let text = query.text.as_deref().map(Text::of);
         let named = |kind, name: &Option<String>| name.as_deref().map(|name| hash(kind, name));
         let inner = text.iter().flat_map(Text::inner_words);
-        let words_of_both = words.iter().chain(inner).map(|word| hash(Kind::Word, word));
+        let (plain, others): (Vec<&str>, Vec<&str>) =
+            words.iter().chain(inner).partition(|word| word.is_ascii());
+        let hash_of = |word: &str| hash(Kind::Word, word);
+        let letter_probes = others.into_iter().map(hash_of).collect();
         let names = [
             named(Kind::Host, &query.host),
             named(Kind::App, &query.app),
             named(Kind::Template, &query.template),
         ];
-        let probes = names.into_iter().flatten().chain(words_of_both).collect();
-        Self { query, words, text, probes }
+        let probes = names.into_iter().flatten().chain(plain.into_iter().map(hash_of)).collect();
+        Self { query, words, text, probes, letter_probes }
     }
 
     /// Whether every line of a host matches, so that the store itself may count up to the limit.
@@ -68,9 +73,11 @@ impl<'a> LogFilter<'a> {
         self.query.range
     }
 
-    /// The hashes of all that a block must have in its bloom.
-    pub(crate) fn probes(&self) -> &[u64] {
-        &self.probes
+    /// The hashes of all that a block must have in its bloom. `same_letters`: its words were made with the letters that
+    /// this program knows (another version of Unicode has more).
+    pub(crate) fn probes(&self, same_letters: bool) -> impl Iterator<Item = u64> {
+        let more = if same_letters { &self.letter_probes[..] } else { &[] };
+        self.probes.iter().chain(more).copied()
     }
 
     pub(crate) fn takes_severity(&self, severity: Option<u8>) -> bool {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use weir_models::alert::Alert;
 use weir_models::device::Device;
 use weir_models::ident::{EventId, SeriesKey};
@@ -13,8 +14,8 @@ use weir_models::topic::Topic;
 use crate::consume::{ProduceError, Producer};
 use crate::store::sealed::rolls_of;
 use crate::store::{
-    Agents, AlertQuery, Batch, Latest, LogFilter, LogQuery, LogRow, Point, Rolls, Series, Store,
-    StoreError, TimeRange,
+    Agents, AlertQuery, Batch, Latest, Lines, LogFilter, LogQuery, LogRow, Point, Rolls, Series,
+    Store, StoreError, TimeRange,
 };
 
 /// Keeps what is written in memory; may be told to fail or to be slow.
@@ -170,6 +171,15 @@ impl Store for MemoryStore {
             logs
         })
         .await
+    }
+
+    /// Line by line.
+    fn find_logs<'a>(&'a self, query: &'a LogQuery) -> Lines<'a> {
+        let line_by_line = async move {
+            let rows = self.logs(query).await?;
+            Ok::<_, StoreError>(stream::iter(rows.into_iter().map(|row| Ok(vec![row]))))
+        };
+        stream::once(line_by_line).try_flatten().boxed()
     }
 
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {

@@ -119,6 +119,11 @@ fn a_slow_store_is_given_up_and_a_crowd_is_turned_away() {
     let server = Server::start_with(rows(), |api| api.limits(one));
     server.get("/v1/live").is_problem(503, "busy");
     assert_eq!(server.get("/v1/sites").status, 200);
+    let none = Limits { searches_max: 0, ..Limits::default() };
+    let server = Server::start_with(rows(), |api| api.limits(none));
+    let accept = [("accept", "application/x-ndjson")];
+    server.request("GET", "/v1/logs?site=hall", &accept, "").is_problem(503, "busy");
+    assert_eq!(server.get("/v1/logs?site=hall").status, 200);
 }
 
 #[test]

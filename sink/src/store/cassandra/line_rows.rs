@@ -7,17 +7,19 @@
 //! [`SealStore`]: crate::store::seal::SealStore
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use scylla::statement::prepared::PreparedStatement;
+use weir_models::time::SECOND_US;
 
 use super::CassandraStore;
 use super::catalogue::{Known, Record};
-use super::failure::{Failure, READ_PATIENCE, persist};
+use super::failure::{Failure, READ_PATIENCE, WRITE_PATIENCE, persist};
 use super::read::{AT_ONCE, page_by_page, part_of, recorded};
 use super::read_logs::{HostRow, LineRow, line};
 use super::write::Jobs;
-use crate::store::bucket::{LOGS_WIDTH_US, shards};
+use crate::store::bucket::{Bucket, LOGS_WIDTH_US, shards};
 use crate::store::seal::{DeviceDay, Look, PartRef};
 use crate::store::sealed::{LinePart, weight_of};
 use crate::store::{LogRow, StoreError, TimeRange};
@@ -26,6 +28,31 @@ use crate::store::{LogRow, StoreError, TimeRange};
 const HOURS: i64 = 24;
 /// All of time.
 const EVER: TimeRange = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
+
+/// Partitions that are told in a page when all are listed.
+const KEYS_PAGE: i32 = 1_000;
+/// Stretches in which the ring of tokens is read: a power of two.
+const STRETCHES: i64 = 256;
+/// Lines in a page that sealing reads: at most some MB, which come within the time of one request.
+const LINES_PAGE: i32 = 500;
+/// How many partitions sealing reads at once.
+const LARGE_AT_ONCE: usize = 4;
+
+/// A stretch of time that is not halved when its lines do not come in time.
+const SHORT_US: i64 = 60 * SECOND_US;
+
+/// The ring of tokens in stretches: behind the first token of each, up to the last. No key has the least token.
+fn stretches_of_ring() -> impl Iterator<Item = (i64, i64)> {
+    let width = i64::MAX / STRETCHES * 2 + 2;
+    let begin = move |n: i64| i64::MIN.wrapping_add(n.wrapping_mul(width));
+    (0..STRETCHES)
+        .map(move |n| (begin(n), if n + 1 == STRETCHES { i64::MAX } else { begin(n + 1) }))
+}
+
+/// Whether it is worth while to read halves of it where the whole did not come in time.
+fn is_long(range: TimeRange) -> bool {
+    range.to_us.saturating_sub(range.from_us) > SHORT_US
+}
 
 fn number_of(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
@@ -72,12 +99,32 @@ impl CassandraStore {
         }))
     }
 
-    /// Every site and hour with hot lines: all keys of partitions, which are no more than an hour wide.
+    /// Every site and hour with hot lines: all keys of partitions, which are no more than an hour wide. A line that is
+    /// missed here would not be found any more, so every confirmed write is among them.
     pub(super) async fn read_hours_of_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
-        let keys = format!("SELECT DISTINCT site, host, bucket FROM {}.logs", self.config.keyspace);
+        let keys = format!(
+            "SELECT DISTINCT site, bucket, host FROM {}.logs WHERE token(site, host, bucket) > ? \
+             AND token(site, host, bucket) <= ?",
+            self.config.keyspace
+        );
         let keys = self.session.prepare(keys).await.map_err(Failure::from)?;
-        let rows = self.rows::<(String, String, i64)>(&keys, ()).await?;
-        Ok(rows.into_iter().map(|(site, _, bucket)| (site, bucket)).collect())
+        let mut keys = self.sealing().await?.looking(&keys, Look::Sure);
+        keys.set_page_size(KEYS_PAGE);
+        let keys = &keys;
+        // Stretch by stretch, so that only one is read again when a node does not answer.
+        let reads = stretches_of_ring().map(|stretch| {
+            persist("read the hours of logs", WRITE_PATIENCE, move || async move {
+                let keys = page_by_page::<(String, i64, String)>(self, keys, stretch).await?;
+                keys.map_ok(|(site, bucket, _)| (site, bucket)).try_collect().await
+            })
+        });
+        let mut hours = BTreeSet::new();
+        let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(LARGE_AT_ONCE));
+        while let Some(some) = reads.try_next().await? {
+            let mut some: BTreeSet<(String, i64)> = some;
+            hours.append(&mut some);
+        }
+        Ok(hours)
     }
 
     pub(super) async fn read_all_lines(
@@ -87,55 +134,69 @@ impl CassandraStore {
         weight_max: usize,
     ) -> Result<Option<Vec<LogRow>>, StoreError> {
         let statements = self.statements().await?;
-        let statement = &statements.seal.looking(&statements.logs, Look::Sure);
+        let mut statement = statements.seal.looking(&statements.logs, Look::Sure);
+        statement.set_page_size(LINES_PAGE);
+        let statement = &statement;
+        let weight = &AtomicUsize::new(0);
         let hosts = self.hosts_of(site, Look::Sure).await?;
         let mut reads = Vec::new();
         for (host, known) in &hosts {
             let range = recorded(known, range);
+            let values = |bucket: Bucket| (site, host.as_str(), bucket.number);
             for bucket in known.widths.ascending(range) {
                 let part = part_of(range, bucket);
-                reads.push(self.read_lines(
-                    statement,
-                    (site, host, bucket.number),
-                    part,
-                    weight_max,
-                ));
+                reads.push(self.read_lines(statement, values(bucket), part, weight, weight_max));
             }
         }
-        let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(AT_ONCE));
-        let (mut lines, mut weight) = (Vec::new(), 0usize);
-        while let Some((some, own)) = reads.try_next().await? {
-            weight += own;
-            if weight > weight_max {
-                return Ok(None);
+        let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(LARGE_AT_ONCE));
+        let mut lines = Vec::new();
+        loop {
+            match reads.try_next().await {
+                Ok(Some(Some(some))) => lines.extend(some),
+                Ok(Some(None)) => return Ok(None),
+                Ok(None) => return Ok(Some(lines)),
+                // Half of it may come in time.
+                Err(StoreError::Retry(error)) if is_long(range) => {
+                    tracing::warn!(site, error, "lines are read in smaller stretches of time");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
             }
-            lines.extend(some);
         }
-        Ok(Some(lines))
     }
 
-    /// The lines of a bucket and their weight; not all of them where they weigh more than `weight_max`.
+    /// The lines of a bucket, which are added to the weight of all that is read at once; none when that passes
+    /// `weight_max`.
     async fn read_lines(
         &self,
         statement: &PreparedStatement,
         (site, host, bucket): (&str, &str, i64),
         range: TimeRange,
+        weight: &AtomicUsize,
         weight_max: usize,
-    ) -> Result<(Vec<LogRow>, usize), StoreError> {
+    ) -> Result<Option<Vec<LogRow>>, StoreError> {
         persist("read logs", READ_PATIENCE, || async move {
             let values = (site, host, bucket, range.from_us, range.to_us, i32::MAX);
-            let rows = page_by_page::<LineRow>(self, statement, values).await?;
-            let mut rows = std::pin::pin!(rows);
-            let (mut lines, mut weight) = (Vec::new(), 0usize);
-            while let Some(row) = rows.try_next().await? {
+            let mut rows = std::pin::pin!(page_by_page(self, statement, values).await?);
+            let mut lines = Vec::new();
+            loop {
+                let row: LineRow = match rows.try_next().await {
+                    Ok(Some(row)) => row,
+                    Ok(None) => return Ok(Some(lines)),
+                    Err(failure) => {
+                        // They are read again.
+                        let own = lines.iter().map(weight_of).sum();
+                        weight.fetch_sub(own, Ordering::Relaxed);
+                        return Err(failure);
+                    }
+                };
                 let row = line(site, host, row);
-                weight += weight_of(&row);
+                let own = weight_of(&row);
                 lines.push(row);
-                if weight > weight_max {
-                    break;
+                if weight.fetch_add(own, Ordering::Relaxed) + own > weight_max {
+                    return Ok(None);
                 }
             }
-            Ok((lines, weight))
         })
         .await
     }
@@ -217,5 +278,26 @@ impl CassandraStore {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stretches_are_the_whole_ring() {
+        let stretches: Vec<(i64, i64)> = stretches_of_ring().collect();
+        assert_eq!(stretches.len(), 256);
+        assert_eq!((stretches[0].0, stretches[255].1), (i64::MIN, i64::MAX));
+        assert!(stretches.iter().all(|(from, to)| from < to));
+        assert!(stretches.windows(2).all(|two| two[0].1 == two[1].0));
+    }
+
+    #[test]
+    fn halving_a_stretch_of_time_that_does_not_come_ends() {
+        let range = |to_us| TimeRange { from_us: 0, to_us };
+        assert!(is_long(range(60 * SHORT_US)) && !is_long(range(SHORT_US)));
+        assert!(is_long(EVER));
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! In: a [`LogQuery`]. Out: at most `limit` lines that match. Buckets are read from the newest to
 //! the oldest, those of one time from all hosts together; reading ends as soon as nothing older can
-//! belong to the answer. Promises: at most [`PARTITIONS_MAX`] partitions, at most about twice
+//! belong to the answer. Promises: at most [`PARTITIONS_MAX`] partitions for a search, at most about twice
 //! `limit` lines kept. What can go wrong: [`StoreError::TooWide`], when that many partitions did not
 //! hold enough matching lines.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use weir_models::ident::Stream;
@@ -69,22 +70,25 @@ impl Front {
 }
 
 impl CassandraStore {
-    pub(super) async fn read_logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
+    pub(super) async fn read_logs(
+        &self,
+        query: &LogQuery,
+        read: &AtomicUsize,
+    ) -> Result<Vec<LogRow>, StoreError> {
         let filter = LogFilter::of(query);
         let mut newest = Newest::new(query.limit);
         if query.limit == 0 {
             return Ok(Vec::new());
         }
         let mut fronts = self.fronts(query).await?;
-        let mut read = 0;
         while let Some(top_us) = fronts.iter().map(|front| front.bucket.to_us).max() {
             let floor_us = newest.floor_us();
             if floor_us.is_some_and(|floor_us| floor_us >= top_us) {
                 break;
             }
             let group = || fronts.iter().filter(|front| front.bucket.to_us == top_us);
-            read += group().count();
-            if read > PARTITIONS_MAX {
+            let partitions = group().count();
+            if read.fetch_add(partitions, Ordering::Relaxed) + partitions > PARTITIONS_MAX {
                 return Err(StoreError::TooWide { partitions_max: PARTITIONS_MAX });
             }
             let reads: Vec<_> = group()

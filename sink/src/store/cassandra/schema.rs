@@ -126,7 +126,10 @@ pub(super) async fn migrate(store: &CassandraStore) -> Result<Vec<String>, Store
     for (version, (name, _)) in missing {
         match *name {
             SEALING => mark_before_sealing(store, config.hot_days.into()).await?,
-            LOG_BLOCKS => mark_before_sealing_lines(store).await?,
+            LOG_BLOCKS => {
+                let hours = store.read_hours_of_lines().await?;
+                mark_before_sealing_lines(store, hours).await?;
+            }
             _ => {}
         }
         note(session, config, version, name).await?;

@@ -6,6 +6,7 @@
 //! can go wrong: too few replicas are there for that, then sealing waits ([`StoreError::Retry`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -333,12 +334,12 @@ impl SealStore for CassandraStore {
         self.read_extent_of_lines(site, host).await
     }
 
-    async fn hours_of_hot_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
-        self.read_hours_of_lines().await
-    }
-
-    async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
-        self.read_logs(query).await
+    async fn newest_hot_lines(
+        &self,
+        query: &LogQuery,
+        read: &AtomicUsize,
+    ) -> Result<Vec<LogRow>, StoreError> {
+        self.read_logs(query, read).await
     }
 
     async fn hot_lines(

@@ -1,6 +1,7 @@
 //! Sealed log lines: found as hot ones are, whatever happens in between.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 
 use futures_util::TryStreamExt;
 use weir_models::ident::Stream;
@@ -81,7 +82,7 @@ async fn parts_of(store: &dyn SealStore, site: &str, ts_us: i64) -> usize {
 }
 
 async fn hot_of(store: &dyn SealStore, site: &str) -> Vec<LogRow> {
-    store.newest_hot_lines(&query(site, 10)).await.unwrap()
+    store.newest_hot_lines(&query(site, 10), &AtomicUsize::new(0)).await.unwrap()
 }
 
 fn some_lines(dice: &mut Dice, site: &str, seq: &mut u64) -> Vec<LogRow> {

@@ -185,11 +185,12 @@ impl SealStore for Stepping<'_> {
     ) -> Result<Option<TimeRange>, StoreError> {
         self.step(self.inner.extent_of_lines(site, host)).await
     }
-    async fn hours_of_hot_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
-        self.step(self.inner.hours_of_hot_lines()).await
-    }
-    async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
-        self.step(self.inner.newest_hot_lines(query)).await
+    async fn newest_hot_lines(
+        &self,
+        query: &LogQuery,
+        read: &AtomicUsize,
+    ) -> Result<Vec<LogRow>, StoreError> {
+        self.step(self.inner.newest_hot_lines(query, read)).await
     }
     async fn hot_lines(
         &self,

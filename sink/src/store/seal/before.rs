@@ -1,10 +1,9 @@
 //! Before sealing: marks for rows that were written when there were none.
 //!
-//! In: the list of series, and the hours of hot lines. Out: one mark for each device and day that may hold rows, and for each
-//! site and hour that has lines. Promises: doing it
-//! twice is harmless, the mark is always the same. Days of readings that nobody can seal in a sensible time (a stamp
-//! of the year 200,000 makes millions of days) are left out: what has no mark and no part is read from hot
-//! rows as before.
+//! In: the list of series, and the hours of hot lines. Out: one mark for each device and day that may hold rows, and
+//! for each site and hour that has lines (SQLite marks these in the migration itself). Promises: doing it twice is
+//! harmless, the mark is always the same. Days of readings that nobody can seal in a sensible time (a stamp of the
+//! year 200,000 makes millions of days) are left out: what has no mark and no part is read from hot rows as before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,10 +41,13 @@ pub(crate) async fn mark_before_sealing<S: Store + SealStore>(
     Ok(())
 }
 
-/// Marks every hour of which there are lines, so that one without a seal surely has none.
-pub(crate) async fn mark_before_sealing_lines<S: SealStore>(store: &S) -> Result<(), StoreError> {
+/// Marks every site and hour of which there are lines, so that one without a seal surely has none.
+pub(crate) async fn mark_before_sealing_lines<S: SealStore>(
+    store: &S,
+    hours: BTreeSet<(String, i64)>,
+) -> Result<(), StoreError> {
     let mut marks: BTreeMap<String, BTreeSet<Mark>> = BTreeMap::new();
-    for (site, hour) in store.hours_of_hot_lines().await? {
+    for (site, hour) in hours {
         let day = DeviceDay::of_lines(&site, hour);
         marks.entry(site).or_default().insert(Mark { day, mark: MARK });
     }

@@ -36,6 +36,7 @@ mod search;
 mod windows;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -342,12 +343,15 @@ pub trait SealStore: Send + Sync {
         site: &str,
         host: Option<&str>,
     ) -> Result<Option<TimeRange>, StoreError>;
-    /// Every site and hour that has hot lines; for the migration.
-    async fn hours_of_hot_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError>;
-    /// The hot lines that match, newest first.
-    async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError>;
+    /// The hot lines that match, newest first. Adds the partitions it reads to `read`, and reads none beyond
+    /// [`super::bucket::PARTITIONS_MAX`].
+    async fn newest_hot_lines(
+        &self,
+        query: &LogQuery,
+        read: &AtomicUsize,
+    ) -> Result<Vec<LogRow>, StoreError>;
     /// All hot lines of a site in a range, in any order; [`Look::Sure`]. None when they weigh more than `weight_max`
-    /// (see [`super::sealed::weight_of`]).
+    /// (see [`super::sealed::weight_of`]), or did not come in time and half of a range as long may.
     async fn hot_lines(
         &self,
         site: &str,

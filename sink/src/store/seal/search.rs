@@ -9,14 +9,16 @@
 //! looked at again.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use weir_models::time::now_us;
 
 use super::plan::{Piece, plan};
-use super::{DeviceDay, LINES, Look, SealStore, hour_of, hour_range};
+use super::{DeviceDay, LINES, Look, Seal, SealStore, hour_of, hour_range};
 use crate::store::bucket::PARTITIONS_MAX;
 use crate::store::sealed::{Block, Damaged, Head, heads_of};
 use crate::store::select::{LogFilter, Newest};
@@ -26,6 +28,8 @@ use crate::store::{Lines, LogQuery, LogRow, StoreError, TimeRange};
 const GROUP_WEIGHT: usize = 400_000;
 /// How many blocks are fetched and searched at once.
 const AHEAD: usize = 8;
+/// How many hours a mark may come after its lines, and they are found all the same: as long as Cassandra keeps hints.
+const LATE_HOURS: i64 = 3;
 /// How often a stretch of time is looked at again because its parts were merged meanwhile.
 const TRIES: usize = 4;
 
@@ -54,27 +58,35 @@ pub(crate) fn find<'a>(store: &'a dyn SealStore, query: &'a LogQuery) -> Lines<'
         let mut groups = groups(pieces(store, query).await?);
         // The oldest one first, to be taken from the end.
         groups.reverse();
-        let state = (groups, query.limit, TRIES, Arc::new(AtomicUsize::new(0)));
+        let state = (groups, query.limit, TRIES, Arc::new(Cost::default()));
         Ok::<_, StoreError>(stream::try_unfold(state, move |state| step(store, query, state)))
     };
     stream::once(groups).try_flatten().boxed()
 }
 
-type State = (Vec<Vec<Piece>>, usize, usize, Arc<AtomicUsize>);
+/// What a search has read so far.
+#[derive(Debug, Default)]
+struct Cost {
+    blocks: AtomicUsize,
+    /// Of hot lines.
+    partitions: AtomicUsize,
+}
+
+type State = (Vec<Vec<Piece>>, usize, usize, Arc<Cost>);
 
 /// Searches the newest group that is left.
 async fn step(
     store: &dyn SealStore,
     query: &LogQuery,
-    (mut left, limit, tries, opened): State,
+    (mut left, limit, tries, cost): State,
 ) -> Result<Option<(Vec<LogRow>, State)>, StoreError> {
     let Some(group) = left.pop().filter(|_| limit > 0) else {
         return Ok(None);
     };
-    match search(store, query, &group, limit, &opened).await? {
+    match search(store, query, &group, limit, &cost).await? {
         Ok(rows) => {
             let limit = limit - rows.len();
-            Ok(Some((rows, (left, limit, TRIES, opened))))
+            Ok(Some((rows, (left, limit, TRIES, cost))))
         }
         Err((hour, id)) => {
             let fresh = store.seals("", &hour.device, hour.span, hour.span, Look::Usual).await?;
@@ -85,7 +97,7 @@ async fn step(
             let mut again = groups(planned(store, query, whole(&group)).await?);
             again.reverse();
             left.extend(again);
-            Ok(Some((Vec::new(), (left, limit, tries - 1, opened))))
+            Ok(Some((Vec::new(), (left, limit, tries - 1, cost))))
         }
     }
 }
@@ -111,9 +123,14 @@ async fn planned(
     let (first, last) = (hour_of(range.from_us), hour_of(range.to_us - 1));
     let seals = store.seals("", &query.site, first, last, Look::Usual).await?;
     let mut pieces: Vec<Piece> = Vec::new();
+    let recent = recent_hours();
+    let mut seals: BTreeMap<i64, Seal> = seals.into_iter().collect();
+    for hour in first.max(*recent.start())..=last.min(*recent.end()) {
+        seals.entry(hour).or_default();
+    }
     // Without a mark, now or before, nothing was written: an hour without a seal is empty.
     for (hour, seal) in seals {
-        if seal.parts.is_empty() && seal.marks.is_empty() {
+        if seal.parts.is_empty() && seal.marks.is_empty() && !recent.contains(&hour) {
             continue;
         }
         let range = hour_range(hour).intersect(range);
@@ -133,8 +150,15 @@ async fn planned(
     Ok(pieces)
 }
 
+/// The hours in which hot lines are looked for without a mark, too: one that was made in another datacentre may come
+/// after the lines it is for.
+fn recent_hours() -> RangeInclusive<i64> {
+    let now = hour_of(now_us());
+    now - LATE_HOURS..=now + 1
+}
+
 /// Puts pieces together whose heads are read at once: those of one day, up to a weight. The newest group is the
-/// first one. What is read from hot rows only is a group of its own.
+/// first one. What is read from hot rows too is a group of its own: each would bring as many lines as are wanted.
 fn groups(pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
     let weight = |piece: &Piece| piece.parts.iter().map(|part| part.rows()).sum::<usize>();
     let mut groups: Vec<(usize, Vec<Piece>)> = Vec::new();
@@ -142,8 +166,8 @@ fn groups(pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
         let own = weight(&piece);
         match groups.last_mut() {
             Some((sum, group))
-                if !piece.parts.is_empty()
-                    && group.iter().all(|other| !other.parts.is_empty())
+                if !piece.hot
+                    && group.iter().all(|other| !other.hot)
                     && group.iter().all(|other| other.span() == piece.span())
                     && *sum + own <= GROUP_WEIGHT =>
             {
@@ -174,21 +198,16 @@ async fn search(
     query: &LogQuery,
     group: &[Piece],
     limit: usize,
-    opened: &AtomicUsize,
+    cost: &Cost,
 ) -> Result<Result<Vec<LogRow>, Gone>, StoreError> {
     let mut newest = Newest::new(limit);
-    let hot = group.iter().filter(|piece| piece.hot).map(|piece| LogQuery {
-        range: piece.range,
-        limit,
-        ..query.clone()
-    });
-    let hot: Vec<LogQuery> = hot.collect();
     let candidates = match candidates(store, query, group).await? {
         Ok(candidates) => candidates,
         Err(gone) => return Ok(Err(gone)),
     };
-    for rows in try_join_all(hot.iter().map(|query| store.newest_hot_lines(query))).await? {
-        newest.add(rows);
+    for piece in group.iter().filter(|piece| piece.hot) {
+        let query = LogQuery { range: piece.range, limit, ..query.clone() };
+        newest.add(store.newest_hot_lines(&query, &cost.partitions).await?);
     }
     let query = Arc::new(LogQuery { range: whole(group), limit, ..query.clone() });
     for some in candidates.chunks(AHEAD) {
@@ -196,7 +215,7 @@ async fn search(
         if newest.floor_us().is_some_and(is_older) {
             break;
         }
-        if opened.fetch_add(some.len(), Ordering::Relaxed) + some.len() > PARTITIONS_MAX {
+        if cost.blocks.fetch_add(some.len(), Ordering::Relaxed) + some.len() > PARTITIONS_MAX {
             return Err(StoreError::TooWide { partitions_max: PARTITIONS_MAX });
         }
         let found = some.iter().map(|candidate| found_in(store, &query, candidate));
@@ -313,4 +332,34 @@ pub(super) fn damaged(hour: &DeviceDay, id: i64, error: &Damaged) -> StoreError 
         "part {id} of the lines of {site}, hour {span}: {error}; restore the row from a backup or \
          another replica"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_models::time::HOUR_US;
+
+    use super::*;
+    use crate::store::seal::PartRef;
+
+    #[test]
+    fn what_is_hot_is_read_hour_by_hour() {
+        let piece = |hour: i64, hot| {
+            let range = hour_range(hour);
+            let (t0_us, t1_us) = (range.from_us, range.to_us - 1);
+            let part = PartRef { id: hour, t0_us, t1_us, n: 9, metrics: vec![LINES.to_owned()] };
+            Piece { range, parts: vec![part], hot }
+        };
+        let hours = |pieces: Vec<Piece>| -> Vec<Vec<i64>> {
+            let hours = |group: Vec<Piece>| {
+                group.iter().map(|piece| piece.range.from_us / HOUR_US).collect()
+            };
+            groups(pieces).into_iter().map(hours).collect()
+        };
+        let sealed = (0..4).map(|hour| piece(hour, false)).collect();
+        assert_eq!(hours(sealed), [[3, 2, 1, 0]]);
+        let hot = (0..4).map(|hour| piece(hour, true)).collect();
+        assert_eq!(hours(hot), [[3], [2], [1], [0]]);
+        let mixed = (0..5).map(|hour| piece(hour, hour == 2)).collect();
+        assert_eq!(hours(mixed), [vec![4, 3], vec![2], vec![1, 0]]);
+    }
 }

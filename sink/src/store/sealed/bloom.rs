@@ -1,7 +1,8 @@
 //! Bloom: which words a block of lines may have.
 //!
 //! In: hashes of words. Out: ten bits a word, and the answer whether a word may be there. Promises: a word that is
-//! there is never missed; of those that are not, about one in a hundred is taken for one that is.
+//! there is never missed; of those that are not, about one in a hundred is taken for one that is, and more where the
+//! words have fewer bits than that.
 
 /// Bits for each word.
 const BITS: usize = 10;
@@ -21,10 +22,10 @@ fn places(hash: u64, bits: u64) -> impl Iterator<Item = u64> {
     })
 }
 
-/// Makes the bits of some words, given by their hashes, each once.
-pub(super) fn bloom(hashes: &[u64]) -> Vec<u8> {
-    let bytes = (hashes.len() * BITS).div_ceil(8);
-    let mut bloom = vec![0u8; if hashes.is_empty() { 0 } else { bytes.max(BYTES_MIN) }];
+/// Makes the bits of some words, given by their hashes, each once; about `bytes_max` bytes at most.
+pub(super) fn bloom(hashes: &[u64], bytes_max: usize) -> Vec<u8> {
+    let bytes = (hashes.len() * BITS).div_ceil(8).min(bytes_max).max(BYTES_MIN);
+    let mut bloom = vec![0u8; if hashes.is_empty() { 0 } else { bytes }];
     let bits = bloom.len() as u64 * 8;
     for &hash in hashes {
         for place in places(hash, bits) {
@@ -54,11 +55,19 @@ mod tests {
     fn what_is_there_is_found_and_little_else() {
         for n in [0, 1, 3, 1_000, 20_000] {
             let own = hashes("word", n);
-            let bloom = bloom(&own);
+            let bloom = bloom(&own, usize::MAX);
             assert!(own.iter().all(|&hash| may_have(&bloom, hash)), "{n} words");
             let others = hashes("other", 10_000);
             let wrong = others.iter().filter(|&&hash| may_have(&bloom, hash)).count();
             assert!(wrong < 150, "{wrong} of 10,000 for {n} words");
         }
+    }
+
+    #[test]
+    fn a_bloom_that_is_too_small_is_slow_and_not_wrong() {
+        let own = hashes("word", 10_000);
+        let small = bloom(&own, 1_000);
+        assert_eq!(small.len(), 1_000);
+        assert!(own.iter().all(|&hash| may_have(&small, hash)));
     }
 }

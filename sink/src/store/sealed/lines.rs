@@ -15,8 +15,11 @@ use crate::store::{LogFilter, LogRow, TimeRange};
 
 /// Most lines of a block: enough for the compressor, and quickly read.
 pub const BLOCK_LINES: usize = 8_192;
-/// Most bytes of messages in a block; a single longer one has a block of its own.
+/// Most bytes of texts in a block; a single longer line has a block of its own.
 const BLOCK_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes of the blooms of a part: half of what Cassandra takes in one write. A bloom of words without end that is
+/// full by then costs time, and never a line.
+const BLOOMS_BYTES: usize = 8 * 1024 * 1024;
 /// Most blocks of a part, as far as a reader is concerned.
 const BLOCKS_MAX: usize = 1 << 20;
 /// Bytes of a line that count as one more.
@@ -34,7 +37,14 @@ pub fn place_of(row: &LogRow) -> LinePlace<'_> {
 /// For how many lines a line counts where memory is bounded.
 #[must_use]
 pub fn weight_of(row: &LogRow) -> usize {
-    1 + row.message.len() / WEIGHT_BYTES
+    1 + bytes_of(row) / WEIGHT_BYTES
+}
+
+/// Bytes of its texts.
+fn bytes_of(row: &LogRow) -> usize {
+    let LogRow { host, device, app, procid, msgid, message, template, .. } = row;
+    let some = [app, procid, msgid, template].into_iter().flatten();
+    [host, device, message].into_iter().chain(some).map(String::len).sum()
 }
 
 /// What is sealed of the lines of a site in one go.
@@ -67,13 +77,23 @@ pub struct Head {
     pub severity: Option<u8>,
     /// Words, hosts, applications and templates.
     bloom: Vec<u8>,
+    /// Whether they were made with the letters that this program knows.
+    same_letters: bool,
 }
 
 impl Head {
-    fn of(rows: &[LogRow]) -> Self {
+    fn of(rows: &[LogRow], bloom_bytes: usize) -> Self {
         let mut hashes = Vec::new();
         for row in rows {
-            each_word(&row.message, |word| hashes.push(hash(Kind::Word, word)));
+            each_word(&row.message, |word| {
+                hashes.push(hash(Kind::Word, word));
+                // Whoever takes the letters beside them for signs looks for these.
+                if !word.is_ascii() {
+                    let runs = word.split(|letter: char| !letter.is_ascii());
+                    let runs = runs.filter(|run| !run.is_empty());
+                    hashes.extend(runs.map(|run| hash(Kind::Word, run)));
+                }
+            });
         }
         for context in contexts(rows).0 {
             hashes.push(hash(Kind::Host, context.host));
@@ -85,7 +105,8 @@ impl Head {
         let ends = rows.first().zip(rows.last());
         let (t0_us, t1_us) = ends.map_or((0, 0), |(first, last)| (first.ts_us, last.ts_us));
         let severity = rows.iter().filter_map(|row| row.severity).min();
-        Self { lines: rows.len(), t0_us, t1_us, severity, bloom: bloom(&hashes) }
+        let bloom = bloom(&hashes, bloom_bytes);
+        Self { lines: rows.len(), t0_us, t1_us, severity, bloom, same_letters: true }
     }
 
     /// Whether a line may be in it that the filter takes.
@@ -95,7 +116,7 @@ impl Head {
         self.t0_us < to_us
             && self.t1_us >= from_us
             && filter.takes_severity(self.severity)
-            && filter.probes().iter().all(|&hash| may_have(&self.bloom, hash))
+            && filter.probes(self.same_letters).all(|hash| may_have(&self.bloom, hash))
     }
 }
 
@@ -105,12 +126,12 @@ fn cut(rows: &[LogRow]) -> Vec<&[LogRow]> {
     let mut blocks = Vec::new();
     let (mut begin, mut bytes) = (0, 0);
     for (place, row) in rows.iter().enumerate() {
-        let full = place - begin >= lines || bytes + row.message.len() > BLOCK_BYTES;
+        let full = place - begin >= lines || bytes + bytes_of(row) > BLOCK_BYTES;
         if place > begin && full {
             blocks.push(&rows[begin..place]);
             (begin, bytes) = (place, 0);
         }
-        bytes += row.message.len();
+        bytes += bytes_of(row);
     }
     if begin < rows.len() {
         blocks.push(&rows[begin..]);
@@ -126,23 +147,32 @@ pub fn encode_lines(rows: &[LogRow]) -> Result<LinePart, Damaged> {
     let cut = cut(rows);
     let mut content = Sha256::new();
     let mut blocks = Vec::with_capacity(cut.len());
-    let mut heads = Writer::new();
-    heads.number(cut.len())?;
+    let mut heads = Vec::with_capacity(cut.len());
+    let bloom_bytes = BLOOMS_BYTES / cut.len().max(1);
     for rows in cut {
-        let block = encode(rows, &mut content)?;
-        let head = Head::of(rows);
-        heads.number(head.lines)?;
-        heads.section(&head.t0_us.to_le_bytes())?;
-        heads.section(&head.t1_us.to_le_bytes())?;
-        heads.section(head.severity.as_slice())?;
-        heads.section(&head.bloom)?;
-        blocks.push(block);
+        blocks.push(encode(rows, &mut content)?);
+        heads.push(Head::of(rows, bloom_bytes));
     }
+    let heads = write_heads(&heads, char::UNICODE_VERSION)?;
     let ends = rows.first().zip(rows.last());
     let (t0_us, t1_us) = ends.map_or((0, 0), |(first, last)| (first.ts_us, last.ts_us));
     let weight = rows.iter().map(weight_of).sum();
     let id = first_bits(content);
-    Ok(LinePart { id, t0_us, t1_us, weight, heads: heads.finish(), blocks })
+    Ok(LinePart { id, t0_us, t1_us, weight, heads, blocks })
+}
+
+fn write_heads(heads: &[Head], letters: (u8, u8, u8)) -> Result<Vec<u8>, Damaged> {
+    let mut blob = Writer::new();
+    blob.section(&<[u8; 3]>::from(letters))?;
+    blob.number(heads.len())?;
+    for head in heads {
+        blob.number(head.lines)?;
+        blob.section(&head.t0_us.to_le_bytes())?;
+        blob.section(&head.t1_us.to_le_bytes())?;
+        blob.section(head.severity.as_slice())?;
+        blob.section(&head.bloom)?;
+    }
+    Ok(blob.finish())
 }
 
 /// Reads the heads of a part, in the order of its blocks.
@@ -155,12 +185,92 @@ pub fn heads_of(blob: &[u8]) -> Result<Vec<Head>, Damaged> {
         Ok(i64::from_le_bytes(bytes))
     }
     let mut blob = Reader::new(blob)?;
+    let same_letters = blob.section()? == <[u8; 3]>::from(char::UNICODE_VERSION);
     let n = bounded(blob.number()?, BLOCKS_MAX)?;
     let head = |_| {
         let lines = blob.number()?;
         let (t0_us, t1_us) = (stamp(blob.section()?)?, stamp(blob.section()?)?);
         let severity = blob.section()?.first().copied();
-        Ok(Head { lines, t0_us, t1_us, severity, bloom: blob.section()?.to_vec() })
+        let bloom = blob.section()?.to_vec();
+        Ok(Head { lines, t0_us, t1_us, severity, bloom, same_letters })
     };
     (0..n).map(head).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use weir_models::ident::Stream;
+
+    use super::*;
+    use crate::store::LogQuery;
+
+    const EVER: TimeRange = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
+
+    fn line(seq: u64, message: &str) -> LogRow {
+        LogRow {
+            site: "s".into(),
+            host: "gw".into(),
+            ts_us: 1,
+            stream: Stream(7),
+            seq,
+            device: "d".into(),
+            facility: None,
+            severity: None,
+            app: None,
+            procid: None,
+            msgid: None,
+            message: message.into(),
+            template: None,
+            score: None,
+        }
+    }
+
+    #[test]
+    fn all_texts_of_a_line_count() {
+        let long = |what: &str, seq: u64| format!("{what}{seq:01023}");
+        let row = |seq| LogRow {
+            host: long("h", seq),
+            device: long("d", seq),
+            app: Some(long("a", seq)),
+            procid: Some(long("p", seq)),
+            msgid: Some(long("m", seq)),
+            ..line(seq, "short")
+        };
+        let rows: Vec<LogRow> = (0..2_000).map(row).collect();
+        assert_eq!(weight_of(&rows[0]), 1 + 5);
+        let part = encode_lines(&rows).unwrap();
+        assert_eq!((part.weight, part.blocks.len()), (12_000, 3), "10 MB of texts");
+    }
+
+    #[test]
+    fn the_heads_of_a_part_are_bounded() {
+        // Words without end: 10 bits of each would be 9.4 MB.
+        let words = |seq: u64| -> String {
+            (0..5_000).map(|n| format!("{:x} ", seq * 5_000 + n)).collect()
+        };
+        let rows: Vec<LogRow> = (0..1_500).map(|seq| line(seq, &words(seq))).collect();
+        let part = encode_lines(&rows).unwrap();
+        assert!(part.heads.len() < BLOOMS_BYTES + 100_000, "{} bytes", part.heads.len());
+    }
+
+    #[test]
+    fn other_letters_cost_time_and_no_line() {
+        // U+1C89 is a letter since Unicode 16: to an older program it parts words.
+        let head = Head::of(&[line(1, "disk\u{1c89}full of ABC")], 1_000);
+        let query =
+            |words: &str| LogQuery { words: Some(words.into()), ..LogQuery::of_site("s", EVER, 9) };
+        let may_have = |letters, words: &str| {
+            let blob = write_heads(std::slice::from_ref(&head), letters).unwrap();
+            heads_of(&blob).unwrap()[0].may_have(&LogFilter::of(&query(words)))
+        };
+        let own = char::UNICODE_VERSION;
+        let older = (own.0 - 1, own.1, own.2);
+        assert!(!may_have(own, "über") && may_have(older, "über"));
+        assert!(may_have(own, "abc") && may_have(older, "abc"));
+        for words in ["disk", "full"] {
+            assert!(may_have(older, words), "{words}");
+        }
+        assert!(!may_have(older, "zeppelin über"));
+    }
 }

@@ -4,12 +4,10 @@
 //!
 //! [`SealStore`]: crate::store::seal::SealStore
 
-use std::collections::BTreeSet;
-
 use rusqlite::{Connection, Error, OptionalExtension, params};
 
 use crate::store::TimeRange;
-use crate::store::seal::{DeviceDay, hour_of};
+use crate::store::seal::DeviceDay;
 use crate::store::sealed::LinePart;
 
 /// From the first to the last line of a site, or of one of its hosts.
@@ -25,13 +23,6 @@ pub(super) fn extent(
     let (first_us, last_us): (Option<i64>, Option<i64>) =
         select.query_row(params![site, host], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(first_us.zip(last_us).map(|(first_us, last_us)| TimeRange::of_extent(first_us, last_us)))
-}
-
-/// Every site and hour with hot lines.
-pub(super) fn hours(connection: &Connection) -> Result<BTreeSet<(String, i64)>, Error> {
-    let mut select = connection.prepare_cached("SELECT site, ts_us FROM logs")?;
-    let rows = select.query_map([], |row| Ok((row.get(0)?, hour_of(row.get(1)?))))?;
-    rows.collect()
 }
 
 pub(super) fn put(connection: &Connection, hour: &DeviceDay, part: &LinePart) -> Result<(), Error> {

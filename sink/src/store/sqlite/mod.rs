@@ -43,12 +43,10 @@ use super::{
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_first_tables", include_str!("migrations/0001_first_tables.sql")),
     (SEALING, include_str!("migrations/0002_sealing.sql")),
-    (LOG_BLOCKS, include_str!("migrations/0003_log_blocks.sql")),
+    ("0003_log_blocks", include_str!("migrations/0003_log_blocks.sql")),
 ];
 /// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";
-/// From this one on log lines are sealed.
-const LOG_BLOCKS: &str = "0003_log_blocks";
 /// How long one process waits for another that writes.
 const BUSY: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection.
@@ -201,12 +199,10 @@ impl Store for SqliteStore {
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         let done = self.with(&self.writer, migrate).await?;
         let done = done.map_err(|version| newer(&self.path, version))?;
-        // Hot rows stay here, so rows without a mark are only read more slowly.
+        // Hot rows stay here, so readings without a mark are only read more slowly. Lines without one would not be
+        // found: their migration marks them itself.
         if done.iter().any(|name| name == SEALING) {
             seal::mark_before_sealing(self, 0).await?;
-        }
-        if done.iter().any(|name| name == LOG_BLOCKS) {
-            seal::mark_before_sealing_lines(self).await?;
         }
         Ok(done)
     }

@@ -5,6 +5,7 @@
 //! store; parts make long reads quick.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Error, OptionalExtension, TransactionBehavior, params};
@@ -432,11 +433,11 @@ impl SealStore for SqliteStore {
         self.read(move |connection| line_rows::extent(connection, &site, host.as_deref())).await
     }
 
-    async fn hours_of_hot_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
-        self.read(line_rows::hours).await
-    }
-
-    async fn newest_hot_lines(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
+    async fn newest_hot_lines(
+        &self,
+        query: &LogQuery,
+        _: &AtomicUsize,
+    ) -> Result<Vec<LogRow>, StoreError> {
         let query = query.clone();
         self.read(move |connection| read::logs(connection, &query)).await
     }

@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use weir_models::time::DAY_US;
+use weir_models::time::{DAY_US, HOUR_US};
 
 use super::*;
 use crate::store::conformance;
@@ -111,23 +111,50 @@ async fn lines_from_before_sealing_of_lines_are_sealed() {
     raw.execute_batch(MIGRATIONS[1].1).unwrap();
     raw.pragma_update(None, "user_version", 2).unwrap();
     let old_us = now_us() - 5 * DAY_US;
+    let stamps = [old_us, old_us + 1, i64::MIN, -1, 0];
     let put = "INSERT INTO logs (site, host, ts_us, stream, seq, device, message) VALUES ('s', \
                'h', ?1, 1, 1, 'd', 'an old line')";
-    raw.execute(put, [old_us]).unwrap();
-    raw.execute("INSERT INTO hosts VALUES ('s', 'h', ?1, ?1)", [old_us]).unwrap();
+    for stamp in stamps {
+        raw.execute(put, [stamp]).unwrap();
+    }
+    let put = "INSERT INTO hosts VALUES ('s', 'h', ?1, ?2)";
+    raw.execute(put, [i64::MIN, old_us + 1]).unwrap();
     raw.execute("INSERT INTO sites VALUES ('s')", []).unwrap();
-    assert_eq!(store.migrate().await.unwrap(), ["0003_log_blocks"]);
+    // Whatever comes after the transaction, such as the end of the process, the lines are marked.
+    let done = store.with(&store.writer, migrate).await.unwrap();
+    assert_eq!(done.unwrap(), ["0003_log_blocks"]);
+    assert!(store.migrate().await.unwrap().is_empty());
     let ever = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
     let query = LogQuery { words: Some("old".into()), ..LogQuery::of_site("s", ever, 9) };
-    assert_eq!(store.logs(&query).await.unwrap().len(), 1);
+    assert_eq!(store.logs(&query).await.unwrap().len(), stamps.len());
     let mut keeper = Keeper::new(Duration::ZERO, Duration::from_secs(3_600));
     let mut rows = 0;
     for due in keeper.due(&store).await.unwrap() {
         assert_eq!(due.owner, BEFORE_SEALING);
         rows += seal(&store, &due.owner, &due.mark).await.unwrap().rows;
     }
-    assert_eq!(rows, 1);
+    assert_eq!(rows, stamps.len());
     assert_eq!(keeper.due(&store).await.unwrap(), []);
-    store.drop_hot_lines("s", hour_of(old_us)).await.unwrap();
-    assert_eq!(store.logs(&query).await.unwrap().len(), 1);
+    for stamp in stamps {
+        store.drop_hot_lines("s", hour_of(stamp)).await.unwrap();
+    }
+    assert_eq!(store.logs(&query).await.unwrap().len(), stamps.len());
+}
+
+#[tokio::test]
+async fn a_late_mark_does_not_hide_lines_of_the_last_hours() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_in(&folder).await.unwrap();
+    store.migrate().await.unwrap();
+    // As where another datacentre wrote: the lines are here, their marks are not yet.
+    let raw = Connection::open(&store.path).unwrap();
+    let (first_us, last_us) = (now_us() - 2 * HOUR_US, now_us());
+    for stamp in [first_us, last_us] {
+        let put = "INSERT INTO logs (site, host, ts_us, stream, seq, device, message) VALUES ('s', \
+                   'h', ?1, 1, 1, 'd', 'a line')";
+        raw.execute(put, [stamp]).unwrap();
+    }
+    raw.execute("INSERT INTO hosts VALUES ('s', 'h', ?1, ?2)", [first_us, last_us]).unwrap();
+    let ever = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
+    assert_eq!(store.logs(&LogQuery::of_site("s", ever, 9)).await.unwrap().len(), 2);
 }

@@ -11,3 +11,9 @@ CREATE TABLE log_blocks (
   body BLOB NOT NULL,
   PRIMARY KEY (site, hour, id, number)
 );
+
+-- Lines from before have a mark for each of their hours, in the same transaction: an hour without a seal and without a
+-- mark is taken for empty. `/` rounds towards 0, an hour is rounded down.
+INSERT OR IGNORE INTO marks (site, device, span, mark, owner)
+  SELECT DISTINCT '', site, ts_us / 3600000000 - (ts_us % 3600000000 < 0), 1, 'before-sealing' FROM logs;
+INSERT OR REPLACE INTO sealers (owner, beat) SELECT 'before-sealing', -1 WHERE EXISTS (SELECT 1 FROM logs);
