@@ -155,7 +155,7 @@ async fn the_cql_of_the_document_finds_its_row() {
     store.write(&batch).await.unwrap();
     // Enough values for rollups, and all of it sealed; a second write marks the day again.
     let mut more = Batch::default();
-    for n in 1..10 {
+    for n in 1..40 {
         let ts_us = DAY_US + 1_000_000 - n;
         more.readings.push(ReadingRow { ts_us, id: id(100 + n as u64), ..reading() });
     }
@@ -168,7 +168,7 @@ async fn the_cql_of_the_document_finds_its_row() {
         rows.push(seal(sealing, &owner, &mark).await.unwrap().rows);
     }
     rows.sort();
-    assert_eq!(rows, [1, 10]);
+    assert_eq!(rows, [1, 40]);
     let only = TimeRange { from_us: DAY_US, to_us: DAY_US + 1_000_000 };
     sealing.drop_hot(&reading().key, only).await.unwrap();
     store.write(&batch).await.unwrap();
