@@ -10,7 +10,9 @@ use serde_json::Value;
 use weir_models::time::rfc3339;
 use weir_tests::cassandra::Row;
 use weir_tests::line::{Line, SITE, metric};
-use weir_tests::{http, services, wait_until};
+use weir_tests::{http, services};
+
+use crate::sealing::{is_marked, wait_sealed};
 
 const SOON: Duration = Duration::from_secs(60);
 const DAY_S: u64 = 86_400;
@@ -97,23 +99,6 @@ fn seals(line: &Line) -> Vec<Row> {
     rows.filter(|row| row["site"] == "" && row["device"] == SITE).collect()
 }
 
-fn is_marked(row: &Row) -> bool {
-    row["marks"].as_array().is_some_and(|marks| !marks.is_empty())
-}
-
-/// Waits until each of the hours has parts and no marks.
-#[track_caller]
-fn wait_sealed(line: &Line, hours: usize) {
-    wait_until("all to be sealed", SOON, || {
-        let seals = seals(line);
-        let open = |row: &&Row| row["version"].is_null() || is_marked(row);
-        match seals.iter().filter(open).count() {
-            0 if seals.len() == hours => Ok(()),
-            left => Err(format!("{left} of {} are not", seals.len())),
-        }
-    });
-}
-
 /// As time does after `hot_days`.
 fn drop_hot(line: &Line) {
     line.cassandra.cql(&format!("TRUNCATE {}.logs", line.name));
@@ -131,7 +116,7 @@ fn sealed_lines_are_found_as_before() {
     let found = |word: &str| hot.iter().filter(|answer| answer.contains(word)).count();
     assert!(found("Störung first: disk /dev/sd") > 50, "{}", hot[1]);
     assert_eq!(all(&line).len(), 2_700);
-    wait_sealed(&line, 3);
+    wait_sealed(&line, seals, 3);
     same(&answers(&line), &hot);
     drop_hot(&line);
     same(&answers(&line), &hot);
@@ -159,7 +144,7 @@ fn sealed_lines_are_found_as_before() {
     line.settle(SOON);
     let after = answers(&line);
     assert_eq!(all(&line).len() as u64, 2_700 + rounds * 300);
-    wait_sealed(&line, 9);
+    wait_sealed(&line, seals, 9);
     same(&answers(&line), &after);
     drop_hot(&line);
     same(&answers(&line), &after);

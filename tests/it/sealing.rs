@@ -62,18 +62,18 @@ fn seals(line: &Line) -> Vec<Row> {
     line.cassandra.cql(&format!("SELECT device, version, marks FROM {}.seals", line.name))
 }
 
-fn is_marked(row: &Row) -> bool {
+pub(crate) fn is_marked(row: &Row) -> bool {
     row["marks"].as_array().is_some_and(|marks| !marks.is_empty())
 }
 
-/// Waits until each of the devices has parts and no marks.
+/// Waits until there are so many seals, each with parts and no marks.
 #[track_caller]
-fn wait_sealed(line: &Line, devices: usize) {
+pub(crate) fn wait_sealed(line: &Line, seals: fn(&Line) -> Vec<Row>, count: usize) {
     wait_until("all to be sealed", SOON, || {
         let seals = seals(line);
         let open = |row: &&Row| row["version"].is_null() || is_marked(row);
         match seals.iter().filter(open).count() {
-            0 if seals.len() == devices => Ok(()),
+            0 if seals.len() == count => Ok(()),
             left => Err(format!("{left} of {} are not", seals.len())),
         }
     });
@@ -92,7 +92,7 @@ fn sealed_days_answer_as_before() {
     let hot = answers(&line);
     assert_eq!(hot.len(), 3 * 2 * 4);
     assert!(hot[0].contains("\"n\":600"), "{}", hot[0]);
-    wait_sealed(&line, 3);
+    wait_sealed(&line, seals, 3);
     assert_eq!(answers(&line), hot);
     drop_hot(&line);
     assert_eq!(answers(&line), hot);
@@ -126,7 +126,7 @@ fn sealed_days_answer_as_before() {
             assert!(answer.contains(&format!("\"n\":{n},")), "{n} readings: {start}");
         }
     }
-    wait_sealed(&line, 40);
+    wait_sealed(&line, seals, 40);
     assert_eq!(answers(&line), all);
     drop_hot(&line);
     assert_eq!(answers(&line), all);

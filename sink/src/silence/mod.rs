@@ -110,10 +110,10 @@ async fn look(
 ) -> Result<(), StoreError> {
     let agents = store.agents().await?;
     let now = Instant::now();
-    for change in list.look(agents.values(), now) {
-        let agent = &agents[change.agent()];
+    for name in list.look(agents.values(), now) {
+        let Some(agent) = agents.get(&*name) else { continue };
         let open = open(store, agent).await?;
-        for alert in list.alerts(&change, agent, &open, now, now_us()) {
+        for alert in list.alerts(agent, &open, now, now_us()) {
             tell(producer, &alert).await;
         }
     }

@@ -1,6 +1,6 @@
 //! Watch list: who was heard when, and what follows. Pure: time comes in.
 //!
-//! In: all agents, again and again; the alerts of one that fire. Out: which agents to look at closer ([`Change`]), and then the
+//! In: all agents, again and again; the alerts of one that fire. Out: which agents to look at closer, and then the
 //! records to tell. A record is told again at each look until the store shows that it has arrived.
 
 use std::collections::BTreeMap;
@@ -30,20 +30,9 @@ struct Watched {
     is_told: bool,
 }
 
-/// An agent to be looked at closer.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    /// It was heard, and alerts of it may fire.
-    Back(String),
-    /// It is silent.
-    Silent(String),
-}
-
-impl Change {
-    pub(super) fn agent(&self) -> &str {
-        match self {
-            Self::Back(agent) | Self::Silent(agent) => agent,
-        }
+impl Watched {
+    fn is_silent(&self, config: &SilenceConfig, agent: &AgentStatus, now: Instant) -> bool {
+        now - self.heard >= config.patience(agent)
     }
 }
 
@@ -65,13 +54,14 @@ impl WatchList {
         }
     }
 
-    /// Takes in what is known of the agents; those that are not in it any more are forgotten.
+    /// Takes in what is known of the agents, and says which are silent, or were heard while alerts of theirs may fire.
+    /// Those that are not there any more are forgotten.
     pub(super) fn look<'a>(
         &mut self,
         agents: impl Iterator<Item = &'a AgentStatus>,
         now: Instant,
-    ) -> Vec<Change> {
-        let (mut before, mut changes) = (std::mem::take(&mut self.agents), Vec::new());
+    ) -> Vec<Arc<str>> {
+        let (mut before, mut changed) = (std::mem::take(&mut self.agents), Vec::new());
         for agent in agents {
             // Of one that is seen for the first time an alert may fire from before this sink began.
             let begun =
@@ -81,22 +71,22 @@ impl WatchList {
                 (watched.ts_us, watched.heard) = (agent.ts_us, now);
                 watched.is_told = false;
             }
-            if now - watched.heard >= self.config.patience(agent) {
-                if !watched.is_told {
-                    changes.push(Change::Silent(agent.agent.to_string()));
-                }
-            } else if watched.may_fire {
-                changes.push(Change::Back(agent.agent.to_string()));
+            let is_due = if watched.is_silent(&self.config, agent, now) {
+                !watched.is_told
+            } else {
+                watched.may_fire
+            };
+            if is_due {
+                changed.push(Arc::clone(&agent.agent));
             }
             self.agents.insert(Arc::clone(&agent.agent), watched);
         }
-        changes
+        changed
     }
 
-    /// What is to be told of a change, given the alerts of this agent that fire.
+    /// What is to be told of an agent, given its alerts that fire.
     pub(super) fn alerts(
         &mut self,
-        change: &Change,
         agent: &AgentStatus,
         open: &[Alert],
         now: Instant,
@@ -110,7 +100,7 @@ impl WatchList {
         let mut alerts: Vec<Alert> = ended.map(|alert| resolved(alert, now_us)).collect();
         // One of this heartbeat that fires ends with the next heartbeat: it has to be looked for then.
         watched.may_fire = is_told || !alerts.is_empty();
-        if matches!(change, Change::Silent(_)) {
+        if watched.is_silent(&self.config, agent, now) {
             (watched.may_fire, watched.is_told) = (true, is_told);
             if !is_told {
                 let silent_s = (now - watched.heard).as_secs();
@@ -221,8 +211,8 @@ mod tests {
         fn look(&mut self, seconds: u64, agent: &AgentStatus) -> Vec<Alert> {
             self.now += Duration::from_secs(seconds);
             let mut told = Vec::new();
-            for change in self.list.look([agent].into_iter(), self.now) {
-                told.extend(self.list.alerts(&change, agent, &self.open, self.now, 7));
+            for _ in self.list.look([agent].into_iter(), self.now) {
+                told.extend(self.list.alerts(agent, &self.open, self.now, 7));
             }
             for alert in &told {
                 self.open.retain(|open| open.data.alert_id != alert.data.alert_id);

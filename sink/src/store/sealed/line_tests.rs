@@ -9,9 +9,9 @@ use weir_models::ident::Stream;
 use super::*;
 use crate::store::{LogFilter, LogQuery, LogRow, TimeRange};
 
-const EVER: TimeRange = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
+pub(super) const EVER: TimeRange = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
 
-fn line(ts_us: i64, seq: u64, message: &str) -> LogRow {
+pub(super) fn line(ts_us: i64, seq: u64, message: &str) -> LogRow {
     LogRow {
         site: "s".into(),
         host: "gw".into(),

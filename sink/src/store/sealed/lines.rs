@@ -200,31 +200,9 @@ pub fn heads_of(blob: &[u8]) -> Result<Vec<Head>, Damaged> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use weir_models::ident::Stream;
-
     use super::*;
     use crate::store::LogQuery;
-
-    const EVER: TimeRange = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
-
-    fn line(seq: u64, message: &str) -> LogRow {
-        LogRow {
-            site: "s".into(),
-            host: "gw".into(),
-            ts_us: 1,
-            stream: Stream(7),
-            seq,
-            device: "d".into(),
-            facility: None,
-            severity: None,
-            app: None,
-            procid: None,
-            msgid: None,
-            message: message.into(),
-            template: None,
-            score: None,
-        }
-    }
+    use crate::store::sealed::line_tests::{EVER, line};
 
     #[test]
     fn all_texts_of_a_line_count() {
@@ -235,7 +213,7 @@ mod tests {
             app: Some(long("a", seq)),
             procid: Some(long("p", seq)),
             msgid: Some(long("m", seq)),
-            ..line(seq, "short")
+            ..line(1, seq, "short")
         };
         let rows: Vec<LogRow> = (0..2_000).map(row).collect();
         assert_eq!(weight_of(&rows[0]), 1 + 5);
@@ -249,7 +227,7 @@ mod tests {
         let words = |seq: u64| -> String {
             (0..5_000).map(|n| format!("{:x} ", seq * 5_000 + n)).collect()
         };
-        let rows: Vec<LogRow> = (0..1_500).map(|seq| line(seq, &words(seq))).collect();
+        let rows: Vec<LogRow> = (0..1_500).map(|seq| line(1, seq, &words(seq))).collect();
         let part = encode_lines(&rows).unwrap();
         assert!(part.heads.len() < BLOOMS_BYTES + 100_000, "{} bytes", part.heads.len());
     }
@@ -257,7 +235,7 @@ mod tests {
     #[test]
     fn other_letters_cost_time_and_no_line() {
         // U+1C89 is a letter since Unicode 16: to an older program it parts words.
-        let head = Head::of(&[line(1, "disk\u{1c89}full of ABC")], 1_000);
+        let head = Head::of(&[line(1, 1, "disk\u{1c89}full of ABC")], 1_000);
         let query =
             |words: &str| LogQuery { words: Some(words.into()), ..LogQuery::of_site("s", EVER, 9) };
         let may_have = |letters, words: &str| {

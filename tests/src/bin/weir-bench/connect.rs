@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use weir_tests::Launch;
 use weir_tests::cassandra::Cassandra;
+use weir_tests::consumers::kafka_jars;
 use weir_tests::kafka::Kafka;
 use weir_tests::paths::root;
 use weir_tests::services::unique;
@@ -88,13 +89,6 @@ pub(crate) fn run(kafka: &Kafka, cassandra: &Cassandra, events: usize) -> Figure
 fn put(line: &str) -> Option<[u64; 3]> {
     let mut numbers = line.strip_prefix("PUT ")?.split(' ').map(str::parse);
     Some([numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?])
-}
-
-/// The folder of Kafka's own classes, Connect among them.
-fn kafka_jars() -> PathBuf {
-    let output = Command::new(root().join("tests/services/kafka")).arg("fetch").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
 
 /// The folder of plug-ins, built the first time.
