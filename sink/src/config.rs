@@ -67,6 +67,10 @@ pub struct ConsumeConfig {
     pub batch_records: usize,
     /// Milliseconds for which records are gathered before a write to the store.
     pub gather_ms: u64,
+    /// Bytes of records that are gathered at most while a write to the store runs: a backlog is written in
+    /// batches of this size, and the larger they are the less work is a row. What it takes in memory is
+    /// two to four times this.
+    pub gather_bytes: usize,
     /// Days after which a stream of which nothing came any more is forgotten. What an agent sends
     /// again later than that is archived twice.
     pub dedupe_days: u16,
@@ -74,7 +78,13 @@ pub struct ConsumeConfig {
 
 impl Default for ConsumeConfig {
     fn default() -> Self {
-        Self { group: "weir.sink".into(), batch_records: 5_000, gather_ms: 200, dedupe_days: 90 }
+        Self {
+            group: "weir.sink".into(),
+            batch_records: 5_000,
+            gather_ms: 200,
+            gather_bytes: 16 << 20,
+            dedupe_days: 90,
+        }
     }
 }
 
@@ -206,6 +216,7 @@ impl Config {
         }
         for (key, least, value) in [
             ("consume.batch_records", 1, self.consume.batch_records as u64),
+            ("consume.gather_bytes", 64 << 10, self.consume.gather_bytes as u64),
             ("consume.dedupe_days", 1, u64::from(self.consume.dedupe_days)),
             ("topics.partitions", 1, u64::from(self.topics.partitions)),
             ("archive.close_after_s", 1, self.archive.close_after_s),
@@ -229,6 +240,7 @@ impl Config {
             topics: self.topic_names(),
             batch_records: self.consume.batch_records,
             gather: Duration::from_millis(self.consume.gather_ms),
+            gather_bytes: self.consume.gather_bytes,
             close: CloseAt {
                 age: Duration::from_secs(self.archive.close_after_s),
                 rows: self.archive.close_rows,

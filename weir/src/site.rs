@@ -30,6 +30,7 @@ use crate::broker::{Broker, Embedded, Member};
 /// Records of one take, and how long rows are gathered.
 const BATCH_RECORDS: usize = 5_000;
 const GATHER: Duration = Duration::from_millis(500);
+const GATHER_BYTES: usize = 8 << 20;
 /// Memory for archive objects that are not closed yet.
 const ARCHIVE_MEMORY_BYTES: usize = 64 << 20;
 /// How long the sink may take to stop.
@@ -129,6 +130,7 @@ pub async fn start(settled: Settled, line: Line, status: Arc<Status>) -> anyhow:
         topics: TopicNames::new(&settled.agent.kafka.topic_prefix),
         batch_records: BATCH_RECORDS,
         gather: GATHER,
+        gather_bytes: GATHER_BYTES,
         close: CloseAt { age: settled.close_after, rows: 1_000_000, bytes: 64 << 20 },
         archive_memory_bytes: ARCHIVE_MEMORY_BYTES,
         dedupe: weir_sink::decode::dedupe::Bounds::default(),

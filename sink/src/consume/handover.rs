@@ -24,9 +24,6 @@ pub(super) struct Bounds {
     pub(super) bytes: usize,
 }
 
-/// What a record takes besides its key and value.
-const RECORD_BYTES: usize = 128;
-
 #[derive(Debug, Default)]
 struct Waiting {
     changes: VecDeque<Polled>,
@@ -42,11 +39,6 @@ pub(super) struct Handover {
     bounds: Bounds,
     waiting: Mutex<Waiting>,
     arrived: Notify,
-}
-
-fn bytes_of(record: &Record) -> usize {
-    let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
-    RECORD_BYTES + length(&record.key) + length(&record.value)
 }
 
 impl Handover {
@@ -77,7 +69,7 @@ impl Handover {
             waiting.owned.remove(partition);
         }
         waiting.records.retain(|record| !partitions.contains(&record.partition));
-        waiting.bytes = waiting.records.iter().map(bytes_of).sum();
+        waiting.bytes = waiting.records.iter().map(Record::bytes).sum();
         waiting.changes.push_back(Polled::Revoked(partitions, done));
         drop(waiting);
         self.arrived.notify_one();
@@ -87,7 +79,7 @@ impl Handover {
     /// A record; the pipeline is woken by [`Handover::wake`].
     pub(super) fn push(&self, record: Record) {
         let mut waiting = self.lock();
-        waiting.bytes += bytes_of(&record);
+        waiting.bytes += record.bytes();
         waiting.records.push_back(record);
     }
 
@@ -145,7 +137,7 @@ impl Handover {
         let count = max.min(waiting.records.len());
         if count > 0 {
             let records: Vec<Record> = waiting.records.drain(..count).collect();
-            waiting.bytes -= records.iter().map(bytes_of).sum::<usize>();
+            waiting.bytes -= records.iter().map(Record::bytes).sum::<usize>();
             taken.push(Polled::Records(records));
         }
         Ok(taken)

@@ -47,6 +47,15 @@ pub struct Record {
     pub retried: u32,
 }
 
+impl Record {
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        size_of::<Self>() + length(&self.key) + length(&self.value)
+    }
+}
+
 /// Header of a dead letter that was sent again, and of one that failed again: how often.
 pub const RETRIED: &str = "retried";
 

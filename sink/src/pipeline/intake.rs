@@ -186,6 +186,7 @@ impl Lane {
         self.from.get_or_insert(record.offset);
         self.since.get_or_insert(now.instant);
         work.records += 1;
+        work.bytes += record.bytes();
         let taken = work.taken.entry(partition).or_insert((record.offset, next));
         taken.1 = next;
         let decoded = match decode(&record) {

@@ -53,6 +53,9 @@ pub struct Settings {
     pub batch_records: usize,
     /// How long rows are gathered before they are written.
     pub gather: Duration,
+    /// Bytes of records that are gathered at most while a write runs. The store is written to with less
+    /// work a row the more rows of a partition come together, so a backlog fills this.
+    pub gather_bytes: usize,
     /// When an archive object is closed.
     pub close: CloseAt,
     /// Memory for archive objects, open and on their way.
@@ -287,7 +290,7 @@ impl Run {
     /// How many records there is room for. None while a memory is being read back (records of that
     /// partition would pile up), while the store is behind, or while the archive's budget is used up.
     fn room(&self) -> usize {
-        let full = self.gathering.records >= 2 * self.settings.batch_records
+        let full = self.gathering.bytes >= self.settings.gather_bytes
             || self.archive_bytes() > self.settings.archive_memory_bytes;
         if full || !self.restoring.is_empty() || self.stop_by.is_some() {
             0

@@ -41,6 +41,7 @@ fn settings() -> Settings {
         topics: TopicNames::default(),
         batch_records: 40,
         gather: Duration::from_millis(50),
+        gather_bytes: 20_000,
         close: CloseAt { age: Duration::from_secs(1), rows: 25, bytes: 1 << 20 },
         archive_memory_bytes: 200_000,
         dedupe: Bounds::default(),

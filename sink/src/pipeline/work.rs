@@ -36,6 +36,8 @@ pub(super) struct Work {
     pub(super) ticket: Ticket,
     /// Records that were taken for it, duplicates and dead letters included.
     pub(super) records: usize,
+    /// Bytes of their keys and values.
+    pub(super) bytes: usize,
     /// What was taken since the ledger was told: first offset and the one after the last.
     pub(super) taken: BTreeMap<Partition, (i64, i64)>,
     pub(super) batch: Batch,

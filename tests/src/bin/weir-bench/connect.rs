@@ -1,48 +1,34 @@
 //! The peer of the sink: Kafka Connect (one worker) with the engine of the DataStax connector, from a JSON topic into
 //! a table.
 //!
-//! In: a Kafka and a Cassandra. Out: its figures. The connector itself is not on Maven Central, its engine is
+//! In: a Kafka, a Cassandra, and our sink, which makes the table. Out: its figures. The connector itself is not on Maven Central, its engine is
 //! (mapping, pooling, batching); `tests/bench-peers/connect` has the thin shell that Kafka Connect calls, which says
 //! when each of its writes began and ended. Built once, by Maven and the network; the worker is a JVM with 512 MiB.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use weir_tests::Launch;
 use weir_tests::cassandra::Cassandra;
 use weir_tests::consumers::kafka_jars;
 use weir_tests::kafka::Kafka;
 use weir_tests::paths::root;
 use weir_tests::services::unique;
+use weir_tests::{Launch, free_port};
 
 use crate::measure::mib;
-use crate::sink::{Figures, LONGEST, count, fill, host, message};
+use crate::sink::{Figures, LONGEST, config, count, fill, migrated};
 
 /// What it is called in the table.
 pub(crate) const NAME: &str = "connect";
 const PARTITIONS: i32 = 4;
-/// 2026-09-21T16:13:19Z, milliseconds since the Unix epoch; a line each millisecond from then on.
-const BEGIN_MS: usize = 1_789_999_999_000;
 
 /// Fills a topic and measures how it is emptied.
-pub(crate) fn run(kafka: &Kafka, cassandra: &Cassandra, events: usize) -> Figures {
+pub(crate) fn run(sink: &Path, kafka: &Kafka, cassandra: &Cassandra, events: usize) -> Figures {
     let name = unique("bench_connect");
     kafka.create_topic(&name, PARTITIONS);
-    cassandra.cql(&format!(
-        "CREATE KEYSPACE {name} WITH replication = {{'class': 'NetworkTopologyStrategy', 'dc1': 1}}"
-    ));
-    cassandra.cql(&format!(
-        "CREATE TABLE {name}.events (host text, day int, ts timestamp, seq bigint, app text, sev int, msg text, \
-         PRIMARY KEY ((host, day), ts, seq))"
-    ));
-    fill(kafka, &name, events, |i| {
-        let (host, msg, ts) = (host(i), message(i), BEGIN_MS + i);
-        let value = format!(
-            "{{\"host\":\"{host}\",\"day\":20000,\"ts\":{ts},\"seq\":{i},\"app\":\"sshd\",\"sev\":4,\"msg\":\"{msg}\"}}"
-        );
-        (host, value)
-    });
+    migrated(sink, config(&name, kafka, cassandra, free_port()));
+    fill(kafka, &name, events);
     let classes = format!("{}/*", kafka_jars().display());
     let launch = Launch::tool("java");
     let offsets = launch.dir().join("offsets");
@@ -73,7 +59,7 @@ pub(crate) fn run(kafka: &Kafka, cassandra: &Cassandra, events: usize) -> Figure
     worker.kill9();
     let first = puts.iter().map(|put| put[0]).min().unwrap();
     let last = puts.iter().map(|put| put[1]).max().unwrap();
-    let missing = events as i64 - count(cassandra, &format!("{name}.events"));
+    let missing = events as i64 - count(cassandra, &format!("{name}.logs"));
     Figures {
         name: NAME,
         // What was read again after a failure is not counted twice.
@@ -148,13 +134,16 @@ fn sink_config(name: &str, cassandra: &Cassandra) -> String {
          maxNumberOfRecordsInBatch=32\n\
          connectionPoolLocalSize=2\n\
          jmx=false\n\
-         topic.{name}.{name}.events.mapping=host=value.host,day=value.day,ts=value.ts,seq=value.seq,app=value.app,\
-         sev=value.sev,msg=value.msg\n\
-         topic.{name}.{name}.events.consistencyLevel=LOCAL_ONE\n\
-         topic.{name}.codec.timestamp=UNITS_SINCE_EPOCH\n\
-         topic.{name}.codec.unit=MILLISECONDS\n"
+         topic.{name}.{name}.logs.mapping={MAPPING}\n\
+         topic.{name}.{name}.logs.consistencyLevel=LOCAL_ONE\n"
     )
 }
+
+/// Column to field. What it cannot work out itself stands in for it: the facility for the bucket (a partition for each
+/// host, as ours has here), the number of the event for its stream.
+const MAPPING: &str = "site=value.site,host=value.host,bucket=value.facility,ts_us=value.ts_us,stream=value.seq,\
+                       seq=value.seq,device=value.device,facility=value.facility,severity=value.severity,app=value.app,\
+                       procid=value.procid,message=value.message,template=value.template,score=value.score";
 
 const LOG: &str = "appender.out.type = Console\n\
                    appender.out.name = out\n\

@@ -85,7 +85,7 @@ fn main() {
 }
 
 fn of_sink(program: &Path, mut rest: &[&str]) {
-    let (mut events, mut rounds, mut with_peer) = (500_000, 3, true);
+    let (mut events, mut rounds, mut with_peer) = (1_000_000, 3, true);
     while let [option, more @ ..] = rest {
         rest = more;
         let mut number = || {

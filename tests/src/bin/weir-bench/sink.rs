@@ -2,8 +2,9 @@
 //!
 //! In: the path of a release build of `weir-sink`, how many events. Out: for each run rows a second between the
 //! first and the last write, CPU seconds per million rows (the start included), peak memory, and what is missing
-//! from the table. Both read the same log lines as JSON from four partitions and write one row for each into one
-//! Cassandra node; ours also decodes the fields of an event, drops duplicates and writes the archive.
+//! from the table. Both read the same events as JSON from four partitions and write one row for each into the same
+//! table of one Cassandra node; ours also drops duplicates and writes the archive. What is measured begins when
+//! the node is warm: with its Java still being compiled, that would be the figure.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ const HOSTS: usize = 1_000;
 const CHUNK: usize = 20_000;
 /// How often it is looked what was written: the rate of a run of a second is right to 2 %.
 const LOOK: Duration = Duration::from_millis(20);
+/// So many lines are written by each first, and not counted.
+const WARM_UP: usize = 500_000;
 /// A run that takes longer has failed.
 pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 const START: Duration = Duration::from_secs(60);
@@ -49,11 +52,15 @@ pub(crate) fn sink(sink: &Path, events: usize, rounds: usize, with_peer: bool) {
     println!("{events} log lines of {HOSTS} hosts, four partitions, one Cassandra node");
     println!("              rows/s   s with start   CPU s per M   peak MiB   missing");
     let mut runs = Vec::new();
+    ours(sink, kafka, cassandra, WARM_UP);
+    if with_peer {
+        connect::run(sink, kafka, cassandra, WARM_UP);
+    }
     for _ in 0..rounds {
         runs.push(ours(sink, kafka, cassandra, events));
         show(&runs);
         if with_peer {
-            runs.push(connect::run(kafka, cassandra, events));
+            runs.push(connect::run(sink, kafka, cassandra, events));
             show(&runs);
         }
     }
@@ -85,14 +92,10 @@ fn show(runs: &[Figures]) {
 fn ours(sink: &Path, kafka: &Kafka, cassandra: &Cassandra, events: usize) -> Figures {
     let name = unique("bench");
     create_topics(kafka, &format!("{name}."));
-    let now_us = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as usize;
-    let begin_us = now_us - events * 1_000;
     let topic = format!("{name}.logs");
-    fill(kafka, &topic, events, |i| (format!("bench/{}", host(i)), event(i, begin_us + i * 1_000)));
+    fill(kafka, &topic, events);
     let port = free_port();
-    let launch = Launch::at("weir-sink", sink.into());
-    let launch = launch.file("sink.toml", config(&name, kafka, cassandra, port));
-    launch.clone().args(["migrate", "-c", "sink.toml"]).run(START).ok();
+    let launch = migrated(sink, config(&name, kafka, cassandra, port));
     let began = Instant::now();
     let mut program = launch.args(["run", "-c", "sink.toml"]).start();
     let metrics = format!("http://127.0.0.1:{port}/metrics");
@@ -130,15 +133,20 @@ fn ours(sink: &Path, kafka: &Kafka, cassandra: &Cassandra, events: usize) -> Fig
     }
 }
 
-/// Puts the messages `(key, payload)` into a topic.
-pub(crate) fn fill(
-    kafka: &Kafka,
-    topic: &str,
-    events: usize,
-    message: impl Fn(usize) -> (String, String),
-) {
+/// A sink whose tables are there.
+pub(crate) fn migrated(sink: &Path, config: String) -> Launch {
+    let launch = Launch::at("weir-sink", sink.into()).file("sink.toml", config);
+    launch.clone().args(["migrate", "-c", "sink.toml"]).run(START).ok();
+    launch
+}
+
+/// Puts the events of the last while, one each millisecond, into a topic.
+pub(crate) fn fill(kafka: &Kafka, topic: &str, events: usize) {
+    let now_us = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as usize;
+    let begin_us = now_us - events * 1_000;
+    let message = |i| (format!("bench/{}", host(i)), event(i, begin_us + i * 1_000));
     for from in (0..events).step_by(CHUNK) {
-        let chunk: Vec<_> = (from..events.min(from + CHUNK)).map(&message).collect();
+        let chunk: Vec<_> = (from..events.min(from + CHUNK)).map(message).collect();
         kafka.send(topic, &chunk);
     }
 }
@@ -149,12 +157,12 @@ pub(crate) fn count(cassandra: &Cassandra, table: &str) -> i64 {
     rows[0]["rows"].as_i64().unwrap()
 }
 
-pub(crate) fn host(i: usize) -> String {
+fn host(i: usize) -> String {
     format!("dev-{}", i % HOSTS)
 }
 
 /// What line `i` says.
-pub(crate) fn message(i: usize) -> String {
+fn message(i: usize) -> String {
     format!("Failed password for root from 203.0.113.{} port 4242 ssh2", i % 250)
 }
 
@@ -171,7 +179,7 @@ fn event(i: usize, ts_us: usize) -> String {
     )
 }
 
-fn config(name: &str, kafka: &Kafka, cassandra: &Cassandra, port: u16) -> String {
+pub(crate) fn config(name: &str, kafka: &Kafka, cassandra: &Cassandra, port: u16) -> String {
     format!(
         "kafka = {{ brokers = [\"{}\"], topic_prefix = \"{name}.\" }}\n\
          consume = {{ group = \"{name}\" }}\n\
