@@ -7,7 +7,7 @@
 //! behind records.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -39,11 +39,12 @@ pub(super) struct Handover {
     bounds: Bounds,
     waiting: Mutex<Waiting>,
     arrived: Notify,
+    left: Condvar,
 }
 
 impl Handover {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, waiting: Mutex::default(), arrived: Notify::default() }
+        Self { bounds, waiting: Mutex::default(), arrived: Notify::default(), left: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -102,8 +103,18 @@ impl Handover {
 
     /// Whether to go on reading: half of it is gone.
     pub(super) fn is_drained(&self) -> bool {
-        let waiting = self.lock();
+        self.is_half_empty(&self.lock())
+    }
+
+    fn is_half_empty(&self, waiting: &Waiting) -> bool {
         waiting.records.len() <= self.bounds.records / 2 && waiting.bytes <= self.bounds.bytes / 2
+    }
+
+    /// Waits until half of it is gone, at most for `patience`.
+    pub(super) fn wait_until_drained(&self, patience: Duration) {
+        let is_full = |waiting: &mut Waiting| !self.is_half_empty(waiting);
+        // How it ended is asked for afterwards; a panic elsewhere leaves the queues whole.
+        drop(self.left.wait_timeout_while(self.lock(), patience, is_full));
     }
 
     /// Whether all of these are ours.
@@ -139,6 +150,7 @@ impl Handover {
             let records: Vec<Record> = waiting.records.drain(..count).collect();
             waiting.bytes -= records.iter().map(Record::bytes).sum::<usize>();
             taken.push(Polled::Records(records));
+            self.left.notify_one();
         }
         Ok(taken)
     }

@@ -1,7 +1,7 @@
 //! Kafka: the consumer over librdkafka.
 //!
 //! In: the group's records. Out: [`Consumer`]. A thread of its own polls librdkafka all the time, so
-//! the group is never left because the pipeline is slow: when the hand-over is full, the partitions
+//! the group is never left because the pipeline is slow: when the hand-over stays full, the partitions
 //! are paused and the thread goes on polling. Rebalances are cooperative. Promises and what can go
 //! wrong: as the trait says; a wrong password, an untrusted certificate, a missing topic, brokers
 //! that do not answer show in the status until they are gone.
@@ -84,6 +84,10 @@ pub(crate) const FIXED: [(&str, &str); 5] = [
 ];
 
 const POLL: Duration = Duration::from_millis(50);
+/// So long the thread waits for the pipeline before it pauses the partitions: librdkafka drops what it has
+/// fetched of a paused partition and fetches it again, which costs more than a rebalance that comes a second
+/// later (the group's heartbeats are sent by another thread).
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The pipeline is woken after so many records at the latest.
 const WAKE_EVERY: usize = 1_000;
 const COMMIT_WITHIN: Duration = Duration::from_secs(15);
@@ -316,6 +320,9 @@ impl Poller {
 
     /// Pauses all partitions while the hand-over is full, also those that were added meanwhile.
     fn keep_bounds(&mut self) {
+        if !self.paused && self.shared.handover.is_full() {
+            self.shared.handover.wait_until_drained(PATIENCE);
+        }
         let grown = self.shared.grown.swap(false, Ordering::SeqCst);
         let change = if self.paused {
             if self.shared.handover.is_drained() {

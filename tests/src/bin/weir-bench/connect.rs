@@ -59,7 +59,7 @@ pub(crate) fn run(sink: &Path, kafka: &Kafka, cassandra: &Cassandra, events: usi
     worker.kill9();
     let first = puts.iter().map(|put| put[0]).min().unwrap();
     let last = puts.iter().map(|put| put[1]).max().unwrap();
-    let missing = events as i64 - count(cassandra, &format!("{name}.logs"));
+    let missing = events as i64 - count(cassandra, &name);
     Figures {
         name: NAME,
         // What was read again after a failure is not counted twice.
