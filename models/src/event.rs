@@ -177,20 +177,6 @@ pub struct Event {
     pub body: Body,
 }
 
-/// A record that is no event.
-#[derive(Debug, thiserror::Error)]
-pub enum BadEvent {
-    /// Not the JSON of an event.
-    #[error("not an event: {0}")]
-    Json(#[from] serde_json::Error),
-    /// The bytes of `raw_b64` are not base64.
-    #[error("`raw_b64` is not base64: {0}")]
-    Base64(#[from] base64::DecodeError),
-    /// A value that is not a finite number cannot be stored.
-    #[error("value of metric `{0}` is not finite")]
-    NotFinite(String),
-}
-
 impl Event {
     /// Appends the event as one JSON object to `out`.
     pub fn write_json(&self, out: &mut Vec<u8>) {
@@ -202,8 +188,7 @@ impl Event {
     /// # Errors
     /// When the bytes are not the JSON of an event; the message names the field and the place.
     pub fn from_json(json: &[u8]) -> Result<Self, BadEvent> {
-        let flat: Flat = serde_json::from_slice(json)?;
-        flat.unflatten()
+        Reader::default().read(json)
     }
 
     /// The log fields, when it is a log event.
@@ -280,162 +265,12 @@ fn serialize_log<M: SerializeMap>(map: &mut M, log: &Log) -> Result<(), M::Error
     map.serialize_entry("message", &log.message)
 }
 
-/// The wire form, flat: which body it is shows by the fields that are there.
-#[derive(Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-struct Flat {
-    /// The agent that took it.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    agent: Arc<str>,
-    /// With `seq` its identity: a stream is unique in the world.
-    stream: Stream,
-    /// Its number in the stream; rises by one.
-    seq: u64,
-    /// Site, after enrichment.
-    site: String,
-    /// Device within the site, after enrichment; for logs the host's device.
-    device: String,
-    /// Event time, microseconds since the Unix epoch, UTC.
-    ts_us: i64,
-    /// When the agent received it, same unit.
-    received_us: i64,
-    /// How far the gateway's clock could be trusted.
-    #[serde(default)]
-    clock: Clock,
-    /// Name of the input as configured.
-    #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    source: Arc<str>,
-    /// Parser rule that took it.
-    #[serde(default)]
-    dialect: String,
-    /// How much was understood.
-    #[serde(default)]
-    parse: ParseState,
-    /// Why not all, when not all.
-    #[serde(default)]
-    parse_reason: Option<String>,
-    /// Metadata joined at the edge.
-    #[serde(default)]
-    meta: BTreeMap<String, String>,
-    /// Where the metadata came from.
-    #[serde(default)]
-    meta_state: MetaState,
-    /// Seconds since the metadata was in step with its origin.
-    #[serde(default)]
-    meta_age_s: Option<u64>,
-    /// The bytes as received, when they are UTF-8.
-    #[serde(default)]
-    raw: Option<String>,
-    /// The bytes as received in base64, when they are not UTF-8.
-    #[serde(default)]
-    raw_b64: Option<String>,
-    /// Measured values of one device: metric to value.
-    #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<BTreeMap<String, Measured>>))]
-    values: Option<BTreeMap<String, Value>>,
-    /// What was lost.
-    #[serde(default)]
-    lost: Option<Loss>,
-    #[serde(default)]
-    facility: Option<u8>,
-    #[serde(default)]
-    severity: Option<u8>,
-    #[serde(default)]
-    host: String,
-    #[serde(default)]
-    app: Option<String>,
-    #[serde(default)]
-    procid: Option<String>,
-    #[serde(default)]
-    msgid: Option<String>,
-    #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, BTreeMap<String, String>>))]
-    sd: StructuredData,
-    #[serde(default)]
-    message: String,
-    #[serde(default)]
-    template: Option<TemplateId>,
-    #[serde(default)]
-    score: Option<f32>,
-}
-
-/// By its own name utoipa takes it for any JSON.
-#[cfg(feature = "openapi")]
-type Measured = Value;
-
-/// The schema of an event is that of its wire form, with the fields of each body.
-#[cfg(feature = "openapi")]
-impl utoipa::PartialSchema for Event {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-        <Flat as utoipa::PartialSchema>::schema()
-    }
-}
-
-#[cfg(feature = "openapi")]
-impl utoipa::ToSchema for Event {
-    fn name() -> Cow<'static, str> {
-        "Event".into()
-    }
-
-    fn schemas(list: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
-        <Flat as utoipa::ToSchema>::schemas(list);
-    }
-}
-
-impl Flat {
-    fn unflatten(self) -> Result<Event, BadEvent> {
-        let body = match (self.values, self.lost) {
-            (Some(values), _) => {
-                if let Some((metric, _)) = values.iter().find(|(_, value)| !value.v.is_finite()) {
-                    return Err(BadEvent::NotFinite(metric.clone()));
-                }
-                Body::Reading(values)
-            }
-            (None, Some(loss)) => Body::Loss(loss),
-            (None, None) => Body::Log(Log {
-                facility: self.facility,
-                severity: self.severity,
-                host: self.host,
-                app: self.app,
-                procid: self.procid,
-                msgid: self.msgid,
-                sd: self.sd,
-                message: self.message,
-                template: self.template,
-                score: self.score,
-            }),
-        };
-        let raw = match (self.raw, self.raw_b64) {
-            (Some(text), _) => Some(RawBytes(text.into_bytes().into())),
-            (None, Some(text)) => Some(RawBytes(BASE64.decode(text)?.into())),
-            (None, None) => None,
-        };
-        Ok(Event {
-            agent: self.agent,
-            id: EventId { stream: self.stream, seq: self.seq },
-            site: self.site,
-            device: self.device,
-            ts_us: self.ts_us,
-            received_us: self.received_us,
-            clock: self.clock,
-            source: self.source,
-            dialect: Cow::Owned(self.dialect),
-            parse: self.parse,
-            parse_reason: self.parse_reason.map(Cow::Owned),
-            meta: Arc::new(self.meta.into()),
-            meta_state: self.meta_state,
-            meta_age_s: self.meta_age_s,
-            raw,
-            body,
-        })
-    }
-}
-
 mod meta;
+mod read;
 mod write;
 
 pub use meta::Meta;
+pub use read::{BadEvent, Reader};
 
 #[cfg(test)]
 mod tests;

@@ -181,6 +181,7 @@ async fn filled(folder: &Path, days: i64) -> Arc<dyn Store> {
                 row.ts_us += number * DAY_US;
                 row.seq += (number as u64) << 32;
             }
+            let logs = logs.into_iter().map(|row| Arc::new(row.into())).collect();
             store.write(&Batch { logs, ..Batch::default() }).await.unwrap();
         }
         let sealing = store.sealing().unwrap();

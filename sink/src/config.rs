@@ -82,7 +82,7 @@ impl Default for ConsumeConfig {
             group: "weir.sink".into(),
             batch_records: 5_000,
             gather_ms: 200,
-            gather_bytes: 16 << 20,
+            gather_bytes: 8 << 20,
             dedupe_days: 90,
         }
     }

@@ -249,7 +249,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_learns_that_the_time_was_over() {
         let store = Arc::new(MemoryStore::default());
-        store.rows.lock().unwrap().logs = (0..9).map(line).collect();
+        store.rows.lock().unwrap().logs = (0..9).map(|seq| Arc::new(line(seq).into())).collect();
         let (live, _) = broadcast::channel(1);
         let (_stop, stopped) = watch::channel(false);
         let timeout = Duration::from_millis(50);

@@ -25,9 +25,9 @@ use crate::consume::Partition;
 use crate::decode::dedupe::Snapshot;
 
 /// Rows are turned into columns when so many wait.
-const ENCODE_ROWS: usize = 4_096;
+const ENCODE_ROWS: usize = 1_024;
 /// Rows are turned into columns when about so many bytes wait.
-const ENCODE_BYTES: usize = 4 * 1024 * 1024;
+const ENCODE_BYTES: usize = 1024 * 1024;
 /// A row group is closed at so many rows.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// Zstd level: 3 is zstd's own default, and what most of the size is won with.

@@ -51,8 +51,8 @@ impl Reading {
         topics: &TOPICS,
         part: Part::Kafka,
         client_id: "weir-sink",
-        queued_kbytes: "32768",
-        bounds: Bounds { records: 20_000, bytes: 32 * 1024 * 1024 },
+        queued_kbytes: "8192",
+        bounds: Bounds { records: 20_000, bytes: 8 * 1024 * 1024 },
     };
     /// Alerts for a hook: few, and nobody minds when a hook is slow.
     pub const HOOK: Self = Self {
@@ -65,8 +65,10 @@ impl Reading {
 }
 
 /// Our defaults; the user's `[kafka.librdkafka]` wins over them.
-const DEFAULTS: [(&str, &str); 4] = [
+const DEFAULTS: [(&str, &str); 5] = [
     ("fetch.message.max.bytes", "1048576"),
+    // With its queue full librdkafka does not fetch for so long; by its own default a second.
+    ("fetch.queue.backoff.ms", "20"),
     ("max.poll.interval.ms", "300000"),
     // After a crash the partitions move on within 10 s, not within librdkafka's 45.
     ("session.timeout.ms", "10000"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use weir_models::alert::Alert;
 use weir_models::device::{AgentStatus, Device};
-use weir_models::event::{Body, Event};
+use weir_models::event::{Body, Event, Reader};
 use weir_models::ident::EventId;
 use weir_models::limit::NAME_BYTES_MAX;
 use weir_models::topic::Topic;
@@ -94,13 +94,13 @@ impl Poison {
     }
 }
 
-/// Says what `record` is.
+/// Says what `record` is; `reader` remembers what events have in common.
 ///
 /// # Errors
 /// [`Poison`] when it is nothing that the topic carries or nothing that can be stored.
-pub fn decode(record: &Record) -> Result<Decoded, Poison> {
+pub fn decode(record: &Record, reader: &mut Reader) -> Result<Decoded, Poison> {
     match record.partition.topic {
-        topic @ (Topic::Readings | Topic::Logs) => event(topic, value(record)?),
+        topic @ (Topic::Readings | Topic::Logs) => event(topic, value(record)?, reader),
         Topic::Alerts => alert(value(record)?),
         Topic::Metadata => device(record),
         Topic::Agents => agent(record),
@@ -117,8 +117,8 @@ fn malformed(error: impl ToString) -> Poison {
     Poison::Malformed(error.to_string())
 }
 
-fn event(topic: Topic, json: &[u8]) -> Result<Decoded, Poison> {
-    let event = Event::from_json(json).map_err(malformed)?;
+fn event(topic: Topic, json: &[u8], reader: &mut Reader) -> Result<Decoded, Poison> {
+    let event = reader.read(json).map_err(malformed)?;
     check_id(event.id)?;
     check_name("site", &event.site, 1)?;
     check_name("device", &event.device, 0)?;

@@ -3,14 +3,15 @@
 //! In: an event. Out: rows appended to a batch. A loss marker becomes no row: it is kept in the
 //! archive, where `audit` looks for it.
 
-use weir_models::event::{Body, Event, Log};
-use weir_models::ident::SeriesKey;
-use weir_models::limit::NAME_BYTES_MAX;
+use std::sync::Arc;
 
-use crate::store::{Batch, LogRow, ReadingRow};
+use weir_models::event::{Body, Event};
+use weir_models::ident::SeriesKey;
+
+use crate::store::{Batch, ReadingRow};
 
 /// Appends the rows of `event` to `batch`.
-pub fn add_event(event: &Event, batch: &mut Batch) {
+pub fn add_event(event: &Arc<Event>, batch: &mut Batch) {
     match &event.body {
         Body::Reading(values) => {
             for (metric, value) in values {
@@ -28,33 +29,7 @@ pub fn add_event(event: &Event, batch: &mut Batch) {
                 });
             }
         }
-        Body::Log(log) => batch.logs.push(log_row(event, log)),
+        Body::Log(_) => batch.logs.push(Arc::clone(event)),
         Body::Loss(_) => {}
-    }
-}
-
-fn log_row(event: &Event, log: &Log) -> LogRow {
-    // The host comes from the sender's own text; it is part of the primary key, so it is cut to
-    // what a key may hold. The archive has all of it.
-    let host = if log.host.is_empty() { &event.device } else { &log.host };
-    let mut cut = host.len().min(NAME_BYTES_MAX);
-    while !host.is_char_boundary(cut) {
-        cut -= 1;
-    }
-    LogRow {
-        site: event.site.clone(),
-        host: host[..cut].to_owned(),
-        ts_us: event.ts_us,
-        stream: event.id.stream,
-        seq: event.id.seq,
-        device: event.device.clone(),
-        facility: log.facility,
-        severity: log.severity,
-        app: log.app.clone(),
-        procid: log.procid.clone(),
-        msgid: log.msgid.clone(),
-        message: log.message.clone(),
-        template: log.template.map(|template| template.to_string()),
-        score: log.score,
     }
 }

@@ -21,9 +21,13 @@ fn record(topic: Topic, key: &str, value: Option<&str>) -> Record {
     }
 }
 
+fn decoded(record: &Record) -> Result<Decoded, Poison> {
+    decode(record, &mut Reader::default())
+}
+
 #[track_caller]
 fn poison(topic: Topic, key: &str, value: Option<&str>, expected: &str) {
-    match decode(&record(topic, key, value)) {
+    match decoded(&record(topic, key, value)) {
         Err(poison) => assert!(
             poison.to_string().contains(expected),
             "`{poison}` does not contain `{expected}`"
@@ -70,13 +74,13 @@ fn a_device_is_named_by_its_key() {
     let value = r#"{"site":"a","device":"b"}"#;
     poison(Topic::Metadata, "a/c", Some(value), "expected `a/b`");
     poison(Topic::Metadata, "ab", None, "site/device");
-    let deleted = decode(&record(Topic::Metadata, "a/b", None)).unwrap();
+    let deleted = decoded(&record(Topic::Metadata, "a/b", None)).unwrap();
     let Decoded::Device(change) = deleted else {
         panic!("{deleted:?}");
     };
     assert_eq!((&*change.site, &*change.device, change.record), ("a", "b", None));
     assert!(matches!(
-        decode(&record(Topic::Metadata, "a/b", Some(value))).unwrap(),
+        decoded(&record(Topic::Metadata, "a/b", Some(value))).unwrap(),
         Decoded::Device(DeviceChange { record: Some(_), .. })
     ));
 }
@@ -85,7 +89,7 @@ fn a_device_is_named_by_its_key() {
 fn a_reading_becomes_a_row_for_each_metric_and_a_log_one() {
     let mut batch = Batch::default();
     for (topic, json) in [(Topic::Readings, reading()), (Topic::Logs, log())] {
-        match decode(&record(topic, "", Some(&json))).unwrap() {
+        match decoded(&record(topic, "", Some(&json))).unwrap() {
             Decoded::Event(event) => add_event(&event, &mut batch),
             other => panic!("{other:?}"),
         }
@@ -96,17 +100,18 @@ fn a_reading_becomes_a_row_for_each_metric_and_a_log_one() {
         .map(|row| (&*row.key.metric, row.value, row.unit.as_deref(), row.id.seq))
         .collect();
     assert_eq!(metrics, [("p", 2.0, None, 3), ("t", 1.5, Some("C"), 3)]);
-    assert_eq!((&*batch.logs[0].host, &*batch.logs[0].device), ("web", "pump-1"));
+    let line = batch.lines().next().unwrap();
+    assert_eq!((line.host(), &*line.event.device), ("web", "pump-1"));
 }
 
 #[test]
 fn a_host_that_is_too_long_for_a_key_is_cut_at_a_character() {
     let json = log().replace("web", &"é".repeat(200));
     let mut batch = Batch::default();
-    if let Decoded::Event(event) = decode(&record(Topic::Logs, "", Some(&json))).unwrap() {
+    if let Decoded::Event(event) = decoded(&record(Topic::Logs, "", Some(&json))).unwrap() {
         add_event(&event, &mut batch);
     }
-    assert_eq!(batch.logs[0].host, "é".repeat(128));
+    assert_eq!(batch.lines().next().unwrap().host(), "é".repeat(128));
 }
 
 proptest! {
@@ -119,6 +124,6 @@ proptest! {
         let mut record = record(Topic::ALL[topic], "", None);
         record.key = Some(key.into());
         record.value = Some(value.into());
-        let _ = decode(&record);
+        let _ = decoded(&record);
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use weir_models::alert::AlertState;
+use weir_models::event::Reader;
 use weir_models::metric::{SINK_HOOK_BEHIND, SINK_HOOK_FAILED, SINK_HOOK_REFUSED, SINK_HOOK_TOLD};
 use weir_models::time::now_us;
 
@@ -214,7 +215,7 @@ impl Teller {
             let (partition, offset, ts_ms) = (record.partition, record.offset, record.ts_ms);
             // What is no alert became a dead letter in the pipeline.
             if due != Due::Nothing
-                && let Ok(Decoded::Alert(alert)) = decode(&record)
+                && let Ok(Decoded::Alert(alert)) = decode(&record, &mut Reader::default())
                 && self.receiver.wants(alert.data.kind)
             {
                 let name = Name::of(&alert);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use metrics::counter;
 use parquet::errors::ParquetError;
 use tokio::time::Instant;
+use weir_models::event::Reader;
 use weir_models::metric::{SINK_CONSUMED, SINK_DUPLICATES};
 use weir_models::topic::{Topic, TopicNames};
 
@@ -67,11 +68,12 @@ pub(super) struct Intake {
     close: CloseAt,
     memory_bytes_max: usize,
     lanes: BTreeMap<Partition, Lane>,
+    reader: Reader,
 }
 
 impl Intake {
     pub(super) fn new(names: TopicNames, close: CloseAt, memory_bytes_max: usize) -> Self {
-        Self { names, close, memory_bytes_max, lanes: BTreeMap::new() }
+        Self { names, close, memory_bytes_max, lanes: BTreeMap::new(), reader: Reader::default() }
     }
 
     /// A partition is ours. `dedupe` is its duplicate memory, none where nothing is archived; `note`
@@ -115,7 +117,7 @@ impl Intake {
             if lane.open.as_ref().is_some_and(|open| open.ends_before(record.ts_ms)) {
                 closed.extend(lane.close(partition)?);
             }
-            lane.take(record, &self.names, work, watched, now)?;
+            lane.take(record, &self.names, &mut self.reader, work, watched, now)?;
             if lane.open.as_ref().is_some_and(|open| open.full(self.close)) {
                 closed.extend(lane.close(partition)?);
             }
@@ -175,6 +177,7 @@ impl Lane {
         &mut self,
         record: Record,
         names: &TopicNames,
+        reader: &mut Reader,
         work: &mut Work,
         watched: bool,
         now: Now,
@@ -189,7 +192,7 @@ impl Lane {
         work.bytes += record.bytes();
         let taken = work.taken.entry(partition).or_insert((record.offset, next));
         taken.1 = next;
-        let decoded = match decode(&record) {
+        let decoded = match decode(&record, reader) {
             Ok(decoded) => decoded,
             Err(poison) => {
                 work.dead.push_back(DeadLetter {

@@ -10,7 +10,7 @@ use weir_models::device::AgentStatus;
 use weir_models::ident::SeriesKey;
 use weir_models::time::SECOND_US;
 
-use super::{Batch, DeviceChange, LogRow, ReadingRow};
+use super::{Batch, DeviceChange, Line, ReadingRow};
 
 /// How far a stamp may be ahead of our clock and still be taken at its word, microseconds.
 pub(crate) const AHEAD_MAX_US: i64 = 300 * SECOND_US;
@@ -64,7 +64,7 @@ pub(crate) struct SeriesSeen<'a> {
 pub(crate) struct HostSeen<'a> {
     pub(crate) site: &'a str,
     pub(crate) host: &'a str,
-    pub(crate) rows: Vec<&'a LogRow>,
+    pub(crate) rows: Vec<Line<'a>>,
     pub(crate) extent: Extent,
 }
 
@@ -84,7 +84,7 @@ pub(crate) struct Census<'a> {
 impl<'a> Census<'a> {
     pub(crate) fn of(batch: &'a Batch, now_us: i64) -> Self {
         let series = series_of(&batch.readings, now_us);
-        let hosts = hosts_of(&batch.logs);
+        let hosts = hosts_of(batch.lines());
         let mut devices = BTreeMap::new();
         for change in &batch.devices {
             devices.insert((&change.site, &change.device), change);
@@ -147,21 +147,17 @@ fn series_of(rows: &[ReadingRow], now_us: i64) -> Vec<SeriesSeen<'_>> {
     series
 }
 
-fn hosts_of(rows: &[LogRow]) -> Vec<HostSeen<'_>> {
+fn hosts_of<'a>(lines: impl Iterator<Item = Line<'a>>) -> Vec<HostSeen<'a>> {
     let mut places: HashMap<(&str, &str), usize> = HashMap::new();
-    let mut hosts: Vec<HostSeen<'_>> = Vec::new();
-    for row in rows {
-        let place = *places.entry((&row.site, &row.host)).or_insert_with(|| {
-            hosts.push(HostSeen {
-                site: &row.site,
-                host: &row.host,
-                rows: Vec::new(),
-                extent: Extent::at(row.ts_us),
-            });
+    let mut hosts: Vec<HostSeen<'a>> = Vec::new();
+    for line in lines {
+        let (site, host, ts_us) = (&*line.event.site, line.host(), line.event.ts_us);
+        let place = *places.entry((site, host)).or_insert_with(|| {
+            hosts.push(HostSeen { site, host, rows: Vec::new(), extent: Extent::at(ts_us) });
             hosts.len() - 1
         });
-        hosts[place].rows.push(row);
-        hosts[place].extent.add(row.ts_us);
+        hosts[place].rows.push(line);
+        hosts[place].extent.add(ts_us);
     }
     hosts
 }

@@ -10,6 +10,7 @@ pub mod bucket;
 pub mod cassandra;
 mod census;
 pub mod config;
+mod line;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod seal;
@@ -19,6 +20,7 @@ pub mod sqlite;
 mod words;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -26,9 +28,11 @@ use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use weir_models::alert::{Alert, AlertState};
 use weir_models::device::{AgentStatus, Device};
+use weir_models::event::Event;
 use weir_models::ident::{EventId, SeriesKey, Stream};
 
 pub use self::config::{SealConfig, StoreConfig, open};
+pub(crate) use self::line::Line;
 use self::seal::{Position, SealStore};
 use self::sealed::{Roll, rolls_of};
 pub use self::select::LogFilter;
@@ -103,14 +107,21 @@ pub struct DeviceChange {
 pub struct Batch {
     /// Values; `latest` and `series` follow from them.
     pub readings: Vec<ReadingRow>,
-    /// Lines.
-    pub logs: Vec<LogRow>,
+    /// Events that are log lines; any other is left out.
+    pub logs: Vec<Arc<Event>>,
     /// Alert records, for both alert tables.
     pub alerts: Vec<Alert>,
     /// Devices, in the order of their changes.
     pub devices: Vec<DeviceChange>,
     /// Heartbeats, the newest per agent wins.
     pub agents: Vec<AgentStatus>,
+}
+
+impl Batch {
+    /// The log lines.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        self.logs.iter().filter_map(|event| Line::of(event))
+    }
 }
 
 /// A half-open range of time, `from_us <= ts_us < to_us`.

@@ -163,9 +163,10 @@ impl Store for MemoryStore {
 
     async fn logs(&self, query: &LogQuery) -> Result<Vec<LogRow>, StoreError> {
         let filter = LogFilter::of(query);
-        let wanted = |row: &&LogRow| row.site == query.site && filter.matches(row);
+        let wanted = |row: &LogRow| row.site == query.site && filter.matches(row);
         self.read(|rows| {
-            let mut logs: Vec<_> = rows.logs.iter().filter(wanted).cloned().collect();
+            let logs = rows.lines().map(LogRow::from);
+            let mut logs: Vec<_> = logs.filter(wanted).collect();
             logs.sort_by_key(|row| std::cmp::Reverse((row.ts_us, row.stream, row.seq)));
             logs.truncate(query.limit);
             logs

@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, watch};
 use weir_models::alert::{Alert, AlertData, AlertKind, AlertState, Model};
 use weir_models::device::{AgentStatus, Device, LaneStatus};
-use weir_models::event::Clock;
+use weir_models::event::{Clock, Event};
 use weir_models::ident::{EventId, SeriesKey, Stream};
 use weir_models::time::now_us;
 
@@ -141,8 +141,8 @@ fn reading(ts_us: i64, seq: u64, value: f64, score: Option<f32>) -> ReadingRow {
     }
 }
 
-fn line(ts_us: i64, seq: u64, severity: u8, message: &str) -> LogRow {
-    LogRow {
+fn line(ts_us: i64, seq: u64, severity: u8, message: &str) -> Arc<Event> {
+    let row = LogRow {
         site: "hall".into(),
         host: "gw".into(),
         ts_us,
@@ -157,7 +157,8 @@ fn line(ts_us: i64, seq: u64, severity: u8, message: &str) -> LogRow {
         message: message.into(),
         template: None,
         score: None,
-    }
+    };
+    Arc::new(row.into())
 }
 
 fn alert(id: &str, fired_us: i64, resolved_us: Option<i64>) -> Alert {

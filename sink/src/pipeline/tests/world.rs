@@ -258,8 +258,7 @@ impl Store for World {
         tokio::time::sleep(delay).await;
         let mut state = self.lock();
         let ids = batch.readings.iter().map(|row| row.id);
-        let ids =
-            ids.chain(batch.logs.iter().map(|row| EventId { stream: row.stream, seq: row.seq }));
+        let ids = ids.chain(batch.logs.iter().map(|line| line.id));
         let ids: Vec<_> = ids.chain(batch.alerts.iter().map(Alert::event_id)).collect();
         // A write that fails may have been done in part.
         let part = if fails { ids.len() / 2 * usize::from(late) } else { ids.len() };

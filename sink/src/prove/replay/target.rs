@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
-use weir_models::event::{Body, Event};
+use weir_models::event::{Body, Event, Reader};
 use weir_models::ident::{EventId, Stream};
 use weir_models::topic::write_key;
 
@@ -207,11 +207,11 @@ fn batch(
     partition: Partition,
     records: impl Iterator<Item = (Outgoing, i64)>,
 ) -> Result<Batch, String> {
-    let mut batch = Batch::default();
+    let (mut batch, mut reader) = (Batch::default(), Reader::default());
     for (Outgoing { key, value, ts_ms, .. }, offset) in records {
         let (key, value) = (Some(key.into_bytes().into()), Some(value));
         let record = Record { partition, offset, ts_ms, key, value, retried: 0 };
-        match decode(&record).map_err(|error| format!("offset {offset}: {error}"))? {
+        match decode(&record, &mut reader).map_err(|error| format!("offset {offset}: {error}"))? {
             Decoded::Event(event) => add_event(&event, &mut batch),
             Decoded::Alert(alert) => batch.alerts.push((*alert).clone()),
             Decoded::Device(_) | Decoded::Agent(_) | Decoded::Ignored => {}

@@ -208,26 +208,27 @@ fn logs<'a>(
 ) {
     for (seen, (_, known)) in census.hosts.iter().zip(known) {
         let mut partitions: BTreeMap<i64, Vec<_>> = BTreeMap::new();
-        for row in &seen.rows {
-            let bucket = known.widths.bucket(row.ts_us).number;
+        for line in &seen.rows {
+            let (event, log) = (line.event, line.log);
+            let bucket = known.widths.bucket(event.ts_us).number;
             let values = (
-                &row.site,
-                &row.host,
+                seen.site,
+                seen.host,
                 bucket,
-                row.ts_us,
-                row.stream.as_i64(),
-                row.seq.cast_signed(),
-                &row.device,
-                unset_or(row.facility.map(i16::from)),
-                unset_or(row.severity.map(i16::from)),
-                unset_or(row.app.as_ref()),
-                unset_or(row.procid.as_ref()),
-                unset_or(row.msgid.as_ref()),
-                &row.message,
-                unset_or(row.template.as_ref()),
-                unset_or(row.score),
+                event.ts_us,
+                event.id.stream.as_i64(),
+                event.id.seq.cast_signed(),
+                &event.device,
+                unset_or(log.facility.map(i16::from)),
+                unset_or(log.severity.map(i16::from)),
+                unset_or(log.app.as_ref()),
+                unset_or(log.procid.as_ref()),
+                unset_or(log.msgid.as_ref()),
+                &log.message,
+                unset_or(line.template()),
+                unset_or(log.score),
             );
-            let size = row.site.len() + row.host.len() + row.message.len() + 256;
+            let size = seen.site.len() + seen.host.len() + log.message.len() + 256;
             partitions.entry(bucket).or_default().push((values, size));
         }
         for rows in partitions.into_values() {

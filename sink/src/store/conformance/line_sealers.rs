@@ -16,7 +16,7 @@ use super::sealing::Dice;
 use super::{NOON_US, fresh};
 use crate::store::seal::Look;
 use crate::store::seal::close::seal_within;
-use crate::store::{Batch, LogRow, Store};
+use crate::store::{LogRow, Store};
 
 pub(super) async fn two(a: &dyn Store, b: &dyn Store) {
     whoever_dies_is_taken_over(a, b).await;
@@ -137,9 +137,8 @@ async fn write_and_seal(store: &dyn Store, site: &str, confirmed: &Confirmed, se
             row.stream = Stream(seed);
             rows.push(row);
         }
-        let write = async {
-            let batch = Batch { logs: rows.clone(), ..Batch::default() };
-            store.write(&batch).await.unwrap();
+        let written = async {
+            write(store, rows.clone()).await;
             confirmed.rows.lock().unwrap().extend(rows);
         };
         let owner = sealing.marks().owner();
@@ -149,7 +148,7 @@ async fn write_and_seal(store: &dyn Store, site: &str, confirmed: &Confirmed, se
                 seal_within(&stepping, &owner, mark, 1_000).await.unwrap();
             }
         };
-        join(write, seal).await;
+        join(written, seal).await;
     }
     confirmed.writers.fetch_sub(1, Ordering::Relaxed);
 }

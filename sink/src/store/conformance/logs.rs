@@ -1,5 +1,7 @@
 //! Log lines: filters, order, hosts and ranges.
 
+use std::sync::Arc;
+
 use weir_models::ident::Stream;
 use weir_models::time::{DAY_US, HOUR_US};
 
@@ -38,7 +40,8 @@ pub(super) fn query(site: &str, limit: usize) -> LogQuery {
 }
 
 pub(super) async fn write(store: &dyn Store, logs: Vec<LogRow>) {
-    let batch = Batch { logs, ..Batch::default() };
+    let logs = logs.into_iter().map(|row| Arc::new(row.into()));
+    let batch = Batch { logs: logs.collect(), ..Batch::default() };
     store.write(&batch).await.unwrap();
 }
 

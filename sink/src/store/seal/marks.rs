@@ -110,7 +110,7 @@ fn days_of(batch: &Batch) -> Vec<DeviceDay> {
         .map(|row| (row.key.site.as_str(), row.key.device.as_str(), span_of(row.ts_us)))
         .collect();
     let hours: HashSet<(&str, i64)> =
-        batch.logs.iter().map(|row| (row.site.as_str(), hour_of(row.ts_us))).collect();
+        batch.logs.iter().map(|line| (line.site.as_str(), hour_of(line.ts_us))).collect();
     let day = |(site, device, span): (&str, &str, i64)| DeviceDay {
         site: site.into(),
         device: device.into(),

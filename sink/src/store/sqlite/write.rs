@@ -6,9 +6,9 @@
 use rusqlite::{Connection, Error, params};
 use weir_models::alert::Alert;
 
-use crate::store::Batch;
 use crate::store::census::{Census, order_us};
 use crate::store::select::{alert_json, alert_kind, is_resolved};
+use crate::store::{Batch, LogRow};
 
 pub(super) fn write(
     connection: &Connection,
@@ -113,7 +113,7 @@ fn logs(connection: &Connection, census: &Census<'_>) -> Result<(), Error> {
     for seen in &census.hosts {
         let extent = seen.extent;
         put_host.execute(params![seen.site, seen.host, extent.first_us, extent.last_us])?;
-        for row in &seen.rows {
+        for row in seen.rows.iter().map(|&line| LogRow::from(line)) {
             put.execute(params![
                 row.site,
                 row.host,
