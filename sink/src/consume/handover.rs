@@ -217,6 +217,26 @@ mod tests {
         assert!(matches!(taken[..], [Polled::Records(_)]));
     }
 
+    #[tokio::test]
+    async fn who_fills_it_waits_until_half_of_it_is_gone() {
+        let handover = std::sync::Arc::new(Handover::new(BOUNDS));
+        for offset in 0..BOUNDS.records {
+            handover.push(record(0, i64::try_from(offset).unwrap()));
+        }
+        handover.wait_until_drained(Duration::from_millis(1));
+        assert!(handover.is_full(), "nobody took anything");
+        let filling = std::sync::Arc::clone(&handover);
+        let filler = std::thread::spawn(move || {
+            filling.wait_until_drained(Duration::from_secs(600));
+            filling.lock().records.len()
+        });
+        for _ in 0..4 {
+            handover.take(BOUNDS.records / 8, Duration::ZERO).await.unwrap();
+        }
+        let left = tokio::task::spawn_blocking(|| filler.join().unwrap()).await.unwrap();
+        assert_eq!(left, BOUNDS.records / 2);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn it_is_full_at_its_bound_and_drained_at_half_of_it() {
         let handover = Handover::new(BOUNDS);

@@ -283,13 +283,16 @@ proptest! {
 fn a_store_that_is_away_shows_and_holds_the_offsets() {
     paused().block_on(async {
         let bench = Bench::new(3, 0);
-        fill(&bench.world, &mut Dice::new(3), 500);
+        fill(&bench.world, &mut Dice::new(3), 2_000);
         bench.world.lock().store_away = true;
         let (send, stop) = watch::channel(false);
         let run = bench.start(stop);
         tokio::time::sleep(Duration::from_secs(120)).await;
         assert!(bench.world.lock().committed.is_empty());
         assert!(bench.status.has_problem(Part::Store));
+        // One write that fails, what is gathered meanwhile, and a last poll.
+        let polled_bytes = bench.world.lock().polled_bytes;
+        assert!(polled_bytes < 4 * settings().gather_bytes, "{polled_bytes} bytes are in memory");
         bench.world.lock().store_away = false;
         while !bench.all_committed() {
             tokio::time::sleep(Duration::from_millis(200)).await;

@@ -55,6 +55,8 @@ pub(super) struct State {
     /// How many of a hundred calls fail.
     pub(super) failing: u64,
     pub(super) store_away: bool,
+    /// Bytes of records that were handed to the pipeline.
+    pub(super) polled_bytes: usize,
     pub(super) topics: BTreeMap<Partition, Vec<Record>>,
     pub(super) committed: BTreeMap<Partition, Committed>,
     pub(super) stored: BTreeMap<EventId, u64>,
@@ -73,6 +75,7 @@ impl World {
             dice: Dice::new(seed),
             failing,
             store_away: false,
+            polled_bytes: 0,
             topics: BTreeMap::new(),
             committed: BTreeMap::new(),
             stored: BTreeMap::new(),
@@ -184,6 +187,7 @@ impl FakeConsumer {
                 records.push(record.clone());
             }
         }
+        state.polled_bytes += records.iter().map(Record::bytes).sum::<usize>();
         if !records.is_empty() {
             out.push(Polled::Records(records));
         }
