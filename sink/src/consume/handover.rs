@@ -168,6 +168,7 @@ mod tests {
             key: None,
             value: Some(bytes::Bytes::from_static(b"x")),
             retried: 0,
+            by: None,
         }
     }
 
