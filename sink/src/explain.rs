@@ -104,9 +104,19 @@ struct Answer {
 struct Row {
     table: &'static str,
     /// The values of the partition key.
-    partition: Value,
+    partition: Pairs,
     /// The values of the rest of the primary key.
-    row: Value,
+    row: Pairs,
+}
+
+/// Columns with their values, in the order of the key.
+#[derive(Clone, Debug, PartialEq)]
+struct Pairs(Vec<(&'static str, Value)>);
+
+impl Serialize for Pairs {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(column, value)| (column, value)))
+    }
 }
 
 /// Answers every line of `input`.
@@ -286,26 +296,32 @@ fn bucket(width_us: i64, ts_us: i64) -> i64 {
     Widths::constant(width_us).bucket(ts_us).number
 }
 
+macro_rules! pairs {
+    ($($column:literal: $value:expr),+) => { Pairs(vec![$(($column, json!($value))),+]) };
+}
+
 /// The rows that a record writes; lists of names, which follow from them, are left out.
 fn rows(batch: &Batch) -> Vec<Row> {
-    let readings = batch.readings.iter().map(|row| Row {
-        table: "readings",
-        partition: json!({ "site": row.key.site, "device": row.key.device, "metric": row.key.metric,
-            "bucket": bucket(READINGS_WIDTH_US, row.ts_us) }),
-        row: json!({ "ts_us": row.ts_us, "stream": row.id.stream.as_i64(), "seq": row.id.seq }),
+    let readings = batch.readings.iter().map(|row| {
+        let (key, bucket) = (&row.key, bucket(READINGS_WIDTH_US, row.ts_us));
+        Row {
+            table: "readings",
+            partition: pairs!("site": key.site, "device": key.device, "metric": key.metric, "bucket": bucket),
+            row: pairs!("ts_us": row.ts_us, "stream": row.id.stream.as_i64(), "seq": row.id.seq),
+        }
     });
     let logs = batch.logs.iter().map(|row| Row {
         table: "logs",
-        partition: json!({ "site": row.site, "host": row.host,
-            "bucket": bucket(LOGS_WIDTH_US, row.ts_us) }),
-        row: json!({ "ts_us": row.ts_us, "stream": row.stream.as_i64(), "seq": row.seq }),
+        partition: pairs!("site": row.site, "host": row.host, "bucket": bucket(LOGS_WIDTH_US, row.ts_us)),
+        row: pairs!("ts_us": row.ts_us, "stream": row.stream.as_i64(), "seq": row.seq),
     });
     let alerts = batch.alerts.iter().flat_map(|alert| {
-        let data = &alert.data;
-        let row = json!({ "ts_us": data.fired_us, "id": data.alert_id });
-        let by_day = json!({ "site": data.site, "day": bucket(ALERTS_WIDTH_US, data.fired_us) });
-        let by_series = json!({ "site": data.site, "device": data.device, "metric": data.metric,
-            "bucket": bucket(SERIES_ALERTS_WIDTH_US, data.fired_us) });
+        let (data, fired_us) = (&alert.data, alert.data.fired_us);
+        let row = pairs!("ts_us": fired_us, "id": data.alert_id);
+        let day = bucket(ALERTS_WIDTH_US, fired_us);
+        let bucket = bucket(SERIES_ALERTS_WIDTH_US, fired_us);
+        let by_day = pairs!("site": data.site, "day": day);
+        let by_series = pairs!("site": data.site, "device": data.device, "metric": data.metric, "bucket": bucket);
         [
             Row { table: "alerts", partition: by_day, row: row.clone() },
             Row { table: "alerts_by_series", partition: by_series, row },
@@ -314,24 +330,25 @@ fn rows(batch: &Batch) -> Vec<Row> {
     let devices = batch.devices.iter().flat_map(device_rows);
     let agents = batch.agents.iter().map(|status| Row {
         table: "agents",
-        partition: json!({ "shard": shard(&status.agent) }),
-        row: json!({ "agent": *status.agent }),
+        partition: pairs!("shard": shard(&status.agent)),
+        row: pairs!("agent": *status.agent),
     });
     readings.chain(logs).chain(alerts).chain(devices).chain(agents).collect()
 }
 
 fn device_rows(change: &DeviceChange) -> [Row; 2] {
     let DeviceChange { site, device, ts_us, position, .. } = change;
+    let bucket = changes_bucket(*ts_us);
     [
         Row {
             table: "devices",
-            partition: json!({ "site": site, "shard": shard(device) }),
-            row: json!({ "device": device }),
+            partition: pairs!("site": site, "shard": shard(device)),
+            row: pairs!("device": device),
         },
         Row {
             table: "device_changes",
-            partition: json!({ "site": site, "device": device, "bucket": changes_bucket(*ts_us) }),
-            row: json!({ "ts_us": ts_us, "position": position }),
+            partition: pairs!("site": site, "device": device, "bucket": bucket),
+            row: pairs!("ts_us": ts_us, "position": position),
         },
     ]
 }
@@ -343,7 +360,7 @@ fn for_a_person(output: &mut impl Write, answer: &Answer) -> io::Result<()> {
     }
     writeln!(output, "line {line}: {topic}: {}", kind.unwrap_or_default())?;
     for Row { table, partition, row } in rows {
-        writeln!(output, "  {table:<17} {} | {}", pairs(partition), pairs(row))?;
+        writeln!(output, "  {table:<17} {} | {}", written(partition), written(row))?;
     }
     if let Some(path) = archive {
         writeln!(output, "  {:<17} {path}", "archive")?;
@@ -352,13 +369,10 @@ fn for_a_person(output: &mut impl Write, answer: &Answer) -> io::Result<()> {
 }
 
 /// `a=1 b=x`
-fn pairs(object: &Value) -> String {
-    let Value::Object(fields) = object else {
-        return String::new();
-    };
-    let pairs = fields.iter().map(|(name, value)| match value {
-        Value::String(text) => format!("{name}={}", text.escape_debug()),
-        other => format!("{name}={other}"),
+fn written(Pairs(pairs): &Pairs) -> String {
+    let pairs = pairs.iter().map(|(column, value)| match value {
+        Value::String(text) => format!("{column}={}", text.escape_debug()),
+        other => format!("{column}={other}"),
     });
     pairs.collect::<Vec<_>>().join(" ")
 }
@@ -389,24 +403,64 @@ mod tests {
     fn a_value_says_where_its_rows_are() {
         let record = json!({ "topic": "weir.readings", "partition": 3, "offset": 1200,
             "ts_ms": 1_772_359_200_000_i64, "value": READING });
-        check(&record.to_string(), expect![[""]]);
+        check(
+            &record.to_string(),
+            expect![[r#"
+            line 1: readings: reading
+              readings          bucket=20254 device=pump metric=flow site=plant | seq=7 stream=-8136627526607169926 ts_us=1749945601000000
+              readings          bucket=20254 device=pump metric=temp site=plant | seq=7 stream=-8136627526607169926 ts_us=1749945601000000
+              archive           readings/date=2026-03-01/hour=10/weir.readings-3-00000000000000001200.parquet
+        "#]],
+        );
         let log = json!({ "value": serde_json::from_str::<Value>(LOG).unwrap(), "ts_ms": 0 });
-        check(&log.to_string(), expect![[""]]);
+        check(
+            &log.to_string(),
+            expect![[r#"
+            line 1: logs: log
+              logs              bucket=486096 host=web site=plant | seq=8 stream=1 ts_us=1749945602000000
+              archive           logs/date=1970-01-01/hour=00/weir.logs-0-00000000000000000000.parquet
+        "#]],
+        );
     }
 
     #[test]
     fn what_would_be_a_dead_letter_says_why() {
-        check(&LOG.replace("0000000000000001", "0"), expect![[""]]);
-        check("no JSON\n\n", expect![[""]]);
+        check(
+            &LOG.replace("0000000000000001", "0"),
+            expect![[r#"
+            line 1: logs: dead letter: stream 0000000000000000 and seq 8 do not name an event
+        "#]],
+        );
+        check(
+            "no JSON\n\n",
+            expect![[r#"
+            line 1: logs: dead letter: not an event: expected ident at line 1 column 2
+            line 2: logs: dead letter: not an event: EOF while parsing a value at line 1 column 0
+        "#]],
+        );
         let mixed = json!({ "topic": "logs", "value": READING });
-        check(&mixed.to_string(), expect![[""]]);
+        check(
+            &mixed.to_string(),
+            expect![[r#"
+            line 1: logs: dead letter: a record of another kind than the topic carries
+        "#]],
+        );
     }
 
     #[test]
     fn devices_and_agents_have_their_rows_too() {
-        check(r#"{"site":"plant","device":"pump","updated_us":1,"meta":{}}"#.trim(), expect![[""]]);
+        let device = json!({ "site": "plant", "device": "pump", "updated_us": 1, "meta": {} });
+        let told = said(false, None, &device.to_string());
+        assert!(told.contains("devices           site=plant shard=11 | device=pump"), "{told}");
         let gone = json!({ "topic": "metadata", "key": "plant/pump", "value": null, "ts_ms": 1 });
-        check(&gone.to_string(), expect![[""]]);
+        check(
+            &gone.to_string(),
+            expect![[r#"
+            line 1: metadata: device
+              devices           shard=11 site=plant | device=pump
+              device_changes    bucket=56 device=pump site=plant | position=0 ts_us=1000
+        "#]],
+        );
     }
 
     #[test]

@@ -78,6 +78,9 @@ pub(crate) struct Import<'a> {
 /// What becomes of one line.
 struct Planned {
     told: ImportedLine,
+    row: Row,
+    /// What it was planned on.
+    base: Option<Device>,
     record: Device,
 }
 
@@ -112,16 +115,18 @@ impl Import<'_> {
         let mut planned = Vec::new();
         for (line, row) in rows {
             let current = known.get(&(row.site.clone(), row.device.clone()));
-            match plan(line, &row, current) {
+            match plan(line, row, current) {
                 Ok(Some(plan)) => planned.push(plan),
                 Ok(None) => report.unchanged += 1,
                 Err(error) => report.refuse(line, error.to_string()),
             }
         }
         if !dry_run {
-            let send = |plan: &Planned| self.send(plan.record.clone(), by);
-            let sent = stream::iter(&planned).map(send).buffer_unordered(AT_ONCE);
-            sent.try_collect::<()>().await?;
+            let mut sends = Vec::with_capacity(planned.len());
+            for plan in &planned {
+                sends.push(self.send(plan, by));
+            }
+            stream::iter(sends).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         }
         for plan in planned {
             report.take(plan.told);
@@ -155,8 +160,13 @@ impl Import<'_> {
         Ok(all.map(|device| ((device.site.clone(), device.device.clone()), device)).collect())
     }
 
-    async fn send(&self, record: Device, by: Option<&str>) -> Result<(), RegistryError> {
-        let mut sent = self.registry.lock(&record.device).await;
+    /// Sends what was planned; where somebody was faster, the line is applied to what they said.
+    async fn send(&self, plan: &Planned, by: Option<&str>) -> Result<(), RegistryError> {
+        let Planned { row, base, record, .. } = plan;
+        let mut sent = self.registry.lock(&row.device).await;
+        let current = newest(&mut sent, &row.site, &row.device, base.clone());
+        let record =
+            if current == *base { record.clone() } else { patched(row, current.as_ref())? };
         self.registry.send(&mut sent, record, by).await.map(drop)
     }
 }
@@ -188,18 +198,24 @@ fn sound(lines: Vec<csv::Line>, report: &mut ImportReport) -> Vec<(usize, Row)> 
     rows
 }
 
-/// What a line makes of what is known; none where nothing changes.
-fn plan(line: usize, row: &Row, current: Option<&Device>) -> Result<Option<Planned>, Invalid> {
+/// The record that a line makes of what is known.
+fn patched(row: &Row, current: Option<&Device>) -> Result<Device, Invalid> {
     let body = current.map(DeviceBody::of).unwrap_or_default().patched(&row.patch)?;
     let mut record = body.record(&row.site, &row.device);
-    let fields = differences(current, Some(&record));
-    if current.is_some() && fields.is_empty() {
+    record.updated_us = current.map_or(0, |current| current.updated_us);
+    Ok(record)
+}
+
+/// What becomes of a line; none where nothing changes.
+fn plan(line: usize, row: Row, base: Option<&Device>) -> Result<Option<Planned>, Invalid> {
+    let record = patched(&row, base)?;
+    let fields = differences(base, Some(&record));
+    if base.is_some() && fields.is_empty() {
         return Ok(None);
     }
-    record.updated_us = current.map_or(0, |current| current.updated_us);
     let (site, device) = (row.site.clone(), row.device.clone());
-    let told = ImportedLine { line, site, device, created: current.is_none(), fields };
-    Ok(Some(Planned { told, record }))
+    let told = ImportedLine { line, site, device, created: base.is_none(), fields };
+    Ok(Some(Planned { told, row, base: base.cloned(), record }))
 }
 
 impl ImportReport {

@@ -109,8 +109,8 @@ impl Registry {
     /// # Errors
     /// When the store does not answer.
     pub(crate) async fn get(&self, site: &str, device: &str) -> Result<Option<Device>, StoreError> {
-        let mut sent = self.lock(device).await;
         let stored = self.store.device(site, device).await?;
+        let mut sent = self.lock(device).await;
         Ok(newest(&mut sent, site, device, stored))
     }
 

@@ -257,7 +257,8 @@ mod tests {
         let file = |name: &str| Some(name.to_owned());
         let none = TlsConfig { ca_file: file("/none.pem"), ..TlsConfig::default() };
         assert!(told(none).contains("cannot use `ca_file` `/none.pem`"));
-        let half = TlsConfig { cert_file: file("a.pem"), ..Authority::new().files() };
+        let authority = Authority::new();
+        let half = TlsConfig { cert_file: file("a.pem"), ..authority.files() };
         assert!(told(half).contains("give both or none"));
     }
 
