@@ -47,6 +47,7 @@ fn records() -> Vec<Record> {
             key: None,
             value: Some(Bytes::from(event.to_string())),
             retried: 0,
+            by: None,
         }
     };
     text.lines().cycle().take(EVENTS).enumerate().map(record).collect()

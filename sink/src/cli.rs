@@ -12,16 +12,20 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
+use weir_models::topic::TopicNames;
 
+use crate::access::{TokenCommand, run_token};
 use crate::archive::Archive;
 use crate::config::Config;
 use crate::consume::topics;
+use crate::explain::{ExplainOptions, explain};
 use crate::health;
 use crate::program::{self, Secrets};
 use crate::prove::{
     ArchiveCommand, AuditOptions, DlqCommand, ReplayOptions, run_archive, run_audit, run_dlq,
     run_replay,
 };
+use crate::registry::{DevicesCommand, run_devices};
 use crate::service::describe_metrics;
 use crate::store;
 use crate::train::{KeysCommand, ModelsCommand, TrainOptions, run_keys, run_models, run_train};
@@ -68,6 +72,9 @@ enum Command {
         #[command(flatten)]
         options: TrainOptions,
     },
+    /// Tokens for the API.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// The key that signs models.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -92,6 +99,18 @@ enum Command {
         #[command(subcommand)]
         command: DlqCommand,
     },
+    /// What is known of devices, as lists.
+    Devices {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: DevicesCommand,
+    },
+    /// Says where records would go: rows and their partitions, the object of the archive, or why they would be dead letters.
+    ///
+    /// A line of standard input is the value of a record, or an object with `value` (or `value_b64`) and, as far as known,
+    /// `topic`, `key`, `partition`, `offset`, `ts_ms`. Nothing is started or reached.
+    Explain(ExplainOptions),
     /// Proves that every event is archived once, and that the store holds what the archive holds.
     Audit {
         #[command(flatten)]
@@ -127,12 +146,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.log);
     let file = match &cli.command {
-        Command::Keys(command) => {
-            return match run_keys(command, &mut say) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(&format!("weir-sink: {error}"), FAILED),
-            };
-        }
+        Command::Keys(command) => return ended(run_keys(command, &mut say)),
+        Command::Token(command) => return ended(run_token(command, &mut say)),
+        Command::Explain(options) => return explained(options),
         Command::Run(file)
         | Command::Migrate(file)
         | Command::Health(file)
@@ -141,6 +157,7 @@ pub fn main() -> ExitCode {
         | Command::Models { file, .. }
         | Command::Archive { file, .. }
         | Command::Dlq { file, .. }
+        | Command::Devices { file, .. }
         | Command::Audit { file, .. }
         | Command::Replay { file, .. } => &file.config,
     };
@@ -157,14 +174,32 @@ pub fn main() -> ExitCode {
         Command::Models { command, .. } => block_on(run_models(&config, command, &mut say)),
         Command::Archive { command, .. } => block_on(run_archive(&config, command, &mut say)),
         Command::Dlq { command, .. } => block_on(run_dlq(&config, command, &mut say)),
+        Command::Devices { command, .. } => block_on(run_devices(&config, command, &mut say)),
         Command::Audit { options, .. } => block_on(run_audit(&config, options, &mut say)),
         Command::Replay { options, .. } => block_on(run_replay(&config, options, &mut say)),
-        // Keys need no configuration and were seen to above.
-        Command::Check { .. } | Command::Keys(_) => {
+        // What needs no configuration was seen to above.
+        Command::Check { .. } | Command::Keys(_) | Command::Token(_) | Command::Explain(_) => {
             say(&format!("{file}: ok"));
             Ok(())
         }
     };
+    ended(outcome)
+}
+
+fn explained(options: &ExplainOptions) -> ExitCode {
+    let names = match options.config.as_deref().map(load).transpose() {
+        Ok(config) => config.map_or_else(TopicNames::default, |config| config.topic_names()),
+        Err(error) => return fail(&error, MISUSED),
+    };
+    match explain(options, &names, std::io::stdin().lock(), &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("weir-sink: explain: {error}"), FAILED),
+    }
+}
+
+fn ended(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("weir-sink: {error}"), FAILED),

@@ -11,6 +11,7 @@ use weir_models::config::{ConfigError, Secret, SecretRef, parse};
 use weir_models::kafka::{KafkaConfig, SaslMechanism};
 use weir_models::topic::TopicNames;
 
+use crate::access::{self, TokenConfig};
 use crate::archive::CloseAt;
 use crate::consume::kafka::FIXED;
 use crate::consume::topics::NewTopics;
@@ -148,16 +149,18 @@ fn default_memory_bytes() -> usize {
 pub struct HttpConfig {
     /// Address to listen on.
     pub listen: String,
-    /// Where the bearer token is that requests to `/v1` need; without it anybody who reaches the
+    /// Where a bearer token is that may do everything. Without it and `tokens` anybody who reaches the
     /// address may read and write.
     pub token: Option<SecretRef>,
+    /// Tokens with a role, known by their hashes.
+    pub tokens: Vec<TokenConfig>,
     /// Whether reading needs no token.
     pub open_reads: bool,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8480".into(), token: None, open_reads: false }
+        Self { listen: "127.0.0.1:8480".into(), token: None, tokens: Vec::new(), open_reads: false }
     }
 }
 
@@ -212,6 +215,9 @@ impl Config {
             );
         }
         if let Err((message, hint)) = self.hooks.check() {
+            return whole(&message, hint);
+        }
+        if let Err((message, hint)) = access::check(&self.http.tokens) {
             return whole(&message, hint);
         }
         for (key, least, value) in [

@@ -9,13 +9,17 @@ pub mod store;
 pub mod archive;
 pub mod commit;
 
+pub mod access;
 pub mod api;
+mod registry;
 pub mod live;
 pub mod web;
 
 pub mod pipeline;
 pub mod hooks;
 mod backoff;
+mod explain;
+mod tls;
 pub mod front;
 pub mod health;
 pub mod sealer;

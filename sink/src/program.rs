@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use weir_models::config::Secret;
 
+use crate::access::Access;
 use crate::archive::{Archive, ArchiveError};
 use crate::config::{Config, fetch};
 use crate::consume::kafka::{KafkaConsumer, Reading};
@@ -21,7 +22,7 @@ use crate::consume::{ConsumeError, Consumer};
 use crate::front::{Front, FrontError};
 use crate::hooks::{self, HookError, Hooks};
 use crate::pipeline::SinkError;
-use crate::service::{Access, Parts, Service};
+use crate::service::{Parts, Service};
 use crate::status::{Part, Status};
 use crate::store::{self, Store, StoreConfig, StoreError};
 
@@ -77,10 +78,13 @@ impl Secrets {
     pub fn fetch(config: &Config) -> Result<Self, ProgramError> {
         let sasl = config.kafka.sasl.as_ref().map(|sasl| sasl.secret());
         let of = |key| move |why| ProgramError::Secret { key, why };
-        Ok(Self {
-            kafka: fetch(sasl).map_err(of("kafka.sasl"))?,
-            token: fetch(config.http.token.as_ref()).map_err(of("http.token"))?,
-        })
+        let token = fetch(config.http.token.as_ref()).map_err(of("http.token"))?;
+        if token.as_ref().is_some_and(|token| token.expose().is_empty()) {
+            // Everybody has the empty one.
+            let why = "the secret is empty: write the token there, for example that of `openssl rand -hex 32`";
+            return Err(of("http.token")(why.into()));
+        }
+        Ok(Self { kafka: fetch(sasl).map_err(of("kafka.sasl"))?, token })
     }
 }
 
@@ -118,12 +122,13 @@ pub async fn run(
         archive,
         status: Arc::clone(&status),
     };
-    let access = Access { token: secrets.token, open_reads: config.http.open_reads };
-    let open = access.token.is_none();
+    let http = &config.http;
+    let access = Access::new(secrets.token.as_ref(), &http.tokens, http.open_reads);
+    let open = access.is_open();
     let mut service = Service::start(config.pipeline(), access, parts, &front);
     let address = service.address();
     if open && !address.ip().is_loopback() {
-        tracing::warn!("anybody who reaches {address} may read and write: set `http.token`");
+        tracing::warn!("anybody who reaches {address} may read and write: set `http.tokens`");
     }
     let hooks_status = Arc::clone(&status);
     let connect = move |name: &str| {
@@ -158,7 +163,9 @@ async fn wait_for_store(
                 status.fine(Part::Store);
                 return Ok(store);
             }
-            Err(StoreError::Retry(why)) => status.problem(Part::Store, why),
+            Err(StoreError::Retry(why) | StoreError::Refused(why)) => {
+                status.problem(Part::Store, why);
+            }
             Err(fatal) => return Err(fatal),
         }
         status.moved();

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
-use weir_models::config::Secret;
 use weir_models::metric;
 
+use crate::access::Access;
 use crate::api::{self, Api};
 use crate::archive::Archive;
 use crate::consume::{Consumer, Producer};
@@ -48,15 +48,6 @@ pub struct Parts {
     pub status: Arc<Status>,
 }
 
-/// Who may use the API.
-#[derive(Clone, Debug, Default)]
-pub struct Access {
-    /// Bearer token, when one is asked for.
-    pub token: Option<Secret>,
-    /// Whether reading needs no token.
-    pub open_reads: bool,
-}
-
 /// A running sink.
 pub struct Service {
     address: SocketAddr,
@@ -75,8 +66,8 @@ impl Service {
         let Parts { consumer, producer, store, seal, silence, archive, status } = parts;
         let (stop, stopped) = watch::channel(false);
         let live = broadcast::Sender::new(LIVE_MAX);
-        let api = Api::new(store.clone(), producer.clone(), live.clone(), stopped.clone())
-            .token(access.token, access.open_reads);
+        let api =
+            Api::new(store.clone(), producer.clone(), live.clone(), stopped.clone()).access(access);
         front.open(api::router(api));
         let (stop_sealer, sealer_stopped) = watch::channel(false);
         let sealer = sealer::run(store.clone(), seal, status.clone(), sealer_stopped);

@@ -1,20 +1,17 @@
 //! The agent's own client against a Kafka with TLS, users and permissions: each way to say who we
 //! are, and what is told when it does not work.
 
-use std::fs;
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 use weir_agent::publish::{Direct, Followed, Transport};
 use weir_models::config::parse;
 use weir_models::kafka::KafkaConfig;
-use weir_tests::services::Private;
-use weir_tests::{Launch, temp_dir, unique};
+use weir_tests::Launch;
+use weir_tests::secured::SecureKafka;
 
 const SOON: Duration = Duration::from_secs(30);
 /// What is wrong has to be told within this.
@@ -22,16 +19,10 @@ const TOLD: Duration = Duration::from_secs(10);
 /// A session of SCRAM-SHA-256 lasts so long in `tests/services/kafka`.
 const SESSION: Duration = Duration::from_secs(3);
 
-/// One broker for all tests here, and files with secrets.
-struct Secure {
-    private: Private,
-    dir: TempDir,
-}
-
-fn secure() -> &'static Secure {
-    static SHARED: OnceLock<Secure> = OnceLock::new();
-    SHARED
-        .get_or_init(|| Secure { private: Private::kafka(&["--secure"]), dir: temp_dir("secure") })
+/// One broker for all tests here.
+fn secure() -> &'static SecureKafka {
+    static SHARED: OnceLock<SecureKafka> = OnceLock::new();
+    SHARED.get_or_init(SecureKafka::start)
 }
 
 /// A token that nobody signed, which Kafka's own handler for tests believes.
@@ -42,45 +33,8 @@ fn token(user: &str) -> String {
     format!("{head}.{}.", part(format!(r#"{{"sub":"{user}","iat":{now},"exp":{}}}"#, now + 600)))
 }
 
-impl Secure {
-    fn file(&self, text: &str) -> PathBuf {
-        let file = self.dir.path().join(unique("secret"));
-        fs::write(&file, text).unwrap();
-        file
-    }
-
-    /// `[kafka]` for this user in this mechanism.
-    fn user(&self, user: &str, mechanism: &str, secret: &str) -> String {
-        let file = self.file(secret).display().to_string();
-        let who = if mechanism == "OAUTHBEARER" {
-            format!("token = {{ file = \"{file}\" }}")
-        } else {
-            format!("username = \"{user}\", password = {{ file = \"{file}\" }}")
-        };
-        format!(
-            "[kafka]\nbrokers = [\"{}\"]\ntls = {{ ca_file = \"{}\" }}\n\
-             sasl = {{ mechanism = \"{mechanism}\", {who} }}\n",
-            self.private.env("KAFKA_BOOTSTRAP"),
-            self.private.env("KAFKA_CA"),
-        )
-    }
-
-    /// `[kafka]` for whom this certificate names; none shows no certificate.
-    fn certificate(&self, name: Option<&str>) -> String {
-        let certs = self.private.env("KAFKA_CERTS");
-        let own = name.map_or(String::new(), |name| {
-            format!(", cert_file = \"{certs}/{name}.pem\", key_file = \"{certs}/{name}.key\"")
-        });
-        format!(
-            "[kafka]\nbrokers = [\"{}\"]\ntls = {{ ca_file = \"{}\"{own} }}\n",
-            self.private.env("KAFKA_BOOTSTRAP_MTLS"),
-            self.private.env("KAFKA_CA"),
-        )
-    }
-
-    fn admin(&self) -> Direct {
-        direct(&self.user("admin", "SCRAM-SHA-512", "admin-secret"))
-    }
+fn admin(secure: &SecureKafka) -> Direct {
+    direct(&secure.user("admin", "SCRAM-SHA-512", "admin-secret"))
 }
 
 fn direct(kafka: &str) -> Direct {
@@ -120,7 +74,7 @@ async fn every_way_to_say_who_we_are_takes_events_to_kafka() {
         let agent = Launch::ours("weir-agent").file("a.toml", config).stdin(lines);
         agent.args(["run", "-c", "a.toml"]).run(SOON).ok();
     }
-    let arrived = values(&secure.admin(), "weir.logs").await;
+    let arrived = values(&admin(secure), "weir.logs").await;
     for (way, _) in &ways {
         let count = arrived.iter().filter(|value| value.contains(&format!("by {way} "))).count();
         assert_eq!(count, 3, "{way}: {arrived:?}");

@@ -18,7 +18,7 @@ const TOLD: Duration = Duration::from_secs(10);
 
 /// Waits for a 503 of `/readyz` that says all of `parts`.
 #[track_caller]
-fn wait_not_ready(program: &mut Program, port: u16, parts: &[&str], timeout: Duration) {
+pub(crate) fn wait_not_ready(program: &mut Program, port: u16, parts: &[&str], timeout: Duration) {
     let url = format!("http://127.0.0.1:{port}/readyz");
     program.wait(&format!("{parts:?} from {url}"), timeout, |_| {
         let answer = http::try_get(&url).map_err(|error| error.to_string())?;

@@ -34,6 +34,10 @@ mod secure_sources;
 mod reload;
 /// Our own client of Kafka with TLS and each way to say who we are.
 mod direct_secure;
+/// Tokens of the API, and devices: who may change what, and where it arrives.
+mod registry;
+/// The whole line with TLS, users and permissions on both sides; what is wrong there is said.
+mod secured;
 /// What is wrong is said, with what to do.
 mod errors;
 /// Tables of readings scored by command.

@@ -117,7 +117,14 @@ fn device() -> DeviceChange {
         units: [("temperature".into(), "°C".into())].into(),
         updated_us: DAY_US,
     };
-    DeviceChange { site: "plant".into(), device: "pump-1".into(), record: Some(record) }
+    DeviceChange {
+        site: "plant".into(),
+        device: "pump-1".into(),
+        record: Some(record),
+        by: Some("inventory".into()),
+        ts_us: DAY_US,
+        position: 7,
+    }
 }
 
 fn agent() -> AgentStatus {

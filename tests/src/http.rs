@@ -93,6 +93,17 @@ pub fn put_json(url: &str, body: &Value) -> Answer {
     check("PUT", url, answer(agent().put(url).send_json(body)))
 }
 
+/// Any method, with headers.
+#[track_caller]
+pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body.to_vec()).unwrap();
+    check(method, url, answer(agent().run(request)))
+}
+
 /// DELETE.
 pub(crate) fn try_delete(url: &str) -> Result<Answer, ureq::Error> {
     answer(agent().delete(url).call())

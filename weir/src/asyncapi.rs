@@ -104,7 +104,13 @@ fn messages() -> Vec<Message> {
             "application/cloudevents+json",
             of("Alert"),
         )),
-        json("Device", "What is known of a device."),
+        Message {
+            headers: headers(
+                &[],
+                json!({ "by": text("Who changed it: the name of a token of the API, or a command.") }),
+            ),
+            ..json("Device", "What is known of a device.")
+        },
         json("AgentStatus", "Heartbeat of an agent."),
         message(
             "Model",

@@ -17,7 +17,7 @@ use weir_agent::spool::SpoolConfig;
 use weir_models::config::{ConfigError, Secret, SecretRef, parse};
 use weir_models::kafka::KafkaConfig;
 use weir_models::topic::{DEFAULT_PREFIX, TopicNames};
-use weir_sink::service::Access;
+use weir_sink::access::{self, Access, TokenConfig};
 use weir_sink::status::Status;
 use weir_sink::store::StoreConfig;
 use weir_sink::store::config::SqliteConfig;
@@ -70,13 +70,15 @@ pub struct SiteConfig {
 pub struct HttpConfig {
     /// Address of API, page and health.
     pub listen: String,
-    /// Bearer token, asked for when it is set.
+    /// Bearer token that may do everything, asked for when it is set.
     pub token: Option<SecretRef>,
+    /// Tokens with a role, as in `sink.toml`.
+    pub tokens: Vec<TokenConfig>,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into(), token: None }
+        Self { listen: "127.0.0.1:8080".into(), token: None, tokens: Vec::new() }
     }
 }
 
@@ -94,6 +96,9 @@ impl Config {
         if config.site.archive_close_after_s == 0 {
             let message = "`site.archive_close_after_s` is 0";
             return Err(ConfigError::whole(file, message, "set at least 1"));
+        }
+        if let Err((message, hint)) = access::check(&config.http.tokens) {
+            return Err(ConfigError::whole(file, message, hint));
         }
         config.agent().check(file)?;
         Ok(config)
@@ -128,7 +133,11 @@ impl Config {
         let resolve = |secret: &SecretRef| {
             secret.resolve(|file| std::fs::read_to_string(file), |name| std::env::var(name).ok())
         };
-        self.http.token.as_ref().map(resolve).transpose().map_err(anyhow::Error::msg)
+        let token =
+            self.http.token.as_ref().map(resolve).transpose().map_err(anyhow::Error::msg)?;
+        let is_empty = token.as_ref().is_some_and(|token| token.expose().is_empty());
+        anyhow::ensure!(!is_empty, "http.token: the secret is empty: write the token there");
+        Ok(token)
     }
 }
 
@@ -152,7 +161,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         archive: dir.join("archive"),
         close_after: Duration::from_secs(config.site.archive_close_after_s),
         listen: config.http.listen.clone(),
-        access: Access { token: config.token()?, open_reads: false },
+        access: Access::new(config.token()?.as_ref(), &config.http.tokens, false),
     };
     let mut site = site::start(settled, line, Status::new()).await?;
     tracing::info!(page = %format!("http://{}/", site.sink.address()), "site is up");

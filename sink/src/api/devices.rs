@@ -1,33 +1,30 @@
 //! `/v1/devices`: what is known of each device; a change goes to `weir.metadata` and from there to
 //! the cache of every agent and to the store.
 //!
-//! A change is answered with 202: it is safe in Kafka, and shows in a GET once this or another sink
-//! has consumed it.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! A change is answered with 202: it is safe in Kafka. It shows in a GET of the device at once, in lists and elsewhere
+//! when this or another sink has consumed it. Each version has an `ETag`; `If-Match` changes that version or nothing.
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{Extension, FromRequestParts, Path, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use weir_models::device::Device;
-use weir_models::limit::{META_ENTRIES_MAX, METRICS_MAX, NAME_BYTES_MAX};
-use weir_models::time::now_us;
-use weir_models::topic::Topic;
 
 use super::lists::{Items, Page};
 use super::openapi::Problems;
 use super::params::{self, Params};
 use super::{Api, Problem};
+use crate::access::Caller;
+use crate::registry::{Condition, DeviceBody, Invalid, tag};
 
-/// Longest value of a metadata entry, in bytes: it is copied into every event of the device.
-const META_VALUE_BYTES_MAX: usize = 1_024;
-/// Most other names of a device.
-const ALIASES_MAX: usize = 64;
+/// What may be said to be a merge patch.
+const PATCHES: [&str; 2] = ["application/merge-patch+json", "application/json"];
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -46,25 +43,9 @@ pub(super) struct ListQuery {
 #[into_params(parameter_in = Path)]
 pub(super) struct DevicePath {
     /// Site; without a slash.
-    site: String,
+    pub(super) site: String,
     /// Device.
-    device: String,
-}
-
-/// What a person says of a device; replaces what was said before.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DeviceBody {
-    /// Other names under which it shows up at the same site: host names, addresses, client ids.
-    #[serde(default)]
-    #[schema(max_items = 64)]
-    aliases: Vec<String>,
-    /// Joined to every event of the device: at most 64 entries of at most 1024 bytes.
-    #[serde(default)]
-    meta: BTreeMap<String, String>,
-    /// Unit of each metric, where the sender does not tell it.
-    #[serde(default)]
-    units: BTreeMap<String, String>,
+    pub(super) device: String,
 }
 
 /// A deletion that is on its way.
@@ -94,33 +75,36 @@ pub(super) async fn list(
     Ok(Json(Items::page("devices", page, devices, |device: &Device| [&*device.device])?))
 }
 
+/// The record with its version.
+fn versioned(status: StatusCode, record: Device) -> Response {
+    let tag = tag(&record);
+    (status, [(header::ETAG, tag)], Json(record)).into_response()
+}
+
 /// One device.
 #[utoipa::path(
     get, path = "/v1/devices/{site}/{device}", operation_id = "get_device", tag = "fleet", params(DevicePath),
     responses(
-        (status = 200, description = "The device", body = Device),
+        (status = 200, description = "The device; its version is in the header `ETag`", body = Device),
         (status = 404, description = "The device is not known", body = Problem, content_type = "application/problem+json"),
         Problems,
     )
 )]
-pub(super) async fn get(State(api): State<Api>, path: DevicePath) -> Result<Json<Device>, Problem> {
+pub(super) async fn get(State(api): State<Api>, path: DevicePath) -> Result<Response, Problem> {
     let DevicePath { site, device } = path;
-    let devices = api.store.devices(&site).await?;
-    let found = devices.into_iter().find(|known| known.device == device);
-    found.map(Json).ok_or_else(|| {
-        Problem::not_found(
-            "this device has no metadata",
-            "PUT the same path to say what is known of it; a change takes a moment to show",
-        )
-    })
+    let found = api.registry.get(&site, &device).await?;
+    found.map(|record| versioned(StatusCode::OK, record)).ok_or_else(Problem::unknown_device)
 }
 
 /// Says what is known of a device.
+///
+/// With `If-Match` only while the record is that version, with `If-None-Match: *` only while there is none.
 #[utoipa::path(
     put, path = "/v1/devices/{site}/{device}", operation_id = "put_device", tag = "fleet", params(DevicePath),
     request_body = DeviceBody,
     responses(
         (status = 202, description = "The record, safe in Kafka and on its way to agents and store", body = Device),
+        (status = 412, description = "The record is another version", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not said to be JSON", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "Kafka refuses the record", body = Problem, content_type = "application/problem+json"),
@@ -129,49 +113,97 @@ pub(super) async fn get(State(api): State<Api>, path: DevicePath) -> Result<Json
 )]
 pub(super) async fn put(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     path: DevicePath,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Device>), Problem> {
+) -> Result<Response, Problem> {
     let DevicePath { site, device } = path;
-    let body = read_body(&headers, body)?.checked()?;
-    let record = Device {
-        site,
-        device,
-        aliases: body.aliases,
-        meta: body.meta,
-        units: body.units,
-        updated_us: now_us(),
-    };
-    let key = record.key();
-    let json = serde_json::to_vec(&record)
-        .map_err(|error| Problem::parameter(error.to_string(), "send text that JSON can hold"))?;
-    let sent = api.producer.send(Topic::Metadata, key.as_bytes(), Some(&json), &[]);
-    sent.await?;
-    tracing::info!(device = key, "device metadata was changed by the API");
-    Ok((StatusCode::ACCEPTED, Json(record)))
+    let body: DeviceBody = read_body(&headers, body, &["application/json"])?;
+    let (condition, by) = (condition(&headers)?, caller.name.as_deref());
+    let record = api.registry.put(&site, &device, body, &condition, by).await?;
+    Ok(versioned(StatusCode::ACCEPTED, record))
 }
 
-/// Forgets what is known of a device; its data stay.
+/// Changes some of what is known of a device: a JSON merge patch (RFC 7396).
+///
+/// `{"meta": {"hall": "B", "line": null}}` sets one entry, takes another away and leaves the rest. With `If-Match`
+/// only while the record is that version.
+#[utoipa::path(
+    patch, path = "/v1/devices/{site}/{device}", operation_id = "patch_device", tag = "fleet", params(DevicePath),
+    request_body(content = Object, content_type = "application/merge-patch+json", description = "Fields of the record; null takes away"),
+    responses(
+        (status = 200, description = "The record, which is so already", body = Device),
+        (status = 202, description = "The record, safe in Kafka and on its way to agents and store", body = Device),
+        (status = 404, description = "The device is not known", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "The record is another version", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not said to be a patch", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "Kafka refuses the record", body = Problem, content_type = "application/problem+json"),
+        Problems,
+    )
+)]
+pub(super) async fn patch(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    path: DevicePath,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let DevicePath { site, device } = path;
+    let patch: serde_json::Value = read_body(&headers, body, &PATCHES)?;
+    let (condition, by) = (condition(&headers)?, caller.name.as_deref());
+    let (record, changed) = api.registry.patch(&site, &device, &patch, &condition, by).await?;
+    Ok(versioned(if changed { StatusCode::ACCEPTED } else { StatusCode::OK }, record))
+}
+
+/// Forgets what is known of a device; its data and its history stay.
 #[utoipa::path(
     delete, path = "/v1/devices/{site}/{device}", operation_id = "delete_device", tag = "fleet", params(DevicePath),
     responses(
         (status = 202, description = "The deletion, safe in Kafka and on its way to agents and store", body = Deleted),
+        (status = 412, description = "The record is another version", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "Kafka refuses the record", body = Problem, content_type = "application/problem+json"),
         Problems,
     )
 )]
 pub(super) async fn delete(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     path: DevicePath,
+    headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Deleted>), Problem> {
     let DevicePath { site, device } = path;
-    let key = format!("{site}/{device}");
-    let sent = api.producer.send(Topic::Metadata, key.as_bytes(), None, &[]);
-    sent.await?;
-    tracing::info!(device = key, "device metadata was deleted by the API");
+    let (condition, by) = (condition(&headers)?, caller.name.as_deref());
+    api.registry.delete(&site, &device, &condition, by).await?;
     let deleted = true;
     Ok((StatusCode::ACCEPTED, Json(Deleted { site, device, deleted })))
+}
+
+/// `If-Match` and `If-None-Match` of a change.
+fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    let named = |name: HeaderName| -> Result<Option<Vec<String>>, Problem> {
+        let values = headers.get_all(&name).into_iter();
+        let mut tags = Vec::new();
+        for value in values {
+            let text = value.to_str().map_err(|_| {
+                Problem::parameter(format!("`{name}` cannot be read"), "send an `ETag` as it came")
+            })?;
+            // What a proxy compresses it calls a weak version; ours name the content in either form.
+            let tag = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+            tags.extend(text.split(',').map(tag).filter(|tag| !tag.is_empty()));
+        }
+        Ok((!tags.is_empty()).then_some(tags))
+    };
+    let is_new = match named(header::IF_NONE_MATCH)? {
+        None => false,
+        Some(tags) if tags == ["*"] => true,
+        Some(_) => {
+            let hint = "a change takes `If-None-Match: *` (only when there is nothing yet) or `If-Match` with an `ETag`";
+            return Err(Problem::parameter("`If-None-Match` is not `*`", hint));
+        }
+    };
+    Ok(Condition { is_one_of: named(header::IF_MATCH)?, is_new })
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
@@ -196,67 +228,21 @@ impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
     }
 }
 
-impl DeviceBody {
-    fn checked(self) -> Result<Self, Problem> {
-        let too_many = |what: &str, max: usize| {
-            let hint = format!("at most {max}");
-            Problem::body(StatusCode::BAD_REQUEST, format!("too many {what}"), hint)
-        };
-        if self.aliases.len() > ALIASES_MAX {
-            return Err(too_many("aliases", ALIASES_MAX));
-        }
-        if self.meta.len() > META_ENTRIES_MAX {
-            return Err(too_many("entries in `meta`", META_ENTRIES_MAX));
-        }
-        if self.units.len() > METRICS_MAX {
-            return Err(too_many("entries in `units`", METRICS_MAX));
-        }
-        let names = self.aliases.iter().chain(self.meta.keys());
-        for name in names.chain(self.units.keys()) {
-            check_text(name, 1, NAME_BYTES_MAX)?;
-        }
-        for value in self.meta.values() {
-            check_text(value, 0, META_VALUE_BYTES_MAX)?;
-        }
-        for unit in self.units.values() {
-            check_text(unit, 0, NAME_BYTES_MAX)?;
-        }
-        if self.aliases.iter().collect::<BTreeSet<_>>().len() < self.aliases.len() {
-            return Err(Problem::body(
-                StatusCode::BAD_REQUEST,
-                "an alias is there twice",
-                "name each alias once",
-            ));
-        }
-        Ok(self)
-    }
-}
-
-fn check_text(text: &str, min: usize, max: usize) -> Result<(), Problem> {
-    if (min..=max).contains(&text.len()) && !text.chars().any(char::is_control) {
-        return Ok(());
-    }
-    let shown: String = text.chars().take(40).collect();
-    Err(Problem::body(
-        StatusCode::BAD_REQUEST,
-        format!("`{}` cannot be used", shown.escape_debug()),
-        format!("this takes {min} to {max} bytes and no control characters"),
-    ))
-}
-
-fn read_body(
+/// A JSON body of one of these kinds.
+fn read_body<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<DeviceBody, Problem> {
+    kinds: &[&str],
+) -> Result<T, Problem> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     // A form or text body could be sent by a foreign page without the browser asking first.
-    if !essence.eq_ignore_ascii_case("application/json") {
+    if !kinds.iter().any(|kind| essence.eq_ignore_ascii_case(kind)) {
         return Err(Problem::body(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "the body is not said to be JSON",
-            "send the header `Content-Type: application/json`",
+            format!("send the header `Content-Type: {}`", kinds[0]),
         ));
     }
     let body = body.map_err(|rejection| {
@@ -266,11 +252,5 @@ fn read_body(
             "a device record is a few kilobytes at most",
         )
     })?;
-    serde_json::from_slice(&body).map_err(|error| {
-        Problem::body(
-            StatusCode::BAD_REQUEST,
-            error.to_string(),
-            "send an object with `aliases` (list), `meta` and `units` (objects of texts)",
-        )
-    })
+    serde_json::from_slice(&body).map_err(|error| Invalid::json(&error).into())
 }

@@ -1,7 +1,7 @@
 //! Etag: what a client has already is not sent again.
 //!
 //! In: an answer and the tags that the client names. Out: the answer with its tag, or 304 without a body. Promises:
-//! equal tags mean equal bytes before compression (so tags are weak); nothing is kept here. What is asked again
+//! equal tags mean equal bytes before compression (so tags are weak, but for those that a handler gave); nothing is kept here. What is asked again
 //! still costs the query, only not its transfer; clients that keep answers are told `no-store` as before, so it is
 //! theirs to remember, not their cache's.
 
@@ -48,7 +48,9 @@ pub(super) async fn tagged(request: Request, next: Next) -> Response {
     let Ok(bytes) = to_bytes(body, TAGGED_BYTES_MAX as usize).await else {
         return Response::from_parts(parts, Body::empty());
     };
-    let tag = tag_of(&bytes);
+    // A handler may know a better one: that of the thing, whatever its form.
+    let own = parts.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    let tag = own.map_or_else(|| tag_of(&bytes), ToOwned::to_owned);
     let body = if is_known(&asked, &tag) {
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(header::CONTENT_TYPE);

@@ -1,20 +1,19 @@
-//! Guards around every request: token, number at once, time, count.
+//! Guards around every request: token and role, number at once, time, count.
 //!
-//! In: any request. Out: the answer of its handler, or the problem that kept it from one. Promises:
-//! a token is compared in a time that does not tell how much of it was right; a path that is not
-//! ours never becomes a label of a metric.
+//! In: any request. Out: the answer of its handler, which finds the [`Caller`] among the extensions of the request,
+//! or the problem that kept it from one. Promises: a token is never logged; a path that is not ours never becomes a
+//! label of a metric.
 
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest, Sha256};
-use weir_models::config::Secret;
 use weir_models::metric::SINK_HTTP_REQUESTS;
 
-use super::{Api, Problem, prom};
+use super::{Api, Problem};
+use crate::access::{self, Caller, Denied};
 
 /// Counts the request.
 pub(super) async fn count(request: Request, next: Next) -> Response {
@@ -29,10 +28,10 @@ pub(super) async fn count(request: Request, next: Next) -> Response {
 }
 
 /// Lets the request through when it may, when there is room, and for as long as it may take.
-pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
-    if let Err(problem) = authorize(&api, request.method(), request.uri().path(), request.headers())
-    {
-        return problem.into_response();
+pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    match authorize(&api, &request) {
+        Ok(caller) => drop(request.extensions_mut().insert(caller)),
+        Err(problem) => return problem.into_response(),
     }
     let Ok(_permit) = Arc::clone(&api.requests).try_acquire_owned() else {
         return Problem::busy("too many requests at once").into_response();
@@ -46,31 +45,16 @@ pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) 
     response
 }
 
-fn authorize(api: &Api, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(expected) = &api.token else {
-        return Ok(());
-    };
-    // A query may come as a POST; what it asks changes nothing.
-    let reads = matches!(*method, Method::GET | Method::HEAD) || path.starts_with(prom::PREFIX);
-    if api.open_reads && reads {
-        return Ok(());
-    }
-    let Some(given) = headers.get(header::AUTHORIZATION) else {
-        return Err(Problem::unauthorized("the request carries no token"));
-    };
-    let (scheme, token) =
-        given.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
-    if scheme.eq_ignore_ascii_case("bearer") && same(token.trim(), expected) {
-        Ok(())
-    } else {
-        Err(Problem::unauthorized("the token is not the right one"))
-    }
-}
-
-/// Compares digests, all bytes of them: the time tells nothing about the token, its length included.
-fn same(given: &str, expected: &Secret) -> bool {
-    let given = Sha256::digest(given.as_bytes());
-    let expected = Sha256::digest(expected.expose().as_bytes());
-    let difference = given.iter().zip(&expected[..]).fold(0, |sum, (a, b)| sum | (a ^ b));
-    std::hint::black_box(difference) == 0
+/// Who asks, when it may.
+fn authorize(api: &Api, request: &Request) -> Result<Caller, Problem> {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let need = access::need(request.method(), route);
+    api.access.admit(need, request.headers()).map_err(|denied| match denied {
+        Denied::Missing => Problem::unauthorized("the request carries no token", need),
+        Denied::Unknown => Problem::unauthorized("nobody has this token", need),
+        Denied::Role { name, has } => {
+            tracing::info!(token = %name, %has, %need, method = %request.method(), route, "a token may not do this");
+            Problem::forbidden(&name, has, need)
+        }
+    })
 }

@@ -21,14 +21,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::sync::{Semaphore, broadcast, watch as signal};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
-use weir_models::config::Secret;
 
+use crate::access::Access;
 use crate::consume::Producer;
 use crate::live::Live;
+use crate::registry::Registry;
 use crate::store::Store;
 
 mod alerts;
@@ -37,6 +38,8 @@ mod cursor;
 mod devices;
 pub(crate) mod etag;
 mod guard;
+mod history;
+mod imports;
 mod lists;
 mod logs;
 mod openapi;
@@ -49,6 +52,7 @@ mod watch;
 
 pub use bins::Bin;
 pub use devices::Deleted;
+pub use history::Revision;
 pub use lists::{Agent, Agents, Items};
 pub use problem::Problem;
 pub use prom::PrometheusError;
@@ -95,11 +99,10 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Api {
     store: Arc<dyn Store>,
-    producer: Arc<dyn Producer>,
+    registry: Arc<Registry>,
     live: broadcast::Sender<Live>,
     stop: signal::Receiver<bool>,
-    token: Option<Secret>,
-    open_reads: bool,
+    access: Access,
     limits: Limits,
     requests: Arc<Semaphore>,
     searches: Arc<Semaphore>,
@@ -108,7 +111,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// An API without a token and with the default limits. Live streams end when `stop` becomes
+    /// An API that asks for no token and with the default limits. Live streams end when `stop` becomes
     /// true or its sender is dropped.
     #[must_use]
     pub fn new(
@@ -119,12 +122,11 @@ impl Api {
     ) -> Self {
         let limits = Limits::default();
         Self {
+            registry: Arc::new(Registry::new(store.clone(), producer)),
             store,
-            producer,
             live,
             stop,
-            token: None,
-            open_reads: false,
+            access: Access::default(),
             limits,
             requests: Arc::new(Semaphore::new(limits.requests_max)),
             searches: Arc::new(Semaphore::new(limits.searches_max)),
@@ -133,11 +135,10 @@ impl Api {
         }
     }
 
-    /// Asks for this bearer token; with `open_reads` only for what changes something.
+    /// Lets in whom `access` lets in.
     #[must_use]
-    pub fn token(mut self, token: Option<Secret>, open_reads: bool) -> Self {
-        self.token = token;
-        self.open_reads = open_reads;
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
         self
     }
 
@@ -160,7 +161,7 @@ pub(crate) fn starting() -> Problem {
 /// The routes of the API and of the page.
 pub fn router(api: Api) -> Router {
     let prometheus = prom::router(&api);
-    let device = get(devices::get).put(devices::put).delete(devices::delete);
+    let device = get(devices::get).put(devices::put).patch(devices::patch).delete(devices::delete);
     let guarded = Router::new()
         .route("/v1/readings", get(readings::get))
         .route("/v1/rollups", get(rollups::get))
@@ -171,7 +172,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/logs", get(logs::get))
         .route("/v1/alerts", get(alerts::get))
         .route("/v1/devices", get(devices::list))
+        .route("/v1/devices/import", post(imports::post))
         .route("/v1/devices/{site}/{device}", device)
+        .route("/v1/devices/{site}/{device}/history", get(history::get))
         .route("/v1/live", get(watch::get))
         .method_not_allowed_fallback(async || Problem::method())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

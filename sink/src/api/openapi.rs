@@ -12,7 +12,8 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::{
-    Problem, PrometheusError, alerts, devices, etag, lists, logs, prom, readings, rollups, watch,
+    Problem, PrometheusError, alerts, devices, etag, history, imports, lists, logs, prom, readings,
+    rollups, watch,
 };
 
 /// The problems that every path may answer with.
@@ -23,6 +24,7 @@ impl IntoResponses for Problems {
         [
             ("400", "A parameter or the body cannot be used"),
             ("401", "A valid token is needed"),
+            ("403", "The token has a role that may not do this"),
             ("500", "The store needs a person"),
             ("503", "The API is busy, or store or Kafka are away: try again"),
             ("504", "The answer took too long"),
@@ -46,7 +48,7 @@ impl Modify for BearerToken {
     fn modify(&self, doc: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The token of the sink's configuration, when it has one"));
+            .description(Some("A token of the sink's configuration, when it has any; what changes something needs the role `devices` or `admin`"));
         doc.components
             .get_or_insert_default()
             .add_security_scheme("token", SecurityScheme::Http(scheme.build()));
@@ -72,7 +74,10 @@ impl Modify for BearerToken {
         devices::list,
         devices::get,
         devices::put,
+        devices::patch,
         devices::delete,
+        history::get,
+        imports::post,
         watch::get,
         prom::query,
         prom::query_range,

@@ -11,7 +11,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::access::Role;
 use crate::consume::ProduceError;
+use crate::registry::{Invalid, RegistryError};
 use crate::store::StoreError;
 
 /// What went wrong (RFC 9457), and what to do about it.
@@ -31,6 +33,9 @@ pub struct Problem {
     detail: String,
     /// What to do about it.
     hint: String,
+    /// The role that would have been needed, for the header.
+    #[serde(skip)]
+    need: Option<Role>,
 }
 
 impl Problem {
@@ -47,6 +52,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             hint: hint.into(),
+            need: None,
         }
     }
 
@@ -70,14 +76,52 @@ impl Problem {
         Self::new(status, "bad-body", "The body cannot be used", detail, hint)
     }
 
-    /// 401: the token is missing or wrong.
-    pub(super) fn unauthorized(detail: &str) -> Self {
+    /// 401: the token is missing or wrong; `need` would do.
+    pub(super) fn unauthorized(detail: &str, need: Role) -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "unauthorized",
             "A valid token is needed",
             detail,
-            "send the header `Authorization: Bearer <token>` with the token of the sink's configuration",
+            format!(
+                "send the header `Authorization: Bearer <token>` with a token of the role {}",
+                need.or_above()
+            ),
+        )
+    }
+
+    /// 403: the token `name` is valid and may do less than `need`.
+    pub(super) fn forbidden(name: &str, has: Role, need: Role) -> Self {
+        let mut problem = Self::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "The token may not do this",
+            format!("the token `{name}` has the role `{has}`, this needs `{need}`"),
+            format!(
+                "use a token of the role {}; `weir-sink token new --role {need}` makes one",
+                need.or_above()
+            ),
+        );
+        problem.need = Some(need);
+        problem
+    }
+
+    /// 404: nothing is known of the device.
+    pub(super) fn unknown_device() -> Self {
+        Self::not_found(
+            "this device has no metadata",
+            "PUT the same path to say what is known of it",
+        )
+    }
+
+    /// 412: somebody else has changed the thing meanwhile.
+    fn changed() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "changed",
+            "The record is another one now",
+            "the record is not the version that `If-Match` names, or is there already",
+            "GET it again, see what has changed, and send your change with the `ETag` of now",
         )
     }
 
@@ -147,7 +191,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         tracing::warn!(%error, "a query failed");
         match error {
-            StoreError::Retry(_) => Self::new(
+            StoreError::Retry(_) | StoreError::Refused(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "store-unavailable",
                 "The store does not answer",
@@ -168,6 +212,24 @@ impl From<StoreError> for Problem {
                 "the store needs a person",
                 "the sink's log says what is wrong and what to do",
             ),
+        }
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(Invalid { detail, hint }: Invalid) -> Self {
+        Self::body(StatusCode::BAD_REQUEST, detail, hint)
+    }
+}
+
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Changed => Self::changed(),
+            RegistryError::Unknown => Self::unknown_device(),
+            RegistryError::Invalid(invalid) => invalid.into(),
+            RegistryError::Store(error) => error.into(),
+            RegistryError::Produce(error) => error.into(),
         }
     }
 }
@@ -198,6 +260,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status();
         let mut response = (status, Json(&self)).into_response();
+        let need = self.need;
         // For who tells it in another form.
         response.extensions_mut().insert(self);
         let headers = response.headers_mut();
@@ -210,6 +273,13 @@ impl IntoResponse for Problem {
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"weir\""),
             );
+        }
+        if let Some(need) = need
+            && let Ok(asked) = HeaderValue::try_from(format!(
+                "Bearer realm=\"weir\", error=\"insufficient_scope\", scope=\"{need}\""
+            ))
+        {
+            headers.insert(header::WWW_AUTHENTICATE, asked);
         }
         response
     }

@@ -39,9 +39,13 @@ pub(super) fn tell(status: &Status, part: Part, error: &KafkaError, reason: &str
         RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
             format!("a topic is missing, run `weir-sink migrate -c FILE`: {reason}")
         }
-        RDKafkaErrorCode::TopicAuthorizationFailed
-        | RDKafkaErrorCode::GroupAuthorizationFailed
-        | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+        RDKafkaErrorCode::TopicAuthorizationFailed => {
+            format!("the Kafka user may not read topics, grant it READ on them (ACL): {reason}")
+        }
+        RDKafkaErrorCode::GroupAuthorizationFailed => format!(
+            "the Kafka user may not use the consumer group, grant it READ on the group (ACL): {reason}"
+        ),
+        RDKafkaErrorCode::ClusterAuthorizationFailed => {
             format!("the Kafka user may not do this, give it the rights (ACL): {reason}")
         }
         _ => {
@@ -50,6 +54,13 @@ pub(super) fn tell(status: &Status, part: Part, error: &KafkaError, reason: &str
         }
     };
     status.problem(part, message);
+}
+
+/// Whether a right is missing.
+pub(super) fn is_denied(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| matches!(code, GroupAuthorizationFailed | TopicAuthorizationFailed))
 }
 
 /// How much librdkafka tells: all of it when `[kafka.librdkafka] debug` asks for something.

@@ -172,6 +172,7 @@ mod tests {
             key: None,
             value: Some(bytes::Bytes::from_static(b"x")),
             retried: 0,
+            by: None,
         }
     }
 

@@ -26,7 +26,10 @@ use weir_models::topic::{Topic, TopicNames};
 
 use super::context::{Context, Shared};
 use super::handover::Bounds;
-use super::{Committed, ConsumeError, Consumer, Partition, Polled, RETRIED, Record, faults};
+use super::{
+    BY, Committed, ConsumeError, Consumer, Partition, Polled, RETRIED, Record, author, faults,
+    rights,
+};
 use crate::status::{Part, Status};
 
 /// What the sink reads.
@@ -95,6 +98,8 @@ const WAKE_EVERY: usize = 1_000;
 const COMMIT_WITHIN: Duration = Duration::from_secs(15);
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
+/// Between two tries whether topics may be read after all.
+const TRY_EVERY: Duration = Duration::from_secs(10);
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A member of the consumer group.
@@ -145,8 +150,11 @@ impl KafkaConsumer {
             consumer: Arc::clone(&consumer),
             shared: Arc::clone(&shared),
             topics: reading.topics,
+            connection: connection.clone(),
+            group: group.to_owned(),
             paused: false,
             probed: None,
+            denied: None,
         };
         std::thread::Builder::new()
             .name("kafka-poll".into())
@@ -167,6 +175,12 @@ pub(super) fn retried(message: &BorrowedMessage<'_>) -> u32 {
     };
     let count = headers.iter().find(|header| header.key == RETRIED).and_then(|header| header.value);
     count.and_then(|count| std::str::from_utf8(count).ok()?.parse().ok()).unwrap_or(0)
+}
+
+/// Who changed the device that this record is about.
+fn by(message: &BorrowedMessage<'_>) -> Option<Box<str>> {
+    let headers = message.headers()?;
+    author(headers.iter().find(|header| header.key == BY)?.value)
 }
 
 /// What is wrong with the settings.
@@ -268,18 +282,23 @@ struct Poller {
     consumer: Arc<BaseConsumer<Context>>,
     shared: Arc<Shared>,
     topics: &'static [Topic],
+    connection: BTreeMap<String, String>,
+    group: String,
     paused: bool,
     probed: Option<Instant>,
+    /// Since when a topic may be seen and not be read, or when that was last tried.
+    denied: Option<Instant>,
 }
 
 impl Poller {
     fn run(mut self) {
+        let consumer = Arc::clone(&self.consumer);
         while !self.shared.stopping.load(Ordering::SeqCst) {
             self.keep_bounds();
             self.probe();
             let mut taken = 0;
             let mut wait = POLL;
-            while let Some(polled) = self.consumer.poll(wait) {
+            while let Some(polled) = consumer.poll(wait) {
                 match polled {
                     Ok(message) => self.push(&message),
                     Err(error) => self.failed(&error),
@@ -308,13 +327,16 @@ impl Poller {
             key: message.key().map(Bytes::copy_from_slice),
             value: message.payload().map(Bytes::copy_from_slice),
             retried: retried(message),
+            by: (topic == Topic::Metadata).then(|| by(message)).flatten(),
         });
     }
 
-    fn failed(&self, error: &KafkaError) {
+    fn failed(&mut self, error: &KafkaError) {
+        let denied = faults::is_denied(error);
         if let KafkaError::MessageConsumptionFatal(code) = error {
             self.shared.handover.fail(code.to_string());
-        } else if !self.shared.status.has_problem(self.shared.part) {
+        } else if denied || !self.shared.status.has_problem(self.shared.part) {
+            self.denied = self.denied.or_else(|| denied.then(Instant::now));
             // The error callback tells of the same with more words.
             faults::tell(&self.shared.status, self.shared.part, error, &error.to_string());
         }
@@ -358,16 +380,35 @@ impl Poller {
         let Ok(cluster) = answer else {
             return;
         };
-        let names = self.topics.iter().map(|topic| &**self.shared.names.name(*topic));
-        let missing: Vec<&str> = names
-            .filter(|name| !cluster.topics().iter().any(|topic| topic.name() == *name))
-            .collect();
-        if missing.is_empty() {
-            self.shared.status.fine(self.shared.part);
+        let shared = Arc::clone(&self.shared);
+        let names: Vec<&str> =
+            self.topics.iter().map(|topic| &**shared.names.name(*topic)).collect();
+        let is_there = |name: &&str| cluster.topics().iter().any(|topic| topic.name() == *name);
+        let missing: Vec<&str> = names.iter().copied().filter(|name| !is_there(name)).collect();
+        let lack = if missing.is_empty() {
+            let group = rights::of_group(&self.consumer, &self.group, names[0]);
+            group.or_else(|| self.unreadable(&names))
         } else {
-            let reason = format!("{} not found", missing.join(", "));
-            let error = KafkaError::Global(RDKafkaErrorCode::UnknownTopicOrPartition);
-            faults::tell(&self.shared.status, self.shared.part, &error, &reason);
+            Some(rights::of_missing(&self.consumer, &missing))
+        };
+        match lack {
+            None if self.denied.is_some() => {}
+            None => self.shared.status.fine(self.shared.part),
+            Some((code, reason)) => {
+                let error = KafkaError::Global(code);
+                faults::tell(&self.shared.status, self.shared.part, &error, &reason);
+            }
         }
+    }
+
+    /// The topics that may not be read, if librdkafka said that there are some; tried again now and then.
+    fn unreadable(&mut self, names: &[&str]) -> Option<rights::Lack> {
+        if self.denied?.elapsed() < TRY_EVERY {
+            return None;
+        }
+        let unreadable = rights::unreadable(&self.connection, names);
+        self.denied = (!unreadable.is_empty()).then(Instant::now);
+        self.denied?;
+        Some((RDKafkaErrorCode::TopicAuthorizationFailed, unreadable.join(", ")))
     }
 }

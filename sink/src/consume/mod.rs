@@ -18,6 +18,7 @@ mod faults;
 mod handover;
 pub mod kafka;
 pub mod producer;
+mod rights;
 pub mod scan;
 pub mod topics;
 
@@ -45,6 +46,21 @@ pub struct Record {
     pub value: Option<Bytes>,
     /// How often it was a dead letter and was sent again, by the header [`RETRIED`].
     pub retried: u32,
+    /// Who changed a device, by the header [`BY`]; read for device metadata only.
+    pub by: Option<Box<str>>,
+}
+
+/// Header of device metadata: the name of the token, or of the command, by which the device was changed.
+pub const BY: &str = "by";
+/// Longest value of [`BY`] that is taken, in bytes.
+const BY_BYTES_MAX: usize = 256;
+
+/// The value of a header [`BY`], when it can be shown.
+#[must_use]
+pub fn author(value: Option<&[u8]>) -> Option<Box<str>> {
+    let text = std::str::from_utf8(value?).ok()?;
+    let is_sound = !text.is_empty() && text.len() <= BY_BYTES_MAX;
+    (is_sound && !text.chars().any(char::is_control)).then(|| text.into())
 }
 
 impl Record {

@@ -176,6 +176,13 @@ fn classify(error: &KafkaError) -> ProduceError {
             | RDKafkaErrorCode::InvalidRecord
             | RDKafkaErrorCode::PolicyViolation,
         ) => ProduceError::Refused(error.to_string()),
+        // A person can grant it, and what waits goes on then.
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed,
+        ) => ProduceError::Retry(format!(
+            "the Kafka user may not write this topic, grant it WRITE (ACL, `docs/sink.md` lists the topics): {error}"
+        )),
         _ => ProduceError::Retry(error.to_string()),
     }
 }

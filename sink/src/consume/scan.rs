@@ -48,7 +48,10 @@ pub enum From<'a> {
 /// First offset and the one after the last, by partition.
 pub type Extents = BTreeMap<i32, (i64, i64)>;
 
-fn connect(connection: &BTreeMap<String, String>, topic: &str) -> Result<BaseConsumer, ScanError> {
+pub(super) fn connect(
+    connection: &BTreeMap<String, String>,
+    topic: &str,
+) -> Result<BaseConsumer, ScanError> {
     let mut config = ClientConfig::new();
     config.set("client.id", "weir-sink").set("log_level", "0");
     config.extend(connection.clone());

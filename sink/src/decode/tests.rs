@@ -18,6 +18,7 @@ fn record(topic: Topic, key: &str, value: Option<&str>) -> Record {
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
         value: value.map(|text| Bytes::copy_from_slice(text.as_bytes())),
         retried: 0,
+        by: None,
     }
 }
 

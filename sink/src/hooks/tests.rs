@@ -110,6 +110,7 @@ impl World {
             key: None,
             value,
             retried: 0,
+            by: None,
         });
     }
 

@@ -20,6 +20,10 @@ pub const LOGS_WIDTH_US: i64 = HOUR_US;
 pub const ALERTS_WIDTH_US: i64 = DAY_US;
 /// Width of a partition of one series' alerts: 365 days, microseconds.
 pub const SERIES_ALERTS_WIDTH_US: i64 = 365 * DAY_US;
+/// Width of a partition of one device's changes: 365 days, microseconds.
+pub const CHANGES_WIDTH_US: i64 = 365 * DAY_US;
+/// The first partition of a device's changes, of 2026; what claims to be older lies there, too.
+pub const FIRST_CHANGES_BUCKET: i64 = 56;
 /// Into how many partitions the lists of a site (series, hosts, devices, latest values) are split.
 pub const SHARDS: u8 = 16;
 /// Most partitions that one query reads.
@@ -143,6 +147,12 @@ pub fn window_start(ts_us: i64, step_us: i64) -> i64 {
 #[must_use]
 pub fn day_end(ts_us: i64) -> i64 {
     Widths::constant(DAY_US).bucket(ts_us).to_us
+}
+
+/// The partition of a device's change.
+#[must_use]
+pub fn changes_bucket(ts_us: i64) -> i64 {
+    ts_us.div_euclid(CHANGES_WIDTH_US).max(FIRST_CHANGES_BUCKET)
 }
 
 /// The shard of a name within its site: FNV-1a (64 bits) modulo [`SHARDS`].

@@ -77,6 +77,8 @@ pub(crate) struct Census<'a> {
     pub(crate) sites: BTreeMap<&'a str, Option<Extent>>,
     /// The last change of each device.
     pub(crate) devices: Vec<&'a DeviceChange>,
+    /// All changes of devices.
+    pub(crate) changes: &'a [DeviceChange],
     /// The newest heartbeat of each agent.
     pub(crate) agents: Vec<&'a AgentStatus>,
 }
@@ -115,6 +117,7 @@ impl<'a> Census<'a> {
             hosts,
             sites,
             devices: devices.into_values().collect(),
+            changes: &batch.devices,
             agents: agents.into_values().collect(),
         }
     }

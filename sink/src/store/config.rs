@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use weir_models::config::SecretRef;
+use weir_models::kafka::TlsConfig;
 
 use super::cassandra::CassandraStore;
 use super::seal::marks::ADOPT_AFTER;
@@ -84,6 +85,10 @@ pub struct CassandraConfig {
     /// Where the password is.
     #[serde(default)]
     pub password: Option<SecretRef>,
+    /// TLS to the nodes; an empty table turns it on with the system's authorities. A node's certificate has to
+    /// be for its address or for a name in `contact_points`.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
     /// How long one request may take, milliseconds.
     #[serde(default = "default_request_timeout_ms")]
     pub request_timeout_ms: u64,
@@ -107,6 +112,7 @@ impl CassandraConfig {
             consistency: Consistency::default(),
             username: None,
             password: None,
+            tls: None,
             request_timeout_ms: default_request_timeout_ms(),
             in_flight: default_in_flight(),
             hot_days: default_hot_days(),

@@ -89,7 +89,7 @@ pub struct LogRow {
 }
 
 /// A device was written (some) or deleted (none).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeviceChange {
     /// Site.
     pub site: String,
@@ -97,6 +97,31 @@ pub struct DeviceChange {
     pub device: String,
     /// Its record.
     pub record: Option<Device>,
+    /// Name of the token or command that changed it, when one is known.
+    pub by: Option<Box<str>>,
+    /// When it was changed, microseconds since the Unix epoch.
+    pub ts_us: i64,
+    /// Its offset in the topic: tells changes of one moment apart, and one that comes again from a new one.
+    pub position: i64,
+}
+
+/// Which changes of a device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangesQuery {
+    /// Site.
+    pub site: String,
+    /// Device.
+    pub device: String,
+    /// Only those before the change of this moment and position.
+    pub before: Option<(i64, i64)>,
+    /// At most so many, newest first.
+    pub limit: usize,
+}
+
+/// A device record as the history keeps it.
+fn stored_record(json: Option<&str>) -> Option<Device> {
+    let read = serde_json::from_str(json?);
+    read.inspect_err(|error| tracing::warn!(%error, "a stored change cannot be read")).ok()
 }
 
 /// Rows to write together.
@@ -335,6 +360,10 @@ pub trait Store: Send + Sync {
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError>;
     /// Known devices of a site.
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError>;
+    /// One device, when it is known.
+    async fn device(&self, site: &str, device: &str) -> Result<Option<Device>, StoreError>;
+    /// Changes of a device, newest first and those of one moment by position, the greatest first.
+    async fn device_changes(&self, query: &ChangesQuery) -> Result<Vec<DeviceChange>, StoreError>;
     /// Agents as last heard of.
     async fn agents(&self) -> Result<Agents, StoreError>;
     /// Every event id in `logs` and `readings`, hot or sealed, each once, in order; for checks of small stores.
@@ -356,6 +385,10 @@ pub enum StoreError {
         /// How many a query may read.
         partitions_max: usize,
     },
+    /// The store refuses us: user, password, certificate, permission. A person can set it right while we wait, so
+    /// the same call may work later; the message says what to do.
+    #[error("{0}")]
+    Refused(String),
     /// Nothing but a person helps; the message says what to do.
     #[error("{0}")]
     Fatal(String),

@@ -81,6 +81,7 @@ impl Member {
                     value: record.value,
                     // Letters are sent again through Kafka only.
                     retried: 0,
+                    by: record.by,
                 }));
             }
             if out.len() >= max {

@@ -13,6 +13,7 @@ use weir_agent::publish::Followed;
 use weir_agent::spool::log::{LogError, LogReader};
 use weir_models::topic::Topic;
 use weir_models::wire::{BatchView, MAX_RAW_BYTES, Records, WireError};
+use weir_sink::consume::{BY, author};
 
 use super::{Broker, COMPACT_ABOVE_BYTES};
 
@@ -25,6 +26,8 @@ pub(super) struct Stored {
     pub(super) ts_ms: i64,
     pub(super) key: Option<Bytes>,
     pub(super) value: Option<Bytes>,
+    /// Who changed a device, on the topic of metadata.
+    pub(super) by: Option<Box<str>>,
 }
 
 /// The records of the next group from `from` on; none when there is no further group. A batch that
@@ -62,6 +65,11 @@ fn unpack(
                 ts_ms: record.ts_ms,
                 key: record.key.map(Bytes::copy_from_slice),
                 value: record.value.map(Bytes::copy_from_slice),
+                by: record
+                    .headers
+                    .iter()
+                    .find(|(name, _)| *name == BY)
+                    .and_then(|(_, value)| author(*value)),
             });
         }
     }

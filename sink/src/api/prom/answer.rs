@@ -74,6 +74,7 @@ impl From<&Problem> for Fault {
         let status = problem.status();
         let (code, kind) = match status {
             StatusCode::UNAUTHORIZED => (status, "unauthorized"),
+            StatusCode::FORBIDDEN => (status, "forbidden"),
             StatusCode::NOT_FOUND => (status, "not_found"),
             StatusCode::UNPROCESSABLE_ENTITY => (status, "execution"),
             // As Prometheus: also what took too long is not available.

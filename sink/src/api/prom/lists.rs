@@ -30,6 +30,7 @@ impl IntoResponses for Faults {
         [
             ("400", "A parameter or the query cannot be used, or is not supported"),
             ("401", "A valid token is needed"),
+            ("403", "The token may not do this"),
             ("422", "The query cannot be answered: rows that cannot be told apart, or too many"),
             ("500", "The store needs a person"),
             ("503", "Busy, too slow, or the store is away: try again"),

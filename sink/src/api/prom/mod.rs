@@ -41,9 +41,6 @@ mod read;
 
 pub use answer::PrometheusError;
 
-/// All paths begin with it.
-pub(super) const PREFIX: &str = "/api/v1/";
-
 /// The routes, guarded.
 pub(super) fn router(api: &Api) -> Router {
     Router::new()

@@ -1,5 +1,6 @@
 //! A store and a producer in memory, for tests of the API.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -11,11 +12,11 @@ use weir_models::device::Device;
 use weir_models::ident::{EventId, SeriesKey};
 use weir_models::topic::Topic;
 
-use crate::consume::{ProduceError, Producer};
+use crate::consume::{BY, ProduceError, Producer, author};
 use crate::store::sealed::rolls_of;
 use crate::store::{
-    Agents, AlertQuery, Batch, Latest, Lines, LogFilter, LogQuery, LogRow, Point, Rolls, Series,
-    Store, StoreError, TimeRange,
+    Agents, AlertQuery, Batch, ChangesQuery, DeviceChange, Latest, Lines, LogFilter, LogQuery,
+    LogRow, Point, Rolls, Series, Store, StoreError, TimeRange,
 };
 
 /// Keeps what is written in memory; may be told to fail or to be slow.
@@ -208,8 +209,33 @@ impl Store for MemoryStore {
 
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {
         self.read(|rows| {
-            let rows = rows.devices.iter().filter(|row| row.site == site);
-            rows.filter_map(|row| row.record.clone()).collect()
+            let mut last = BTreeMap::new();
+            for change in rows.devices.iter().filter(|row| row.site == site) {
+                last.insert(change.device.clone(), change.record.clone());
+            }
+            last.into_values().flatten().collect()
+        })
+        .await
+    }
+
+    async fn device(&self, site: &str, device: &str) -> Result<Option<Device>, StoreError> {
+        let devices = self.devices(site).await?;
+        Ok(devices.into_iter().find(|known| known.device == device))
+    }
+
+    async fn device_changes(&self, query: &ChangesQuery) -> Result<Vec<DeviceChange>, StoreError> {
+        self.read(|rows| {
+            let place = |change: &DeviceChange| (change.ts_us, change.position);
+            let mut changes: Vec<DeviceChange> = rows
+                .devices
+                .iter()
+                .filter(|change| change.site == query.site && change.device == query.device)
+                .filter(|change| query.before.is_none_or(|before| place(change) < before))
+                .cloned()
+                .collect();
+            changes.sort_by_key(|change| std::cmp::Reverse(place(change)));
+            changes.truncate(query.limit);
+            changes
         })
         .await
     }
@@ -234,6 +260,8 @@ pub(crate) type Sent = (Topic, Vec<u8>, Option<Vec<u8>>);
 #[derive(Default)]
 pub(crate) struct MemoryProducer {
     pub(crate) sent: Mutex<Vec<Sent>>,
+    /// Who is said to have changed a device, record by record.
+    pub(crate) by: Mutex<Vec<Option<String>>>,
     pub(crate) fails: Mutex<Option<fn() -> ProduceError>>,
 }
 
@@ -244,10 +272,14 @@ impl Producer for MemoryProducer {
         topic: Topic,
         key: &[u8],
         value: Option<&[u8]>,
-        _headers: &[(&str, &[u8])],
+        headers: &[(&str, &[u8])],
     ) -> Result<(), ProduceError> {
         if let Some(error) = self.fails.lock().ok().and_then(|fails| *fails) {
             return Err(error());
+        }
+        if let Ok(mut by) = self.by.lock() {
+            let by_header = headers.iter().find(|(name, _)| *name == BY);
+            by.push(by_header.and_then(|(_, value)| author(Some(value))).map(Into::into));
         }
         if let Ok(mut sent) = self.sent.lock() {
             sent.push((topic, key.to_vec(), value.map(Into::into)));

@@ -1,7 +1,10 @@
 //! The API over real sockets, on a store and a producer in memory.
 
+mod access;
+mod devices;
 pub(crate) mod double;
 mod errors;
+mod imports;
 mod prom;
 mod queries;
 mod stream;
@@ -240,6 +243,7 @@ fn rows() -> Batch {
                 meta: BTreeMap::from([("line".into(), "4".into())]),
                 ..Device::default()
             }),
+            ..DeviceChange::default()
         }],
         agents: vec![heartbeat("awake", now_us()), heartbeat("silent", 5)],
     }

@@ -6,6 +6,7 @@ use weir_models::config::Secret;
 
 use super::super::Limits;
 use super::*;
+use crate::access::Access;
 use crate::store::StoreError;
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -378,7 +379,7 @@ fn what_cannot_be_answered_is_told_as_prometheus_does() {
 fn queries_are_guarded_as_reads() {
     let start = |open_reads| {
         Server::start_with(counters(), move |api| {
-            api.token(Some(Secret::new("s3cret")), open_reads)
+            api.access(Access::new(Some(&Secret::new("s3cret")), &[], open_reads))
         })
     };
     let pairs = [("query", "1")];

@@ -25,8 +25,8 @@ use crate::consume::{
     Committed, ConsumeError, Consumer, Partition, Polled, ProduceError, Producer, Record,
 };
 use crate::store::{
-    Agents, AlertQuery, Batch, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
-    TimeRange,
+    Agents, AlertQuery, Batch, ChangesQuery, DeviceChange, Latest, LogQuery, LogRow, Point, Series,
+    Store, StoreError, TimeRange,
 };
 
 /// Random numbers that the seed repeats (xorshift64*).
@@ -107,7 +107,7 @@ impl World {
         // Offsets have holes, as after transaction markers.
         let offset = log.last().map_or(5, |last| last.offset + 1 + i64::from(ts_ms % 7 == 0));
         let value = value.map(Bytes::from);
-        log.push(Record { partition, offset, ts_ms, key: None, value, retried });
+        log.push(Record { partition, offset, ts_ms, key: None, value, retried, by: None });
     }
 
     pub(super) fn consumer(&self) -> Box<dyn Consumer> {
@@ -292,6 +292,12 @@ impl Store for World {
         Ok(Vec::new())
     }
     async fn latest(&self, _: &str) -> Result<Vec<Latest>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn device(&self, _: &str, _: &str) -> Result<Option<Device>, StoreError> {
+        Ok(None)
+    }
+    async fn device_changes(&self, _: &ChangesQuery) -> Result<Vec<DeviceChange>, StoreError> {
         Ok(Vec::new())
     }
     async fn sites(&self) -> Result<Vec<String>, StoreError> {

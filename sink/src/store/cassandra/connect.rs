@@ -3,7 +3,8 @@
 //! In: `[store.cassandra]`. Out: a session that asks replicas of the local datacentre first (token
 //! aware), never another datacentre, with client time stamps that only rise. What can go wrong:
 //! nobody answers at the contact points (passing: the cluster may be starting), wrong user or
-//! password, a datacentre that does not exist.
+//! password, a certificate that one side does not trust (until a person sets it right), a datacentre that does not
+//! exist.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -21,6 +22,7 @@ use scylla::errors::{
 use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::timestamp_generator::MonotonicTimestampGenerator;
 use weir_models::config::Secret;
+use weir_models::kafka::TlsConfig;
 
 use crate::store::StoreError;
 use crate::store::config::{CassandraConfig, Consistency};
@@ -54,7 +56,11 @@ pub(super) async fn connect(config: &CassandraConfig) -> Result<Connected, Store
     if let Some((user, password)) = credentials(config)? {
         builder = builder.user(user, password.expose());
     }
-    let session = builder.build().await.map_err(|error| explain(&points, &error))?;
+    if let Some(files) = &config.tls {
+        builder = secured(builder, files, &points).map_err(StoreError::Fatal)?;
+    }
+    let session =
+        builder.build().await.map_err(|error| explain(&points, config.tls.as_ref(), &error))?;
     let datacentre = local_datacentre(config, &datacentres(&session))?;
     let local = DefaultPolicy::builder()
         .prefer_datacenter(datacentre.clone())
@@ -63,6 +69,20 @@ pub(super) async fn connect(config: &CassandraConfig) -> Result<Connected, Store
         .build();
     handle.map_to_another_profile(self::profile(config).load_balancing_policy(local).build());
     Ok(Connected { session, datacentre })
+}
+
+#[cfg(feature = "cassandra-tls")]
+fn secured(
+    builder: SessionBuilder,
+    files: &TlsConfig,
+    points: &[String],
+) -> Result<SessionBuilder, String> {
+    Ok(builder.tls_context(Some(super::tls::client(files, points)?)))
+}
+
+#[cfg(not(feature = "cassandra-tls"))]
+fn secured(_: SessionBuilder, _: &TlsConfig, _: &[String]) -> Result<SessionBuilder, String> {
+    Err("this program was built without TLS to Cassandra: remove `[store.cassandra.tls]`, or build it with the feature `cassandra-tls`".into())
 }
 
 fn profile(config: &CassandraConfig) -> ExecutionProfileBuilder {
@@ -152,7 +172,7 @@ fn local_datacentre(
 }
 
 /// What to do about a connection that could not be made.
-fn explain(points: &[String], error: &NewSessionError) -> StoreError {
+fn explain(points: &[String], tls: Option<&TlsConfig>, error: &NewSessionError) -> StoreError {
     let tried = points.join(", ");
     let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(
         ConnectionPoolError::Broken { last_connection_error },
@@ -166,10 +186,13 @@ fn explain(points: &[String], error: &NewSessionError) -> StoreError {
             _ => StoreError::Retry(format!("no session with Cassandra (tried {tried}): {error}")),
         };
     };
+    if let Some(why) = explain_tls(tls, last_connection_error) {
+        return StoreError::Refused(format!("no TLS with Cassandra at {tried}: {why}"));
+    }
     match last_connection_error {
         ConnectionError::ConnectionSetupRequestError(setup) => match setup.get_error() {
             SetupError::DbError(DbError::AuthenticationError, message) => {
-                StoreError::Fatal(format!(
+                StoreError::Refused(format!(
                     "Cassandra at {tried} refuses user or password ({message}): check \
                      store.cassandra.username and password"
                 ))
@@ -178,16 +201,34 @@ fn explain(points: &[String], error: &NewSessionError) -> StoreError {
                 "Cassandra at {tried} asks for a password: set store.cassandra.username and \
                  password"
             )),
-            other => StoreError::Retry(format!(
-                "Cassandra at {tried} does not take the connection: {other}; is this its CQL port, \
-                 and without TLS?"
-            )),
+            other => {
+                let tls = if tls.is_some() { "with TLS" } else { "without TLS" };
+                StoreError::Retry(format!(
+                    "Cassandra at {tried} does not take the connection: {other}; is this its CQL \
+                     port, and {tls}? (`[store.cassandra.tls]`)"
+                ))
+            }
         },
         other => StoreError::Retry(format!(
             "cannot reach Cassandra at {tried}: {other}; check that it runs and that host and \
              port are right"
         )),
     }
+}
+
+/// What is wrong with TLS, if it is spoken and that is what ended the connection.
+#[cfg(feature = "cassandra-tls")]
+fn explain_tls(tls: Option<&TlsConfig>, error: &ConnectionError) -> Option<String> {
+    let files = tls?;
+    if let ConnectionError::IoError(error) = error {
+        return super::tls::explain(error, files);
+    }
+    super::tls::explain_text(&error.to_string(), files)
+}
+
+#[cfg(not(feature = "cassandra-tls"))]
+fn explain_tls(_: Option<&TlsConfig>, _: &ConnectionError) -> Option<String> {
+    None
 }
 
 #[cfg(test)]
@@ -298,7 +339,7 @@ mod tests {
         });
         let wrong = connect(&config).await.err().unwrap();
         assert!(
-            matches!(&wrong, StoreError::Fatal(m) if m.contains("refuses user or password")),
+            matches!(&wrong, StoreError::Refused(m) if m.contains("refuses user or password")),
             "{wrong:?}"
         );
         assert!(!format!("{wrong:?}").contains("wrong\n"));

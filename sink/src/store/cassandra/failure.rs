@@ -1,7 +1,7 @@
 //! Failure: what an error of the driver means for us, and trying again.
 //!
-//! In: errors of the driver. Out: passing (the same call may work later) or not, with a text that
-//! says what to do. Promises: a write that timed out is never taken as done; whatever is not surely
+//! In: errors of the driver. Out: whether the same call may work later, by itself or once a person has granted
+//! something, with a text that says what to do. Promises: a write that timed out is never taken as done; whatever is not surely
 //! permanent is tried again, with waits that grow and are drawn at random, for a bounded time. What
 //! can go wrong: the time is over ([`StoreError::Retry`]; the caller decides how long to go on).
 
@@ -23,10 +23,21 @@ pub(super) const READ_PATIENCE: Duration = Duration::from_secs(3);
 const WAIT_FIRST: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// Whether the same call may work later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Soon, by itself.
+    Passing,
+    /// Once a person has set something right at the store; told at once.
+    Refused,
+    /// Never.
+    Lasting,
+}
+
 /// One failed try.
 #[derive(Debug)]
 pub(super) struct Failure {
-    pub(super) passing: bool,
+    pub(super) kind: Kind,
     pub(super) message: String,
 }
 
@@ -34,17 +45,25 @@ impl Failure {
     /// Also a node that is going down or coming up: the reader is told where to look all the same.
     fn passing(error: &impl Display) -> Self {
         let look = "check that the nodes of `[store.cassandra]` run and the network to them";
-        Self { passing: true, message: format!("{error}; {look}") }
+        Self { kind: Kind::Passing, message: format!("{error}; {look}") }
     }
 
     pub(super) fn lasting(error: &impl Display) -> Self {
-        Self { passing: false, message: error.to_string() }
+        Self { kind: Kind::Lasting, message: error.to_string() }
+    }
+
+    fn refused(message: String) -> Self {
+        Self { kind: Kind::Refused, message }
     }
 }
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
-        if failure.passing { Self::Retry(failure.message) } else { Self::Fatal(failure.message) }
+        match failure.kind {
+            Kind::Passing => Self::Retry(failure.message),
+            Kind::Refused => Self::Refused(failure.message),
+            Kind::Lasting => Self::Fatal(failure.message),
+        }
     }
 }
 
@@ -119,12 +138,12 @@ impl From<&RequestAttemptError> for Failure {
             DbError::Invalid if unknown_schema(message) => Self::lasting(&format!(
                 "the schema is not what this version needs ({message}): run `weir-sink migrate`"
             )),
-            DbError::Unauthorized => Self::lasting(&format!(
+            DbError::Unauthorized => Self::refused(format!(
                 "Cassandra refuses this user: {message}; grant it SELECT and MODIFY on the \
                  keyspace (and CREATE and ALTER for `weir-sink migrate`)"
             )),
             DbError::AuthenticationError => {
-                Self::lasting(&format!("Cassandra refuses user or password: {message}"))
+                Self::refused(format!("Cassandra refuses user or password: {message}"))
             }
             DbError::SyntaxError
             | DbError::Invalid
@@ -164,7 +183,8 @@ where
             Ok(value) => return Ok(value),
             Err(failure) => failure,
         };
-        let Some(wait) = waits.next(started.elapsed()).filter(|_| failure.passing) else {
+        let Some(wait) = waits.next(started.elapsed()).filter(|_| failure.kind == Kind::Passing)
+        else {
             return Err(failure.into());
         };
         let (wait_ms, error) = (wait.as_millis(), &failure.message);
@@ -219,18 +239,20 @@ mod tests {
             required: 2,
             write_type: WriteType::UnloggedBatch,
         };
-        assert!(answer(timeout, "").passing);
-        assert!(answer(DbError::Overloaded, "").passing);
-        assert!(Failure::from(ExecutionError::RequestTimeout(WAIT_MAX)).passing);
-        assert!(Failure::from(ExecutionError::EmptyPlan).passing);
+        assert_eq!(answer(timeout, "").kind, Kind::Passing);
+        assert_eq!(answer(DbError::Overloaded, "").kind, Kind::Passing);
+        assert_eq!(Failure::from(ExecutionError::RequestTimeout(WAIT_MAX)).kind, Kind::Passing);
+        assert_eq!(Failure::from(ExecutionError::EmptyPlan).kind, Kind::Passing);
         let closing = Failure::from(ExecutionError::LastAttemptError(
             RequestAttemptError::UnableToAllocStreamId,
         ));
         assert!(closing.message.contains("store.cassandra"), "{}", closing.message);
         let missing = answer(DbError::Invalid, "unconfigured table readings");
-        assert!(!missing.passing && missing.message.contains("weir-sink migrate"));
+        assert_eq!(missing.kind, Kind::Lasting);
+        assert!(missing.message.contains("weir-sink migrate"), "{}", missing.message);
         let refused = answer(DbError::Unauthorized, "User x has no MODIFY permission");
-        assert!(!refused.passing && refused.message.contains("grant"));
+        assert_eq!(refused.kind, Kind::Refused);
+        assert!(refused.message.contains("grant"), "{}", refused.message);
     }
 
     #[tokio::test]

@@ -2,11 +2,11 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | `connect` | a session, or an error that helps |
+//! | `connect`, `tls` | a session, or an error that helps |
 //! | `schema` | migrations |
 //! | `statements` | all CQL of rows, prepared once |
 //! | `write`, `write_records` | batches of one partition, bounded, tried again |
-//! | `read`, `read_logs` | answers, bounded in partitions |
+//! | `read`, `read_devices`, `read_logs` | answers, bounded in partitions |
 //! | `seal_rows`, `seal_statements`, `line_rows` | what sealing needs |
 //! | `catalogue` | what is recorded of series and hosts, remembered |
 //! | `failure` | what an error means; trying again |
@@ -18,11 +18,14 @@ mod connect;
 mod failure;
 mod line_rows;
 mod read;
+mod read_devices;
 mod read_logs;
 mod schema;
 mod seal_rows;
 mod seal_statements;
 mod statements;
+#[cfg(feature = "cassandra-tls")]
+mod tls;
 mod write;
 mod write_records;
 
@@ -40,8 +43,8 @@ use super::config::CassandraConfig;
 use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
 use super::{
-    Agents, AlertQuery, Batch, Chunks, Latest, Lines, LogQuery, LogRow, Point, Rolls, Series,
-    Store, StoreError, TimeRange,
+    Agents, AlertQuery, Batch, ChangesQuery, Chunks, DeviceChange, Latest, Lines, LogQuery, LogRow,
+    Point, Rolls, Series, Store, StoreError, TimeRange,
 };
 
 /// A keyspace of a Cassandra cluster.
@@ -156,6 +159,14 @@ impl Store for CassandraStore {
 
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {
         self.read_devices(site).await
+    }
+
+    async fn device(&self, site: &str, device: &str) -> Result<Option<Device>, StoreError> {
+        self.read_device(site, device).await
+    }
+
+    async fn device_changes(&self, query: &ChangesQuery) -> Result<Vec<DeviceChange>, StoreError> {
+        self.read_device_changes(query).await
     }
 
     async fn agents(&self) -> Result<Agents, StoreError> {

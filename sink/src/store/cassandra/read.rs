@@ -13,7 +13,7 @@ use scylla::deserialize::row::DeserializeRow;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use weir_models::alert::Alert;
-use weir_models::device::{AgentStatus, Device};
+use weir_models::device::AgentStatus;
 use weir_models::ident::{EventId, SeriesKey, Stream as EventStream};
 
 use super::CassandraStore;
@@ -174,7 +174,7 @@ impl CassandraStore {
     }
 
     /// One query for each shard of a site.
-    async fn by_shard<T>(
+    pub(super) async fn by_shard<T>(
         &self,
         statement: &PreparedStatement,
         site: &str,
@@ -283,23 +283,6 @@ impl CassandraStore {
             self.rows(&statements.alerts, values).await.map(present)
         });
         bounded(parts, query.limit).await
-    }
-
-    pub(super) async fn read_devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {
-        type Text = BTreeMap<String, String>;
-        type Row = (String, Option<Vec<String>>, Option<Text>, Option<Text>, Option<i64>);
-        let rows: Vec<Row> = self.by_shard(&self.statements().await?.devices, site).await?;
-        let device = |(device, aliases, meta, units, updated_us): Row| Device {
-            site: site.into(),
-            device,
-            aliases: aliases.unwrap_or_default(),
-            meta: meta.unwrap_or_default(),
-            units: units.unwrap_or_default(),
-            updated_us: updated_us.unwrap_or_default(),
-        };
-        let mut devices: Vec<Device> = rows.into_iter().map(device).collect();
-        devices.sort_by(|a, b| a.device.cmp(&b.device));
-        Ok(devices)
     }
 
     pub(super) async fn read_agents(&self) -> Result<Agents, StoreError> {

@@ -27,6 +27,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_first_tables", include_str!("migrations/0001_first_tables.cql")),
     (SEALING, include_str!("migrations/0002_sealing.cql")),
     (LOG_BLOCKS, include_str!("migrations/0003_log_blocks.cql")),
+    ("0004_device_changes", include_str!("migrations/0004_device_changes.cql")),
 ];
 /// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";

@@ -12,7 +12,9 @@ use weir_models::alert::Alert;
 
 use super::statements::{Insert, Statements};
 use super::write::{Added, Jobs, unset_or};
-use crate::store::bucket::{ALERTS_WIDTH_US, SERIES_ALERTS_WIDTH_US, Widths, shard};
+use crate::store::bucket::{
+    ALERTS_WIDTH_US, SERIES_ALERTS_WIDTH_US, Widths, changes_bucket, shard,
+};
 use crate::store::census::{Census, order_us};
 use crate::store::select::{alert_json, alert_kind, is_resolved};
 
@@ -222,6 +224,13 @@ pub(super) fn devices_and_agents<'a>(
                 jobs.push("devices", &statements.put_device, [(row, 0)]);
             }
         }
+    }
+    for change in census.changes {
+        let (site, device, at_us) = (&change.site, &change.device, change.ts_us);
+        let by = unset_or(change.by.as_deref());
+        let json = change.record.as_ref().and_then(|record| serde_json::to_string(record).ok());
+        let row = (site, device, changes_bucket(at_us), at_us, change.position, by, unset_or(json));
+        jobs.push("device_changes", &statements.put_device_change, [(row, 0)]);
     }
     for status in &census.agents {
         let json = serde_json::to_string(status).unwrap_or_default();

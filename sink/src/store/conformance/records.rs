@@ -30,6 +30,7 @@ fn put(device: &Device) -> DeviceChange {
         site: device.site.clone(),
         device: device.device.clone(),
         record: Some(device.clone()),
+        ..DeviceChange::default()
     }
 }
 

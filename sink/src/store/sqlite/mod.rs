@@ -35,8 +35,8 @@ use super::config::SqliteConfig;
 use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
 use super::{
-    Agents, AlertQuery, Batch, Chunks, Latest, Lines, LogQuery, LogRow, Point, Rolls, Series,
-    Store, StoreError, TimeRange,
+    Agents, AlertQuery, Batch, ChangesQuery, Chunks, DeviceChange, Latest, Lines, LogQuery, LogRow,
+    Point, Rolls, Series, Store, StoreError, TimeRange,
 };
 
 /// The migrations in their order; the first has version 1. Never change one that was released.
@@ -44,6 +44,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_first_tables", include_str!("migrations/0001_first_tables.sql")),
     (SEALING, include_str!("migrations/0002_sealing.sql")),
     ("0003_log_blocks", include_str!("migrations/0003_log_blocks.sql")),
+    ("0004_device_changes", include_str!("migrations/0004_device_changes.sql")),
 ];
 /// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";
@@ -291,6 +292,16 @@ impl Store for SqliteStore {
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {
         let site = site.to_owned();
         self.read(move |connection| read::devices(connection, &site)).await
+    }
+
+    async fn device(&self, site: &str, device: &str) -> Result<Option<Device>, StoreError> {
+        let (site, device) = (site.to_owned(), device.to_owned());
+        self.read(move |connection| read::device(connection, &site, &device)).await
+    }
+
+    async fn device_changes(&self, query: &ChangesQuery) -> Result<Vec<DeviceChange>, StoreError> {
+        let query = query.clone();
+        self.read(move |connection| read::device_changes(connection, &query)).await
     }
 
     async fn agents(&self) -> Result<Agents, StoreError> {

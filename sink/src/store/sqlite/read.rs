@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Error, Row, params};
+use rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
 use weir_models::alert::Alert;
 use weir_models::device::{AgentStatus, Device};
 use weir_models::ident::{EventId, SeriesKey, Stream};
@@ -10,7 +10,10 @@ use weir_models::ident::{EventId, SeriesKey, Stream};
 use crate::store::seal::Position;
 use crate::store::sealed::weight_of;
 use crate::store::select::{LogFilter, Newest, above, alert_matches, fold_alert};
-use crate::store::{Agents, AlertQuery, Latest, LogQuery, LogRow, Point, Series, TimeRange};
+use crate::store::{
+    Agents, AlertQuery, ChangesQuery, DeviceChange, Latest, LogQuery, LogRow, Point, Series,
+    TimeRange, stored_record,
+};
 
 fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
@@ -206,6 +209,41 @@ pub(super) fn devices(connection: &Connection, site: &str) -> Result<Vec<Device>
         connection.prepare_cached("SELECT record FROM devices WHERE site = ?1 ORDER BY device")?;
     let rows = select.query_map([site], |row| row.get::<_, String>(0))?;
     rows.filter_map(|row| row.map(|json| from_json(&json)).transpose()).collect()
+}
+
+pub(super) fn device(
+    connection: &Connection,
+    site: &str,
+    device: &str,
+) -> Result<Option<Device>, Error> {
+    let mut select =
+        connection.prepare_cached("SELECT record FROM devices WHERE site = ?1 AND device = ?2")?;
+    let json = select.query_row([site, device], |row| row.get::<_, String>(0)).optional()?;
+    Ok(json.and_then(|json| from_json(&json)))
+}
+
+pub(super) fn device_changes(
+    connection: &Connection,
+    query: &ChangesQuery,
+) -> Result<Vec<DeviceChange>, Error> {
+    let mut select = connection.prepare_cached(
+        "SELECT ts_us, position, author, record FROM device_changes WHERE site = ?1 AND device = \
+         ?2 AND (ts_us, position) < (?3, ?4) ORDER BY ts_us DESC, position DESC LIMIT ?5",
+    )?;
+    let (before_us, before) = query.before.unwrap_or((i64::MAX, i64::MAX));
+    let values = params![query.site, query.device, before_us, before, sql_limit(query.limit)];
+    let rows = select.query_map(values, |row| {
+        let (by, record): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
+        Ok(DeviceChange {
+            site: query.site.clone(),
+            device: query.device.clone(),
+            record: stored_record(record.as_deref()),
+            by: by.map(Into::into),
+            ts_us: row.get(0)?,
+            position: row.get(1)?,
+        })
+    })?;
+    rows.collect()
 }
 
 pub(super) fn agents(connection: &Connection) -> Result<Agents, Error> {

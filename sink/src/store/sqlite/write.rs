@@ -27,6 +27,7 @@ pub(super) fn write(
         put.execute([site])?;
     }
     devices(connection, census)?;
+    device_changes(connection, census)?;
     agents(connection, census, now_us)
 }
 
@@ -178,6 +179,19 @@ fn devices(connection: &Connection, census: &Census<'_>) -> Result<(), Error> {
                 .prepare_cached("DELETE FROM devices WHERE site = ?1 AND device = ?2")?
                 .execute(params![change.site, change.device])?,
         };
+    }
+    Ok(())
+}
+
+fn device_changes(connection: &Connection, census: &Census<'_>) -> Result<(), Error> {
+    let mut put = connection.prepare_cached(
+        "INSERT OR REPLACE INTO device_changes (site, device, ts_us, position, author, record) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for change in census.changes {
+        let json = change.record.as_ref().and_then(|record| serde_json::to_string(record).ok());
+        let (by, position) = (change.by.as_deref(), change.position);
+        put.execute(params![change.site, change.device, change.ts_us, position, by, json])?;
     }
     Ok(())
 }

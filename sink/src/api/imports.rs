@@ -1,0 +1,70 @@
+//! `POST /v1/devices/import`: a list of devices at once.
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::openapi::Problems;
+use super::params::Params;
+use super::{Api, Problem};
+use crate::access::Caller;
+use crate::registry::{IMPORT_BYTES_MAX, ImportReport};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ImportQuery {
+    /// Only say what would become of each line; default false.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Takes a list of devices as CSV.
+///
+/// The first line names the columns: `site`, `device` and, as far as wanted, `aliases` (separated by blanks),
+/// `meta.NAME`, `units.METRIC`. A column that is not there leaves what is known as it is, an empty cell takes it
+/// away. A line that cannot be is refused and holds up no other. The same list again changes nothing.
+#[utoipa::path(
+    post, path = "/v1/devices/import", operation_id = "import_devices", tag = "fleet", params(ImportQuery),
+    request_body(content = String, content_type = "text/csv", description = "At most 16 MiB and 50,000 lines"),
+    responses(
+        (status = 200, description = "What would become of the list; nothing was sent", body = ImportReport),
+        (status = 202, description = "What became of the list, safe in Kafka and on its way to agents and store", body = ImportReport),
+        (status = 413, description = "The list is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not said to be CSV", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "Kafka refuses a record", body = Problem, content_type = "application/problem+json"),
+        Problems,
+    )
+)]
+pub(super) async fn post(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Params(ImportQuery { dry_run }): Params<ImportQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<ImportReport>), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("text/csv") {
+        return Err(Problem::body(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body is not said to be CSV",
+            "send the header `Content-Type: text/csv`",
+        ));
+    }
+    // Before the body is read: it may be large.
+    let import = api.registry.import().ok_or_else(|| Problem::busy("another import runs"))?;
+    let bytes = to_bytes(body, IMPORT_BYTES_MAX).await.map_err(|error| {
+        let hint = "16 MiB at most: send the list in parts, with all of its columns in each";
+        Problem::body(StatusCode::PAYLOAD_TOO_LARGE, error.to_string(), hint)
+    })?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let detail = format!("the list is not UTF-8: {error}");
+        Problem::body(StatusCode::BAD_REQUEST, detail, "save it as \"CSV UTF-8\"")
+    })?;
+    let report = import.run(text, dry_run, caller.name.as_deref()).await?;
+    Ok((if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED }, Json(report)))
+}

@@ -1,0 +1,110 @@
+//! Lists of devices at once.
+
+use super::*;
+use crate::consume::ProduceError;
+
+const CSV: (&str, &str) = ("content-type", "text/csv; charset=utf-8");
+const LIST: &str = "site,device,aliases,meta.line,units.temp\n\
+                    hall,press,10.0.0.7,5,°C\n\
+                    hall,new,,4,\n";
+
+fn import(server: &Server, query: &str, list: &str) -> Answer {
+    server.request("POST", &format!("/v1/devices/import{query}"), &[CSV], list)
+}
+
+fn counts(report: &Value) -> [u64; 4] {
+    ["created", "changed", "unchanged", "refused"].map(|count| report[count].as_u64().unwrap())
+}
+
+#[test]
+fn a_dry_run_says_what_the_import_then_does() {
+    let server = Server::start(rows());
+    let dry = import(&server, "?dry_run=true", LIST);
+    assert_eq!((dry.status, counts(&dry.json())), (200, [1, 1, 0, 0]), "{}", dry.text);
+    assert!(server.producer.sent.lock().unwrap().is_empty());
+    let done = import(&server, "", LIST);
+    assert_eq!((done.status, &done.json()["dry_run"]), (202, &json!(false)));
+    assert_eq!(done.json()["changes"], dry.json()["changes"]);
+    let changes = json!([
+        {"line": 2, "site": "hall", "device": "press", "created": false,
+         "fields": ["aliases", "meta.line", "units.temp"]},
+        {"line": 3, "site": "hall", "device": "new", "created": true, "fields": ["meta.line"]},
+    ]);
+    assert_eq!(done.json()["changes"], changes);
+    // The same again changes nothing, before and after it is stored.
+    for _ in 0..2 {
+        let again = import(&server, "", LIST);
+        assert_eq!((again.status, counts(&again.json())), (202, [0, 0, 2, 0]), "{}", again.text);
+        server.consume();
+        assert!(server.producer.sent.lock().unwrap().is_empty());
+    }
+    assert_eq!(server.get("/v1/devices/hall/press").json()["meta"], json!({"line": "5"}));
+    // A column that is not there leaves things as they are; an empty cell takes away.
+    let part = import(&server, "", "site,device,meta.line,meta.hall\nhall,press,,B\n");
+    assert_eq!(counts(&part.json()), [0, 1, 0, 0]);
+    let press = server.get("/v1/devices/hall/press").json();
+    assert_eq!((&press["meta"], &press["aliases"]), (&json!({"hall": "B"}), &json!(["10.0.0.7"])));
+}
+
+#[test]
+fn a_line_that_cannot_be_is_told_and_holds_up_no_other() {
+    let server = Server::start(rows());
+    let long = "x".repeat(1_025);
+    let list = format!(
+        "site,device,meta.hall\nhall,a,A\nhall,b\nhall,a,B\n,c,C\nha/ll,d,D\nhall,\"e\ne\",E\nhall,f,{long}\nhall,g,G\n"
+    );
+    let report = import(&server, "", &list).json();
+    assert_eq!(counts(&report), [2, 0, 0, 6]);
+    let errors = report["errors"].as_array().unwrap();
+    let told = [
+        (3, "2 cells, but there are 3 columns"),
+        (4, "stands in line 2 already"),
+        (5, "site: `` cannot be used"),
+        (6, "the site contains a slash"),
+        (7, "device: `e\\ne` cannot be used"),
+        (9, "this takes 0 to 1024 bytes"),
+    ];
+    assert_eq!(errors.len(), told.len(), "{report}");
+    for (error, (line, part)) in errors.iter().zip(told) {
+        assert_eq!(error["line"], line, "{error}");
+        assert!(error["message"].as_str().unwrap().contains(part), "{error}");
+    }
+    let sent = server.producer.sent.lock().unwrap();
+    let keys: std::collections::BTreeSet<_> =
+        sent.iter().map(|(_, key, _)| key.as_slice()).collect();
+    assert_eq!(keys, [b"hall/a".as_slice(), b"hall/g"].into());
+}
+
+#[test]
+fn a_list_that_cannot_be_read_changes_nothing() {
+    let server = Server::start(rows());
+    import(&server, "", "").is_problem(400, "bad-body");
+    import(&server, "", "site;device\nhall;press\n").is_problem(400, "bad-body");
+    import(&server, "", "site,device\nhall,\"press\n").is_problem(400, "bad-body");
+    import(&server, "?dry_run=perhaps", LIST).is_problem(400, "bad-parameter");
+    let many = format!("site,device\n{}", "a,b\n".repeat(50_001));
+    import(&server, "", &many).is_problem(400, "bad-body");
+    let path = "/v1/devices/import";
+    let large = "x".repeat(16 * 1024 * 1024 + 1);
+    server.request("POST", path, &[CSV], &large).is_problem(413, "bad-body");
+    let json = [("content-type", "application/json")];
+    server.request("POST", path, &json, LIST).is_problem(415, "bad-body");
+    server.get(path).is_problem(405, "method-not-allowed");
+    assert!(server.producer.sent.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_large_list_is_taken_and_one_that_fails_half_way_may_come_again() {
+    let server = Server::start(rows());
+    let lines = (0..5_000).map(|n| format!("hall,device-{n},{}\n", "x".repeat(200)));
+    let list = format!("site,device,meta.text\n{}", lines.collect::<String>());
+    assert!(list.len() > 1024 * 1024);
+    *server.producer.fails.lock().unwrap() = Some(|| ProduceError::Retry("away".into()));
+    import(&server, "", &list).is_problem(503, "kafka-unavailable");
+    *server.producer.fails.lock().unwrap() = None;
+    let report = import(&server, "", &list).json();
+    assert_eq!(counts(&report), [5_000, 0, 0, 0]);
+    // As many are told one by one as fit.
+    assert_eq!(report["changes"].as_array().unwrap().len(), 1_000);
+    assert_eq!(server.producer.sent.lock().unwrap().len(), 5_000);
+}
