@@ -106,8 +106,10 @@ impl Heartbeat {
             lost: lost_by_reason(lost, &report),
             filtered: report.filtered,
             spool_bytes: report.disk_bytes,
+            oldest_us: report.oldest_ms().map(|ms| ms * 1_000),
             lanes: report.lanes,
             devices: report.devices,
+            metadata_us: report.metadata_us,
             series: report.series,
         })
     }

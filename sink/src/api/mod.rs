@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | `/v1/readings`, `/v1/rollups`, `/v1/latest`, `/v1/series` | values |
 //! | `/v1/logs`, `/v1/alerts` | lines and alerts |
-//! | `/v1/sites`, `/v1/devices`, `/v1/agents` | the fleet |
+//! | `/v1/sites`, `/v1/devices`, `/v1/agents`, `/v1/losses` | the fleet |
 //! | `/v1/live` | server-sent events |
 //! | `/v1/openapi.json` | this, for programs |
 //! | `/api/v1/…` | readings by PromQL, for Grafana |
@@ -39,6 +39,7 @@ pub(crate) mod etag;
 mod guard;
 mod lists;
 mod logs;
+mod losses;
 mod openapi;
 mod params;
 mod problem;
@@ -170,6 +171,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/agents", get(lists::agents))
         .route("/v1/logs", get(logs::get))
         .route("/v1/alerts", get(alerts::get))
+        .route("/v1/losses", get(losses::get))
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/{site}/{device}", device)
         .route("/v1/live", get(watch::get))

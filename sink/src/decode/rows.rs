@@ -1,13 +1,12 @@
 //! Rows: which rows of the store an event becomes.
 //!
-//! In: an event. Out: rows appended to a batch. A loss marker becomes no row: it is kept in the
-//! archive, where `audit` looks for it.
+//! In: an event. Out: rows appended to a batch.
 
 use weir_models::event::{Body, Event, Log};
 use weir_models::ident::SeriesKey;
 use weir_models::limit::NAME_BYTES_MAX;
 
-use crate::store::{Batch, LogRow, ReadingRow};
+use crate::store::{Batch, LogRow, LossRow, ReadingRow};
 
 /// Appends the rows of `event` to `batch`.
 pub fn add_event(event: &Event, batch: &mut Batch) {
@@ -29,7 +28,15 @@ pub fn add_event(event: &Event, batch: &mut Batch) {
             }
         }
         Body::Log(log) => batch.logs.push(log_row(event, log)),
-        Body::Loss(_) => {}
+        Body::Loss(loss) => batch.losses.push(LossRow {
+            site: event.site.clone(),
+            agent: (*event.agent).into(),
+            ts_us: event.ts_us,
+            stream: event.id.stream,
+            seq: event.id.seq,
+            source: (*event.source).into(),
+            loss: loss.clone(),
+        }),
     }
 }
 

@@ -12,6 +12,7 @@ mod census;
 pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod losses;
 pub mod seal;
 pub mod sealed;
 mod select;
@@ -29,6 +30,7 @@ use weir_models::device::{AgentStatus, Device};
 use weir_models::ident::{EventId, SeriesKey, Stream};
 
 pub use self::config::{SealConfig, StoreConfig, open};
+pub use self::losses::{Audit, LossQuery, LossRow};
 use self::seal::{Position, SealStore};
 use self::sealed::{Roll, rolls_of};
 pub use self::select::LogFilter;
@@ -111,6 +113,10 @@ pub struct Batch {
     pub devices: Vec<DeviceChange>,
     /// Heartbeats, the newest per agent wins.
     pub agents: Vec<AgentStatus>,
+    /// Losses that gateways told of.
+    pub losses: Vec<LossRow>,
+    /// Results of audits.
+    pub audits: Vec<Audit>,
 }
 
 /// A half-open range of time, `from_us <= ts_us < to_us`.
@@ -326,6 +332,10 @@ pub trait Store: Send + Sync {
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError>;
     /// Agents as last heard of.
     async fn agents(&self) -> Result<Agents, StoreError>;
+    /// Losses, newest first; those of one stamp by stream and number as signed numbers, the greatest first.
+    async fn losses(&self, query: &LossQuery) -> Result<Vec<LossRow>, StoreError>;
+    /// Results of audits, newest first, at most `limit`.
+    async fn audits(&self, limit: usize) -> Result<Vec<Audit>, StoreError>;
     /// Every event id in `logs` and `readings`, hot or sealed, each once, in order; for checks of small stores.
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError>;
 }

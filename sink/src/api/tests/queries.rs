@@ -238,6 +238,7 @@ fn the_description_lists_every_route_and_is_the_committed_one() {
         "/v1/latest",
         "/v1/live",
         "/v1/logs",
+        "/v1/losses",
         "/v1/openapi.json",
         "/v1/readings",
         "/v1/rollups",
@@ -250,7 +251,7 @@ fn the_description_lists_every_route_and_is_the_committed_one() {
     let all = operations.len();
     operations.sort_unstable();
     operations.dedup();
-    assert_eq!((all, operations.len()), (21, 21));
+    assert_eq!((all, operations.len()), (22, 22));
     // References lead somewhere.
     for reference in answer.text.split("\"$ref\": \"#").skip(1) {
         let pointer = reference.split('"').next().unwrap();

@@ -25,8 +25,8 @@ use crate::consume::{
     Committed, ConsumeError, Consumer, Partition, Polled, ProduceError, Producer, Record,
 };
 use crate::store::{
-    Agents, AlertQuery, Batch, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
-    TimeRange,
+    Agents, AlertQuery, Audit, Batch, Latest, LogQuery, LogRow, LossQuery, LossRow, Point, Series,
+    Store, StoreError, TimeRange,
 };
 
 /// Random numbers that the seed repeats (xorshift64*).
@@ -308,6 +308,12 @@ impl Store for World {
     }
     async fn agents(&self) -> Result<Agents, StoreError> {
         Ok(Agents::new())
+    }
+    async fn losses(&self, _: &LossQuery) -> Result<Vec<LossRow>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn audits(&self, _: usize) -> Result<Vec<Audit>, StoreError> {
+        Ok(Vec::new())
     }
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError> {
         Ok(Vec::new())

@@ -14,6 +14,7 @@ mod alerts;
 mod line_sealers;
 mod log_blocks;
 mod logs;
+mod losses;
 mod readings;
 mod records;
 mod sealers;
@@ -38,6 +39,7 @@ pub async fn all(store: &dyn Store) {
     logs::all(store).await;
     alerts::all(store).await;
     records::all(store).await;
+    losses::all(store).await;
     // Before sealing: it leaves parts behind that are broken.
     log_blocks::all(store).await;
     sealing::all(store).await;

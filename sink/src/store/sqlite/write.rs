@@ -6,6 +6,7 @@
 use rusqlite::{Connection, Error, params};
 use weir_models::alert::Alert;
 
+use super::losses;
 use crate::store::Batch;
 use crate::store::census::{Census, order_us};
 use crate::store::select::{alert_json, alert_kind, is_resolved};
@@ -27,7 +28,8 @@ pub(super) fn write(
         put.execute([site])?;
     }
     devices(connection, census)?;
-    agents(connection, census, now_us)
+    agents(connection, census, now_us)?;
+    losses::write(connection, batch)
 }
 
 fn readings(connection: &Connection, census: &Census<'_>) -> Result<(), Error> {
