@@ -9,7 +9,8 @@
 //! | path | what |
 //! | --- | --- |
 //! | `/v1/readings`, `/v1/rollups`, `/v1/latest`, `/v1/series` | values |
-//! | `/v1/logs`, `/v1/alerts` | lines and alerts |
+//! | `/v1/logs`, `/v1/logs/summary`, `/v1/alerts` | lines and alerts |
+//! | `/v1/archive` | the archive, and what audits found |
 //! | `/v1/sites`, `/v1/devices`, `/v1/agents`, `/v1/losses` | the fleet |
 //! | `/v1/live` | server-sent events |
 //! | `/v1/openapi.json` | this, for programs |
@@ -30,8 +31,10 @@ use weir_models::config::Secret;
 use crate::consume::Producer;
 use crate::live::Live;
 use crate::store::Store;
+use crate::survey::Survey;
 
 mod alerts;
+mod archive;
 mod bins;
 mod cursor;
 mod devices;
@@ -46,8 +49,10 @@ mod problem;
 mod prom;
 mod readings;
 mod rollups;
+mod summary;
 mod watch;
 
+pub use archive::ArchiveStatus;
 pub use bins::Bin;
 pub use devices::Deleted;
 pub use lists::{Agent, Agents, Items};
@@ -55,6 +60,7 @@ pub use problem::Problem;
 pub use prom::PrometheusError;
 pub use readings::Readings;
 pub use rollups::{Rollups, Window};
+pub use summary::{LineBin, Summary, Template};
 
 /// Largest body taken, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -101,6 +107,7 @@ pub struct Api {
     stop: signal::Receiver<bool>,
     token: Option<Secret>,
     open_reads: bool,
+    survey: Option<Arc<Survey>>,
     limits: Limits,
     requests: Arc<Semaphore>,
     searches: Arc<Semaphore>,
@@ -126,6 +133,7 @@ impl Api {
             stop,
             token: None,
             open_reads: false,
+            survey: None,
             limits,
             requests: Arc::new(Semaphore::new(limits.requests_max)),
             searches: Arc::new(Semaphore::new(limits.searches_max)),
@@ -139,6 +147,13 @@ impl Api {
     pub fn token(mut self, token: Option<Secret>, open_reads: bool) -> Self {
         self.token = token;
         self.open_reads = open_reads;
+        self
+    }
+
+    /// Tells of the archive, too.
+    #[must_use]
+    pub fn survey(mut self, survey: Arc<Survey>) -> Self {
+        self.survey = Some(survey);
         self
     }
 
@@ -172,6 +187,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/logs", get(logs::get))
         .route("/v1/alerts", get(alerts::get))
         .route("/v1/losses", get(losses::get))
+        .route("/v1/archive", get(archive::get))
+        .route("/v1/logs/summary", get(summary::get))
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/{site}/{device}", device)
         .route("/v1/live", get(watch::get))

@@ -127,8 +127,7 @@ async fn start(options: &Options, dir: &Path) -> anyhow::Result<(Site, Arc<dyn P
         listen: options.listen.clone(),
         access: Access::default(),
     };
-    let Line { transport, consumer, producer } = line;
-    let line = Line { transport, consumer, producer: producer.clone() };
+    let producer = line.producer.clone();
     Ok((site::start(settled, line, status).await?, producer))
 }
 

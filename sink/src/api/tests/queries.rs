@@ -233,11 +233,13 @@ fn the_description_lists_every_route_and_is_the_committed_one() {
         "/api/v1/status/buildinfo",
         "/v1/agents",
         "/v1/alerts",
+        "/v1/archive",
         "/v1/devices",
         "/v1/devices/{site}/{device}",
         "/v1/latest",
         "/v1/live",
         "/v1/logs",
+        "/v1/logs/summary",
         "/v1/losses",
         "/v1/openapi.json",
         "/v1/readings",
@@ -251,7 +253,7 @@ fn the_description_lists_every_route_and_is_the_committed_one() {
     let all = operations.len();
     operations.sort_unstable();
     operations.dedup();
-    assert_eq!((all, operations.len()), (22, 22));
+    assert_eq!((all, operations.len()), (24, 24));
     // References lead somewhere.
     for reference in answer.text.split("\"$ref\": \"#").skip(1) {
         let pointer = reference.split('"').next().unwrap();
