@@ -1,7 +1,5 @@
 //! `GET /v1/archive`: what lies in the archive, how far it is behind Kafka, and what audits found.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -20,7 +18,7 @@ const AUDITS_MAX: usize = 20;
 pub struct ArchiveStatus {
     /// What lies there.
     #[serde(flatten)]
-    pub surveyed: Arc<Surveyed>,
+    pub surveyed: Surveyed,
     /// The last results of `weir-sink audit`, newest first.
     pub audits: Vec<Audit>,
 }
@@ -35,5 +33,6 @@ pub(super) async fn get(State(api): State<Api>) -> Result<Json<ArchiveStatus>, P
         Problem::not_found("this sink has no archive", "ask the sink that writes it")
     })?;
     let surveyed = survey.look().await.map_err(Problem::archive)?;
-    Ok(Json(ArchiveStatus { surveyed, audits: api.store.audits(AUDITS_MAX).await? }))
+    let audits = api.store.audits(AUDITS_MAX).await?;
+    Ok(Json(ArchiveStatus { surveyed: Surveyed::clone(&surveyed), audits }))
 }

@@ -38,6 +38,9 @@ export const pill = (text, tone) => h("span", { class: `pill ${tone}` }, text);
 export const tile = (name, value, note, tone, href) => h(href ? "a" : "div", { class: "tile", href, "data-tone": tone, "data-testid": `tile-${name.toLowerCase().replace(/\W+/g, "-")}` },
   h("span", { class: "label" }, name), h("strong", {}, value), h("span", { class: "note" }, note));
 
+/** The heads of a table; a name in a list is one of numbers. */
+export const thead = (...names) => h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col", class: Array.isArray(name) ? "num" : null }, name))));
+
 /** Names and values. */
 export const facts = (all) => h("dl", { class: "facts wide" }, Object.entries(all).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 

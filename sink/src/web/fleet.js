@@ -1,7 +1,7 @@
 // Fleet: how it stands, and every device with its newest values.
 
 import { everywhere, get, sites } from "./api.js";
-import { empty, every, failure, h, later, tile } from "./dom.js";
+import { empty, every, failure, h, later, thead, tile } from "./dom.js";
 import { ago, count, lost, number, seriesLink, short, time, waiting } from "./format.js";
 
 const PAGE = 100;
@@ -87,7 +87,7 @@ function deviceTable(rows) {
   const chip = (value) => h("a", { class: `chip${value.score > 1 ? " warn" : ""}`, href: seriesLink(value), title: `${value.metric}, ${time(value.ts_us)}${value.score === null ? "" : `, score ${number(value.score)}`}` },
     h("span", {}, value.metric), h("b", {}, number(value.value)), value.unit ? h("i", {}, value.unit) : null);
   return h("div", { class: "scroll" }, h("table", { class: "devices" },
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Device"), h("th", { scope: "col" }, "Site"), h("th", { scope: "col" }, "Newest values"), h("th", { scope: "col", class: "num" }, "Last value"))),
+    thead("Device", "Site", "Newest values", ["Last value"]),
     h("tbody", {}, rows.map((row) => h("tr", { "data-device": `${row.site}/${row.device}` },
       h("th", { scope: "row" }, row.device, Object.keys(row.meta).length ? h("div", { class: "meta" }, Object.entries(row.meta).map(([key, value]) => h("span", {}, `${key}=${value}`))) : null),
       h("td", {}, row.site),

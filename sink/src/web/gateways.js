@@ -3,7 +3,7 @@
 // #/gateways?state=…, #/gateway/NAME
 
 import { get } from "./api.js";
-import { empty, every, facts, failure, h, later, pill } from "./dom.js";
+import { empty, every, facts, failure, h, later, pill, thead } from "./dom.js";
 import { ago, bytes, count, duration, filtered, lost, short, time, waiting } from "./format.js";
 import { lossTable } from "./losses.js";
 import { table } from "./table.js";
@@ -99,12 +99,13 @@ export async function showOne({ root, route, signal }) {
           "Last heartbeat": `${at(agent.ts_us)}, every ${agent.interval_s} s`, Started: at(agent.started_us), Version: agent.version, "Metadata in step": at(agent.metadata_us), Devices: count(agent.devices), "Series scored": count(agent.series),
           Taken: count(agent.events_in), "Acknowledged by Kafka": count(agent.events_out), Waiting: count(waiting(agent)), "Oldest waiting": at(agent.oldest_us), Spool: bytes(agent.spool_bytes), "Lost since the start": rows(agent.lost, "nothing"), "Filtered since the start": rows(agent.filtered, "nothing"),
         }),
-        h("div", { class: "scroll" }, h("table", { "data-testid": "lanes" }, h("thead", {}, h("tr", {}, ["Lane", "Stream", "Last number", "Waiting", "Backlog"].map((head, i) => h("th", { scope: "col", class: i === 2 || i === 3 ? "num" : null }, head)))),
+        h("div", { class: "scroll" }, h("table", { "data-testid": "lanes" }, thead("Lane", "Stream", ["Last number"], ["Waiting"], "Backlog"),
           h("tbody", {}, agent.lanes.map((lane) => h("tr", {}, h("th", { scope: "row" }, lane.lane), h("td", {}, h("code", {}, lane.stream)), h("td", { class: "num" }, count(lane.last_seq)), h("td", { class: "num" }, count(lane.waiting)),
             h("td", {}, (lane.backlog ?? []).map((stream) => h("div", {}, h("code", {}, stream.stream), ` to ${count(stream.last_seq)}, ${count(stream.waiting)} waiting`))))))))),
       h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Losses"), h("span", { class: "muted" }, losses.items.length ? "in thirty days" : "none in thirty days")), losses.items.length ? list.element : null));
     list.show(losses.items);
   };
   await load();
-  every(10000, signal, () => load().catch((error) => signal.aborted || root.replaceChildren(failure(error))));
+  // Who is in the middle of it by keys keeps the place.
+  every(10000, signal, () => root.contains(document.activeElement) || load().catch((error) => signal.aborted || root.replaceChildren(failure(error))));
 }

@@ -1,6 +1,6 @@
 // Of the lines that are searched for: how many when, and of which templates.
 
-import { h, pill, svg } from "./dom.js";
+import { h, pill, svg, thead } from "./dom.js";
 import { SEVERITIES, ago, count, duration, loudness, short, time } from "./format.js";
 
 const [WIDTH, HEIGHT] = [1000, 44];
@@ -11,8 +11,7 @@ export function summary({ zoom, only }) {
   const axis = h("div", { class: "axis muted", "aria-hidden": "true" });
   const title = h("summary", {});
   const body = h("tbody");
-  const head = (name, num) => h("th", { scope: "col", class: num ? "num" : null }, name);
-  const templates = h("details", { class: "templates", hidden: true, "data-testid": "log-templates", "data-count": "0" }, title, h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, head("Lines", true), head("First seen"), head("Worst"), head("App"), head("Newest line"))), body)));
+  const templates = h("details", { class: "templates", hidden: true, "data-testid": "log-templates", "data-count": "0" }, title, h("div", { class: "scroll" }, h("table", {}, thead(["Lines"], "First seen", "Worst", "App", "Newest line"), body)));
 
   const bar = (all, most) => ({ ts_us, n, errors }) => {
     const span = all.to_us - all.from_us || 1;

@@ -224,16 +224,15 @@ impl Store for MemoryStore {
     }
 
     async fn losses(&self, query: &LossQuery) -> Result<Vec<LossRow>, StoreError> {
-        let place = LossRow::place;
         let wanted = |row: &&LossRow| {
             row.site == query.site
                 && within(query.range, row.ts_us)
                 && query.agent.as_ref().is_none_or(|agent| row.agent == *agent)
-                && query.before.is_none_or(|before| place(row) < before)
+                && query.before.is_none_or(|before| row.place() < before)
         };
         self.read(|rows| {
             let mut losses: Vec<_> = rows.losses.iter().filter(wanted).cloned().collect();
-            losses.sort_by_key(|row| std::cmp::Reverse(place(row)));
+            losses.sort_by_key(|row| std::cmp::Reverse(row.place()));
             losses.truncate(query.limit);
             losses
         })

@@ -1,5 +1,6 @@
 //! The API over real sockets, on a store and a producer in memory.
 
+mod counts;
 pub(crate) mod double;
 mod errors;
 mod prom;

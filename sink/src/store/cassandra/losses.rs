@@ -46,7 +46,7 @@ pub(super) fn losses_and_audits<'a>(
             unset_or(range.map(|(.., last)| last.cast_signed())),
         );
         let size = site.len() + agent.len() + source.len() + loss.reason.len() + 128;
-        days.entry((site, day)).or_default().push((values, size));
+        days.entry((site.as_str(), day)).or_default().push((values, size));
     }
     for ((site, day), rows) in days {
         jobs.push("losses", &statements.put_loss, rows);
