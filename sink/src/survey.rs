@@ -258,7 +258,9 @@ impl Survey {
         };
         let Some(entry) = chain.entries.last() else { return Ok(found) };
         let path = chain.path(entry);
-        if let Some(Manifest { rows, bytes, next_offset, .. }) = self.archive.manifest(&path).await? {
+        if let Some(Manifest { rows, bytes, next_offset, .. }) =
+            self.archive.manifest(&path).await?
+        {
             found.archived = Some(next_offset);
             let hour_us = i64::from(entry.hour) * HOUR_US;
             found.newest = Some(NewestObject { path, hour_us, rows, bytes });

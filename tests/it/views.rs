@@ -41,7 +41,10 @@ impl Mill {
     fn send(&self, lines: u64) {
         for n in 0..lines {
             let text = match n % 5 {
-                0 => format!("<11>Nov 21 10:00:00 saw kiln[7]: zone {n} is too hot {}", "x".repeat(200)),
+                0 => format!(
+                    "<11>Nov 21 10:00:00 saw kiln[7]: zone {n} is too hot {}",
+                    "x".repeat(200)
+                ),
                 _ => format!("<14>Nov 21 10:00:00 saw feed[7]: board {n} passed gate {}", n % 3),
             };
             self.udp.send(text.as_bytes()).unwrap();
@@ -69,7 +72,11 @@ impl Mill {
             let losses = self.items("v1/losses?site=mill&from=0");
             let lost: u64 = losses.iter().map(|loss| loss["count"].as_u64().unwrap()).sum();
             let stored = self.items(lines).len() as u64;
-            if lost > 0 && lost + stored == 3_005 { Ok(lost) } else { Err(format!("{lost} lost, {stored} stored")) }
+            if lost > 0 && lost + stored == 3_005 {
+                Ok(lost)
+            } else {
+                Err(format!("{lost} lost, {stored} stored"))
+            }
         })
     }
 
@@ -216,7 +223,8 @@ fn ten_thousand_gateways_are_one_list() {
     let now = now_us();
     runtime.block_on(async {
         let store = open(&mill.store()).await.unwrap();
-        let mut agents: Vec<AgentStatus> = (0..GATEWAYS).map(|number| heartbeat(number, now)).collect();
+        let mut agents: Vec<AgentStatus> =
+            (0..GATEWAYS).map(|number| heartbeat(number, now)).collect();
         for silent in agents.iter_mut().filter(|agent| agent.ts_us < now) {
             silent.interval_s = 30;
         }
@@ -270,7 +278,8 @@ fn check_rows(browser: &Browser, list: &str) {
     browser.script(&focus, &[]);
     assert_eq!(browser.script(press, &["ArrowDown".into()]), "gw-00107");
     browser.click(&format!("{list} thead th:first-child button"));
-    let sorted = format!("return document.querySelector('{list} thead th').getAttribute('aria-sort')");
+    let sorted =
+        format!("return document.querySelector('{list} thead th').getAttribute('aria-sort')");
     assert_eq!(browser.script(&sorted, &[]), "ascending");
     browser.script(&focus, &[]);
     assert_eq!(browser.script(press, &["End".into()]), "mill");
@@ -313,7 +322,7 @@ fn an_alert_is_judged_where_the_sink_asks_for_it() {
         });
     }
     browser.click("[data-verdict=expected]");
-    browser.wait_text(&test_id("feedback"), |text| text.contains("Said: Expected"));
+    browser.wait_text(&test_id("feedback"), |text| text.contains("Marked as expected"));
     let sent = browser.script("return window.sent[0]", &[]);
     let url = sent[0].as_str().unwrap();
     assert!(url.contains("/feedback?site=demo&fired_us=") && sent[1] == "POST", "{sent}");

@@ -121,8 +121,15 @@ impl Counts {
         } else if self.templates.len() < TEMPLATES_MAX {
             let LogRow { template, ts_us, severity, app, message, .. } = row;
             let (n, first_us, last_us) = (1, ts_us, ts_us);
-            let new =
-                Template { template: template.clone(), n, first_us, last_us, severity, app, message };
+            let new = Template {
+                template: template.clone(),
+                n,
+                first_us,
+                last_us,
+                severity,
+                app,
+                message,
+            };
             self.templates.insert(template, new);
         }
     }
@@ -132,9 +139,11 @@ impl Counts {
         let oldest = self.lines.iter().map(|line| line.0).min().unwrap_or(range.from_us);
         let newest = self.lines.iter().map(|line| line.0).max().unwrap_or(range.to_us);
         // A range may be far wider than what has lines.
-        let is_wide = |us: i64| us.saturating_sub(range.from_us) > newest.saturating_sub(oldest).max(HOUR_US);
+        let is_wide =
+            |us: i64| us.saturating_sub(range.from_us) > newest.saturating_sub(oldest).max(HOUR_US);
         let from_us = if truncated || is_wide(oldest) { oldest } else { range.from_us };
-        let to_us = range.to_us.min(newest.saturating_add(newest.saturating_sub(from_us).max(HOUR_US)));
+        let to_us =
+            range.to_us.min(newest.saturating_add(newest.saturating_sub(from_us).max(HOUR_US)));
         let span = to_us.saturating_sub(from_us);
         let widest = span / BINS_MAX + 1;
         let bin_us = STEPS_US.into_iter().find(|step| *step >= widest).unwrap_or(widest);

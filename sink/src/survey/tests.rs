@@ -61,7 +61,8 @@ async fn days_partitions_and_what_waits_are_told() {
     let known = Arc::new(Known { ends, ..Known::default() });
     let survey = Survey::new(archive, known.clone());
     let found = survey.look().await.unwrap();
-    let told: Vec<_> = found.days.iter().map(|day| (&*day.date, day.objects, day.counted, day.rows)).collect();
+    let told: Vec<_> =
+        found.days.iter().map(|day| (&*day.date, day.objects, day.counted, day.rows)).collect();
     assert_eq!(told, [("1970-01-02", 3, 3, 7), ("1970-01-01", 1, 1, 3)]);
     assert!(found.days.iter().all(|day| day.topic == "readings" && day.bytes > 100));
     let told: Vec<_> = found
@@ -77,7 +78,11 @@ async fn days_partitions_and_what_waits_are_told() {
     assert_eq!(told, expected);
     let newest = found.partitions[0].newest.as_ref().unwrap();
     assert_eq!((newest.rows, newest.hour_us), (4, DAY_MS * 1_000));
-    assert!(newest.path.ends_with("weir.readings-0-00000000000000000005.parquet"), "{}", newest.path);
+    assert!(
+        newest.path.ends_with("weir.readings-0-00000000000000000005.parquet"),
+        "{}",
+        newest.path
+    );
     assert_eq!((found.strays, &found.kafka_problem), (0, &None));
 }
 

@@ -37,19 +37,19 @@ function sparkline(data) {
     svg("circle", { cx: x(last), cy: y(last.v), r: 3 }));
 }
 
-const VERDICTS = [["true", "Right"], ["false", "False alarm"], ["expected", "Expected"]];
+const VERDICTS = [["true", "Acknowledge", "acknowledged"], ["false", "False alarm", "a false alarm"], ["expected", "Expected", "expected"]];
 const FEEDBACK = "/v1/alerts/{id}/feedback";
 
 /** What a person says of an alert; nothing where the sink does not ask. */
 function feedback({ data, feedback: before }) {
-  const name = (verdict) => VERDICTS.find(([value]) => value === verdict)?.[1] ?? verdict;
-  const said = h("span", { class: "muted", role: "status" }, before ? `Said: ${[name(before.verdict), before.note, before.by].filter(Boolean).join(", ")}` : "");
+  const name = (verdict) => VERDICTS.find(([value]) => value === verdict)?.[2] ?? verdict;
+  const said = h("span", { class: "muted", role: "status" }, before ? `Marked as ${[name(before.verdict), before.note, before.by].filter(Boolean).join(", ")}` : "");
   const note = h("input", { placeholder: "Note", "aria-label": "Note on this alert", maxlength: 500 });
   const say = async (verdict) => {
     said.textContent = "Sending…";
     try {
       await send(FEEDBACK.replace("{id}", encodeURIComponent(data.alert_id)), { site: data.site, fired_us: data.fired_us }, { verdict, ...(note.value && { note: note.value }) });
-      said.textContent = `Said: ${name(verdict)}`;
+      said.textContent = `Marked as ${name(verdict)}`;
     } catch (error) {
       said.textContent = error.message;
     }

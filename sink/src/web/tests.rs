@@ -12,7 +12,7 @@ const PAGE_BYTES_MAX: usize = 150 * 1024;
 /// The same where it begins, at the fleet.
 const FIRST_BYTES_MAX: usize = 64 * 1024;
 /// All there is.
-const ALL_BYTES_MAX: usize = 168 * 1024;
+const ALL_BYTES_MAX: usize = 160 * 1024;
 
 #[test]
 fn every_file_that_is_asked_for_is_there() {

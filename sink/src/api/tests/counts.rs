@@ -87,7 +87,10 @@ fn the_archive_is_told_with_its_audits() {
     let told = server.get("/v1/archive").json();
     assert_eq!((&told["days"], &told["kafka_problem"]), (&json!([]), &json!("nobody answers")));
     let audits = told["audits"].as_array().unwrap();
-    assert_eq!((audits.len(), &audits[0]["ended_us"], &audits[0]["faults"]), (20, &json!(30), &json!(2)));
+    assert_eq!(
+        (audits.len(), &audits[0]["ended_us"], &audits[0]["faults"]),
+        (20, &json!(30), &json!(2))
+    );
     Server::start(Batch::default()).get("/v1/archive").is_problem(404, "not-found");
 }
 

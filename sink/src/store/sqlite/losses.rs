@@ -30,8 +30,8 @@ pub(super) fn write(connection: &Connection, batch: &Batch) -> Result<(), Error>
             loss.range.map(|(.., last)| last.cast_signed()),
         ])?;
     }
-    let mut put =
-        connection.prepare_cached("INSERT OR REPLACE INTO audits (ended_us, report) VALUES (?1, ?2)")?;
+    let mut put = connection
+        .prepare_cached("INSERT OR REPLACE INTO audits (ended_us, report) VALUES (?1, ?2)")?;
     for audit in &batch.audits {
         put.execute(params![audit.ended_us, serde_json::to_string(audit).unwrap_or_default()])?;
     }
