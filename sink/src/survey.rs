@@ -235,10 +235,11 @@ impl Survey {
         }
         unread.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.hour));
         unread.truncate(MANIFESTS_MAX.min(REMEMBERED_MAX.saturating_sub(counts.len())));
-        let read = unread.into_iter().map(async |(chain, entry): (&Chain, &Entry)| {
-            let manifest = self.archive.manifest(&chain.path(entry)).await?;
-            let size = manifest.map_or((0, 0), |manifest| (manifest.rows, manifest.bytes));
-            Ok::<_, ArchiveError>((key(chain, entry), size))
+        let unread = unread.into_iter().map(|(chain, entry)| (key(chain, entry), chain.path(entry)));
+        let unread: Vec<(Key, String)> = unread.collect();
+        let read = unread.into_iter().map(async |(key, path): (Key, String)| {
+            let manifest = self.archive.manifest(&path).await?;
+            Ok::<_, ArchiveError>((key, manifest.map_or((0, 0), |found| (found.rows, found.bytes))))
         });
         let mut read = std::pin::pin!(stream::iter(read).buffer_unordered(AT_ONCE));
         while let Some(one) = read.next().await {

@@ -23,7 +23,7 @@ const PARTITIONS = [
   { name: "Archived below", num: true, of: (one) => one.archived, cell: (one) => number(one.archived) },
   { name: "Stored and archived below", num: true, of: (one) => one.committed, cell: (one) => number(one.committed) },
   { name: "Objects", num: true, of: (one) => one.objects, cell: (one) => [count(one.objects), one.incomplete ? h("span", { class: "bad" }, `, ${count(one.incomplete)} incomplete`) : null] },
-  { name: "Newest object", of: (one) => one.newest?.hour_us, cell: ({ newest }) => (newest ? h("code", { title: `${count(newest.rows)} rows, ${bytes(newest.bytes)}` }, newest.path.split("/").slice(1).join("/")) : "–") },
+  { name: "Newest object", of: (one) => one.newest?.hour_us, cell: ({ newest }) => (newest ? h("span", { title: newest.path }, `${time(newest.hour_us).slice(0, 13)} h, ${count(newest.rows)} rows, ${bytes(newest.bytes)}`) : "–") },
 ];
 
 function audits(all) {

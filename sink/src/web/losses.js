@@ -61,7 +61,7 @@ export async function show({ root, route, sites, signal }) {
     seen = now;
     const events = rows.reduce((all, row) => all + row.count, 0);
     note.textContent = `${count(events)} events by ${count(rows.length)} markers${rows.length >= LIMIT ? ", the newest" : ""}`;
-    body.replaceChildren(...(rows.length ? [h("section", { class: "card" }, totals.element), h("section", { class: "card" }, list.element)] : [empty("Nothing was lost", "What a gateway cannot keep or send it tells here, to the last event.")]));
+    body.replaceChildren(...(rows.length ? [["By gateway and cause", totals], ["Markers", list]].map(([title, one]) => h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, title)), one.element)) : [empty("Nothing was lost", "What a gateway cannot keep or send it tells here, to the last event.")]));
     totals.show(sums(rows));
     list.show(rows);
   };
