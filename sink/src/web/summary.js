@@ -41,7 +41,7 @@ export function summary({ zoom, only }) {
       plot.replaceChildren(...all.bins.map(bar(all, most)));
       plot.setAttribute("data-count", all.n);
       plot.setAttribute("aria-label", `${count(all.n)} lines from ${time(all.from_us)} to ${time(all.to_us)}, at most ${count(most)} in ${duration(all.bin_us)}`);
-      axis.replaceChildren(h("span", {}, time(all.from_us)), h("span", {}, `${count(all.n)} lines${all.truncated ? ", the newest" : ""}, at most ${count(most)} in ${duration(all.bin_us)}`), h("span", {}, time(all.to_us)));
+      axis.replaceChildren(h("span", {}, time(all.from_us)), h("span", {}, `${all.truncated ? "newest " : ""}${count(all.n)} lines`), h("span", {}, time(all.to_us)));
       const fresh = all.templates.filter((one) => isNew(all, one)).length;
       title.textContent = `${count(all.templates_n)} templates, ${count(fresh)} new in the last tenth`;
       templates.hidden = !all.templates.length;
