@@ -235,7 +235,8 @@ impl Survey {
         }
         unread.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.hour));
         unread.truncate(MANIFESTS_MAX.min(REMEMBERED_MAX.saturating_sub(counts.len())));
-        let unread = unread.into_iter().map(|(chain, entry)| (key(chain, entry), chain.path(entry)));
+        let unread =
+            unread.into_iter().map(|(chain, entry)| (key(chain, entry), chain.path(entry)));
         let unread: Vec<(Key, String)> = unread.collect();
         let read = unread.into_iter().map(async |(key, path): (Key, String)| {
             let manifest = self.archive.manifest(&path).await?;
