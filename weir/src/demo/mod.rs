@@ -23,7 +23,7 @@ use weir_sink::status::Status;
 use weir_sink::store::StoreConfig;
 use weir_sink::store::config::{CassandraConfig, SqliteConfig};
 
-use crate::site::{self, Line, Settled, Site};
+use crate::site::{self, Settled, Site};
 use feed::Addresses;
 pub use report::Report;
 
