@@ -7,7 +7,7 @@ use weir_models::event::Clock;
 use weir_models::ident::Stream;
 use weir_models::time::now_us;
 use weir_sink::store::config::SqliteConfig;
-use weir_sink::store::{Batch, Store, StoreConfig, open};
+use weir_sink::store::{Batch, StoreConfig, open};
 use weir_tests::browser::Browser;
 use weir_tests::{Launch, Program, free_port, http, wait_until};
 
@@ -94,7 +94,7 @@ impl Mill {
              [archive]\npath = \"{data}/archive\"\n"
         );
         let launch = Launch::ours("weir-sink").file("c.toml", config);
-        launch.args(["audit", "-c", "c.toml", "--no-kafka"]).ok()
+        launch.args(["audit", "-c", "c.toml", "--no-kafka"]).run(SOON).ok()
     }
 }
 
@@ -131,7 +131,11 @@ fn losses_archive_audits_and_counts_are_shown() {
 
     // From there to the gateway.
     browser.click(&format!("{} tbody a", test_id("loss-sums")));
-    let gateway = browser.wait_text(&test_id("gateway"), |text| text.contains("receive_buffer: "));
+    // The next heartbeat tells of it, too.
+    let gateway = wait_until("the heartbeat", SOON, || match browser.text(&test_id("gateway")) {
+        Some(text) if text.contains("receive_buffer: ") => Ok(text),
+        seen => Err(format!("{seen:?}")),
+    });
     assert!(gateway.contains("Heard of") && gateway.contains("Metadata in step"), "{gateway}");
     assert_eq!(browser.texts(&format!("{} tbody tr", test_id("lanes"))).len(), 4);
     wait_number(&browser, &test_id("losses"), "data-count", |count| count > 0);
@@ -252,7 +256,7 @@ fn ten_thousand_gateways_are_one_list() {
     // By text and by state.
     let filter = "const input = document.querySelector(arguments[0]); input.value = arguments[1]; \
          input.dispatchEvent(new Event(input.tagName === 'SELECT' ? 'change' : 'input', { bubbles: true })); return true";
-    browser.script(filter, &[test_id("gateway-filter").into(), "GW-0123 plant-4".into()]);
+    browser.script(filter, &[test_id("gateway-filter").into(), "GW-0123 plant-34".into()]);
     wait_number(&browser, &list, "data-count", |count| count == 1);
     assert!(browser.text(&list).unwrap().contains("gw-01234"));
     browser.script(filter, &[test_id("gateway-filter").into(), "".into()]);
