@@ -73,7 +73,7 @@ pub struct StreamStatus {
 }
 
 /// Heartbeat of an agent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentStatus {
     /// The agent.
@@ -103,10 +103,18 @@ pub struct AgentStatus {
     pub lost: BTreeMap<String, u64>,
     /// Bytes the spool holds on disk.
     pub spool_bytes: u64,
+    /// When the oldest event that Kafka does not have yet was taken, microseconds since the Unix epoch; none
+    /// when nothing waits, and in heartbeats of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_us: Option<i64>,
     /// Each lane of the spool.
     pub lanes: Vec<LaneStatus>,
     /// Devices in the metadata cache.
     pub devices: u64,
+    /// When the metadata cache was last in step with its origin, microseconds since the Unix epoch; none when it
+    /// never was, and in heartbeats of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_us: Option<i64>,
     /// Series that are being scored.
     pub series: u64,
 }

@@ -117,7 +117,7 @@ pub struct Log {
 }
 
 /// A hole in the stream that is known of: so many events were lost, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Loss {
     /// How many events were lost.
@@ -125,8 +125,11 @@ pub struct Loss {
     /// First and last number of the lost events in `stream`, when they had numbers already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<(Stream, u64, u64)>,
-    /// Why, for example `udp_receive_buffer` or `spool_full`.
+    /// Why, for example `receive_buffer` or `spool_full`.
     pub reason: String,
+    /// Lane of the spool that they were lost in; none of what never came to the spool, and in older markers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<String>,
 }
 
 /// What an event tells.

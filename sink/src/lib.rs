@@ -26,6 +26,7 @@ pub mod sealer;
 pub mod service;
 pub mod silence;
 pub mod status;
+pub mod survey;
 
 pub mod train;
 pub mod prove;

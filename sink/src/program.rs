@@ -25,6 +25,7 @@ use crate::pipeline::SinkError;
 use crate::service::{Parts, Service};
 use crate::status::{Part, Status};
 use crate::store::{self, Store, StoreConfig, StoreError};
+use crate::survey::KafkaOffsets;
 
 /// As long as the pipeline has for its end.
 const HOOKS_STOP_WITHIN: Duration = Duration::from_secs(7);
@@ -120,6 +121,11 @@ pub async fn run(
         seal: config.store.seal.clone(),
         silence: config.silence.clone(),
         archive,
+        offsets: Arc::new(KafkaOffsets {
+            connection: connection.clone(),
+            group: group.clone(),
+            names: names.clone(),
+        }),
         status: Arc::clone(&status),
     };
     let http = &config.http;

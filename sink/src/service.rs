@@ -23,6 +23,7 @@ use crate::sealer;
 use crate::silence::{self, SilenceConfig};
 use crate::status::Status;
 use crate::store::{SealConfig, Store};
+use crate::survey::{Offsets, Survey};
 
 /// Live events that a watcher may be behind before it is told that it missed some.
 const LIVE_MAX: usize = 4_096;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub silence: SilenceConfig,
     /// The raw data.
     pub archive: Archive,
+    /// How far Kafka is.
+    pub offsets: Arc<dyn Offsets>,
     /// What is wrong right now; the consumer tells it too.
     pub status: Arc<Status>,
 }
@@ -63,11 +66,12 @@ impl Service {
     #[must_use]
     pub fn start(settings: Settings, access: Access, parts: Parts, front: &Front) -> Self {
         let address = front.address();
-        let Parts { consumer, producer, store, seal, silence, archive, status } = parts;
+        let Parts { consumer, producer, store, seal, silence, archive, offsets, status } = parts;
         let (stop, stopped) = watch::channel(false);
         let live = broadcast::Sender::new(LIVE_MAX);
-        let api =
-            Api::new(store.clone(), producer.clone(), live.clone(), stopped.clone()).access(access);
+        let api = Api::new(store.clone(), producer.clone(), live.clone(), stopped.clone())
+            .access(access)
+            .survey(Survey::new(archive.clone(), offsets));
         front.open(api::router(api));
         let (stop_sealer, sealer_stopped) = watch::channel(false);
         let sealer = sealer::run(store.clone(), seal, status.clone(), sealer_stopped);

@@ -64,3 +64,5 @@ mod site;
 mod grafana;
 /// The page in a real browser.
 mod page;
+/// Its views of gateways, losses, archive and counted lines.
+mod views;

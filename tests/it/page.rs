@@ -8,15 +8,15 @@ use std::time::Duration;
 use weir_tests::browser::Browser;
 use weir_tests::{Launch, Program, free_port, wait_until};
 
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
-fn test_id(id: &str) -> String {
+pub(crate) fn test_id(id: &str) -> String {
     format!("[data-testid=\"{id}\"]")
 }
 
 /// Waits until the number in an attribute is as wanted.
 #[track_caller]
-fn wait_number(browser: &Browser, css: &str, name: &str, wanted: impl Fn(u64) -> bool) -> u64 {
+pub(crate) fn wait_number(browser: &Browser, css: &str, name: &str, wanted: impl Fn(u64) -> bool) -> u64 {
     let script = "return document.querySelector(arguments[0])?.getAttribute(arguments[1]) ?? null";
     wait_until(&format!("`{name}` of `{css}`"), SOON, || {
         let seen = browser.script(script, &[css.into(), name.into()]);
@@ -28,14 +28,14 @@ fn wait_number(browser: &Browser, css: &str, name: &str, wanted: impl Fn(u64) ->
 }
 
 /// Where pictures are kept for a person: the folder that `WEIR_TEST_PICTURES` names, or none.
-fn picture(browser: &Browser, name: &str) {
+pub(crate) fn picture(browser: &Browser, name: &str) {
     if let Some(folder) = std::env::var_os("WEIR_TEST_PICTURES") {
         browser.screenshot(&PathBuf::from(folder).join(format!("{name}.png")));
     }
 }
 
 #[track_caller]
-fn check_console(browser: &Browser) {
+pub(crate) fn check_console(browser: &Browser) {
     let said = browser.console();
     assert!(said.is_empty(), "the console says {said:#?}");
 }
@@ -55,12 +55,10 @@ fn every_view_shows_the_demo() {
     let browser = Browser::start();
 
     browser.open(&page);
-    let agents = test_id("agents");
-    wait_number(&browser, &agents, "data-count", |count| count == 1);
-    browser.wait_text(&agents, |text| text.contains("demo-gateway"));
     wait_number(&browser, &test_id("devices"), "data-count", |count| count >= 5);
     let devices = browser.wait_text(&test_id("devices"), |text| text.contains("press-7"));
     assert!(devices.contains("iot-device-03") && devices.contains("hall=2"), "{devices}");
+    assert_eq!(browser.text(&format!("{} strong", test_id("tile-gateways"))).as_deref(), Some("1"));
     picture(&browser, "fleet");
     check_console(&browser);
 
@@ -92,6 +90,15 @@ fn every_view_shows_the_demo() {
     let alerts = browser.texts(&test_id("alert"));
     assert!(alerts.iter().any(|text| text.contains("press-7 / temperature")), "{alerts:#?}");
     picture(&browser, "alerts");
+    check_console(&browser);
+
+    // A percent sign that encodes nothing is no reason to show nothing.
+    browser.open(&format!("{page}#/series/%"));
+    wait_number(&browser, &plot, "data-count", |count| count > 0);
+    browser.open(&format!("{page}#/series/demo/press-7/100%"));
+    browser.wait_text(&test_id("view-series"), |text| {
+        text.contains("There is no such series") && text.contains("demo / press-7 / 100%")
+    });
     check_console(&browser);
 
     // The word is in the `auth.log` of the fixtures, and not in most of its lines.

@@ -25,6 +25,7 @@ use weir_sink::service::{Parts, Service};
 use weir_sink::silence::SilenceConfig;
 use weir_sink::status::Status;
 use weir_sink::store::{self, Store, StoreConfig};
+use weir_sink::survey::{KafkaOffsets, Offsets};
 
 use crate::broker::{Broker, Embedded, Member};
 
@@ -45,6 +46,8 @@ pub struct Line {
     pub consumer: Box<dyn Consumer>,
     /// The sink's writing side.
     pub producer: Arc<dyn Producer>,
+    /// How far the line is.
+    pub offsets: Arc<dyn Offsets>,
 }
 
 /// Where things are and how they are closed.
@@ -85,7 +88,8 @@ pub fn embedded(dir: &Path, names: &TopicNames) -> anyhow::Result<Line> {
     Ok(Line {
         transport: Arc::new(embedded.clone()),
         consumer: Box::new(Member::new(broker)),
-        producer: Arc::new(embedded),
+        producer: Arc::new(embedded.clone()),
+        offsets: Arc::new(embedded),
     })
 }
 
@@ -115,6 +119,7 @@ pub async fn kafka(
         transport: Arc::new(Direct::new(config, None)?),
         consumer: Box::new(consumer),
         producer: Arc::new(producer),
+        offsets: Arc::new(KafkaOffsets { connection, group: group.into(), names }),
     })
 }
 
@@ -140,6 +145,7 @@ pub async fn start(settled: Settled, line: Line, status: Arc<Status>) -> anyhow:
     let parts = Parts {
         consumer: line.consumer,
         producer: line.producer,
+        offsets: line.offsets,
         store: store.clone(),
         seal: settled.store.seal.clone(),
         silence: SilenceConfig::default(),

@@ -112,7 +112,7 @@ fn a_rule_on_a_metric_takes_just_that_metric() {
 
 #[test]
 fn a_loss_marker_is_never_filtered() {
-    let marker = event(Body::Loss(Loss { count: 1, range: None, reason: "udp".into() }));
+    let marker = event(Body::Loss(Loss { count: 1, reason: "udp".into(), ..Loss::default() }));
     check("[[filter]]\nname='all'\naction='drop'\n", marker, Verdict::Keep);
 }
 

@@ -93,6 +93,7 @@ impl Heartbeat {
         let counters = &self.status.counters;
         let now = now_us();
         let lost = Counters::read(&counters.lost_at_source);
+        let oldest_us = report.oldest_ms().map(|ms| ms * 1_000);
         Some(AgentStatus {
             agent: self.agent.clone(),
             site: self.site.clone(),
@@ -106,8 +107,10 @@ impl Heartbeat {
             lost: lost_by_reason(lost, &report),
             filtered: report.filtered,
             spool_bytes: report.disk_bytes,
+            oldest_us,
             lanes: report.lanes,
             devices: report.devices,
+            metadata_us: report.metadata_us,
             series: report.series,
         })
     }

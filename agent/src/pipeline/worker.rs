@@ -64,6 +64,8 @@ pub struct Report {
     pub filtered: BTreeMap<String, u64>,
     /// Devices that are known.
     pub devices: u64,
+    /// When what is known of them was last in step with its origin, microseconds since the Unix epoch.
+    pub metadata_us: Option<i64>,
     /// Series being scored.
     pub series: u64,
     /// Whether the clock is to be trusted.
@@ -80,6 +82,11 @@ impl Report {
             let dropped = (*lane, Cause::Dropped.reason(), stats.dropped_events);
             [damaged, dropped].into_iter().filter(|(.., count)| *count > 0)
         })
+    }
+
+    /// Stamp of the oldest event on disk that Kafka does not have yet, milliseconds since the Unix epoch.
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.spool.iter().filter_map(|(_, stats)| stats.oldest_ms).min()
     }
 
     /// Events that Kafka does not have yet.
@@ -374,7 +381,7 @@ impl Worker {
         self.shared.counters.lost_at_source.fetch_add(input.lost, Ordering::Relaxed);
         metrics::counter!(metric::AGENT_LOST.name, "reason" => "receive_buffer")
             .increment(input.lost);
-        let loss = Loss { count: input.lost, range: None, reason: "receive_buffer".into() };
+        let loss = Loss { count: input.lost, reason: "receive_buffer".into(), ..Loss::default() };
         let event = self.parser.marker(&input.source, now_us(), loss);
         self.append_marker(Lane::Rest, event);
     }
@@ -387,8 +394,9 @@ impl Worker {
 
     /// Puts a loss marker for what the spool has lost at the end of its lane.
     fn mark_losses(&mut self, timers: &mut Timers) {
-        for (lane, loss) in self.spool.take_losses() {
-            let Loss { count, range, reason } = &loss;
+        for (lane, mut loss) in self.spool.take_losses() {
+            loss.lane = Some(lane.name().into());
+            let Loss { count, range, reason, .. } = &loss;
             let stream = range.map(|(stream, ..)| tracing::field::display(stream));
             let (first_seq, last_seq) = (range.map(|r| r.1), range.map(|r| r.2));
             tracing::error!(

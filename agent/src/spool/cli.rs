@@ -207,7 +207,7 @@ impl Report {
 }
 
 fn told(loss: &Loss) -> String {
-    let Loss { count, range, reason } = loss;
+    let Loss { count, range, reason, .. } = loss;
     match range {
         Some((stream, first, last)) => {
             format!("{count} events of stream {stream}, seq {first} to {last} ({reason})")

@@ -226,5 +226,5 @@ pub(super) fn loss_of(lost: &Lost) -> Loss {
     let identity = Identity::from_tag(lost.tag);
     let range = (identity.base <= lost.first)
         .then(|| (identity.stream, identity.seq(lost.first), identity.seq(lost.last)));
-    Loss { count: lost.count, range, reason: lost.cause.reason().into() }
+    Loss { count: lost.count, range, reason: lost.cause.reason().into(), lane: None }
 }

@@ -72,7 +72,12 @@ proptest! {
     ) {
         let body = match kind {
             0 => Body::Reading(BTreeMap::from([(name, Value { v, unit: Some("C".into()), score })])),
-            1 => Body::Loss(Loss { count: 3, range: Some((Stream(9), 1, 3)), reason: name }),
+            1 => Body::Loss(Loss {
+                count: 3,
+                range: Some((Stream(9), 1, 3)),
+                reason: name.clone(),
+                lane: Some(name),
+            }),
             _ => Body::Log(Log { host: name, message, score, ..Log::default() }),
         };
         let sent = event(body, &raw);
@@ -131,7 +136,12 @@ proptest! {
         let value = Value { v: 0.1, unit: Some("°C".into()), score };
         sent.body = Body::Reading(BTreeMap::from([("a\"b".into(), value)]));
         check_written(&sent);
-        sent.body = Body::Loss(Loss { count: 3, range: Some((Stream(1), 2, 4)), reason: "r".into() });
+        sent.body = Body::Loss(Loss {
+            count: 3,
+            range: Some((Stream(1), 2, 4)),
+            reason: "r".into(),
+            lane: None,
+        });
         check_written(&sent);
     }
 }

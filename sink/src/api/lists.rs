@@ -101,6 +101,19 @@ pub(super) struct PageQuery {
     cursor: Option<String>,
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AgentsQuery {
+    /// Only this gateway.
+    agent: Option<String>,
+    /// At most so many; default 50000.
+    #[param(minimum = 1, maximum = 50_000)]
+    limit: Option<usize>,
+    /// Go on from here: `next` of the page before.
+    cursor: Option<String>,
+}
+
 /// A gateway as last heard of.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub struct Agent {
@@ -178,15 +191,17 @@ pub(super) async fn latest(
 
 /// The gateways as last heard of.
 #[utoipa::path(
-    get, path = "/v1/agents", operation_id = "list_agents", tag = "fleet", params(PageQuery),
+    get, path = "/v1/agents", operation_id = "list_agents", tag = "fleet", params(AgentsQuery),
     responses((status = 200, description = "The gateways, by name", body = Agents), Problems)
 )]
 pub(super) async fn agents(
     State(api): State<Api>,
-    Params(PageQuery { limit, cursor }): Params<PageQuery>,
+    Params(AgentsQuery { agent, limit, cursor }): Params<AgentsQuery>,
 ) -> Result<Json<Agents>, Problem> {
     let now_us = now_us();
+    let agent = params::name_if("agent", agent)?;
     let agents = api.store.agents().await?.into_values();
+    let agents = agents.filter(|status| agent.as_ref().is_none_or(|name| **name == *status.agent));
     let agents = agents.map(|status| Agent { silent: is_silent(&status, now_us), status });
     let page = Page { limit, cursor };
     let Items { items, truncated, next } =

@@ -95,8 +95,13 @@ pub(super) struct Query {
 }
 
 impl Query {
+    /// Whether it says how many lines.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// The query of the store.
-    fn checked(self) -> Result<LogQuery, Problem> {
+    pub(super) fn checked(self) -> Result<LogQuery, Problem> {
         if self.severity.is_some_and(|severity| severity > 7) {
             return Err(Problem::parameter(
                 "`severity` is above 7",

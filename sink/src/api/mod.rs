@@ -9,8 +9,9 @@
 //! | path | what |
 //! | --- | --- |
 //! | `/v1/readings`, `/v1/rollups`, `/v1/latest`, `/v1/series` | values |
-//! | `/v1/logs`, `/v1/alerts` | lines and alerts |
-//! | `/v1/sites`, `/v1/devices`, `/v1/agents` | the fleet |
+//! | `/v1/logs`, `/v1/logs/summary`, `/v1/alerts` | lines and alerts |
+//! | `/v1/archive` | the archive, and what audits found |
+//! | `/v1/sites`, `/v1/devices`, `/v1/agents`, `/v1/losses` | the fleet |
 //! | `/v1/live` | server-sent events |
 //! | `/v1/openapi.json` | this, for programs |
 //! | `/api/v1/…` | readings by PromQL, for Grafana |
@@ -31,8 +32,10 @@ use crate::consume::Producer;
 use crate::live::Live;
 use crate::registry::Registry;
 use crate::store::Store;
+use crate::survey::Survey;
 
 mod alerts;
+mod archive;
 mod bins;
 mod cursor;
 mod devices;
@@ -42,14 +45,17 @@ mod history;
 mod imports;
 mod lists;
 mod logs;
+mod losses;
 mod openapi;
 mod params;
 mod problem;
 mod prom;
 mod readings;
 mod rollups;
+mod summary;
 mod watch;
 
+pub use archive::ArchiveStatus;
 pub use bins::Bin;
 pub use devices::Deleted;
 pub use history::Revision;
@@ -58,6 +64,7 @@ pub use problem::Problem;
 pub use prom::PrometheusError;
 pub use readings::Readings;
 pub use rollups::{Rollups, Window};
+pub use summary::{LineBin, Summary, Template};
 
 /// Largest body taken, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -103,6 +110,7 @@ pub struct Api {
     live: broadcast::Sender<Live>,
     stop: signal::Receiver<bool>,
     access: Access,
+    survey: Option<Arc<Survey>>,
     limits: Limits,
     requests: Arc<Semaphore>,
     searches: Arc<Semaphore>,
@@ -127,6 +135,7 @@ impl Api {
             live,
             stop,
             access: Access::default(),
+            survey: None,
             limits,
             requests: Arc::new(Semaphore::new(limits.requests_max)),
             searches: Arc::new(Semaphore::new(limits.searches_max)),
@@ -139,6 +148,13 @@ impl Api {
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    /// Tells of the archive, too.
+    #[must_use]
+    pub fn survey(mut self, survey: Arc<Survey>) -> Self {
+        self.survey = Some(survey);
         self
     }
 
@@ -171,6 +187,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/agents", get(lists::agents))
         .route("/v1/logs", get(logs::get))
         .route("/v1/alerts", get(alerts::get))
+        .route("/v1/losses", get(losses::get))
+        .route("/v1/archive", get(archive::get))
+        .route("/v1/logs/summary", get(summary::get))
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/import", post(imports::post))
         .route("/v1/devices/{site}/{device}", device)

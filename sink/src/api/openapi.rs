@@ -12,8 +12,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::{
-    Problem, PrometheusError, alerts, devices, etag, history, imports, lists, logs, prom, readings,
-    rollups, watch,
+    Problem, PrometheusError, alerts, archive, devices, etag, history, imports, lists, logs, losses, prom, readings, rollups, summary, watch,
 };
 
 /// The problems that every path may answer with.
@@ -70,7 +69,10 @@ impl Modify for BearerToken {
         lists::sites,
         lists::agents,
         logs::get,
+        summary::get,
         alerts::get,
+        losses::get,
+        archive::get,
         devices::list,
         devices::get,
         devices::put,

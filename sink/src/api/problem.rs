@@ -163,6 +163,18 @@ impl Problem {
         )
     }
 
+    /// 503: the archive is away.
+    pub(super) fn archive(detail: String) -> Self {
+        tracing::warn!(detail, "the archive cannot be listed");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "archive-unavailable",
+            "The archive does not answer",
+            detail,
+            "try again; if it stays, look at /readyz and the sink's log",
+        )
+    }
+
     /// 504: the answer took too long.
     pub(super) fn timeout(seconds: u64) -> Self {
         Self::new(

@@ -253,6 +253,8 @@ fn add_loss(columns: &mut Columns, events: &[&Event]) {
     columns.add("lost_last_seq", true, last.collect::<Int64Array>());
     let reason = losses().map(|loss| loss.map(|loss| &*loss.reason));
     columns.text_or_null("lost_reason", reason);
+    let lane = losses().map(|loss| loss.and_then(|loss| loss.lane.as_deref()));
+    columns.text_or_null("lost_lane", lane);
 }
 
 fn add_alerts(columns: &mut Columns, alerts: &[(&Alert, &[u8])]) {

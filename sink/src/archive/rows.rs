@@ -131,6 +131,8 @@ pub(crate) fn losses(fields: Fields<'_>) -> Result<Vec<Option<Loss>>, String> {
     let [streams, reasons] = texts(fields, ["lost_stream", "lost_reason"])?;
     let firsts = fields.primitive::<Int64Type>("lost_first_seq")?;
     let lasts = fields.primitive::<Int64Type>("lost_last_seq")?;
+    // Objects of older versions lack it, and so does who asks for fewer columns.
+    let lanes = fields.text("lost_lane").ok();
     let loss = |row: usize| {
         let Some(count) = value(counts, row) else {
             return Ok(None);
@@ -143,7 +145,8 @@ pub(crate) fn losses(fields: Fields<'_>) -> Result<Vec<Option<Loss>>, String> {
             _ => None,
         };
         let reason = text(reasons, row).unwrap_or_default().to_owned();
-        Ok(Some(Loss { count: count.cast_unsigned(), range, reason }))
+        let lane = lanes.and_then(|lanes| text(lanes, row)).map(ToOwned::to_owned);
+        Ok(Some(Loss { count: count.cast_unsigned(), range, reason, lane }))
     };
     (0..counts.len()).map(loss).collect()
 }

@@ -113,7 +113,8 @@ fn readings_are_read_back_as_they_were() {
         ("p".to_owned(), value(-0.1, None, None)),
         ("t".to_owned(), value(1e300, Some("C"), Some(0.5))),
     ]);
-    let loss = Loss { count: 3, range: Some((Stream(8), 1, 3)), reason: "spool_full".into() };
+    let range = Some((Stream(8), 1, 3));
+    let loss = Loss { count: 3, range, reason: "spool_full".into(), lane: Some("rest".into()) };
     let object = sealed(
         Topic::Readings,
         vec![event(1, Body::Reading(values)), event(2, Body::Loss(loss))],
@@ -144,7 +145,7 @@ fn readings_are_read_back_as_they_were() {
 async fn archived_values_come_back_one_by_one() {
     let value = |v| Value { v, ..Value::default() };
     let values = |t| BTreeMap::from([("p".into(), value(-0.1)), ("t".into(), value(t))]);
-    let loss = Loss { count: 3, range: None, reason: "spool_full".into() };
+    let loss = Loss { count: 3, reason: "spool_full".into(), ..Loss::default() };
     let archive = Archive::new(Arc::new(object_store::memory::InMemory::new()));
     let reading = |seq, t| event(seq, Body::Reading(values(t)));
     let first = vec![reading(1, 1.5), event(2, Body::Loss(loss)), reading(3, 2.5)];
@@ -231,8 +232,9 @@ fn any_reading() -> impl Strategy<Value = Body> {
 
 fn any_loss() -> impl Strategy<Value = Body> {
     let range = proptest::option::of((any::<u64>().prop_map(Stream), 1u64..99, 99u64..1 << 62));
-    let loss = (0u64..1 << 60, range, "[a-z_]{0,9}");
-    loss.prop_map(|(count, range, reason)| Body::Loss(Loss { count, range, reason }))
+    let lane = proptest::option::of("[a-z]{1,9}");
+    let loss = (0u64..1 << 60, range, "[a-z_]{0,9}", lane);
+    loss.prop_map(|(count, range, reason, lane)| Body::Loss(Loss { count, range, reason, lane }))
 }
 
 prop_compose! {

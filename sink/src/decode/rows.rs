@@ -1,14 +1,13 @@
 //! Rows: which rows of the store an event becomes.
 //!
-//! In: an event. Out: rows appended to a batch. A loss marker becomes no row: it is kept in the
-//! archive, where `audit` looks for it.
+//! In: an event. Out: rows appended to a batch.
 
 use std::sync::Arc;
 
 use weir_models::event::{Body, Event};
 use weir_models::ident::SeriesKey;
 
-use crate::store::{Batch, ReadingRow};
+use crate::store::{Batch, LossRow, ReadingRow};
 
 /// Appends the rows of `event` to `batch`.
 pub fn add_event(event: &Arc<Event>, batch: &mut Batch) {
@@ -30,6 +29,14 @@ pub fn add_event(event: &Arc<Event>, batch: &mut Batch) {
             }
         }
         Body::Log(_) => batch.logs.push(Arc::clone(event)),
-        Body::Loss(_) => {}
+        Body::Loss(loss) => batch.losses.push(LossRow {
+            site: event.site.clone(),
+            agent: (*event.agent).into(),
+            ts_us: event.ts_us,
+            stream: event.id.stream,
+            seq: event.id.seq,
+            source: (*event.source).into(),
+            loss: loss.clone(),
+        }),
     }
 }

@@ -92,6 +92,7 @@ impl Work {
             ("alerts", self.batch.alerts.len()),
             ("devices", self.batch.devices.len()),
             ("agents", self.batch.agents.len()),
+            ("losses", self.batch.losses.len()),
         ] {
             if rows > 0 {
                 counter!(SINK_STORED.name, "table" => table).increment(rows as u64);
@@ -107,6 +108,8 @@ impl Batch {
             && self.alerts.is_empty()
             && self.devices.is_empty()
             && self.agents.is_empty()
+            && self.losses.is_empty()
+            && self.audits.is_empty()
     }
 }
 

@@ -191,6 +191,7 @@ mod tests {
             lanes: Vec::new(),
             devices: 0,
             series: 0,
+            ..AgentStatus::default()
         }
     }
 

@@ -103,6 +103,7 @@ impl<'a> Census<'a> {
         let named = named.chain(hosts.iter().map(|seen| seen.site));
         let named = named.chain(devices.keys().map(|(site, _)| site.as_str()));
         let named = named.chain(agents.values().map(|status| status.site.as_str()));
+        let named = named.chain(batch.losses.iter().map(|row| row.site.as_str()));
         sites.extend(named.map(|site| (site, None)));
         for alert in &batch.alerts {
             let fired_us = alert.data.fired_us;

@@ -13,6 +13,7 @@ pub mod config;
 mod line;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod losses;
 pub mod seal;
 pub mod sealed;
 mod select;
@@ -33,6 +34,7 @@ use weir_models::ident::{EventId, SeriesKey, Stream};
 
 pub use self::config::{SealConfig, StoreConfig, open};
 pub(crate) use self::line::Line;
+pub use self::losses::{Audit, LossQuery, LossRow};
 use self::seal::{Position, SealStore};
 use self::sealed::{Roll, rolls_of};
 pub use self::select::LogFilter;
@@ -140,6 +142,10 @@ pub struct Batch {
     pub devices: Vec<DeviceChange>,
     /// Heartbeats, the newest per agent wins.
     pub agents: Vec<AgentStatus>,
+    /// Losses that gateways told of.
+    pub losses: Vec<LossRow>,
+    /// Results of audits.
+    pub audits: Vec<Audit>,
 }
 
 impl Batch {
@@ -366,6 +372,10 @@ pub trait Store: Send + Sync {
     async fn device_changes(&self, query: &ChangesQuery) -> Result<Vec<DeviceChange>, StoreError>;
     /// Agents as last heard of.
     async fn agents(&self) -> Result<Agents, StoreError>;
+    /// Losses, newest first; those of one stamp by stream and number as signed numbers, the greatest first.
+    async fn losses(&self, query: &LossQuery) -> Result<Vec<LossRow>, StoreError>;
+    /// Results of audits, newest first, at most `limit`.
+    async fn audits(&self, limit: usize) -> Result<Vec<Audit>, StoreError>;
     /// Every event id in `logs` and `readings`, hot or sealed, each once, in order; for checks of small stores.
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError>;
 }

@@ -1,28 +1,11 @@
 // Alerts: what fires and what has been, why, and the way to the series at that time.
 
-import { everywhere, get } from "./api.js";
-import { empty, every, failure, h, svg } from "./dom.js";
-import { ago, brief, count, duration, number, reason, time, zone } from "./format.js";
-import { seriesLink } from "./series.js";
+import { describes, get, oldest, send } from "./api.js";
+import { empty, every, failure, h, pill, seg, svg } from "./dom.js";
+import { ago, brief, count, duration, number, reason, seriesLink, time, zone } from "./format.js";
 
 const LIMIT = 300;
 const HOUR = 3600e6;
-/** The first data of each site, and until when that is believed. */
-const firsts = new Map();
-
-/** The time from which on there can be alerts: the sites' first data, or a month ago. */
-export async function oldest(sites, signal) {
-  const month = Date.now() * 1000 - 30 * 24 * HOUR;
-  const news = sites.filter((site) => !(firsts.get(site)?.until > Date.now()));
-  const lists = await Promise.all(news.map((site) => everywhere("/v1/series", [site], {}, signal)));
-  news.forEach((site, i) => firsts.set(site, {
-    us: lists[i].reduce((first, { first_us }) => Math.min(first, first_us), Infinity),
-    // A site without data may get some any time; the first data of others hardly change.
-    until: Date.now() + (lists[i].length ? 600000 : 5000),
-  }));
-  return Math.round(Math.min(month, ...sites.map((site) => firsts.get(site).us)));
-}
-
 /** Where to look at what an alert is about. */
 function target({ data }) {
   const end = data.resolved_us ?? data.fired_us + HOUR;
@@ -54,6 +37,28 @@ function sparkline(data) {
     svg("circle", { cx: x(last), cy: y(last.v), r: 3 }));
 }
 
+const VERDICTS = [["true", "Acknowledge", "acknowledged"], ["false", "False alarm", "a false alarm"], ["expected", "Expected", "expected"]];
+const FEEDBACK = "/v1/alerts/{id}/feedback";
+
+/** What a person says of an alert; nothing where the sink does not ask. */
+function feedback({ data, feedback: before }) {
+  const name = (verdict) => VERDICTS.find(([value]) => value === verdict)?.[2] ?? verdict;
+  const said = h("span", { class: "muted", role: "status" }, before ? `Marked as ${[name(before.verdict), before.note, before.by].filter(Boolean).join(", ")}` : "");
+  const note = h("input", { placeholder: "Note", "aria-label": "Note on this alert", maxlength: 500 });
+  const say = async (verdict) => {
+    said.textContent = "Sending…";
+    try {
+      await send(FEEDBACK.replace("{id}", encodeURIComponent(data.alert_id)), { site: data.site, fired_us: data.fired_us }, { verdict, ...(note.value && { note: note.value }) });
+      said.textContent = `Marked as ${name(verdict)}`;
+    } catch (error) {
+      said.textContent = error.message;
+    }
+  };
+  const element = h("div", { class: "feedback", hidden: true, "data-testid": "feedback" }, h("div", { class: "seg", role: "group", "aria-label": "What is it?" }, VERDICTS.map(([verdict, label]) => h("button", { type: "button", "data-verdict": verdict, onclick: () => say(verdict) }, label))), note, said);
+  describes(FEEDBACK).then((does) => { element.hidden = !does; });
+  return element;
+}
+
 /** One alert; without its series where that is said already. */
 export function alertRow(alert, named = true) {
   const { data } = alert;
@@ -62,14 +67,14 @@ export function alertRow(alert, named = true) {
   const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
   return h("article", { class: `alert ${data.state}`, "data-testid": "alert", "data-state": data.state, "data-alert-id": data.alert_id },
     h("div", { class: "alert-main" },
-      h("div", { class: "alert-head" }, h("span", { class: `pill ${firing ? "bad" : "ok"}` }, firing ? "Firing" : "Resolved"),
+      h("div", { class: "alert-head" }, firing ? pill("Firing", "bad") : pill("Resolved", "ok"),
         h("a", { class: "alert-name", href, title: label }, named ? [h("span", { class: "muted" }, `${data.site} / ${data.device} / `), data.metric] : time(data.fired_us))),
       h("p", { class: "why" }, reason(data.why), data.message ? h("code", {}, data.message) : null),
       h("p", { class: "muted when" }, h("time", { datetime: new Date(data.fired_us / 1000).toISOString(), title: time(data.fired_us, true) }, `${time(data.fired_us)} (${ago(data.fired_us)})`),
         firing ? ", still firing" : `, for ${duration(data.resolved_us - data.fired_us)}`)),
     sparkline(data),
     h("dl", { class: "facts" }, fact("Score", h("span", {}, h("b", { class: firing ? "bad" : null }, brief(data.score)), h("span", { class: "muted" }, ` of ${brief(data.threshold)}`))),
-      data.baseline ? fact("Usual", `${brief(data.baseline.low)} … ${brief(data.baseline.high)}`) : null, fact("Model", `${data.model.name} ${data.model.version}`), fact("Gateway", data.agent)));
+      data.baseline ? fact("Usual", `${brief(data.baseline.low)} … ${brief(data.baseline.high)}`) : null, fact("Model", `${data.model.name} ${data.model.version}`), fact("Gateway", data.agent)), feedback(alert));
 }
 
 export async function show({ root, route, sites, site, signal }) {
@@ -79,10 +84,10 @@ export async function show({ root, route, sites, site, signal }) {
   }
   const here = site();
   let state = "";
-  const tabs = [["", "All"], ["firing", "Firing"], ["resolved", "Resolved"]].map(([value, name]) => h("a", { "data-state": value, href: `#/alerts?site=${encodeURIComponent(here)}${value ? `&state=${value}` : ""}` }, name));
+  const tabs = seg("State", [["", "All"], ["firing", "Firing"], ["resolved", "Resolved"]].map(([value, name]) => [value, name, `#/alerts?site=${encodeURIComponent(here)}${value ? `&state=${value}` : ""}`]));
   const list = h("div", { class: "alert-list", "data-testid": "alert-list" });
   const note = h("span", { class: "muted" });
-  root.append(h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Alerts"), h("span", { class: "muted" }, here), h("div", { class: "seg", role: "group", "aria-label": "State" }, tabs), h("span", { class: "grow" }), note), list));
+  root.append(h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Alerts"), h("span", { class: "muted" }, here), tabs.element, h("span", { class: "grow" }), note), list));
   let seen = "";
   const load = async () => {
     const from = await oldest([here], signal);
@@ -90,17 +95,14 @@ export async function show({ root, route, sites, site, signal }) {
     list.dataset.count = items.length;
     note.textContent = truncated ? `the newest ${count(items.length)}, times in ${zone()}` : `${count(items.length)} in all, times in ${zone()}`;
     // What has not changed is left alone, so that focus and scrolling stay.
-    const now = state + items.map((alert) => alert.id).join();
+    const now = state + items.map((alert) => `${alert.id} ${alert.feedback?.given_us}`).join();
     if (now === seen) return;
     seen = now;
     list.replaceChildren(...(items.length ? items.map((alert) => alertRow(alert)) : [empty(state === "firing" ? "Nothing fires" : "No alerts", state === "firing" ? "All series run their usual course." : "When a value or a log leaves its usual course, it shows here with the reason.")]));
   };
   const open = async (to) => {
     state = to.query.get("state") ?? "";
-    for (const tab of tabs) {
-      if (tab.dataset.state === state) tab.setAttribute("aria-current", "true");
-      else tab.removeAttribute("aria-current");
-    }
+    tabs.mark(state);
     await load();
   };
   await open(route);

@@ -30,7 +30,7 @@ function askToken() {
   return asking;
 }
 
-async function call(path, params, signal) {
+async function call(path, params, signal, body) {
   const url = new URL(path, location.origin);
   for (const [name, value] of Object.entries(params ?? {})) {
     if (value !== null && value !== undefined && value !== "") url.searchParams.set(name, value);
@@ -39,7 +39,8 @@ async function call(path, params, signal) {
     const token = sessionStorage.getItem(TOKEN);
     let response;
     try {
-      response = await fetch(url, { signal, headers: token ? { Authorization: `Bearer ${token}` } : {} });
+      const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...(body && { "Content-Type": "application/json" }) };
+      response = await fetch(url, { signal, headers, ...(body && { method: "POST", body: JSON.stringify(body) }) });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       tell("bad");
@@ -62,6 +63,16 @@ async function call(path, params, signal) {
 
 /** The JSON answer of `path`. */
 export const get = async (path, params, signal) => (await call(path, params, signal)).json();
+
+/** Sends `body` to `path`. */
+export const send = (path, params, body) => call(path, params, undefined, body);
+
+let described = null;
+/** Whether the sink's API has this path. */
+export async function describes(path) {
+  described ??= get("/v1/openapi.json").catch(() => { described = null; });
+  return path in ((await described)?.paths ?? {});
+}
 
 /** Calls `on(kind, record)` for each live record, connecting again as often as needed, until `signal` ends it. */
 export async function live(params, signal, on) {
@@ -109,4 +120,20 @@ export const sites = async (signal) => (await get("/v1/sites", {}, signal)).item
 export async function everywhere(path, names, params, signal) {
   const answers = await Promise.all(names.map((site) => get(path, { site, ...params }, signal)));
   return answers.flatMap((answer) => answer.items);
+}
+
+/** The first data of each site, and until when that is believed. */
+const firsts = new Map();
+
+/** The time from which on there can be alerts: the sites' first data, or a month ago. */
+export async function oldest(sites, signal) {
+  const month = Date.now() * 1000 - 30 * 86400e6;
+  const news = sites.filter((site) => !(firsts.get(site)?.until > Date.now()));
+  const lists = await Promise.all(news.map((site) => everywhere("/v1/series", [site], {}, signal)));
+  news.forEach((site, i) => firsts.set(site, {
+    us: lists[i].reduce((first, { first_us }) => Math.min(first, first_us), Infinity),
+    // A site without data may get some any time; the first data of others hardly change.
+    until: Date.now() + (lists[i].length ? 600000 : 5000),
+  }));
+  return Math.round(Math.min(month, ...sites.map((site) => firsts.get(site).us)));
 }

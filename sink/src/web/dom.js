@@ -31,6 +31,28 @@ export function timeField(label, parse) {
   return input;
 }
 
+/** A word on a coloured ground. */
+export const pill = (text, tone) => h("span", { class: `pill ${tone}` }, text);
+
+/** A number that stands out, with its name and a note. */
+export const tile = (name, value, note, tone, href) => h(href ? "a" : "div", { class: "tile", href, "data-tone": tone, "data-testid": `tile-${name.toLowerCase().replace(/\W+/g, "-")}` },
+  h("span", { class: "label" }, name), h("strong", {}, value), h("span", { class: "note" }, note));
+
+/** The heads of a table; a name in a list is one of numbers. */
+export const thead = (...names) => h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col", class: Array.isArray(name) ? "num" : null }, name))));
+
+/** Names and values. */
+export const facts = (all) => h("dl", { class: "facts wide" }, Object.entries(all).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+
+/** Links of which one is chosen: `[value, text, href]` each. */
+export function seg(label, links) {
+  const all = links.map(([value, text, href]) => h("a", { "data-value": value, href }, text));
+  return {
+    element: h("div", { class: "seg", role: "group", "aria-label": label }, all),
+    mark: (value) => all.forEach((link) => (link.dataset.value === value ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current"))),
+  };
+}
+
 /** A note in place of data. */
 export const empty = (title, ...hint) => h("div", { class: "empty" }, h("strong", {}, title), h("p", {}, ...hint));
 

@@ -1,20 +1,18 @@
-// Fleet: the gateways as last heard of, and every device with its newest values.
+// Fleet: how it stands, and every device with its newest values.
 
 import { everywhere, get, sites } from "./api.js";
-import { empty, every, failure, h, later } from "./dom.js";
-import { ago, bytes, count, duration, number, short, time } from "./format.js";
-import { seriesLink } from "./series.js";
+import { empty, every, failure, h, later, thead, tile } from "./dom.js";
+import { ago, count, lost, number, seriesLink, short, time, waiting } from "./format.js";
 
 const PAGE = 100;
 const CHIPS = 8;
 
 export async function show({ root, signal }) {
   const tiles = h("section", { class: "tiles", "aria-label": "Summary" });
-  const gateways = h("section", { class: "card", "aria-labelledby": "gateways-title" });
   const search = h("input", { type: "search", placeholder: "Filter by device, site, metric or metadata", "aria-label": "Filter devices", "data-testid": "device-filter" });
   const total = h("span", { class: "muted" });
   const devices = h("div", { "data-testid": "devices" });
-  root.append(tiles, gateways, h("section", { class: "card", "aria-labelledby": "devices-title" },
+  root.append(tiles, h("section", { class: "card", "aria-labelledby": "devices-title" },
     h("div", { class: "card-head" }, h("h2", { id: "devices-title" }, "Devices"), total, h("span", { class: "grow" }), search), devices));
 
   let held = [];
@@ -41,57 +39,27 @@ export async function show({ root, signal }) {
     ]);
     held = byDevice(latest, known);
     tiles.replaceChildren(...summary(agents.items, held, latest));
-    gateways.replaceChildren(h("div", { class: "card-head" }, h("h2", { id: "gateways-title" }, "Gateways"), h("span", { class: "muted" }, count(agents.items.length))), agentTable(agents));
     list();
   };
   await load();
   let turn = 0;
   // A large fleet is asked for once a minute, a small one every ten seconds.
-  every(10000, signal, () => (held.length > 2000 && ++turn % 6 ? null : load())?.catch((error) => signal.aborted || gateways.replaceChildren(failure(error))));
+  every(10000, signal, () => (held.length > 2000 && ++turn % 6 ? null : load())?.catch((error) => signal.aborted || devices.replaceChildren(failure(error))));
 }
 
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
-const waiting = (agent) => sum(agent.lanes.map((lane) => lane.waiting));
-const lost = (agent) => sum(Object.values(agent.lost ?? {}));
-const filtered = (agent) => sum(Object.values(agent.filtered ?? {}));
 
 function summary(agents, devices, latest) {
   const silent = agents.filter((agent) => agent.silent).length;
   const all = { waiting: sum(agents.map(waiting)), lost: sum(agents.map(lost)) };
   const unusual = latest.filter((value) => value.score > 1).length;
-  const tile = (name, value, note, tone) => h("div", { class: "tile", "data-tone": tone, "data-testid": `tile-${name.toLowerCase().replace(/\W+/g, "-")}` },
-    h("span", { class: "label" }, name), h("strong", {}, value), h("span", { class: "note" }, note));
   return [
-    tile("Gateways", count(agents.length), !agents.length ? "none heard of yet" : silent ? `${silent} silent` : "all heard of", silent ? "bad" : null),
+    tile("Gateways", count(agents.length), !agents.length ? "none heard of yet" : silent ? `${silent} silent` : "all heard of", silent ? "bad" : null, "#/gateways"),
     tile("Devices", short(devices.length), `${short(latest.length)} series`),
     tile("Unusual now", count(unusual), "newest value off its usual course", unusual ? "warn" : "ok"),
-    tile("Waiting", short(all.waiting), "events in spools, safe on disk", all.waiting > 10000 ? "warn" : "ok"),
-    tile("Lost", short(all.lost), all.lost ? "since the gateways started" : "nothing lost", all.lost ? "bad" : "ok"),
+    tile("Waiting", short(all.waiting), "events in spools, safe on disk", all.waiting > 10000 ? "warn" : "ok", "#/gateways?state=behind"),
+    tile("Lost", short(all.lost), all.lost ? "since the gateways started" : "nothing lost", all.lost ? "bad" : "ok", "#/losses"),
   ];
-}
-
-function agentTable({ items, now_us }) {
-  if (!items.length) return empty("No gateway has been heard of yet", "Start ", h("code", {}, "weir-agent run -c FILE"), " on a gateway; it shows here with its first heartbeat.");
-  const clocks = { synced: ["synced", "ok"], corrected: ["corrected", "calm"], unsynced: ["not synced", "warn"] };
-  return h("div", { class: "scroll" }, h("table", { "data-testid": "agents", "data-count": items.length },
-    h("thead", {}, h("tr", {}, ...[["Gateway"], ["Site"], ["Last seen"], ["Clock"], ["Taken", 1], ["Waiting", 1], ["Spool", 1], ["Lost", 1], ["Filtered", 1], ["Up for", 1], ["Version"]].map(([name, right]) => h("th", { scope: "col", class: right ? "num" : null }, name)))),
-    h("tbody", {}, items.map((agent) => {
-      const [clock, tone] = clocks[agent.clock] ?? [agent.clock, "calm"];
-      const details = (map) => Object.entries(map ?? {}).map(([reason, n]) => `${reason}: ${count(n)}`).join("\n");
-      const number = (n, tone, title) => h("td", { class: "num", title: title || null }, n ? h("span", { class: tone }, short(n)) : h("span", { class: "muted" }, "0"));
-      return h("tr", { "data-agent": agent.agent },
-        h("th", { scope: "row" }, h("span", { class: `dot ${agent.silent ? "bad" : "ok"}`, "aria-hidden": "true" }), agent.agent, h("span", { class: "sr" }, agent.silent ? " (silent)" : " (heard of)")),
-        h("td", {}, agent.site),
-        h("td", { title: time(agent.ts_us), class: agent.silent ? "bad" : null }, ago(agent.ts_us, now_us)),
-        h("td", {}, h("span", { class: `pill ${tone}` }, clock)),
-        h("td", { class: "num" }, short(agent.events_in)),
-        number(waiting(agent), waiting(agent) > 10000 ? "warn" : "", agent.lanes.map((lane) => `${lane.lane}: ${count(lane.waiting)}`).join("\n")),
-        h("td", { class: "num" }, bytes(agent.spool_bytes)),
-        number(lost(agent), "bad", details(agent.lost)),
-        number(filtered(agent), "", details(agent.filtered)),
-        h("td", { class: "num", title: `since ${time(agent.started_us)}` }, duration(now_us - agent.started_us)),
-        h("td", {}, agent.version));
-    }))));
 }
 
 /** The newest values and metadata, gathered by device. */
@@ -119,7 +87,7 @@ function deviceTable(rows) {
   const chip = (value) => h("a", { class: `chip${value.score > 1 ? " warn" : ""}`, href: seriesLink(value), title: `${value.metric}, ${time(value.ts_us)}${value.score === null ? "" : `, score ${number(value.score)}`}` },
     h("span", {}, value.metric), h("b", {}, number(value.value)), value.unit ? h("i", {}, value.unit) : null);
   return h("div", { class: "scroll" }, h("table", { class: "devices" },
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Device"), h("th", { scope: "col" }, "Site"), h("th", { scope: "col" }, "Newest values"), h("th", { scope: "col", class: "num" }, "Last value"))),
+    thead("Device", "Site", "Newest values", ["Last value"]),
     h("tbody", {}, rows.map((row) => h("tr", { "data-device": `${row.site}/${row.device}` },
       h("th", { scope: "row" }, row.device, Object.keys(row.meta).length ? h("div", { class: "meta" }, Object.entries(row.meta).map(([key, value]) => h("span", {}, `${key}=${value}`))) : null),
       h("td", {}, row.site),

@@ -91,3 +91,19 @@ const REASONS = {
 
 /** Why an alert fired, in words. */
 export const reason = (why) => REASONS[why] ?? why;
+
+/** The path of a series in an address. */
+export const pathOf = ({ site, device, metric }) => [site, device, metric].map(encodeURIComponent).join("/");
+
+/** The address of a series, at a range where given. */
+export function seriesLink(key, from_us, to_us) {
+  return `#/series/${pathOf(key)}${from_us === undefined ? "" : `?from=${Math.round(from_us)}&to=${Math.round(to_us)}`}`;
+}
+
+const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+/** Events that wait in a gateway's spool. */
+export const waiting = ({ lanes }) => sum(lanes.map((lane) => lane.waiting));
+/** Events that a gateway lost since it started. */
+export const lost = (agent) => sum(Object.values(agent.lost ?? {}));
+/** Events that a gateway's filter left out since it started. */
+export const filtered = (agent) => sum(Object.values(agent.filtered ?? {}));

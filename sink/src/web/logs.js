@@ -1,11 +1,12 @@
-// Logs: search over what is stored, and the live tail.
+// Logs: search over what is stored, counts of what is found, and the live tail.
 //
-// #/logs?site=…&host=…&severity=…&app=…&q=…&from=…&to=…; with a range there is no live tail. `q` is what stands in the
+// #/logs?site=…&host=…&severity=…&app=…&template=…&q=…&from=…&to=…; with a range there is no live tail. `q` is what stands in the
 // field: words, each of which a line must have, or in quotes a text as it stands, also in the middle of a word.
 
 import { get, live } from "./api.js";
-import { empty, failure, h, later, timeField } from "./dom.js";
+import { empty, every, failure, h, later, timeField } from "./dom.js";
 import { SEVERITIES, count, duration, loudness, number, time, typedTime, zone } from "./format.js";
+import { summary } from "./summary.js";
 
 const LIMIT = 500;
 const ROWS_MAX = 1000;
@@ -41,8 +42,14 @@ export async function show({ root, route, sites, site, signal }) {
   const tail = h("button", { type: "button", class: "tail", "aria-pressed": "true", "data-testid": "log-tail" });
   const status = h("span", { class: "muted", role: "status", "data-testid": "log-status" });
   const list = h("div", { class: "log", role: "log", "aria-live": "off", "aria-label": "Log lines", tabindex: "0", "data-testid": "log-lines", "data-count": "0" });
-  const form = h("form", { class: "bar", role: "search" }, q, host, app, severity, h("div", { class: "free" }, from, h("span", { "aria-hidden": "true" }, "–"), to));
-  root.append(h("section", { class: "card log-card" }, h("div", { class: "card-head" }, h("h2", {}, "Logs"), h("span", { class: "muted" }, here), h("span", { class: "grow" }), status, tail), form, list));
+  let template = "";
+  const single = h("button", { type: "button", class: "chip", title: "Lines of all templates", hidden: true, "data-testid": "log-template", onclick: () => { template = ""; submit(); } });
+  const counts = summary({
+    zoom: (a, b) => { [from.value, to.value] = [a, b].map((us) => time(us)); submit(); },
+    only: (id) => { template = id; submit(); },
+  });
+  const form = h("form", { class: "bar", role: "search" }, q, host, app, severity, single, h("div", { class: "free" }, from, h("span", { "aria-hidden": "true" }, "–"), to));
+  root.append(h("section", { class: "card log-card" }, h("div", { class: "card-head" }, h("h2", {}, "Logs"), h("span", { class: "muted" }, here), h("span", { class: "grow" }), status, tail), form, counts.element, list));
 
   let stop = new AbortController();
   signal.addEventListener("abort", () => stop.abort());
@@ -102,21 +109,23 @@ export async function show({ root, route, sites, site, signal }) {
 
   const wanted = (query, asked = sought(query.get("q"))) => (row) => (!query.get("severity") || (row.severity ?? 9) <= Number(query.get("severity")))
     && (!query.get("app") || row.app === query.get("app"))
+    && (!query.get("template") || row.template === query.get("template"))
     && (!asked.q || row.message.toLowerCase().includes(asked.q.toLowerCase()))
     && (!asked.words || ((own) => wordsOf(asked.words).every((word) => own.has(word)))(new Set(wordsOf(row.message))));
 
-  async function search(query, stopped) {
-    const asked = { site: here, host: query.get("host"), app: query.get("app"), severity: query.get("severity"), ...sought(query.get("q")), limit: LIMIT };
-    if (ranged) return get("/v1/logs", { ...asked, from: query.get("from"), to: query.get("to") }, stopped);
+  async function search(asked, stopped) {
+    if (ranged) return get("/v1/logs", asked, stopped);
     let answer = { items: [] };
     for (const length of WIDER) {
+      const from = Date.now() * 1000 - length;
       try {
-        answer = await get("/v1/logs", { ...asked, from: Date.now() * 1000 - length }, stopped);
+        answer = await get("/v1/logs", { ...asked, from }, stopped);
       } catch (error) {
         // Too long a time for the store: what a shorter one gave is better than nothing.
         if (length === HOUR || stopped.aborted) throw error;
         break;
       }
+      asked.from = from;
       if (answer.items.length >= 50) break;
     }
     return answer;
@@ -132,7 +141,10 @@ export async function show({ root, route, sites, site, signal }) {
     const began = performance.now();
     // Listening begins before the search, so that no line falls between the two.
     if (!ranged) follow(query, stopped);
-    const { items, truncated } = await search(query, stopped);
+    const asked = { site: here, ...Object.fromEntries(["host", "app", "severity", "template", "from", "to"].map((name) => [name, query.get(name)])), ...sought(query.get("q")) };
+    const wide = { ...asked, limit: LIMIT };
+    const { items, truncated } = await search(wide, stopped);
+    asked.from = wide.from;
     list.replaceChildren(...(items.length ? items.map(line) : [empty("No line matches", ranged ? "Try a longer range or fewer filters." : "New lines show here as they arrive.")]));
     list.dataset.count = items.length;
     list.scrollTop = 0;
@@ -141,6 +153,10 @@ export async function show({ root, route, sites, site, signal }) {
     held = held.filter((row) => !there.has(identity(row)));
     ready = true;
     frame();
+    // The lines are there first; what counts them may take longer, and is no reason to show an error.
+    const tally = () => get("/v1/logs/summary", asked, stopped).then(counts.show, () => stopped.aborted || counts.clear());
+    tally();
+    if (!ranged) every(30000, stopped, tally);
   }
   const identity = (row) => `${row.stream}/${row.seq}`;
 
@@ -161,6 +177,7 @@ export async function show({ root, route, sites, site, signal }) {
   function submit() {
     const query = new URLSearchParams({ site: here });
     for (const input of [q, host, app, severity]) if (input.value) query.set(input.name, input.value);
+    if (template) query.set("template", template);
     for (const input of [from, to]) if (typedTime(input.value) !== null) query.set(input.name, typedTime(input.value));
     location.hash = `#/logs?${query}`;
   }
@@ -172,6 +189,9 @@ export async function show({ root, route, sites, site, signal }) {
 
   const apply = (where) => {
     const { query } = where;
+    template = query.get("template") ?? "";
+    single.hidden = !template;
+    single.textContent = `Template ${template.slice(0, 6)}… ✕`;
     for (const input of [q, host, app, severity]) if (document.activeElement !== input) input.value = query.get(input.name) ?? "";
     for (const input of [from, to]) input.value = query.get(input.name) ? time(Number(query.get(input.name))) : "";
     start(query).catch((error) => {

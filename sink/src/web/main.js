@@ -1,24 +1,41 @@
 // The frame around the views: which one is shown, the site, the theme, what is firing.
 
-import { everywhere, sites, watchers } from "./api.js";
+import { everywhere, oldest, sites, watchers } from "./api.js";
 import { every, failure, h } from "./dom.js";
 import { count } from "./format.js";
-import * as alerts from "./alerts.js";
-import * as fleet from "./fleet.js";
-import * as logs from "./logs.js";
-import * as series from "./series.js";
 
-const views = { fleet, series, alerts, logs };
+// A view is loaded when it is shown for the first time.
+const views = {
+  fleet: () => import("./fleet.js"),
+  gateways: () => import("./gateways.js"),
+  gateway: async () => ({ show: (await import("./gateways.js")).showOne }),
+  series: () => import("./series.js"),
+  alerts: () => import("./alerts.js"),
+  logs: () => import("./logs.js"),
+  losses: () => import("./losses.js"),
+  archive: () => import("./archive.js"),
+};
+/** Views of one site. */
+const OF_SITE = ["alerts", "logs"];
 const main = document.getElementById("main");
 const picker = document.getElementById("site");
 let shown = null;
 let known = [];
 
+/** A part of a path; as it stands where it is no percent-encoding. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 /** The hash as view, parts and parameters. */
 function route() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-  const [view, ...parts] = path.split("/").filter(Boolean).map(decodeURIComponent);
-  return { view: views[view] ? view : "fleet", parts, query: new URLSearchParams(query ?? "") };
+  const [view, ...parts] = path.split("/").filter(Boolean).map(decoded);
+  return { view: Object.hasOwn(views, view ?? "") ? view : "fleet", parts, query: new URLSearchParams(query ?? "") };
 }
 
 async function show() {
@@ -29,19 +46,21 @@ async function show() {
   const stop = new AbortController();
   shown = { view: to.view, stop, update: null };
   for (const link of document.querySelectorAll("#nav a")) {
-    if (link.dataset.view === to.view) link.setAttribute("aria-current", "page");
+    if (link.dataset.view === to.view || link.dataset.view === `${to.view}s`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   document.title = `${to.view[0].toUpperCase()}${to.view.slice(1)} – weir`;
   const root = h("div", { class: `view view-${to.view}`, "data-testid": `view-${to.view}` });
   main.replaceChildren(root);
   try {
-    known = await sites(stop.signal);
+    const [view, all] = await Promise.all([views[to.view](), sites(stop.signal)]);
+    if (stop.signal.aborted) return;
+    known = all;
     pickSite(to);
-    const update = await views[to.view].show({ root, route: to, sites: known, site: () => picker.value, signal: stop.signal });
+    const update = await view.show({ root, route: to, sites: known, site: () => picker.value, signal: stop.signal });
     if (shown.stop === stop) shown.update = update;
     // Before the first data there is nothing to choose from: look again soon.
-    if (!known.length && to.view !== "fleet") setTimeout(() => shown.stop === stop && restart(), 5000);
+    if (!known.length && (OF_SITE.includes(to.view) || to.view === "series")) setTimeout(() => shown.stop === stop && restart(), 5000);
   } catch (error) {
     if (stop.signal.aborted) return;
     root.replaceChildren(failure(error));
@@ -59,7 +78,7 @@ function pickSite(to) {
   const asked = to.view === "series" ? to.parts[0] : to.query.get("site");
   const site = [asked, picker.value, localStorage.getItem("weir-site"), known[0]].find((name) => known.includes(name));
   picker.replaceChildren(...known.map((name) => h("option", { value: name, selected: name === site }, name)));
-  document.getElementById("site-pick").hidden = known.length < 2 || to.view === "fleet" || to.view === "series";
+  document.getElementById("site-pick").hidden = known.length < 2 || !OF_SITE.includes(to.view);
 }
 
 picker.addEventListener("change", () => {
@@ -72,7 +91,7 @@ async function countFiring() {
   const signal = AbortSignal.timeout(20000);
   try {
     const names = await sites(signal);
-    const firing = await everywhere("/v1/alerts", names, { state: "firing", from: await alerts.oldest(names, signal), limit: 1000 }, signal);
+    const firing = await everywhere("/v1/alerts", names, { state: "firing", from: await oldest(names, signal), limit: 1000 }, signal);
     const badge = document.getElementById("firing");
     badge.hidden = firing.length === 0;
     badge.textContent = firing.length >= 1000 ? "999+" : count(firing.length);

@@ -1,13 +1,15 @@
 //! Web: the page, plain ES modules that ship inside the program.
 //!
-//! In: the files of this folder at compile time. Out: `/` and `/app/…`. Promises: nothing is fetched
-//! from elsewhere (the content security policy forbids it), so the page works where there is no
+//! In: the files of this folder at compile time. Out: `/` and `/app/…`. What is sent has neither indentation nor comments on lines of
+//! their own, line for line; a view is loaded when it is shown first, and the plots' library with the first plot.
+//! Promises: nothing is fetched from elsewhere (the content security policy forbids it), so the page works where there is no
 //! internet; a browser asks again each time and gets 304 while nothing has changed, so page and
 //! program are always of the same version.
 
 use std::sync::LazyLock;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -41,12 +43,17 @@ const ASSETS: &[Asset] = assets! {
     "api.js": JS,
     "dom.js": JS,
     "format.js": JS,
+    "table.js": JS,
     "fleet.js": JS,
+    "gateways.js": JS,
+    "losses.js": JS,
+    "archive.js": JS,
     "series.js": JS,
     "plot.js": JS,
     "data.js": JS,
     "alerts.js": JS,
     "logs.js": JS,
+    "summary.js": JS,
     "vendor/uPlot.iife.min.js": JS,
     "vendor/uPlot.min.css": CSS,
     "vendor/uPlot.LICENSE": TEXT,
@@ -56,8 +63,33 @@ const ASSETS: &[Asset] = assets! {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-static TAGS: LazyLock<Vec<String>> =
-    LazyLock::new(|| ASSETS.iter().map(|asset| etag::tag_of(asset.bytes)).collect());
+/// What is sent of each file, with its tag.
+static SENT: LazyLock<Vec<(Bytes, String)>> = LazyLock::new(|| {
+    let sent = |asset: &Asset| {
+        let bytes = if asset.name.starts_with("vendor/") {
+            Bytes::from_static(asset.bytes)
+        } else {
+            lean(&String::from_utf8_lossy(asset.bytes)).into()
+        };
+        (bytes.clone(), etag::tag_of(&bytes))
+    };
+    ASSETS.iter().map(sent).collect()
+});
+
+/// A text without indentation, empty lines, and comments that have lines of their own.
+fn lean(text: &str) -> String {
+    let mut is_comment = false;
+    let mut lean = String::with_capacity(text.len());
+    for line in text.lines().map(str::trim) {
+        is_comment |= line.starts_with("/*");
+        if !(is_comment || line.is_empty() || line.starts_with("//")) {
+            lean.push_str(line);
+            lean.push('\n');
+        }
+        is_comment &= !line.ends_with("*/");
+    }
+    lean
+}
 
 /// The routes of the page; they need no token, the data behind them does.
 pub(crate) fn router() -> Router {
@@ -68,7 +100,8 @@ pub(crate) fn router() -> Router {
 }
 
 fn serve(name: &str, headers: &HeaderMap) -> Response {
-    let Some((asset, tag)) = ASSETS.iter().zip(&*TAGS).find(|(asset, _)| asset.name == name) else {
+    let found = ASSETS.iter().zip(&*SENT).find(|(asset, _)| asset.name == name);
+    let Some((asset, (bytes, tag))) = found else {
         return (StatusCode::NOT_FOUND, "there is no such file; the page is at /\n")
             .into_response();
     };
@@ -82,7 +115,7 @@ fn serve(name: &str, headers: &HeaderMap) -> Response {
     if etag::is_known(headers, tag) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
-    (common, [(header::CONTENT_TYPE, asset.kind)], asset.bytes).into_response()
+    (common, [(header::CONTENT_TYPE, asset.kind)], bytes.clone()).into_response()
 }
 
 #[cfg(test)]

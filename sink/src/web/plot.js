@@ -7,6 +7,12 @@ import { number, time } from "./format.js";
 
 /* global uPlot */
 
+let loaded = null;
+/** Waits for uPlot, which only plots need. */
+export const ready = () => (loaded ??= new Promise((resolve, reject) => {
+  document.head.append(h("link", { rel: "stylesheet", href: "/app/vendor/uPlot.min.css" }), h("script", { src: "/app/vendor/uPlot.iife.min.js", onload: resolve, onerror: reject }));
+}));
+
 /** Colours come from the style sheet, so that light and dark are said in one place. */
 function colours(element) {
   const probe = element.appendChild(h("span", { hidden: true }));

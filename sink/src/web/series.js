@@ -6,19 +6,12 @@
 import { everywhere, get } from "./api.js";
 import { csv, png, save, values } from "./data.js";
 import { empty, every, failure, h, later, timeField } from "./dom.js";
-import { count, duration, number, time, typedTime, zone } from "./format.js";
+import { count, duration, number, pathOf, seriesLink, time, typedTime, zone } from "./format.js";
 import { alertRow } from "./alerts.js";
-import { draw } from "./plot.js";
+import { draw, ready } from "./plot.js";
 
 const HOUR = 3600e6;
 const RANGES = [["1h", HOUR], ["6h", 6 * HOUR], ["24h", 24 * HOUR], ["7d", 168 * HOUR], ["30d", 720 * HOUR], ["1y", 8766 * HOUR], ["All", null]];
-
-const pathOf = ({ site, device, metric }) => [site, device, metric].map(encodeURIComponent).join("/");
-
-/** The address of a series, at a range where given. */
-export function seriesLink(key, from_us, to_us) {
-  return `#/series/${pathOf(key)}${from_us === undefined ? "" : `?from=${Math.round(from_us)}&to=${Math.round(to_us)}`}`;
-}
 
 /** The names in a path; none when it is not one of ours. */
 function named(path) {
@@ -32,7 +25,7 @@ function named(path) {
 const same = (a, b) => a && b && a.site === b.site && a.device === b.device && a.metric === b.metric;
 
 export async function show({ root, route, sites, signal }) {
-  const known = (await everywhere("/v1/series", sites, {}, signal));
+  const [known] = await Promise.all([everywhere("/v1/series", sites, {}, signal), ready()]);
   if (!known.length) {
     root.append(empty("No series yet", "As soon as a gateway sends readings, they show here."));
     return null;

@@ -7,7 +7,12 @@ use axum::http::HeaderValue;
 
 use super::*;
 
+/// What a browser loads before it shows something: the page opened at any view.
 const PAGE_BYTES_MAX: usize = 150 * 1024;
+/// The same where it begins, at the fleet.
+const FIRST_BYTES_MAX: usize = 64 * 1024;
+/// All there is.
+const ALL_BYTES_MAX: usize = 160 * 1024;
 
 #[test]
 fn every_file_that_is_asked_for_is_there() {
@@ -43,10 +48,62 @@ fn every_file_of_the_folder_is_served() {
     assert_eq!(files.difference(&code).cloned().collect::<BTreeSet<_>>(), served);
 }
 
+/// Size of a file as it is sent.
+fn sent(name: &str) -> usize {
+    let place = ASSETS.iter().position(|asset| asset.name == name);
+    SENT[place.unwrap_or_else(|| panic!("{name}"))].0.len()
+}
+
+/// A module and what it imports, directly or not.
+fn closure(name: &str, found: &mut BTreeSet<String>) {
+    if !found.insert(name.to_owned()) {
+        return;
+    }
+    let asset = ASSETS.iter().find(|asset| asset.name == name).unwrap();
+    let text = std::str::from_utf8(asset.bytes).unwrap();
+    let imports = text.split(" from \"./").skip(1);
+    imports.for_each(|rest| closure(rest.split('"').next().unwrap(), found));
+}
+
 #[test]
-fn the_page_is_small_and_names_no_other_host() {
-    let bytes: usize = ASSETS.iter().map(|asset| asset.bytes.len()).sum();
-    assert!(bytes <= PAGE_BYTES_MAX, "{bytes} bytes");
+fn the_page_is_small_at_every_view() {
+    let main = ASSETS.iter().find(|asset| asset.name == "main.js").unwrap();
+    let main = std::str::from_utf8(main.bytes).unwrap();
+    let views = main.split("import(\"./").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let views: Vec<&str> = views.collect();
+    assert!(views.len() >= 8 && views.contains(&"fleet.js"), "{views:?}");
+    for view in views {
+        // The fleet is loaded ahead of any view.
+        let mut modules = BTreeSet::new();
+        ["main.js", "fleet.js", view].iter().for_each(|name| closure(name, &mut modules));
+        let mut files: Vec<&str> = modules.iter().map(String::as_str).collect();
+        files.extend(["index.html", "style.css", "icon.svg"]);
+        if modules.contains("plot.js") {
+            files.extend(["vendor/uPlot.iife.min.js", "vendor/uPlot.min.css"]);
+        }
+        let bytes: usize = files.into_iter().map(sent).sum();
+        let most = if view == "fleet.js" { FIRST_BYTES_MAX } else { PAGE_BYTES_MAX };
+        assert!(bytes <= most, "{view}: {bytes} bytes");
+    }
+    let all: usize = ASSETS.iter().map(|asset| sent(asset.name)).sum();
+    assert!(all <= ALL_BYTES_MAX, "{all} bytes");
+}
+
+#[test]
+fn what_is_sent_has_all_but_comments_and_indentation() {
+    let text = "// a\n/**\n * b\n */\nconst a = `// c`; // d\n\n  f(/* e */);\n/* g */\nlast\n";
+    assert_eq!(lean(text), "const a = `// c`; // d\nf(/* e */);\nlast\n");
+    for asset in ASSETS.iter().filter(|asset| asset.kind == JS) {
+        // A text over several lines would lose its indentation.
+        let text = std::str::from_utf8(asset.bytes).unwrap();
+        let is_open = |line: &&str| line.matches('`').count() % 2 == 1;
+        let vendored = asset.name.starts_with("vendor/");
+        assert_eq!(text.lines().find(is_open).filter(|_| !vendored), None, "{}", asset.name);
+    }
+}
+
+#[test]
+fn the_page_names_no_other_host() {
     for asset in ASSETS.iter().filter(|asset| !asset.name.starts_with("vendor/")) {
         let text = std::str::from_utf8(asset.bytes).unwrap().replace("http://www.w3.org/", "");
         assert!(!text.contains("://"), "{}", asset.name);

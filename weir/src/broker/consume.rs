@@ -13,6 +13,7 @@ use weir_models::topic::Topic;
 use weir_sink::consume::{
     Committed, ConsumeError, Consumer, Partition, Polled, ProduceError, Producer, Record,
 };
+use weir_sink::survey::{Ends, Offsets};
 
 use super::Broker;
 use super::Embedded;
@@ -143,6 +144,19 @@ impl Consumer for Member {
             self.broker.delete_below(partition.topic, number, offset);
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Offsets for Embedded {
+    async fn ends(&self, topic: Topic) -> Result<Ends, String> {
+        let positions = self.0.positions();
+        let partitions = (0..).zip(self.0.topics.get(&topic).into_iter().flatten());
+        let ends = partitions.map(|(number, partition)| {
+            let end = i64::try_from(*partition.end.borrow()).unwrap_or(i64::MAX);
+            (number, (end, positions.get(topic, number).map(|position| position.offset)))
+        });
+        Ok(ends.collect())
     }
 }
 

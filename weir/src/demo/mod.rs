@@ -23,7 +23,7 @@ use weir_sink::status::Status;
 use weir_sink::store::StoreConfig;
 use weir_sink::store::config::{CassandraConfig, SqliteConfig};
 
-use crate::site::{self, Line, Settled, Site};
+use crate::site::{self, Settled, Site};
 use feed::Addresses;
 pub use report::Report;
 
@@ -127,8 +127,7 @@ async fn start(options: &Options, dir: &Path) -> anyhow::Result<(Site, Arc<dyn P
         listen: options.listen.clone(),
         access: Access::default(),
     };
-    let Line { transport, consumer, producer } = line;
-    let line = Line { transport, consumer, producer: producer.clone() };
+    let producer = line.producer.clone();
     Ok((site::start(settled, line, status).await?, producer))
 }
 

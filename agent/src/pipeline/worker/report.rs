@@ -38,6 +38,7 @@ impl Worker {
             spool: Lane::ALL.map(|lane| (lane.name(), self.spool.stats(lane))).into(),
             filtered: self.filter.counts().map(|(name, n)| (name.to_owned(), n)).collect(),
             devices: self.shared.table.len(),
+            metadata_us: Some(self.shared.table.in_step_us()).filter(|&us| us > 0),
             series,
             clock: self.shared.clock.look().clock,
             pending: pending.events,

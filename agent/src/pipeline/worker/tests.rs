@@ -161,6 +161,7 @@ fn loss(event: Event) -> (Loss, Stream, u64, u64) {
     let Body::Loss(loss) = event.body else { panic!("not a marker: {event:?}") };
     let (stream, first, last) = loss.range.unwrap();
     assert_eq!((&*event.agent, &*event.source), ("gw", "spool"));
+    assert!(loss.lane.is_some(), "{loss:?}");
     assert_eq!(event.id.stream, stream, "a marker is in the stream it tells of");
     (loss, stream, first, last)
 }

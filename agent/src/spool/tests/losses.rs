@@ -197,7 +197,8 @@ fn a_loss_is_told_again_after_a_crash() {
     let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
     // In the batch of the second event.
     file.write_all_at(b"x", 30_000).unwrap();
-    let expected = Loss { count: 1, range: Some((stream, 2, 2)), reason: "spool_damaged".into() };
+    let range = Some((stream, 2, 2));
+    let expected = Loss { count: 1, range, reason: "spool_damaged".into(), lane: None };
     for _ in 0..2 {
         let (spool, mut readers) = Spool::open(dir.path(), &config()).unwrap();
         acknowledge_all(&mut readers[3]);
@@ -233,7 +234,7 @@ fn a_refused_record_is_a_loss_with_its_number() {
     readers[0].acknowledge(group.end).unwrap();
     assert_eq!(spool.stats(Lane::Alerts).waiting_events, 4, "not before it is told");
     let range = Some((spool.stream(Lane::Alerts), 3, 3));
-    let expected = Loss { count: 1, range, reason: "refused".into() };
+    let expected = Loss { count: 1, range, reason: "refused".into(), lane: None };
     assert_eq!(spool.take_losses(), [(Lane::Alerts, expected)]);
     spool.losses_are_told();
     readers[0].acknowledge(group.end).unwrap();

@@ -15,8 +15,7 @@ use weir_models::topic::Topic;
 use crate::consume::{BY, ProduceError, Producer, author};
 use crate::store::sealed::rolls_of;
 use crate::store::{
-    Agents, AlertQuery, Batch, ChangesQuery, DeviceChange, Latest, Lines, LogFilter, LogQuery,
-    LogRow, Point, Rolls, Series, Store, StoreError, TimeRange,
+    Agents, AlertQuery, Audit, Batch, ChangesQuery, DeviceChange, Latest, Lines, LogFilter, LogQuery, LogRow, LossQuery, LossRow, Point, Rolls, Series, Store, StoreError, TimeRange,
 };
 
 /// Keeps what is written in memory; may be told to fail or to be slow.
@@ -69,6 +68,8 @@ impl Store for MemoryStore {
         rows.alerts.extend(batch.alerts);
         rows.devices.extend(batch.devices);
         rows.agents.extend(batch.agents);
+        rows.losses.extend(batch.losses);
+        rows.audits.extend(batch.audits);
         Ok(())
     }
 
@@ -246,6 +247,26 @@ impl Store for MemoryStore {
             rows.map(|row| (row.agent.to_string(), row.clone())).collect()
         })
         .await
+    }
+
+    async fn losses(&self, query: &LossQuery) -> Result<Vec<LossRow>, StoreError> {
+        let wanted = |row: &&LossRow| {
+            row.site == query.site
+                && within(query.range, row.ts_us)
+                && query.agent.as_ref().is_none_or(|agent| row.agent == *agent)
+                && query.before.is_none_or(|before| row.place() < before)
+        };
+        self.read(|rows| {
+            let mut losses: Vec<_> = rows.losses.iter().filter(wanted).cloned().collect();
+            losses.sort_by_key(|row| std::cmp::Reverse(row.place()));
+            losses.truncate(query.limit);
+            losses
+        })
+        .await
+    }
+
+    async fn audits(&self, limit: usize) -> Result<Vec<Audit>, StoreError> {
+        self.read(|rows| rows.audits.iter().rev().take(limit).cloned().collect()).await
     }
 
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError> {

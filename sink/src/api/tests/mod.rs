@@ -1,6 +1,7 @@
 //! The API over real sockets, on a store and a producer in memory.
 
 mod access;
+mod counts;
 mod devices;
 pub(crate) mod double;
 mod errors;
@@ -20,14 +21,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, watch};
 use weir_models::alert::{Alert, AlertData, AlertKind, AlertState, Model};
 use weir_models::device::{AgentStatus, Device, LaneStatus};
-use weir_models::event::{Clock, Event};
+use weir_models::event::{Clock, Event, Loss};
 use weir_models::ident::{EventId, SeriesKey, Stream};
 use weir_models::time::now_us;
 
 use self::double::{MemoryProducer, MemoryStore};
 use super::{Api, router};
 use crate::live::Live;
-use crate::store::{Batch, DeviceChange, LogRow, ReadingRow};
+use crate::store::{Batch, DeviceChange, LogRow, LossRow, ReadingRow};
 
 const PROBLEM: &str = "application/problem+json";
 
@@ -217,6 +218,21 @@ fn heartbeat(agent: &str, ts_us: i64) -> AgentStatus {
         }],
         devices: 1,
         series: 1,
+        ..AgentStatus::default()
+    }
+}
+
+fn loss(agent: &str, ts_us: i64, seq: u64) -> LossRow {
+    let range = Some((Stream(7), 3, 5));
+    let loss = Loss { count: 3, range, reason: "spool_full".into(), lane: Some("rest".into()) };
+    LossRow {
+        site: "hall".into(),
+        agent: agent.into(),
+        ts_us,
+        stream: Stream(7),
+        seq,
+        source: "spool".into(),
+        loss,
     }
 }
 
@@ -246,5 +262,7 @@ fn rows() -> Batch {
             ..DeviceChange::default()
         }],
         agents: vec![heartbeat("awake", now_us()), heartbeat("silent", 5)],
+        losses: vec![loss("awake", 1_000_000, 1), loss("silent", 2_000_000, 2)],
+        ..Batch::default()
     }
 }

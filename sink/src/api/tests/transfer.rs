@@ -137,6 +137,34 @@ fn alerts_of_one_moment_come_once_each_over_pages() {
 }
 
 #[test]
+fn losses_are_told_with_gateway_lane_and_range() {
+    let server = Server::start(rows());
+    let all = "/v1/losses?site=hall&from=0&to=10000000";
+    let told = server.get(all).json();
+    assert_eq!(
+        told["items"][1],
+        json!({
+            "site": "hall", "agent": "awake", "ts_us": 1_000_000, "stream": "0000000000000007", "seq": 1,
+            "source": "spool", "count": 3, "range": ["0000000000000007", 3, 5],
+            "reason": "spool_full", "lane": "rest",
+        })
+    );
+    let agents = |path: &str| -> Vec<Value> {
+        let told = server.get(path).json();
+        told["items"].as_array().unwrap().iter().map(|item| item["agent"].clone()).collect()
+    };
+    assert_eq!(agents(all), ["silent", "awake"]);
+    assert_eq!(agents(&format!("{all}&agent=awake")), ["awake"]);
+    assert_eq!(agents("/v1/losses?site=hall&from=0&to=2000000"), ["awake"]);
+    assert_eq!(agents("/v1/losses?site=yard&from=0"), [""; 0]);
+    // Over pages, while new ones come.
+    let more = || server.store.rows.lock().unwrap().losses.push(loss("new", 9_000_000, 9));
+    server.store.rows.lock().unwrap().losses.extend((3..7).map(|seq| loss("burst", 5, seq)));
+    let pages = pages(&server, all, "/seq", more);
+    assert_eq!(json!(pages), json!([[2, 1], [6, 5], [4, 3]]));
+}
+
+#[test]
 fn thousands_of_alerts_of_one_moment_are_read_to_their_end() {
     let id = |i: usize| format!("01890a5d-ac96-774b-bcce-b302{i:08}");
     let alerts = (0..2_000).map(|i| alert(&id(i), 5, None)).collect();
@@ -163,6 +191,8 @@ fn a_cursor_of_something_else_is_refused() {
     for path in [
         format!("/v1/series?site=hall&cursor={other}"),
         format!("/v1/alerts?site=hall&cursor={other}"),
+        format!("/v1/losses?site=hall&cursor={other}"),
+        format!("/v1/losses?site=hall&cursor={}", super::super::cursor::write("losses", ["1", "2"])),
         "/v1/sites?cursor=x".into(),
         format!("/v1/alerts?site=hall&cursor={}", super::super::cursor::write("alerts", ["soon"])),
         format!("/v1/alerts?site=hall&cursor={}", super::super::cursor::write("alerts", ["5"])),

@@ -25,7 +25,7 @@ use crate::consume::{
     Committed, ConsumeError, Consumer, Partition, Polled, ProduceError, Producer, Record,
 };
 use crate::store::{
-    Agents, AlertQuery, Batch, ChangesQuery, DeviceChange, Latest, LogQuery, LogRow, Point, Series,
+    Agents, AlertQuery, Audit, Batch, ChangesQuery, DeviceChange, Latest, LogQuery, LogRow, LossQuery, LossRow, Point, Series,
     Store, StoreError, TimeRange,
 };
 
@@ -317,6 +317,12 @@ impl Store for World {
     }
     async fn agents(&self) -> Result<Agents, StoreError> {
         Ok(Agents::new())
+    }
+    async fn losses(&self, _: &LossQuery) -> Result<Vec<LossRow>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn audits(&self, _: usize) -> Result<Vec<Audit>, StoreError> {
+        Ok(Vec::new())
     }
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError> {
         Ok(Vec::new())

@@ -3,10 +3,12 @@
 //! In: archive, Kafka, store. Out: a verdict for each stream, and for each device and day that the store still
 //! keeps. Numbers of a stream lie in several partitions, so all of them are read before a stream is judged.
 //! Promises: what waits in Kafka is told apart from what is missing; memory follows from the number of
-//! streams, of holes, and of devices and days, not of events.
+//! streams, of holes, and of devices and days, not of events. What was found is noted in the store, where the page
+//! shows it; that it cannot be noted is no fault.
 
 mod digest;
 mod judge;
+mod note;
 mod read;
 mod seen;
 mod store;
@@ -24,7 +26,7 @@ use super::{Say, json, text};
 use crate::archive::{Archive, Hours};
 use crate::config::Config;
 use crate::program::Secrets;
-use crate::store::{StoreConfig, TimeRange, open};
+use crate::store::{Audit, StoreConfig, TimeRange, open};
 use crate::train::When;
 
 /// Objects this many hours before and after the range may hold numbers between those of the range.
@@ -82,6 +84,7 @@ pub(crate) async fn run_audit(
 ) -> Result<(), String> {
     let archive = Archive::existing(&config.archive.path).map_err(text)?;
     let scope = scope(options, &config.store)?;
+    let mut found = note::begin(options.when.range()?);
     let mut gathered = Gathered::default();
     let kafka = match options.no_kafka {
         true => None,
@@ -109,7 +112,8 @@ pub(crate) async fn run_audit(
             .map_err(without)?;
     }
     let mut wrong = tell_objects(&gathered, options.json, say);
-    wrong += tell_streams(&gathered, options, say)?;
+    found.objects_unread = wrong;
+    wrong += tell_streams(&gathered, options, &mut found, say)?;
     if let Some(days) = &scope.days {
         if gathered.is_too_much {
             return Err(
@@ -122,6 +126,12 @@ pub(crate) async fn run_audit(
         let compared = compare(&*store, &mut gathered, days, step).await.map_err(text)?;
         bar.finish_and_clear();
         wrong += tell_store(&compared, options.json, say);
+        found.days = Some(compared.same + compared.differ.len() as u64);
+        found.days_differing = compared.differ.len() as u64;
+    }
+    found.faults = wrong;
+    if !options.no_store {
+        note::leave(&config.store, found).await;
     }
     match wrong {
         0 => Ok(()),
@@ -143,7 +153,12 @@ fn tell_objects(gathered: &Gathered, is_json: bool, say: Say<'_>) -> u64 {
     gathered.unread.len() as u64
 }
 
-fn tell_streams(gathered: &Gathered, options: &AuditOptions, say: Say<'_>) -> Result<u64, String> {
+fn tell_streams(
+    gathered: &Gathered,
+    options: &AuditOptions,
+    found: &mut Audit,
+    say: Say<'_>,
+) -> Result<u64, String> {
     let range = options.when.range()?;
     let (from_one, to_end) = (range.from_us == i64::MIN, range.to_us == i64::MAX);
     let (mut streams, mut wrong) = (0_u64, 0_u64);
@@ -153,6 +168,11 @@ fn tell_streams(gathered: &Gathered, options: &AuditOptions, say: Say<'_>) -> Re
         };
         streams += 1;
         wrong += u64::from(!verdict.is_well());
+        found.missing += verdict.missing.events;
+        found.twice += verdict.twice.events;
+        found.lost += verdict.lost.events;
+        found.waiting += verdict.open.events;
+        found.dead += verdict.dead.events;
         if options.json {
             say(&json(&verdict));
             continue;
@@ -177,6 +197,7 @@ fn tell_streams(gathered: &Gathered, options: &AuditOptions, say: Say<'_>) -> Re
     if !options.json {
         say(&format!("{streams} streams, {wrong} not whole"));
     }
+    (found.streams, found.streams_faulty) = (streams, wrong);
     Ok(wrong)
 }
 

@@ -7,6 +7,7 @@
 //! | `statements` | all CQL of rows, prepared once |
 //! | `write`, `write_records` | batches of one partition, bounded, tried again |
 //! | `read`, `read_devices`, `read_logs` | answers, bounded in partitions |
+//! | `losses` | losses and results of audits |
 //! | `seal_rows`, `seal_statements`, `line_rows` | what sealing needs |
 //! | `catalogue` | what is recorded of series and hosts, remembered |
 //! | `failure` | what an error means; trying again |
@@ -17,6 +18,7 @@ mod catalogue;
 mod connect;
 mod failure;
 mod line_rows;
+mod losses;
 mod read;
 mod read_devices;
 mod read_logs;
@@ -43,7 +45,7 @@ use super::config::CassandraConfig;
 use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
 use super::{
-    Agents, AlertQuery, Batch, ChangesQuery, Chunks, DeviceChange, Latest, Lines, LogQuery, LogRow,
+    Agents, AlertQuery, Audit, Batch, ChangesQuery, Chunks, DeviceChange, Latest, Lines, LogQuery, LogRow, LossQuery, LossRow,
     Point, Rolls, Series, Store, StoreError, TimeRange,
 };
 
@@ -171,6 +173,14 @@ impl Store for CassandraStore {
 
     async fn agents(&self) -> Result<Agents, StoreError> {
         self.read_agents().await
+    }
+
+    async fn losses(&self, query: &LossQuery) -> Result<Vec<LossRow>, StoreError> {
+        self.read_losses(query).await
+    }
+
+    async fn audits(&self, limit: usize) -> Result<Vec<Audit>, StoreError> {
+        self.read_audits(limit).await
     }
 
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError> {

@@ -22,17 +22,33 @@ use crate::store::StoreError;
 use crate::store::config::{CassandraConfig, Replication};
 use crate::store::seal::{mark_before_sealing, mark_before_sealing_lines};
 
-/// The migrations in their order; the first has version 1. Never change one that was released.
+/// The migrations in their order; the number in its name is the version. Never change one that was released.
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_first_tables", include_str!("migrations/0001_first_tables.cql")),
     (SEALING, include_str!("migrations/0002_sealing.cql")),
     (LOG_BLOCKS, include_str!("migrations/0003_log_blocks.cql")),
     ("0004_device_changes", include_str!("migrations/0004_device_changes.cql")),
+    ("0005_losses", include_str!("migrations/0005_losses.cql")),
 ];
 /// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";
 /// From this one on log lines are sealed.
 const LOG_BLOCKS: &str = "0003_log_blocks";
+
+/// The version of a migration: the number in front of its name.
+fn version_of(name: &str) -> i32 {
+    name.split('_').next().and_then(|number| number.parse().ok()).unwrap_or(i32::MAX)
+}
+
+/// The migrations with their versions.
+fn migrations() -> impl Iterator<Item = (i32, &'static (&'static str, &'static str))> {
+    MIGRATIONS.iter().map(|migration| (version_of(migration.0), migration))
+}
+
+/// The version that this program needs.
+fn newest() -> i32 {
+    migrations().last().map_or(0, |(version, _)| version)
+}
 
 /// Copies in the local datacentre where the configuration tells nothing.
 const COPIES: usize = 3;
@@ -115,7 +131,7 @@ pub(super) async fn migrate(store: &CassandraStore) -> Result<Vec<String>, Store
         .await?;
     let applied = applied(session, config).await?;
     refuse_newer(config, &applied)?;
-    let missing = (1i32..).zip(MIGRATIONS).filter(|(version, _)| !applied.contains_key(version));
+    let missing = migrations().filter(|(version, _)| !applied.contains_key(version));
     let missing: Vec<(i32, &(&str, &str))> = missing.collect();
     for (_, (_, text)) in &missing {
         for statement in statements(text, config) {
@@ -258,15 +274,13 @@ fn refuse_newer(
     applied: &BTreeMap<i32, String>,
 ) -> Result<(), StoreError> {
     let newest = applied.last_key_value();
-    match newest
-        .filter(|&(&version, _)| usize::try_from(version).is_ok_and(|v| v > MIGRATIONS.len()))
-    {
+    match newest.filter(|&(&version, _)| version > self::newest()) {
         None => Ok(()),
         Some((version, name)) => Err(StoreError::Fatal(format!(
             "the schema of keyspace `{}` (version {version}, {name}) is newer than this program \
              (version {}): update this program",
             config.keyspace,
-            MIGRATIONS.len()
+            self::newest()
         ))),
     }
 }
@@ -283,8 +297,7 @@ pub(super) async fn check(session: &Session, config: &CassandraConfig) -> Result
     }
     let applied = applied(session, config).await?;
     refuse_newer(config, &applied)?;
-    let missing: Vec<&str> = (1i32..)
-        .zip(MIGRATIONS)
+    let missing: Vec<&str> = migrations()
         .filter(|(version, _)| !applied.contains_key(version))
         .map(|(_, (name, _))| *name)
         .collect();
@@ -308,8 +321,10 @@ mod tests {
 
     #[test]
     fn every_statement_can_be_repeated() {
-        for (place, (name, text)) in (1usize..).zip(MIGRATIONS) {
-            assert!(name.starts_with(&format!("{place:04}_")), "{name}");
+        let versions: Vec<i32> = migrations().map(|(version, _)| version).collect();
+        assert!(versions.is_sorted_by(|a, b| a < b) && versions[0] == 1, "{versions:?}");
+        for (version, (name, text)) in migrations() {
+            assert!(name.starts_with(&format!("{version:04}_")), "{name}");
             let statements = statements(text, &config(None));
             assert!(!statements.is_empty());
             for statement in statements {

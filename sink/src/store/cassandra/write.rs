@@ -18,6 +18,7 @@ use weir_models::time::now_us;
 use super::CassandraStore;
 use super::catalogue::{Addition, Known};
 use super::failure::{WRITE_PATIENCE, persist};
+use super::losses::losses_and_audits;
 use super::statements::{Insert, ROWS_BYTES_MAX, ROWS_MAX, Statements};
 use super::write_records::{alerts, devices_and_agents, records};
 use crate::store::bucket::shard;
@@ -130,6 +131,7 @@ pub(super) async fn write(store: &CassandraStore, batch: &Batch) -> Result<(), S
         alerts(&mut jobs, statements, &batch.alerts);
         records(&mut jobs, statements, &census, &series, &hosts, &sites);
         devices_and_agents(&mut jobs, statements, &census, now_us);
+        losses_and_audits(&mut jobs, statements, batch);
         jobs
     };
     jobs.run().await?;

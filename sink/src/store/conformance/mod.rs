@@ -15,6 +15,7 @@ mod changes;
 mod line_sealers;
 mod log_blocks;
 mod logs;
+mod losses;
 mod readings;
 mod records;
 mod sealers;
@@ -40,6 +41,7 @@ pub async fn all(store: &dyn Store) {
     alerts::all(store).await;
     records::all(store).await;
     changes::all(store).await;
+    losses::all(store).await;
     // Before sealing: it leaves parts behind that are broken.
     log_blocks::all(store).await;
     sealing::all(store).await;

@@ -81,7 +81,9 @@ fn heartbeat(agent: &str, ts_us: i64, events_in: u64) -> AgentStatus {
         lost: BTreeMap::new(),
         spool_bytes: 7,
         lanes: Vec::new(),
+        oldest_us: Some(NOON_US),
         devices: 1,
+        metadata_us: Some(NOON_US + 1),
         series: 2,
     }
 }

@@ -15,6 +15,7 @@
 //! damaged or no database ([`StoreError::Fatal`]).
 
 mod line_rows;
+mod losses;
 mod read;
 mod seal_rows;
 mod write;
@@ -35,16 +36,17 @@ use super::config::SqliteConfig;
 use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
 use super::{
-    Agents, AlertQuery, Batch, ChangesQuery, Chunks, DeviceChange, Latest, Lines, LogQuery, LogRow,
+    Agents, AlertQuery, Audit, Batch, ChangesQuery, Chunks, DeviceChange, Latest, Lines, LogQuery, LogRow, LossQuery, LossRow,
     Point, Rolls, Series, Store, StoreError, TimeRange,
 };
 
-/// The migrations in their order; the first has version 1. Never change one that was released.
+/// The migrations in their order; the number in its name is the version. Never change one that was released.
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_first_tables", include_str!("migrations/0001_first_tables.sql")),
     (SEALING, include_str!("migrations/0002_sealing.sql")),
     ("0003_log_blocks", include_str!("migrations/0003_log_blocks.sql")),
     ("0004_device_changes", include_str!("migrations/0004_device_changes.sql")),
+    ("0005_losses", include_str!("migrations/0005_losses.sql")),
 ];
 /// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";
@@ -164,6 +166,21 @@ fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
     }
 }
 
+/// The version of a migration: the number in front of its name.
+fn version_of(name: &str) -> usize {
+    name.split('_').next().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX)
+}
+
+/// The version that this program needs.
+fn newest() -> usize {
+    MIGRATIONS.last().map_or(0, |(name, _)| version_of(name))
+}
+
+/// What a schema of this version lacks.
+fn missing(version: usize) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    MIGRATIONS.iter().filter(move |(name, _)| version_of(name) > version)
+}
+
 fn version(connection: &Connection) -> Result<usize, rusqlite::Error> {
     let version = |row: &rusqlite::Row<'_>| row.get::<_, u32>(0);
     let version = connection.pragma_query_value(None, "user_version", version)?;
@@ -175,7 +192,7 @@ fn newer(path: &Path, version: usize) -> StoreError {
         "the schema of {} (version {version}) is newer than this program (version {}): update this \
          program",
         path.display(),
-        MIGRATIONS.len()
+        newest()
     ))
 }
 
@@ -183,16 +200,15 @@ fn newer(path: &Path, version: usize) -> StoreError {
 fn migrate(connection: &mut Connection) -> Result<Result<Vec<String>, usize>, rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let now = version(&transaction)?;
-    if now > MIGRATIONS.len() {
+    if now > newest() {
         return Ok(Err(now));
     }
-    for (_, text) in &MIGRATIONS[now..] {
+    for (_, text) in missing(now) {
         transaction.execute_batch(text)?;
     }
-    transaction.pragma_update(None, "user_version", MIGRATIONS.len().to_string())?;
+    transaction.pragma_update(None, "user_version", newest().to_string())?;
     transaction.commit()?;
-    let names = MIGRATIONS[now..].iter().map(|(name, _)| (*name).to_owned());
-    Ok(Ok(names.collect()))
+    Ok(Ok(missing(now).map(|(name, _)| (*name).to_owned()).collect()))
 }
 
 #[async_trait]
@@ -210,13 +226,13 @@ impl Store for SqliteStore {
 
     async fn check_schema(&self) -> Result<(), StoreError> {
         let version = self.read(version).await?;
-        match version.cmp(&MIGRATIONS.len()) {
+        match version.cmp(&newest()) {
             std::cmp::Ordering::Equal => Ok(()),
             std::cmp::Ordering::Greater => Err(newer(&self.path, version)),
             std::cmp::Ordering::Less => Err(StoreError::Fatal(format!(
                 "{} lacks {}: run `weir-sink migrate`",
                 self.path.display(),
-                MIGRATIONS[version].0
+                missing(version).map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
             ))),
         }
     }
@@ -306,6 +322,15 @@ impl Store for SqliteStore {
 
     async fn agents(&self) -> Result<Agents, StoreError> {
         self.read(read::agents).await
+    }
+
+    async fn losses(&self, query: &LossQuery) -> Result<Vec<LossRow>, StoreError> {
+        let query = query.clone();
+        self.read(move |connection| losses::losses(connection, &query)).await
+    }
+
+    async fn audits(&self, limit: usize) -> Result<Vec<Audit>, StoreError> {
+        self.read(move |connection| losses::audits(connection, limit)).await
     }
 
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError> {

@@ -15,11 +15,11 @@ use crate::store::{
     TimeRange, stored_record,
 };
 
-fn sql_limit(limit: usize) -> i64 {
+pub(super) fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> Result<u64, Error> {
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Result<u64, Error> {
     row.get::<_, i64>(column).map(i64::cast_unsigned)
 }
 
@@ -256,7 +256,7 @@ pub(super) fn agents(connection: &Connection) -> Result<Agents, Error> {
     .collect()
 }
 
-fn from_json<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {
     let read = serde_json::from_str(json);
     read.inspect_err(|error| tracing::warn!(%error, "a stored record cannot be read")).ok()
 }

@@ -6,6 +6,8 @@
 use rusqlite::{Connection, Error, params};
 use weir_models::alert::Alert;
 
+use super::losses;
+use crate::store::{Batch, LogRow};
 use crate::store::census::{Census, order_us};
 use crate::store::select::{alert_json, alert_kind, is_resolved};
 use crate::store::{Batch, LogRow};
@@ -28,7 +30,8 @@ pub(super) fn write(
     }
     devices(connection, census)?;
     device_changes(connection, census)?;
-    agents(connection, census, now_us)
+    agents(connection, census, now_us)?;
+    losses::write(connection, batch)
 }
 
 fn readings(connection: &Connection, census: &Census<'_>) -> Result<(), Error> {
