@@ -16,6 +16,8 @@ pub const CONNECTIONS_MAX: usize = 1_000;
 pub const PEER_CONNECTIONS_MAX: usize = 250;
 /// Most sockets of one UDP source.
 pub const UDP_SOCKETS_MAX: usize = 64;
+/// Longest note of a feedback on an alert, in bytes.
+pub const NOTE_BYTES_MAX: usize = 2_000;
 /// Longest query in PromQL, in bytes.
 pub const QUERY_BYTES_MAX: usize = 8 * 1024;
 /// Most parts (operators, calls, selectors, matchers, labels, numbers, brackets) of a query in PromQL; a pattern

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weir_models::alert::{Alert, AlertData, AlertKind, AlertState, Model};
 use weir_models::device::{AgentStatus, Device};
 use weir_models::event::Clock;
+use weir_models::feedback::{Feedback, Verdict};
 use weir_models::ident::{EventId, SeriesKey, Stream};
 use weir_sink::store::config::CassandraConfig;
 use weir_sink::store::seal::close::seal;
@@ -104,8 +105,24 @@ fn alert() -> Alert {
         message: None,
         cause_stream: id(1).stream,
         cause_seq: id(1).seq,
+        recent: None,
+        rank: None,
     };
     Alert::new("/weir/agent/gw-1", DAY_US + 1_000_000, data)
+}
+
+fn feedback() -> Feedback {
+    Feedback {
+        alert_id: "a-1".into(),
+        site: "plant".into(),
+        device: "pump-1".into(),
+        metric: "temperature".into(),
+        fired_us: DAY_US + 1_000_000,
+        verdict: Verdict::Expected,
+        note: None,
+        by: None,
+        given_us: DAY_US + 2_000_000,
+    }
 }
 
 fn device() -> DeviceChange {
@@ -151,6 +168,7 @@ async fn the_cql_of_the_document_finds_its_row() {
         alerts: vec![alert()],
         devices: vec![device()],
         agents: vec![agent()],
+        feedback: vec![feedback()],
     };
     store.write(&batch).await.unwrap();
     // Enough values for rollups, and all of it sealed; a second write marks the day again.
@@ -181,8 +199,8 @@ async fn the_cql_of_the_document_finds_its_row() {
         let table = after.split_whitespace().next().unwrap().to_string();
         let own = statement.replacen("FROM weir.", &format!("FROM {keyspace}."), 1);
         let rows = services::cassandra().cql(&own);
-        // There are three migrations.
-        let expected = if table == "schema_migrations" { 3 } else { 1 };
+        // There are four migrations.
+        let expected = if table == "schema_migrations" { 4 } else { 1 };
         assert_eq!(rows.len(), expected, "{own}\n{rows:?}");
         let row = &rows[0];
         match table.as_str() {

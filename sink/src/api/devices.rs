@@ -12,6 +12,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use weir_models::device::Device;
@@ -134,7 +135,12 @@ pub(super) async fn put(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Device>), Problem> {
     let DevicePath { site, device } = path;
-    let body = read_body(&headers, body)?.checked()?;
+    let body: DeviceBody = read_json(
+        &headers,
+        body,
+        "send an object with `aliases` (list), `meta` and `units` (objects of texts)",
+    )?;
+    let body = body.checked()?;
     let record = Device {
         site,
         device,
@@ -244,10 +250,12 @@ fn check_text(text: &str, min: usize, max: usize) -> Result<(), Problem> {
     ))
 }
 
-fn read_body(
+/// The body as a `T`; `hint` says what to send.
+pub(super) fn read_json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<DeviceBody, Problem> {
+    hint: &str,
+) -> Result<T, Problem> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
@@ -263,14 +271,9 @@ fn read_body(
         Problem::body(
             rejection.status(),
             rejection.body_text(),
-            "a device record is a few kilobytes at most",
+            "a body is a few kilobytes at most",
         )
     })?;
-    serde_json::from_slice(&body).map_err(|error| {
-        Problem::body(
-            StatusCode::BAD_REQUEST,
-            error.to_string(),
-            "send an object with `aliases` (list), `meta` and `units` (objects of texts)",
-        )
-    })
+    serde_json::from_slice(&body)
+        .map_err(|error| Problem::body(StatusCode::BAD_REQUEST, error.to_string(), hint))
 }

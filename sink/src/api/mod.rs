@@ -1,7 +1,7 @@
 //! Api: queries, device metadata and live records over HTTP under `/v1`, the Prometheus API under `/api/v1`, and the
 //! web page.
 //!
-//! In: the store, a producer for `weir.metadata`, the channel of live records. Out: one axum router.
+//! In: the store, a producer for `weir.metadata` and `weir.feedback`, the channel of live records. Out: one axum router.
 //! Promises: everything is bounded (rows, body, requests at once, time); errors are RFC 9457 problem
 //! details that say what to do; nothing here can hold up the pipeline. What can go wrong: the store
 //! or Kafka is away (503, try again).
@@ -9,7 +9,7 @@
 //! | path | what |
 //! | --- | --- |
 //! | `/v1/readings`, `/v1/rollups`, `/v1/latest`, `/v1/series` | values |
-//! | `/v1/logs`, `/v1/alerts` | lines and alerts |
+//! | `/v1/logs`, `/v1/alerts`, `/v1/alerts/{id}/feedback` | lines, alerts, and what people say of them |
 //! | `/v1/sites`, `/v1/devices`, `/v1/agents` | the fleet |
 //! | `/v1/live` | server-sent events |
 //! | `/v1/openapi.json` | this, for programs |
@@ -21,7 +21,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::sync::{Semaphore, broadcast, watch as signal};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
@@ -36,6 +36,7 @@ mod bins;
 mod cursor;
 mod devices;
 pub(crate) mod etag;
+mod feedback;
 mod guard;
 mod lists;
 mod logs;
@@ -47,6 +48,7 @@ mod readings;
 mod rollups;
 mod watch;
 
+pub use alerts::AlertItem;
 pub use bins::Bin;
 pub use devices::Deleted;
 pub use lists::{Agent, Agents, Items};
@@ -170,6 +172,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/agents", get(lists::agents))
         .route("/v1/logs", get(logs::get))
         .route("/v1/alerts", get(alerts::get))
+        .route("/v1/alerts/{id}/feedback", post(feedback::post))
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/{site}/{device}", device)
         .route("/v1/live", get(watch::get))

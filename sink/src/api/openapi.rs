@@ -12,7 +12,8 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::{
-    Problem, PrometheusError, alerts, devices, etag, lists, logs, prom, readings, rollups, watch,
+    Problem, PrometheusError, alerts, devices, etag, feedback, lists, logs, prom, readings,
+    rollups, watch,
 };
 
 /// The problems that every path may answer with.
@@ -69,6 +70,7 @@ impl Modify for BearerToken {
         lists::agents,
         logs::get,
         alerts::get,
+        feedback::post,
         devices::list,
         devices::get,
         devices::put,

@@ -30,8 +30,8 @@ use super::{Committed, ConsumeError, Consumer, Partition, Polled, RETRIED, Recor
 use crate::status::{Part, Status};
 
 /// What the sink reads.
-pub const TOPICS: [Topic; 5] =
-    [Topic::Readings, Topic::Logs, Topic::Alerts, Topic::Metadata, Topic::Agents];
+pub const TOPICS: [Topic; 6] =
+    [Topic::Readings, Topic::Logs, Topic::Alerts, Topic::Metadata, Topic::Agents, Topic::Feedback];
 
 /// What a consumer reads, and how much of it may wait.
 #[derive(Clone, Copy, Debug)]

@@ -90,6 +90,7 @@ impl Work {
             ("alerts", self.batch.alerts.len()),
             ("devices", self.batch.devices.len()),
             ("agents", self.batch.agents.len()),
+            ("feedback", self.batch.feedback.len()),
         ] {
             if rows > 0 {
                 counter!(SINK_STORED.name, "table" => table).increment(rows as u64);
@@ -105,6 +106,7 @@ impl Batch {
             && self.alerts.is_empty()
             && self.devices.is_empty()
             && self.agents.is_empty()
+            && self.feedback.is_empty()
     }
 }
 

@@ -26,6 +26,7 @@ use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use weir_models::alert::{Alert, AlertState};
 use weir_models::device::{AgentStatus, Device};
+use weir_models::feedback::Feedback;
 use weir_models::ident::{EventId, SeriesKey, Stream};
 
 pub use self::config::{SealConfig, StoreConfig, open};
@@ -111,6 +112,8 @@ pub struct Batch {
     pub devices: Vec<DeviceChange>,
     /// Heartbeats, the newest per agent wins.
     pub agents: Vec<AgentStatus>,
+    /// What people say of alerts, the newest per alert wins.
+    pub feedback: Vec<Feedback>,
 }
 
 /// A half-open range of time, `from_us <= ts_us < to_us`.
@@ -260,6 +263,12 @@ pub type Chunks<'a> = BoxStream<'a, Result<Vec<Point>, StoreError>>;
 /// Log lines, newest first, chunk by chunk.
 pub type Lines<'a> = BoxStream<'a, Result<Vec<LogRow>, StoreError>>;
 
+/// The records that came of an alert: firing, resolved.
+pub type AlertRecords = (Option<Alert>, Option<Alert>);
+
+/// What people said of alerts, by the id of the alert.
+pub type Feedbacks = BTreeMap<String, Feedback>;
+
 /// An agent as last heard of.
 pub type Agents = BTreeMap<String, AgentStatus>;
 
@@ -322,6 +331,14 @@ pub trait Store: Send + Sync {
     /// present state. The records of
     /// an alert may have been written in either order.
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError>;
+    /// The records of the alerts of a site that fired at one moment, as they came: where each fires, where it ended.
+    async fn alert_records(
+        &self,
+        site: &str,
+        fired_us: i64,
+    ) -> Result<Vec<AlertRecords>, StoreError>;
+    /// What people said of the alerts of a site that fired in `range`: of each alert the newest.
+    async fn feedback(&self, site: &str, range: TimeRange) -> Result<Feedbacks, StoreError>;
     /// Known devices of a site.
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError>;
     /// Agents as last heard of.

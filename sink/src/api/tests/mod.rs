@@ -2,6 +2,7 @@
 
 pub(crate) mod double;
 mod errors;
+mod feedback;
 mod prom;
 mod queries;
 mod stream;
@@ -18,6 +19,7 @@ use tokio::sync::{broadcast, watch};
 use weir_models::alert::{Alert, AlertData, AlertKind, AlertState, Model};
 use weir_models::device::{AgentStatus, Device, LaneStatus};
 use weir_models::event::Clock;
+use weir_models::feedback::{Feedback, Verdict};
 use weir_models::ident::{EventId, SeriesKey, Stream};
 use weir_models::time::now_us;
 
@@ -186,6 +188,8 @@ fn alert(id: &str, fired_us: i64, resolved_us: Option<i64>) -> Alert {
         message: None,
         cause_stream: Stream(7),
         cause_seq: 1,
+        recent: None,
+        rank: None,
     };
     Alert::new("/weir/agent/gw", fired_us, data)
 }
@@ -216,6 +220,20 @@ fn heartbeat(agent: &str, ts_us: i64) -> AgentStatus {
     }
 }
 
+fn said(alert_id: &str, fired_us: i64, verdict: Verdict) -> Feedback {
+    Feedback {
+        alert_id: alert_id.into(),
+        site: "hall".into(),
+        device: "press".into(),
+        metric: "temp".into(),
+        fired_us,
+        verdict,
+        note: None,
+        by: Some("the night shift".into()),
+        given_us: 7,
+    }
+}
+
 /// Seconds 1 to 3 of a small site.
 fn rows() -> Batch {
     Batch {
@@ -241,5 +259,6 @@ fn rows() -> Batch {
             }),
         }],
         agents: vec![heartbeat("awake", now_us()), heartbeat("silent", 5)],
+        feedback: vec![said("a1", 1_000_000, Verdict::Expected)],
     }
 }

@@ -25,8 +25,8 @@ use crate::consume::{
     Committed, ConsumeError, Consumer, Partition, Polled, ProduceError, Producer, Record,
 };
 use crate::store::{
-    Agents, AlertQuery, Batch, Latest, LogQuery, LogRow, Point, Series, Store, StoreError,
-    TimeRange,
+    Agents, AlertQuery, AlertRecords, Batch, Feedbacks, Latest, LogQuery, LogRow, Point, Series,
+    Store, StoreError, TimeRange,
 };
 
 /// Random numbers that the seed repeats (xorshift64*).
@@ -287,6 +287,12 @@ impl Store for World {
         _: usize,
     ) -> Result<Vec<Point>, StoreError> {
         Ok(Vec::new())
+    }
+    async fn alert_records(&self, _: &str, _: i64) -> Result<Vec<AlertRecords>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn feedback(&self, _: &str, _: TimeRange) -> Result<Feedbacks, StoreError> {
+        Ok(Feedbacks::new())
     }
     async fn latest(&self, _: &str) -> Result<Vec<Latest>, StoreError> {
         Ok(Vec::new())

@@ -35,7 +35,7 @@ use super::config::SqliteConfig;
 use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
 use super::{
-    Agents, AlertQuery, Batch, Chunks, Latest, Lines, LogQuery, LogRow, Point, Rolls, Series,
+    Agents, AlertQuery, AlertRecords, Batch, Chunks, Feedbacks, Latest, Lines, LogQuery, LogRow, Point, Rolls, Series,
     Store, StoreError, TimeRange,
 };
 
@@ -44,6 +44,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_first_tables", include_str!("migrations/0001_first_tables.sql")),
     (SEALING, include_str!("migrations/0002_sealing.sql")),
     ("0003_log_blocks", include_str!("migrations/0003_log_blocks.sql")),
+    ("0006_feedback", include_str!("migrations/0006_feedback.sql")),
 ];
 /// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";
@@ -286,6 +287,20 @@ impl Store for SqliteStore {
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {
         let query = query.clone();
         self.read(move |connection| read::alerts(connection, &query)).await
+    }
+
+    async fn alert_records(
+        &self,
+        site: &str,
+        fired_us: i64,
+    ) -> Result<Vec<AlertRecords>, StoreError> {
+        let site = site.to_owned();
+        self.read(move |connection| read::alert_records(connection, &site, fired_us)).await
+    }
+
+    async fn feedback(&self, site: &str, range: TimeRange) -> Result<Feedbacks, StoreError> {
+        let site = site.to_owned();
+        self.read(move |connection| read::feedback(connection, &site, range)).await
     }
 
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {

@@ -19,7 +19,7 @@ async fn passes_the_conformance_suite() {
     let store = open_in(&folder).await.unwrap();
     assert_eq!(
         store.migrate().await.unwrap(),
-        ["0001_first_tables", "0002_sealing", "0003_log_blocks"]
+        ["0001_first_tables", "0002_sealing", "0003_log_blocks", "0006_feedback"]
     );
     conformance::all(&store).await;
 }
@@ -90,7 +90,10 @@ async fn rows_from_before_sealing_are_sealed() {
     raw.execute(put, [old_us]).unwrap();
     raw.execute("INSERT INTO series VALUES ('s', 'd', 'm', NULL, ?1, ?1)", [old_us]).unwrap();
     raw.execute("INSERT INTO sites VALUES ('s')", []).unwrap();
-    assert_eq!(store.migrate().await.unwrap(), ["0002_sealing", "0003_log_blocks"]);
+    assert_eq!(
+        store.migrate().await.unwrap(),
+        ["0002_sealing", "0003_log_blocks", "0006_feedback"]
+    );
     let mut keeper = Keeper::new(Duration::ZERO, Duration::from_secs(3_600));
     let due = keeper.due(&store).await.unwrap();
     assert_eq!((due.len(), due[0].owner.as_str()), (1, BEFORE_SEALING));
@@ -122,7 +125,7 @@ async fn lines_from_before_sealing_of_lines_are_sealed() {
     raw.execute("INSERT INTO sites VALUES ('s')", []).unwrap();
     // Whatever comes after the transaction, such as the end of the process, the lines are marked.
     let done = store.with(&store.writer, migrate).await.unwrap();
-    assert_eq!(done.unwrap(), ["0003_log_blocks"]);
+    assert_eq!(done.unwrap(), ["0003_log_blocks", "0006_feedback"]);
     assert!(store.migrate().await.unwrap().is_empty());
     let ever = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
     let query = LogQuery { words: Some("old".into()), ..LogQuery::of_site("s", ever, 9) };
