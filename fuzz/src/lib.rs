@@ -15,8 +15,8 @@ use weir_agent::source::relp::frame;
 use weir_agent::source::{Format, Raw, Source, SourceSettings};
 use weir_agent::spool::{Lane, Spool, SpoolConfig};
 use weir_models::central::{
-    Band, Central, Centre, Expected, Feature, Forest, Kind, Linear, Model, Node, POINTS, Regressor,
-    Schema, Shapes, Subspace, SubspaceParts, Unit, Version,
+    Band, Central, Centre, Expected, Feature, Forest, Kind, Level, Linear, Model, Node, POINTS,
+    RERANK_WIDTH, Regressor, Rerank, Schema, Shapes, Subspace, SubspaceParts, Unit, Version,
 };
 use weir_models::event::Event;
 use weir_models::limit::LINE_BYTES_MAX;
@@ -329,7 +329,8 @@ fn models() -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
         expected(Regressor::Forest(Forest::new(&[tree], 2)?))?,
         Model::Group(Subspace::new(group)?),
         Model::Shapes(Shapes::new(vec![Centre { points: [1.0; POINTS], weight: 3 }])?),
-        Model::Rerank(Linear::new(-1.0, vec![0.5])?),
+        Model::Rerank(Rerank::new(-1.0, vec![0.5; RERANK_WIDTH])?),
+        Model::Level(Level::new(1.5)?),
     ];
     let with_kind = |model: &Model| {
         let at = Kind::ALL.iter().position(|kind| *kind == model.kind()).unwrap_or_default();

@@ -119,6 +119,13 @@ pub struct AlertData {
     pub cause_stream: Stream,
     /// Number of the event that caused it; 0 where nothing came (silence).
     pub cause_seq: u64,
+    /// How many alerts the series raised in the week before, as far as the agent knows; where it fires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recent: Option<u16>,
+    /// How likely a person calls it true, 0 to 1, by what people said of earlier alerts; where a model of the centre
+    /// for it is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<f32>,
 }
 
 /// One alert record on the wire.

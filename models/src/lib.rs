@@ -6,6 +6,7 @@
 //! | [`time`] | microseconds and RFC 3339 |
 //! | [`event`] | the event and its JSON |
 //! | [`alert`] | alerts as CloudEvents |
+//! | [`feedback`] | what people say of alerts |
 //! | [`device`] | records of the compacted topics: devices, heartbeats |
 //! | [`topic`] | topic names and settings |
 //! | [`kafka`] | how to reach Kafka |
@@ -24,6 +25,7 @@ pub mod time;
 pub mod alert;
 pub mod device;
 pub mod event;
+pub mod feedback;
 
 pub mod config;
 pub mod kafka;

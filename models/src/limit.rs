@@ -18,6 +18,9 @@ pub const PEER_CONNECTIONS_MAX: usize = 250;
 pub const UDP_SOCKETS_MAX: usize = 64;
 /// Most tokens with a role that the API knows: a request is compared with each.
 pub const API_TOKENS_MAX: usize = 256;
+
+/// Longest note of a feedback on an alert, in bytes.
+pub const NOTE_BYTES_MAX: usize = 2_000;
 /// Longest query in PromQL, in bytes.
 pub const QUERY_BYTES_MAX: usize = 8 * 1024;
 /// Most parts (operators, calls, selectors, matchers, labels, numbers, brackets) of a query in PromQL; a pattern

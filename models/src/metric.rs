@@ -32,6 +32,8 @@ metrics! {
     AGENT_LOOKUPS = "weir_agent_metadata_lookups_total";
     /// Alerts raised, by `state` (`firing`, `resolved`).
     AGENT_ALERTS = "weir_agent_alerts_total";
+    /// Alerts held back because `score.suppress_below` says so, by a model that people's feedback made.
+    AGENT_ALERTS_HELD_BACK = "weir_agent_held_back_alerts_total";
     /// Events written to the spool.
     AGENT_SPOOLED = "weir_agent_spooled_events_total";
     /// Bytes written to the spool, by `lane`: flash wear. Divide by the events spooled.

@@ -22,6 +22,8 @@ pub enum Topic {
     Agents,
     /// Central models, compacted; key `kind/site/device/metric`.
     Models,
+    /// What people say of alerts, compacted; key = alert id.
+    Feedback,
     /// What the sink could not take.
     Dlq,
 }
@@ -31,13 +33,14 @@ pub const DEFAULT_PREFIX: &str = "weir.";
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Readings,
         Self::Logs,
         Self::Alerts,
         Self::Metadata,
         Self::Agents,
         Self::Models,
+        Self::Feedback,
         Self::Dlq,
     ];
 
@@ -51,6 +54,7 @@ impl Topic {
             Self::Metadata => "metadata",
             Self::Agents => "agents",
             Self::Models => "models",
+            Self::Feedback => "feedback",
             Self::Dlq => "dlq",
         }
     }
@@ -58,7 +62,7 @@ impl Topic {
     /// Whether only the newest record of each key is kept.
     #[must_use]
     pub fn compacted(self) -> bool {
-        matches!(self, Self::Metadata | Self::Agents | Self::Models)
+        matches!(self, Self::Metadata | Self::Agents | Self::Models | Self::Feedback)
     }
 
     /// Whether its records are events with a stream and a number, which the sink stores once each.
@@ -82,7 +86,7 @@ impl Topic {
 /// The names of all topics under one prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicNames {
-    names: [Arc<str>; 7],
+    names: [Arc<str>; 8],
 }
 
 impl TopicNames {

@@ -44,6 +44,8 @@ mod errors;
 mod score;
 /// Central models: trained, published, taken back.
 mod models;
+/// What people say of alerts, and what becomes of it.
+mod feedback;
 /// Archive, dead letters, audit, replay by command.
 mod prove;
 /// How log lines are grouped.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weir_models::alert::{Alert, AlertData, AlertKind, AlertState, Model};
 use weir_models::device::{AgentStatus, Device};
 use weir_models::event::{Clock, Loss};
+use weir_models::feedback::{Feedback, Verdict};
 use weir_models::ident::{EventId, SeriesKey, Stream};
 use weir_sink::store::config::CassandraConfig;
 use weir_sink::store::seal::close::seal;
@@ -105,8 +106,24 @@ fn alert() -> Alert {
         message: None,
         cause_stream: id(1).stream,
         cause_seq: id(1).seq,
+        recent: None,
+        rank: None,
     };
     Alert::new("/weir/agent/gw-1", DAY_US + 1_000_000, data)
+}
+
+fn feedback() -> Feedback {
+    Feedback {
+        alert_id: "a-1".into(),
+        site: "plant".into(),
+        device: "pump-1".into(),
+        metric: "temperature".into(),
+        fired_us: DAY_US + 1_000_000,
+        verdict: Verdict::Expected,
+        note: None,
+        by: None,
+        given_us: DAY_US + 2_000_000,
+    }
 }
 
 fn device() -> DeviceChange {
@@ -174,6 +191,7 @@ async fn the_cql_of_the_document_finds_its_row() {
         agents: vec![agent()],
         losses: vec![loss()],
         audits: vec![Audit { ended_us: DAY_US, streams: 1, ..Audit::default() }],
+        feedback: vec![feedback()],
     };
     store.write(&batch).await.unwrap();
     // Enough values for rollups, and all of it sealed; a second write marks the day again.

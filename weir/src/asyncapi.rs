@@ -11,6 +11,7 @@ use utoipa::{PartialSchema as _, ToSchema};
 use weir_models::alert::Alert;
 use weir_models::device::{AgentStatus, Device};
 use weir_models::event::Event;
+use weir_models::feedback::Feedback;
 use weir_models::topic::{DEFAULT_PREFIX, Topic};
 
 mod yaml;
@@ -57,6 +58,11 @@ fn carries(topic: Topic) -> (&'static str, &'static str, Vec<&'static str>) {
             "Written by who trains models, read by agents. The newest record of a key is the truth.",
             "`kind/site/device/metric`",
             vec!["Model", "Deleted"],
+        ),
+        Topic::Feedback => (
+            "Written by the sink's API, read by the sink. The newest record of a key is the truth.",
+            "the alert, `alert_id`",
+            vec!["Feedback", "Deleted"],
         ),
         Topic::Dlq => (
             "Written by the sink: records that it cannot take, and receipts of those that were sent back.",
@@ -112,6 +118,7 @@ fn messages() -> Vec<Message> {
             ..json("Device", "What is known of a device.")
         },
         json("AgentStatus", "Heartbeat of an agent."),
+        json("Feedback", "What a person says of an alert."),
         message(
             "Model",
             "A central model, signed. docs/models.md tells how it is made and taken.",
@@ -204,11 +211,13 @@ fn schemas() -> Map<String, Value> {
     Alert::schemas(&mut list);
     Device::schemas(&mut list);
     AgentStatus::schemas(&mut list);
+    Feedback::schemas(&mut list);
     Event::schemas(&mut list);
     for (name, schema) in [
         (Alert::name(), Alert::schema()),
         (Device::name(), Device::schema()),
         (AgentStatus::name(), AgentStatus::schema()),
+        (Feedback::name(), Feedback::schema()),
         (Event::name(), Event::schema()),
         ("Log".into(), weir_models::event::Log::schema()),
     ] {

@@ -142,13 +142,13 @@ impl Desk {
         orders
     }
 
-    /// Whether a key is for us: its kind is one that agents use, and its site one of ours.
+    /// Whether a key is for us: its kind is one that we know, and its site one of ours.
     pub(super) fn wants(&self, key: &[u8]) -> bool {
         let Ok(key) = std::str::from_utf8(key) else { return false };
         let mut parts = key.split('/');
         let kind = parts.next().unwrap_or_default();
         let site = parts.next().unwrap_or_default();
-        let used = [Kind::Expected, Kind::Group].iter().any(|used| used.as_str() == kind);
+        let used = Kind::ALL.iter().any(|used| used.as_str() == kind);
         used && self.config.sites.iter().any(|mine| glob(mine, site) || glob(site, mine))
     }
 
@@ -184,7 +184,9 @@ impl Desk {
         }
         central.may_replace(newest)?;
         // What is tried now gives way to it.
-        let leaves = self.held(&stem).and_then(|held| held.trying).map_or(0, |known| known.bytes);
+        let advises = central.model.kind().advises();
+        let gives_way = |held: &mut Held| if advises { held.current } else { held.trying };
+        let leaves = self.held(&stem).and_then(gives_way).map_or(0, |known| known.bytes);
         let (found, most) = (self.bytes() - leaves + value.len(), self.config.bytes_max);
         // A step back is never refused for want of room: what it takes the place of is worse.
         if !central.head.rollback && found > usize::try_from(most).unwrap_or(usize::MAX) {
@@ -192,9 +194,14 @@ impl Desk {
         }
         let (key, central): (Arc<str>, _) = (key.into(), Arc::new(central));
         let known = Known { version, bytes: value.len() };
-        if central.head.rollback {
+        let is_rollback = central.head.rollback;
+        if is_rollback || advises {
             self.put(&stem, &key, known, value, true);
-            tracing::warn!(%key, version, "went back to an older central model, as the centre says");
+            if is_rollback {
+                tracing::warn!(%key, version, "went back to an older central model, as the centre says");
+            } else {
+                tracing::info!(%key, version, "the streaming detectors take the advice of a central model");
+            }
             return Ok(Some(Order::Force { key, central }));
         }
         if let Some(held) = self.held(&stem) {
@@ -210,10 +217,11 @@ impl Desk {
         self.held.iter_mut().find(|held| held.stem == stem)
     }
 
-    /// It judges from now on, and after the next start. There is no way back to what a roll-back took the place of.
-    fn put(&mut self, stem: &str, key: &str, known: Known, bytes: &[u8], is_rollback: bool) {
+    /// It judges from now on, and after the next start. There is no way back to what a roll-back took the place of, nor
+    /// to other advice.
+    fn put(&mut self, stem: &str, key: &str, known: Known, bytes: &[u8], is_last: bool) {
         let Some(held) = self.held(stem) else { return };
-        held.previous = held.current.replace(known).filter(|_| !is_rollback);
+        held.previous = held.current.replace(known).filter(|_| !is_last);
         (held.trying, held.tried) = (None, Bytes::new());
         let keeps = held.previous.is_some();
         written(key, self.shelf.put(stem, bytes, keeps));

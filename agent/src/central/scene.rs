@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use weir_models::central::{
-    Band, Expected, Feature, Head, Linear, Model, Regressor, Schema, Scope, SigningKey, Unit,
-    Version, seal,
+    Band, Expected, Feature, Head, Level, Linear, Model, Regressor, Schema, Scope, SigningKey,
+    Unit, Version, seal,
 };
 
 /// A key from nothing but a number: PKCS#8 of RFC 8410, section 7.
@@ -20,6 +20,13 @@ pub(crate) fn sealed(metric: &str, version: u64, key: u8) -> Bytes {
     let head = head("plant", "pump", metric, version);
     let golden: Vec<_> = (0..8).map(|n| vec![f64::from(n)]).collect();
     seal(&head, &linear(0.0, 1.0), &golden, &signing(key)).unwrap().into()
+}
+
+/// A factor on the alarm level of `plant/pump/temp`.
+pub(crate) fn level(factor: f32, version: u64, key: u8) -> Bytes {
+    let model = Model::Level(Level::new(factor).unwrap());
+    let golden = vec![vec![1.0]; 8];
+    seal(&head("plant", "pump", "temp", version), &model, &golden, &signing(key)).unwrap().into()
 }
 
 /// Of a model that every agent may take, and at any time.

@@ -6,6 +6,7 @@
 //! look at later events, the same events give the same scores. What cannot be scored goes on
 //! without a score: scoring never stops the line.
 
+mod advice;
 mod central;
 mod groups;
 mod logs;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use weir_models::alert::{Alert, AlertData, AlertKind, AlertState, Model};
+use weir_models::central::Kind;
 use weir_models::detect::SuiteConfig;
 use weir_models::detect::life::{LifeConfig, Transition};
 use weir_models::detect::rules::Rule;
@@ -32,6 +34,7 @@ pub use plant::Defaults;
 use readings::ReadingStage;
 
 use crate::central::Order;
+use advice::Ranks;
 
 /// The table `[score]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -48,6 +51,9 @@ pub struct ScoreConfig {
     /// Score at which the metrics of one device together are an alarm, where a payload carries several; 0: they are
     /// not looked at together, but for those of tier T3.
     pub group_level: f32,
+    /// Alerts that a person calls true with less than this probability, by a model of the centre that people's feedback
+    /// made, are held back, 0 to 1; 0, the default: none is.
+    pub suppress_below: f32,
     /// When an alert is over.
     pub life: LifeConfig,
     /// When the score of a log line becomes an alarm.
@@ -68,6 +74,7 @@ impl Default for ScoreConfig {
             series_max: NonZeroUsize::new(2_000).unwrap_or(NonZeroUsize::MIN),
             suite: SuiteConfig::default(),
             group_level: 0.0,
+            suppress_below: 0.0,
             life: LifeConfig::default(),
             log: LogScorerConfig::default(),
             defaults: Defaults::default(),
@@ -78,11 +85,15 @@ impl Default for ScoreConfig {
 }
 
 impl ScoreConfig {
-    /// What is wrong with the rules, if anything.
+    /// What is wrong with the settings, if anything.
     ///
     /// # Errors
-    /// Names the rule.
+    /// Names the setting or the rule.
     pub fn check(&self) -> Result<(), String> {
+        if !(0.0..=1.0).contains(&self.suppress_below) {
+            let found = self.suppress_below;
+            return Err(format!("suppress_below is {found}: write a probability, 0 to 1"));
+        }
         for rule in &self.rules {
             readings::rules_of([rule.rule.clone()].into()).map_err(|error| error.to_string())?;
         }
@@ -175,6 +186,8 @@ fn alert_data(
         message: None,
         cause_stream: Stream(0),
         cause_seq: 0,
+        recent: None,
+        rank: None,
     }
 }
 
@@ -214,6 +227,8 @@ pub struct Scorer {
     agent: Arc<str>,
     readings: Option<ReadingStage>,
     logs: Option<LogStage>,
+    ranks: Ranks,
+    suppress_below: f32,
     /// Seconds that have passed since the start.
     now_s: u32,
 }
@@ -227,6 +242,8 @@ impl Scorer {
             readings: config.readings.then(|| ReadingStage::new(agent.clone(), config, 0)),
             logs: config.logs.then(|| LogStage::new(agent.clone(), config)),
             agent,
+            ranks: Ranks::default(),
+            suppress_below: config.suppress_below,
             now_s: 0,
         }
     }
@@ -234,6 +251,7 @@ impl Scorer {
     /// Goes on with other settings, and with all that was learnt, but for what is switched off. Alerts of
     /// rules that are gone end like others: after calm readings.
     pub fn configure(&mut self, config: &ScoreConfig) {
+        self.suppress_below = config.suppress_below;
         match &mut self.readings {
             Some(stage) if config.readings => stage.configure(config),
             stage => {
@@ -251,7 +269,17 @@ impl Scorer {
     /// Does with a central model as its keeper says. Without readings there is nothing to do; it says all of it again
     /// when they come.
     pub(crate) fn order(&mut self, order: Order) {
-        if let Some(stage) = &mut self.readings {
+        let is_rank = |key: &str| Kind::Rerank.is_of(key);
+        let (here, there) = match &order {
+            Order::Begin { .. } => (true, true),
+            Order::Force { key, .. } | Order::Try { key, .. } | Order::Withdraw { key } => {
+                (is_rank(key), !is_rank(key))
+            }
+        };
+        if here {
+            self.ranks.order(&order);
+        }
+        if there && let Some(stage) = &mut self.readings {
             stage.order(order);
         }
     }
@@ -259,6 +287,7 @@ impl Scorer {
     /// Scores one event. Alerts that begin or end with it are appended to `drafts`.
     pub fn score(&mut self, event: &mut Event, drafts: &mut Vec<Draft>) {
         let Event { site, device, ts_us, body, .. } = event;
+        let from = drafts.len();
         match body {
             Body::Reading(values) => {
                 if let Some(stage) = &mut self.readings {
@@ -272,6 +301,7 @@ impl Scorer {
             }
             Body::Loss(_) => {}
         }
+        self.ranks.look(drafts, from, self.suppress_below);
     }
 
     /// Whether it has to be told that time passes.

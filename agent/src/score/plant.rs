@@ -101,6 +101,11 @@ impl<'a> About<'a> {
         write_key(key, [self.site, self.device, self.metric]);
     }
 
+    /// Site, device and metric.
+    pub(super) fn names(&self) -> [&'a str; 3] {
+        [self.site, self.device, self.metric]
+    }
+
     /// What a key says: no site and no device has a `/` in it.
     pub(super) fn of(key: &'a str) -> Option<Self> {
         let mut parts = key.splitn(3, '/');

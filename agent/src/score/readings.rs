@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_models::alert::{AlertData, AlertKind, Baseline, LastValue, Model};
+use weir_models::central::Kind;
 use weir_models::detect::life::{Life, Signal, Transition};
 use weir_models::detect::rules::{Rule, RuleError, Rules};
 use weir_models::detect::{Suite, Verdict, judgeable};
 use weir_models::event::Value;
 use weir_models::pattern::glob;
 
+use super::advice::Advice;
 use super::central::{At, CentralStage, How, Said};
 use super::groups::{GroupScore, Groups};
 use super::plant::{About, LastValues, Plant, Teller};
@@ -22,6 +24,9 @@ use crate::recent::Recent;
 
 /// Where the metrics of tier T3 together are an alarm, if the configuration does not say so.
 pub(super) const GROUP_LEVEL: f32 = 3.0;
+
+/// Alerts of longer ago do not count as recent.
+const WEEK_US: f32 = 7.0 * 86_400e6;
 
 /// So often all series are looked at for silence, in seconds.
 const LOOK_S: u32 = 5;
@@ -35,6 +40,7 @@ pub(super) struct ReadingStage {
     series: Recent<Box<Tracked>>,
     groups: Groups,
     central: CentralStage,
+    advice: Advice,
     key: String,
     /// Seconds of a clock that only goes forward.
     now_s: u32,
@@ -53,6 +59,9 @@ struct Tracked {
     raised_by: Option<Model>,
     plant: Plant,
     last: LastValues,
+    /// Alerts of late, as many as there were when the last one fired, and when that was.
+    recent: f32,
+    fired_us: i64,
 }
 
 /// Rules as the detector wants them.
@@ -67,6 +76,7 @@ impl ReadingStage {
         Self {
             groups: Groups::new(agent.clone(), config.series_max),
             central: CentralStage::new(config.series_max),
+            advice: Advice::default(),
             agent,
             model: Model { name: model.name.into(), version: model.version.into() },
             rule_model: Model { name: RULE.into(), version: "1".into() },
@@ -86,19 +96,38 @@ impl ReadingStage {
         self.groups.resize(config.series_max);
         self.central.resize(config.series_max);
         for (key, tracked) in self.series.iter_mut() {
-            if let (true, Some(about)) = (differ, About::of(key)) {
+            let Some(about) = About::of(key) else { continue };
+            if differ {
                 tracked.plant.set_rules(rules_for(&config.rules, about.device, about.metric));
-                tracked.set_tier(tier_for(&config.tiers, about.device, about.metric), config);
+                let tier = tier_for(&config.tiers, about.device, about.metric);
+                tracked.set_tier(tier, || self.advice.suite(&config.suite, about.names()));
             }
             if let Some(suite) = &mut tracked.suite {
-                suite.configure(&config.suite);
+                self.advice.tune(suite, &config.suite, about.names());
             }
         }
     }
 
     /// Does with a central model as its keeper says.
     pub(super) fn order(&mut self, order: Order) {
-        self.central.order(order);
+        let advises = match &order {
+            Order::Begin { .. } => true,
+            Order::Force { key, .. } | Order::Try { key, .. } | Order::Withdraw { key } => {
+                [Kind::Shapes, Kind::Level].iter().any(|kind| kind.is_of(key))
+            }
+        };
+        if advises && let Some(scope) = self.advice.order(&order) {
+            for (key, tracked) in self.series.iter_mut() {
+                if let (Some(about), Some(suite)) = (About::of(key), &mut tracked.suite)
+                    && scope.holds(about.site, about.device, about.metric)
+                {
+                    self.advice.tune(suite, &self.config.suite, about.names());
+                }
+            }
+        }
+        if !advises || matches!(order, Order::Begin { .. }) {
+            self.central.order(order);
+        }
     }
 
     pub(super) fn series(&self) -> usize {
@@ -152,7 +181,8 @@ impl ReadingStage {
         drafts: &mut Vec<Draft>,
         mut each: impl FnMut(&str, &Verdict),
     ) -> Option<GroupScore> {
-        let Self { agent, model, rule_model, config, series, groups, central, key, .. } = self;
+        let Self { agent, model, rule_model, config, series, groups, central, advice, key, .. } =
+            self;
         let teller = teller(agent, rule_model, config, self.now_s);
         let is_told = (&*agent, &*model);
         let how = How { suite: &config.suite, life: &config.life };
@@ -168,7 +198,7 @@ impl ReadingStage {
                 }
                 central.judge(key, at, value, verdict, how)
             };
-            let begin = || Box::new(Tracked::new(config, device, metric));
+            let begin = || Box::new(Tracked::new(config, advice, &about));
             series.with(key, begin, |tracked| {
                 named += usize::from(tracked.tier == Tier::T3);
                 tracked.score(is_told, &teller, &about, (ts_us, value), drafts, &mut judge);
@@ -219,24 +249,35 @@ fn tier_for(tiers: &[SeriesTier], device: &str, metric: &str) -> Tier {
 }
 
 impl Tracked {
-    fn new(config: &ScoreConfig, device: &str, metric: &str) -> Self {
+    fn new(config: &ScoreConfig, advice: &Advice, about: &About<'_>) -> Self {
+        let (device, metric) = (about.device, about.metric);
         let mut plant = Plant::default();
         if !config.rules.is_empty() {
             plant.set_rules(rules_for(&config.rules, device, metric));
         }
         let (life, last) = (Life::default(), LastValues::new());
-        let mut tracked = Self { tier: Tier::T1, suite: None, life, raised_by: None, plant, last };
-        tracked.set_tier(tier_for(&config.tiers, device, metric), config);
+        let mut tracked = Self {
+            tier: Tier::T1,
+            suite: None,
+            life,
+            raised_by: None,
+            plant,
+            last,
+            recent: 0.0,
+            fired_us: i64::MIN,
+        };
+        let tier = tier_for(&config.tiers, device, metric);
+        tracked.set_tier(tier, || advice.suite(&config.suite, about.names()));
         tracked
     }
 
     /// Takes another tier. What a suite has learnt goes with it.
-    fn set_tier(&mut self, tier: Tier, config: &ScoreConfig) {
+    fn set_tier(&mut self, tier: Tier, suite: impl FnOnce() -> Box<Suite>) {
         self.tier = tier;
         if tier == Tier::T1 {
             self.suite = None;
         } else if self.suite.is_none() {
-            self.suite = Some(Box::new(Suite::new(&config.suite)));
+            self.suite = Some(suite());
         }
     }
 
@@ -298,6 +339,7 @@ impl Tracked {
             ..alert_data(told, AlertKind::Reading, of, verdict.threshold, change)
         };
         if data.resolved_us.is_none() {
+            data.recent = Some(self.count(data.fired_us));
             self.raised_by = central.filter(|_| !verdict.alarm).and_then(|central| {
                 data.threshold = central.threshold;
                 data.baseline = central.baseline.or(data.baseline.take());
@@ -305,6 +347,14 @@ impl Tracked {
             });
         }
         self.told(data)
+    }
+
+    /// Counts an alert; answers how many there were in the week before, those of longer ago less.
+    fn count(&mut self, fired_us: i64) -> u16 {
+        let passed_us = fired_us.saturating_sub(self.fired_us).max(0);
+        let before = self.recent * (1.0 - passed_us as f32 / WEEK_US).max(0.0);
+        (self.recent, self.fired_us) = (before + 1.0, fired_us);
+        before.round() as u16
     }
 
     /// Under the name of the central model, where one raised the alert.

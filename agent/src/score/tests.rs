@@ -69,6 +69,17 @@ fn a_jump_fires_once_and_is_resolved_under_the_same_id() {
 }
 
 #[test]
+fn what_is_held_back_is_a_probability() {
+    for (text, fine) in [("0", true), ("0.3", true), ("1.0", true), ("1.1", false), ("nan", false)]
+    {
+        let config: ScoreConfig = toml::from_str(&format!("suppress_below = {text}")).unwrap();
+        let checked = config.check();
+        assert_eq!(checked.is_ok(), fine, "{text}: {checked:?}");
+        assert!(fine || checked.unwrap_err().contains("suppress_below is"));
+    }
+}
+
+#[test]
 fn a_rule_fires_under_its_name() {
     let text = "[[rules]]\nmetric='te*'\nrule={kind='range', name='too hot', max=21.5}\n";
     let config: ScoreConfig = toml::from_str(text).unwrap();

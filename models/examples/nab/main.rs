@@ -1,12 +1,12 @@
 //! Scores the default detector on the Numenta Anomaly Benchmark:
-//! `cargo run --release -p weir-models --example nab -- FOLDER [--csv OUT] [--plot OUT]`
+//! `cargo run --release -p weir-models --example nab -- FOLDER [--csv OUT] [--plot OUT] [--advice]`
 //!
 //! In: a folder in NAB's layout: `data/<group>/<name>.csv` with a head line and the columns `timestamp,value`, and the
 //! labelled windows in `labels/combined_windows.json` (or `windows.json`). Out, on standard output: the benchmark's
 //! three scores with one level for all files, chosen on all of them (as its leaderboard does) and on one half to be
 //! scored on the other; the windows found at fixed budgets of false alarm rows; what the alarms of the default
 //! configuration find. With `--csv` the scores as well, one file a series, for other scorers; with `--plot` a picture of each
-//! series.
+//! series; with `--advice` what a warm start and weights of the members give.
 //!
 //! The score is that of Lavin and Ahmad (2015), "Evaluating Real-time Anomaly Detection Algorithms: the Numenta
 //! Anomaly Benchmark" (arXiv:1510.03336), as its program computes it.
@@ -20,7 +20,9 @@ use std::time::Instant;
 use weir_models::detect::stuck::Stuck;
 use weir_models::detect::{Suite, SuiteConfig};
 
+mod inject;
 mod plot;
+mod warm;
 
 type Fault = Box<dyn Error>;
 
@@ -105,14 +107,18 @@ impl Series {
     }
 
     fn run(&mut self, config: &SuiteConfig) {
-        let mut suite = Suite::new(config);
+        self.run_by(Suite::new(config), &inject::ALIKE, 1.0);
+    }
+
+    /// By a suite that has seen nothing, with weights of its members, and scores that are as much higher.
+    fn run_by(&mut self, mut suite: Suite, weights: &inject::Weights, scale: f32) {
         self.scores.clear();
         self.alarms.clear();
         self.continuous.clear();
         self.levels.clear();
         for (at, value) in self.times_us.iter().zip(&self.values) {
-            let verdict = suite.update(*at, *value);
-            self.scores.push(verdict.peak);
+            let verdict = suite.update_weighed(*at, *value, weights);
+            self.scores.push(verdict.peak * scale);
             self.alarms.push(verdict.alarm);
             self.continuous.push(verdict.score);
             self.levels.push(verdict.threshold);
@@ -331,15 +337,18 @@ fn print(out: &mut impl Write, all: &[Series]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What the alarms of one configuration find.
+/// What the alarms of one configuration find; `begin` is what each series begins with.
 fn print_alarms(
     out: &mut impl Write,
     all: &mut [Series],
+    begin: &[Suite],
     config: &SuiteConfig,
 ) -> Result<(), Fault> {
     let (mut windows, mut found, mut inside, mut outside, mut months) = (0, 0, 0, 0, 0.0);
-    for (k, series) in all.iter_mut().enumerate() {
-        series.run(config);
+    for (k, (series, suite)) in all.iter_mut().zip(begin).enumerate() {
+        let mut suite = suite.clone();
+        suite.configure(config);
+        series.run_by(suite, &inject::ALIKE, 1.0);
         let alarms = series.rows(k).filter(|(i, _)| series.alarms[*i]);
         let (hits, misses): (Vec<_>, Vec<_>) =
             alarms.map(|(_, row)| row.window).partition(Option::is_some);
@@ -362,12 +371,13 @@ fn print_alarms(
 }
 
 fn main() -> Result<(), Fault> {
-    let (mut folder, mut csv, mut plots) = (None, None, None);
+    let (mut folder, mut csv, mut plots, mut advice) = (None, None, None, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--csv" => csv = Some(args.next().ok_or("name a folder behind --csv")?),
             "--plot" => plots = Some(args.next().ok_or("name a folder behind --plot")?),
+            "--advice" => advice = true,
             _ => folder = Some(arg),
         }
     }
@@ -392,15 +402,20 @@ fn main() -> Result<(), Fault> {
     let ns = begin.elapsed().as_nanos() as f64 / readings as f64;
     let mut stdout = std::io::stdout().lock();
     print(&mut stdout, &all)?;
+    let begin = vec![Suite::new(&SuiteConfig::default()); all.len()];
     for alarm_level in [0.8, 1.0, 1.2, 1.5, 2.0, 3.0] {
         for alarms_per_month in [0.0, 4.0] {
             let config = SuiteConfig { alarm_level, alarms_per_month, ..SuiteConfig::default() };
-            print_alarms(&mut stdout, &mut all, &config)?;
+            print_alarms(&mut stdout, &mut all, &begin, &config)?;
         }
     }
-    print_alarms(&mut stdout, &mut all, &SuiteConfig::default())?;
+    print_alarms(&mut stdout, &mut all, &begin, &SuiteConfig::default())?;
     writeln!(stdout, "{ns:.0} ns a reading, {} bytes a series", size_of::<Suite>())?;
     print_stuck(&mut stdout, &all)?;
+    if advice {
+        warm::compare(&mut stdout, &mut all)?;
+        inject::compare(&mut stdout, &mut all)?;
+    }
     if let Some(folder) = csv {
         write_csv(&all, Path::new(&folder))?;
     }

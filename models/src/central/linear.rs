@@ -35,6 +35,12 @@ impl Linear {
         self.weights.len()
     }
 
+    /// The weights.
+    #[must_use]
+    pub fn weights(&self) -> &[f64] {
+        &self.weights
+    }
+
     /// The sum; features beyond those it takes are left out.
     #[must_use]
     pub fn predict(&self, row: &[f32]) -> f64 {

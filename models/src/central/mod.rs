@@ -15,7 +15,8 @@
 //! | `conformal` | the band |
 //! | `subspace` | a group of metrics: T² and Q |
 //! | `shapes` | centres of shapes, to begin with |
-//! | `logistic` | the probability that an alarm is wanted |
+//! | `logistic`, `rerank` | the probability that an alert is wanted |
+//! | `level` | a higher or lower alarm level |
 //! | `bytes`, `error` | reading with bounds, and why not |
 
 mod bytes;
@@ -25,8 +26,10 @@ mod error;
 mod expected;
 mod features;
 mod forest;
+mod level;
 mod linear;
 mod logistic;
+mod rerank;
 mod shapes;
 mod sign;
 mod subspace;
@@ -43,8 +46,10 @@ pub use error::OpenError;
 pub use expected::{Course, Expected, Outlook, Regressor, Unit};
 pub use features::{FEATURES_MAX, Feature, History, LAG_MAX, Row, Schema};
 pub use forest::{DEPTH_MAX, Forest, NODES_MAX, Node, TREE_NODES_MAX, TREES_MAX, threshold};
+pub use level::Level;
 pub use linear::Linear;
 pub use logistic::sigmoid;
+pub use rerank::{RERANK_WIDTH, Rerank};
 pub use shapes::{CENTRES_MAX, Centre, POINTS, Shapes, WEIGHT_MAX};
 pub use sign::{BadKey, PublicKey, SigningKey};
 pub use subspace::{Distances, Smoothed, Subspace, SubspaceParts};
@@ -62,13 +67,16 @@ pub enum Kind {
     Group = 2,
     /// Shapes to begin with.
     Shapes = 3,
-    /// Which alarms are wanted.
+    /// Which alerts are wanted.
     Rerank = 4,
+    /// A higher or lower alarm level.
+    Level = 5,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Expected, Self::Group, Self::Shapes, Self::Rerank];
+    pub const ALL: [Self; 5] =
+        [Self::Expected, Self::Group, Self::Shapes, Self::Rerank, Self::Level];
 
     /// Its word in keys and commands.
     #[must_use]
@@ -78,7 +86,21 @@ impl Kind {
             Self::Group => "group",
             Self::Shapes => "shapes",
             Self::Rerank => "rerank",
+            Self::Level => "level",
         }
+    }
+
+    /// Whether it only advises the streaming detectors and judges no reading itself: what it can do is bounded, and a
+    /// trial would have nothing to count.
+    #[must_use]
+    pub fn advises(self) -> bool {
+        !matches!(self, Self::Expected | Self::Group)
+    }
+
+    /// Whether a key, `kind/site/device/metric`, is of this kind.
+    #[must_use]
+    pub fn is_of(self, key: &str) -> bool {
+        key.strip_prefix(self.as_str()).is_some_and(|rest| rest.starts_with('/'))
     }
 
     fn of(code: u16) -> Result<Self, OpenError> {
@@ -107,8 +129,10 @@ pub enum Model {
     Group(Subspace),
     /// Shapes to begin with.
     Shapes(Shapes),
-    /// Which alarms are wanted: [`sigmoid`] of the sum is the probability.
-    Rerank(Linear),
+    /// Which alerts are wanted.
+    Rerank(Rerank),
+    /// A higher or lower alarm level.
+    Level(Level),
 }
 
 impl Model {
@@ -120,6 +144,7 @@ impl Model {
             Self::Group(_) => Kind::Group,
             Self::Shapes(_) => Kind::Shapes,
             Self::Rerank(_) => Kind::Rerank,
+            Self::Level(_) => Kind::Level,
         }
     }
 
@@ -134,7 +159,8 @@ impl Model {
                 names.0
             }
             Self::Shapes(_) => b"weir shapes 1: 8 extremes of 4, standardised".to_vec(),
-            Self::Rerank(_) => b"weir rerank 1".to_vec(),
+            Self::Rerank(_) => b"weir rerank 2: of the record of an alert".to_vec(),
+            Self::Level(_) => b"weir level 1: a factor".to_vec(),
         };
         first_half(ring::digest::digest(&ring::digest::SHA256, &text).as_ref())
     }
@@ -146,12 +172,13 @@ impl Model {
             Self::Expected(model) => model.schema().features().len(),
             Self::Group(model) => model.parts().metrics.len(),
             Self::Shapes(_) => POINTS,
-            Self::Rerank(model) => model.width(),
+            Self::Rerank(_) => RERANK_WIDTH,
+            Self::Level(_) => 1,
         }
     }
 
     /// What it makes of one row of numbers, without any state: what golden rows compare. The forecast; T² and Q; the
-    /// distance and number of the nearest centre; the probability.
+    /// distance and number of the nearest centre; the probability; the level that becomes of one.
     #[must_use]
     pub fn evaluate(&self, inputs: &[f64]) -> [f64; 2] {
         let mut row = [0.0; FEATURES_MAX + 1];
@@ -170,7 +197,8 @@ impl Model {
                 let (nearest, distance) = model.nearest(&shape);
                 [distance, nearest as f64]
             }
-            Self::Rerank(model) => [sigmoid(model.predict(&row)), 0.0],
+            Self::Rerank(model) => [model.judge(&row), 0.0],
+            Self::Level(model) => [f64::from(model.factor() * row[0]), 0.0],
         }
     }
 
@@ -183,6 +211,7 @@ impl Model {
             Self::Group(model) => model.write(&mut out),
             Self::Shapes(model) => model.write(&mut out),
             Self::Rerank(model) => model.write(&mut out),
+            Self::Level(model) => model.write(&mut out),
         }
         out.0
     }
@@ -197,7 +226,8 @@ impl Model {
             Kind::Expected => Self::Expected(Expected::read(&mut from)?),
             Kind::Group => Self::Group(Subspace::read(&mut from)?),
             Kind::Shapes => Self::Shapes(Shapes::read(&mut from)?),
-            Kind::Rerank => Self::Rerank(Linear::read(&mut from)?),
+            Kind::Rerank => Self::Rerank(Rerank::read(&mut from)?),
+            Kind::Level => Self::Level(Level::read(&mut from)?),
         };
         from.finish()?;
         Ok(model)

@@ -75,8 +75,10 @@ fn shapes_model() -> Model {
 }
 
 fn models() -> Vec<Model> {
-    let rerank = Model::Rerank(Linear::new(-1.0, vec![0.5, 2.0]).unwrap());
-    vec![linear_model(), forest_model(), group_model(), shapes_model(), rerank]
+    let weights = (0..RERANK_WIDTH).map(|n| 0.5 - n as f64 * 0.1).collect();
+    let rerank = Model::Rerank(Rerank::new(-1.0, weights).unwrap());
+    let level = Model::Level(Level::new(1.5).unwrap());
+    vec![linear_model(), forest_model(), group_model(), shapes_model(), rerank, level]
 }
 
 fn golden(model: &Model) -> Vec<Vec<f64>> {
@@ -372,7 +374,7 @@ proptest! {
 
     #[test]
     fn a_damaged_payload_is_a_model_or_a_reason(
-        which in 0..5_usize,
+        which in 0..6_usize,
         damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
         inputs in proptest::collection::vec(number(), 0..80),
     ) {
@@ -410,7 +412,7 @@ proptest! {
                         }
                     }
                 }
-                Model::Shapes(_) | Model::Rerank(_) => {}
+                Model::Shapes(_) | Model::Rerank(_) | Model::Level(_) => {}
             }
         }
     }

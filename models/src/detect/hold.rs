@@ -26,6 +26,10 @@ impl Hold {
         self.0
     }
 
+    pub(super) fn value(&self) -> f32 {
+        self.0
+    }
+
     pub(super) fn save(&self, out: &mut Writer<'_>) {
         out.f32(self.0);
     }

@@ -39,6 +39,17 @@ impl KmeansLevel {
         }
     }
 
+    /// Begins with centres that others have seen so many shapes of, where it has seen nothing itself.
+    pub(super) fn begin_with(&mut self, centres: impl Iterator<Item = ([f32; POINTS], u16)>) {
+        if self.centre_seen != [0; CENTRES] {
+            return;
+        }
+        let places = self.centres.iter_mut().zip(&mut self.centre_seen);
+        for ((centre, seen), (points, weight)) in places.zip(centres) {
+            (*centre, *seen) = (points, weight.clamp(1, MEMORY));
+        }
+    }
+
     /// Takes a finite value; gives a raw score at the end of a block, once there are enough blocks.
     pub(super) fn update(&mut self, value: f64) -> Option<f64> {
         let shape = self.shape(value)?;

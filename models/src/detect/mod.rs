@@ -53,6 +53,7 @@ mod tests;
 pub use budget::Budget;
 pub use kmeans_level::level_shapes;
 pub use snapshot::RestoreError;
+pub(crate) use suite::MEMBERS;
 pub use suite::{Suite, SuiteConfig};
 
 use std::fmt;

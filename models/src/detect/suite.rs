@@ -17,11 +17,12 @@ use super::pot::Pot;
 use super::season::{Season, Usual};
 use super::snapshot::{Reader, RestoreError, Writer};
 use super::{Model, Verdict, judgeable};
+use crate::central::Shapes;
 use serde::Deserialize;
 
 const N: usize = 8;
 /// Names of the members, in the order of the state.
-const MEMBERS: [&str; N] = [
+pub(crate) const MEMBERS: [&str; N] = [
     "kmeans_diff_smooth",
     "kmeans_diff",
     "season",
@@ -107,6 +108,17 @@ impl Suite {
         }
     }
 
+    /// Begins with the shapes of other series (a central model) where nothing was seen yet.
+    pub fn begin_with(&mut self, shapes: &Shapes) {
+        self.shape.begin_with(shapes.centres().iter().map(|centre| (centre.points, centre.weight)));
+    }
+
+    /// What each member says of late, calibrated and held.
+    #[must_use]
+    pub fn members(&self) -> [f32; N] {
+        std::array::from_fn(|i| self.holds[i].value())
+    }
+
     /// Goes on with other settings and all that was learnt.
     pub fn configure(&mut self, config: &SuiteConfig) {
         self.config = *config;
@@ -115,6 +127,11 @@ impl Suite {
     /// Judges one reading: `ts_us` is event time in microseconds since the Unix epoch, `value` in the unit of the
     /// series. Before anything is known, the expected value and its range are the value itself.
     pub fn update(&mut self, ts_us: i64, value: f64) -> Verdict {
+        self.update_weighed(ts_us, value, &[1.0; N])
+    }
+
+    /// The same where members count differently, each above 0: what `docs/scoring.md` has figures of.
+    pub fn update_weighed(&mut self, ts_us: i64, value: f64, weights: &[f32; N]) -> Verdict {
         if let Err(refusal) = judgeable(value) {
             return self.refuse(refusal);
         }
@@ -137,7 +154,7 @@ impl Suite {
             self.context.update(x),
             self.calm.update(x),
         ];
-        let (score, member) = self.combine(raw);
+        let (score, member) = self.combine(raw, weights);
         let (alarm, threshold) = self.alarm(ts_us, score);
 
         let (expected, half_width) = match usual {
@@ -160,19 +177,20 @@ impl Suite {
 
     /// Calibrates and holds each raw score; gives all of them as one, and the member that gave most. Halfway between
     /// the mean and the root mean square: a mean asks most members to agree, a root mean square believes the loudest.
-    fn combine(&mut self, raw: [Option<f64>; N]) -> (f32, &'static str) {
-        let (mut sum, mut squares) = (0.0, 0.0);
+    fn combine(&mut self, raw: [Option<f64>; N], weights: &[f32; N]) -> (f32, &'static str) {
+        let (mut sum, mut squares, mut n) = (0.0, 0.0, 0.0);
         let mut strongest = (0.0, "none");
         for (i, raw) in raw.into_iter().enumerate() {
             let y = raw.map_or(0.0, |raw| self.pots[i].update_above(TAIL, raw));
             let held = self.holds[i].update(y);
-            sum += held;
-            squares += held * held;
-            if held > strongest.0 {
-                strongest = (held, MEMBERS[i]);
+            let weight = weights[i];
+            sum += weight * held;
+            squares += weight * held * held;
+            n += weight;
+            if weight * held > strongest.0 {
+                strongest = (weight * held, MEMBERS[i]);
             }
         }
-        let n = N as f32;
         (0.5 * (sum / n + (squares / n).sqrt()), strongest.1)
     }
 

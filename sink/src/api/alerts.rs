@@ -2,16 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use weir_models::alert::{Alert, AlertState};
+use weir_models::feedback::Feedback;
 use weir_models::time::DAY_US;
 
 use super::lists::Items;
 use super::openapi::Problems;
 use super::params::{self, Params, When};
 use super::{Api, Problem, cursor};
-use crate::store::AlertQuery;
+use crate::store::{AlertQuery, Feedbacks, TimeRange};
 
 const LIMIT_DEFAULT: usize = 200;
 const LIMIT_MAX: usize = 5_000;
@@ -43,6 +44,17 @@ pub(super) struct Query {
     cursor: Option<String>,
 }
 
+/// An alert, and what was said of it.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub struct AlertItem {
+    /// The alert as it is now.
+    #[serde(flatten)]
+    pub alert: Alert,
+    /// What a person said of it, once somebody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<Feedback>,
+}
+
 /// When the last alert of the page before fired, and its id.
 fn place_of(cursor: &str) -> Result<(i64, String), Problem> {
     let mut place = cursor::read("alerts", cursor)?.into_iter();
@@ -60,45 +72,44 @@ fn place_of(cursor: &str) -> Result<(i64, String), Problem> {
 /// Alerts of a site.
 #[utoipa::path(
     get, path = "/v1/alerts", operation_id = "list_alerts", tag = "data", params(Query),
-    responses((status = 200, description = "The alerts, newest first", body = Items<Alert>), Problems)
+    responses((status = 200, description = "The alerts, newest first", body = Items<AlertItem>), Problems)
 )]
 pub(super) async fn get(
     State(api): State<Api>,
     Params(query): Params<Query>,
-) -> Result<Json<Items<Alert>>, Problem> {
-    let device = params::name_if("device", query.device)?;
-    let metric = params::name_if("metric", query.metric)?;
-    let series = match (device, metric) {
-        (Some(device), Some(metric)) => Some((device, metric)),
-        (None, None) => None,
-        _ => {
-            return Err(Problem::parameter(
-                "only one of `device` and `metric`",
-                "a series is named by both; leave both out for the whole site",
-            ));
-        }
-    };
+) -> Result<Json<Items<AlertItem>>, Problem> {
+    let series = params::series_if(query.device, query.metric)?;
     let limit = params::limit(query.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     let after = query.cursor.as_deref().map(place_of).transpose()?;
     let mut range = params::range(query.from, query.to, 7 * DAY_US)?;
     if let Some((fired_us, _)) = &after {
         range.to_us = range.to_us.min(fired_us + 1);
     }
-    let alerts = api
-        .store
-        .alerts(&AlertQuery {
-            site: params::name("site", query.site)?,
-            series,
-            range,
-            state: query.state,
-            after,
-            limit: limit + 1,
-        })
-        .await?;
-    let mut page = Items::cut(alerts, limit);
-    let last = page.items.last().filter(|_| page.truncated).map(|alert| &alert.data);
-    page.next = last.map(|last| {
-        cursor::write("alerts", [last.fired_us.to_string().as_str(), last.alert_id.as_str()])
-    });
-    Ok(Json(page))
+    let query = AlertQuery {
+        site: params::name("site", query.site)?,
+        series,
+        range,
+        state: query.state,
+        after,
+        limit: limit + 1,
+    };
+    let alerts = api.store.alerts(&query).await?;
+    let Items { items, truncated, .. } = Items::cut(alerts, limit);
+    let place = |alert: &Alert| (alert.data.fired_us, alert.data.alert_id.clone());
+    let next = items.last().filter(|_| truncated).map(place);
+    let next = next.map(|(us, id)| cursor::write("alerts", [us.to_string().as_str(), id.as_str()]));
+    // Newest first.
+    let mut said = match (items.last(), items.first()) {
+        (Some(last), Some(first)) => {
+            let to_us = first.data.fired_us.saturating_add(1);
+            let range = TimeRange { from_us: last.data.fired_us, to_us };
+            api.store.feedback(&query.site, range).await?
+        }
+        _ => Feedbacks::new(),
+    };
+    let with_feedback = |alert: Alert| {
+        let feedback = said.remove(&alert.data.alert_id);
+        AlertItem { alert, feedback }
+    };
+    Ok(Json(Items { items: items.into_iter().map(with_feedback).collect(), truncated, next }))
 }

@@ -21,7 +21,7 @@ use super::openapi::Problems;
 use super::params::{self, Params};
 use super::{Api, Problem};
 use crate::access::Caller;
-use crate::registry::{Condition, DeviceBody, Invalid, tag};
+use crate::registry::{Condition, DeviceBody, HINT, tag};
 
 /// What may be said to be a merge patch.
 const PATCHES: [&str; 2] = ["application/merge-patch+json", "application/json"];
@@ -119,7 +119,7 @@ pub(super) async fn put(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let DevicePath { site, device } = path;
-    let body: DeviceBody = read_body(&headers, body, &["application/json"])?;
+    let body: DeviceBody = read_body(&headers, body, &["application/json"], HINT)?;
     let (condition, by) = (condition(&headers)?, caller.name.as_deref());
     let record = api.registry.put(&site, &device, body, &condition, by).await?;
     Ok(versioned(StatusCode::ACCEPTED, record))
@@ -151,7 +151,7 @@ pub(super) async fn patch(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let DevicePath { site, device } = path;
-    let patch: serde_json::Value = read_body(&headers, body, &PATCHES)?;
+    let patch: serde_json::Value = read_body(&headers, body, &PATCHES, HINT)?;
     let (condition, by) = (condition(&headers)?, caller.name.as_deref());
     let (record, changed) = api.registry.patch(&site, &device, &patch, &condition, by).await?;
     Ok(versioned(if changed { StatusCode::ACCEPTED } else { StatusCode::OK }, record))
@@ -228,11 +228,12 @@ impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
     }
 }
 
-/// A JSON body of one of these kinds.
-fn read_body<T: DeserializeOwned>(
+/// A JSON body of one of these kinds; `hint` says what to send.
+pub(super) fn read_body<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
     kinds: &[&str],
+    hint: &str,
 ) -> Result<T, Problem> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -249,8 +250,9 @@ fn read_body<T: DeserializeOwned>(
         Problem::body(
             rejection.status(),
             rejection.body_text(),
-            "a device record is a few kilobytes at most",
+            "a body is a few kilobytes at most",
         )
     })?;
-    serde_json::from_slice(&body).map_err(|error| Invalid::json(&error).into())
+    serde_json::from_slice(&body)
+        .map_err(|error| Problem::body(StatusCode::BAD_REQUEST, error.to_string(), hint))
 }

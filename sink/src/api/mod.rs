@@ -1,7 +1,7 @@
 //! Api: queries, device metadata and live records over HTTP under `/v1`, the Prometheus API under `/api/v1`, and the
 //! web page.
 //!
-//! In: the store, a producer for `weir.metadata`, the channel of live records. Out: one axum router.
+//! In: the store, a producer for `weir.metadata` and `weir.feedback`, the channel of live records. Out: one axum router.
 //! Promises: everything is bounded (rows, body, requests at once, time); errors are RFC 9457 problem
 //! details that say what to do; nothing here can hold up the pipeline. What can go wrong: the store
 //! or Kafka is away (503, try again).
@@ -9,7 +9,8 @@
 //! | path | what |
 //! | --- | --- |
 //! | `/v1/readings`, `/v1/rollups`, `/v1/latest`, `/v1/series` | values |
-//! | `/v1/logs`, `/v1/logs/summary`, `/v1/alerts` | lines and alerts |
+//! | `/v1/logs`, `/v1/logs/summary` | lines |
+//! | `/v1/alerts`, `/v1/alerts/{id}/feedback` | alerts, and what people say of them |
 //! | `/v1/archive` | the archive, and what audits found |
 //! | `/v1/sites`, `/v1/devices`, `/v1/agents`, `/v1/losses` | the fleet |
 //! | `/v1/live` | server-sent events |
@@ -40,6 +41,7 @@ mod bins;
 mod cursor;
 mod devices;
 pub(crate) mod etag;
+mod feedback;
 mod guard;
 mod history;
 mod imports;
@@ -56,6 +58,7 @@ mod summary;
 mod watch;
 
 pub use archive::ArchiveStatus;
+pub use alerts::AlertItem;
 pub use bins::Bin;
 pub use devices::Deleted;
 pub use history::Revision;
@@ -190,6 +193,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/losses", get(losses::get))
         .route("/v1/archive", get(archive::get))
         .route("/v1/logs/summary", get(summary::get))
+        .route("/v1/alerts/{id}/feedback", post(feedback::post))
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/import", post(imports::post))
         .route("/v1/devices/{site}/{device}", device)

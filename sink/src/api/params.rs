@@ -137,6 +137,21 @@ pub(super) fn series(site: String, device: String, metric: String) -> Result<Ser
     })
 }
 
+/// Device and metric of a series that may be left out, both together.
+pub(super) fn series_if(
+    device: Option<String>,
+    metric: Option<String>,
+) -> Result<Option<(String, String)>, Problem> {
+    match (name_if("device", device)?, name_if("metric", metric)?) {
+        (Some(device), Some(metric)) => Ok(Some((device, metric))),
+        (None, None) => Ok(None),
+        _ => Err(Problem::parameter(
+            "only one of `device` and `metric`",
+            "a series is named by both; leave both out for the whole site",
+        )),
+    }
+}
+
 /// A name that may be left out.
 pub(super) fn name_if(what: &str, text: Option<String>) -> Result<Option<String>, Problem> {
     text.map(|text| name(what, text)).transpose()

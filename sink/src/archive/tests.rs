@@ -67,6 +67,8 @@ fn alert(seq: u64) -> RowBody {
         message: None,
         cause_stream: Stream(7),
         cause_seq: 3,
+        recent: None,
+        rank: None,
     };
     let alert = Alert::new("/weir/agent/gw-1", 5, data);
     let mut json = Vec::new();

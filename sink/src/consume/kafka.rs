@@ -33,8 +33,8 @@ use super::{
 use crate::status::{Part, Status};
 
 /// What the sink reads.
-pub const TOPICS: [Topic; 5] =
-    [Topic::Readings, Topic::Logs, Topic::Alerts, Topic::Metadata, Topic::Agents];
+pub const TOPICS: [Topic; 6] =
+    [Topic::Readings, Topic::Logs, Topic::Alerts, Topic::Metadata, Topic::Agents, Topic::Feedback];
 
 /// What a consumer reads, and how much of it may wait.
 #[derive(Clone, Copy, Debug)]

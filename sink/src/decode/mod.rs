@@ -10,6 +10,7 @@ use std::sync::Arc;
 use weir_models::alert::Alert;
 use weir_models::device::{AgentStatus, Device};
 use weir_models::event::{Body, Event, Reader};
+use weir_models::feedback::Feedback;
 use weir_models::ident::EventId;
 use weir_models::limit::NAME_BYTES_MAX;
 use weir_models::topic::Topic;
@@ -33,7 +34,9 @@ pub enum Decoded {
     Device(DeviceChange),
     /// A heartbeat.
     Agent(AgentStatus),
-    /// Nothing to store: the deletion of an agent.
+    /// What a person says of an alert.
+    Feedback(Feedback),
+    /// Nothing to store: the deletion of an agent or of a feedback.
     Ignored,
 }
 
@@ -44,7 +47,7 @@ impl Decoded {
         match self {
             Self::Event(event) => Some(event.id),
             Self::Alert(alert) => Some(alert.event_id()),
-            Self::Device(_) | Self::Agent(_) | Self::Ignored => None,
+            Self::Device(_) | Self::Agent(_) | Self::Feedback(_) | Self::Ignored => None,
         }
     }
 }
@@ -104,6 +107,7 @@ pub fn decode(record: &Record, reader: &mut Reader) -> Result<Decoded, Poison> {
         Topic::Alerts => alert(value(record)?),
         Topic::Metadata => device(record),
         Topic::Agents => agent(record),
+        Topic::Feedback => feedback(record),
         // The sink writes these and does not store them.
         Topic::Models | Topic::Dlq => Ok(Decoded::Ignored),
     }
@@ -184,6 +188,19 @@ fn agent(record: &Record) -> Result<Decoded, Poison> {
     check_name("agent", &status.agent, 1)?;
     check_name("site", &status.site, 0)?;
     Ok(Decoded::Agent(status))
+}
+
+fn feedback(record: &Record) -> Result<Decoded, Poison> {
+    let Some(json) = record.value.as_deref() else {
+        return Ok(Decoded::Ignored);
+    };
+    let feedback: Feedback = serde_json::from_slice(json).map_err(malformed)?;
+    if record.key.as_deref() != Some(feedback.alert_id.as_bytes()) {
+        return Err(Poison::Key(feedback.alert_id));
+    }
+    check_name("alert_id", &feedback.alert_id, 1)?;
+    check_name("site", &feedback.site, 1)?;
+    Ok(Decoded::Feedback(feedback))
 }
 
 fn check_id(id: EventId) -> Result<(), Poison> {

@@ -87,6 +87,20 @@ fn a_device_is_named_by_its_key() {
 }
 
 #[test]
+fn feedback_is_of_the_alert_that_its_key_names() {
+    let value = r#"{"alert_id":"a1","site":"plant","device":"pump","metric":"temp","fired_us":5,
+        "verdict":"false","given_us":9}"#;
+    poison(Topic::Feedback, "a2", Some(value), "expected `a1`");
+    poison(Topic::Feedback, "a1", Some(&value.replace("false", "perhaps")), "unknown variant");
+    poison(Topic::Feedback, "a1", Some(&value.replace("plant", "")), "site has 0 bytes");
+    let taken = decode(&record(Topic::Feedback, "a1", Some(value))).unwrap();
+    let Decoded::Feedback(feedback) = &taken else { panic!("{taken:?}") };
+    assert_eq!((feedback.verdict.as_str(), feedback.given_us), ("false", 9));
+    assert_eq!(taken.event_id(), None);
+    assert_eq!(decode(&record(Topic::Feedback, "a1", None)).unwrap(), Decoded::Ignored);
+}
+
+#[test]
 fn a_reading_becomes_a_row_for_each_metric_and_a_log_one() {
     let mut batch = Batch::default();
     for (topic, json) in [(Topic::Readings, reading()), (Topic::Logs, log())] {

@@ -233,6 +233,10 @@ impl Lane {
                 work.batch.agents.push(status);
                 return Ok(());
             }
+            Decoded::Feedback(feedback) => {
+                work.batch.feedback.push(feedback);
+                return Ok(());
+            }
             Decoded::Ignored => return Ok(()),
         };
         if watched {

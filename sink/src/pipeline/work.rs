@@ -93,6 +93,7 @@ impl Work {
             ("devices", self.batch.devices.len()),
             ("agents", self.batch.agents.len()),
             ("losses", self.batch.losses.len()),
+            ("feedback", self.batch.feedback.len()),
         ] {
             if rows > 0 {
                 counter!(SINK_STORED.name, "table" => table).increment(rows as u64);
@@ -110,6 +111,7 @@ impl Batch {
             && self.agents.is_empty()
             && self.losses.is_empty()
             && self.audits.is_empty()
+            && self.feedback.is_empty()
     }
 }
 

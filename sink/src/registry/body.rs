@@ -33,6 +33,10 @@ pub(crate) struct DeviceBody {
     pub(crate) units: BTreeMap<String, String>,
 }
 
+/// What the body of a device is.
+pub(crate) const HINT: &str =
+    "send an object with `aliases` (list), `meta` and `units` (objects of texts)";
+
 /// What is said cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}: {hint}")]
@@ -50,8 +54,7 @@ impl Invalid {
 
     /// JSON of another form.
     pub(crate) fn json(error: &serde_json::Error) -> Self {
-        let hint = "send an object with `aliases` (list), `meta` and `units` (objects of texts)";
-        Self::new(error.to_string(), hint)
+        Self::new(error.to_string(), HINT)
     }
 }
 

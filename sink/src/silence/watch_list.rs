@@ -151,6 +151,8 @@ fn firing(agent: &AgentStatus, config: &SilenceConfig, silent_s: u64, now_us: i6
         )),
         cause_stream: stream,
         cause_seq: 0,
+        recent: None,
+        rank: None,
     };
     Alert::new(SOURCE, now_us, data)
 }

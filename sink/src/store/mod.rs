@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use weir_models::alert::{Alert, AlertState};
 use weir_models::device::{AgentStatus, Device};
 use weir_models::event::Event;
+use weir_models::feedback::Feedback;
 use weir_models::ident::{EventId, SeriesKey, Stream};
 
 pub use self::config::{SealConfig, StoreConfig, open};
@@ -146,6 +147,8 @@ pub struct Batch {
     pub losses: Vec<LossRow>,
     /// Results of audits.
     pub audits: Vec<Audit>,
+    /// What people say of alerts, the newest per alert wins.
+    pub feedback: Vec<Feedback>,
 }
 
 impl Batch {
@@ -302,6 +305,12 @@ pub type Chunks<'a> = BoxStream<'a, Result<Vec<Point>, StoreError>>;
 /// Log lines, newest first, chunk by chunk.
 pub type Lines<'a> = BoxStream<'a, Result<Vec<LogRow>, StoreError>>;
 
+/// The records that came of an alert: firing, resolved.
+pub type AlertRecords = (Option<Alert>, Option<Alert>);
+
+/// What people said of alerts, by the id of the alert.
+pub type Feedbacks = BTreeMap<String, Feedback>;
+
 /// An agent as last heard of.
 pub type Agents = BTreeMap<String, AgentStatus>;
 
@@ -364,6 +373,14 @@ pub trait Store: Send + Sync {
     /// present state. The records of
     /// an alert may have been written in either order.
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError>;
+    /// The records of the alerts of a site that fired at one moment, as they came: where each fires, where it ended.
+    async fn alert_records(
+        &self,
+        site: &str,
+        fired_us: i64,
+    ) -> Result<Vec<AlertRecords>, StoreError>;
+    /// What people said of the alerts of a site that fired in `range`: of each alert the newest.
+    async fn feedback(&self, site: &str, range: TimeRange) -> Result<Feedbacks, StoreError>;
     /// Known devices of a site.
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError>;
     /// One device, when it is known.

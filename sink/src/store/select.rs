@@ -9,7 +9,7 @@ use weir_models::ident::EventId;
 use super::seal::Position;
 use super::sealed::place_of;
 use super::words::{Kind, Text, Words, hash};
-use super::{AlertQuery, LogQuery, LogRow, TimeRange};
+use super::{AlertQuery, AlertRecords, LogQuery, LogRow, TimeRange};
 
 /// The conditions of a log query that are tested on each line, hot or sealed, and what a block must have so that
 /// one of its lines can meet them.
@@ -157,19 +157,26 @@ pub(crate) fn above(range: TimeRange, floor_us: Option<i64>) -> TimeRange {
     TimeRange { from_us: floor_us.map_or(range.from_us, |floor| floor.max(range.from_us)), ..range }
 }
 
+/// The records of an alert from their JSON; none that cannot be read.
+pub(crate) fn read_alert(firing: Option<&str>, resolved: Option<&str>) -> AlertRecords {
+    let read = |text: &str| serde_json::from_str::<Alert>(text).ok();
+    (firing.and_then(read), resolved.and_then(read))
+}
+
 /// One alert from the records that came of it so far, in JSON; nothing when neither can be read.
 ///
-/// The resolved record is the present state. What it leaves out (baseline, last values, message)
+/// The resolved record is the present state. What it leaves out (baseline, last values, message, rank)
 /// is taken from the firing one.
 pub(crate) fn fold_alert(firing: Option<&str>, resolved: Option<&str>) -> Option<Alert> {
-    let read = |text: &str| serde_json::from_str::<Alert>(text).ok();
-    let firing = firing.and_then(read);
-    let Some(mut now) = resolved.and_then(read) else {
+    let (firing, resolved) = read_alert(firing, resolved);
+    let Some(mut now) = resolved else {
         return firing;
     };
     if let Some(firing) = firing {
         now.data.baseline = now.data.baseline.or(firing.data.baseline);
         now.data.message = now.data.message.or(firing.data.message);
+        now.data.recent = now.data.recent.or(firing.data.recent);
+        now.data.rank = now.data.rank.or(firing.data.rank);
         if now.data.last_values.is_empty() {
             now.data.last_values = firing.data.last_values;
         }

@@ -24,6 +24,17 @@ struct Judged<'a> {
     streaming: f32,
 }
 
+/// One reading of a series by the streaming detectors.
+#[derive(Debug, Serialize)]
+struct Advised<'a> {
+    series: &'a str,
+    ts_us: i64,
+    value: f64,
+    score: f32,
+    threshold: f32,
+    alarm: bool,
+}
+
 /// The metrics of a device at one time.
 #[derive(Debug, Serialize)]
 struct JudgedGroup<'a> {
@@ -49,11 +60,50 @@ pub(super) fn backtest(
         Model::Group(model) => {
             history.groups().iter().try_for_each(|group| together(model, group, json, say))
         }
-        Model::Shapes(_) | Model::Rerank(_) => Err(
-            "a model of shapes or of feedback judges no readings: there is nothing to test back"
+        Model::Shapes(shapes) => {
+            let begin = |suite: &mut Suite| suite.begin_with(shapes);
+            history.series().try_for_each(|series| advised(&series, begin, json, say))
+        }
+        Model::Level(level) => {
+            let config = SuiteConfig::default();
+            let alarm_level = config.alarm_level * level.factor();
+            let begin = |suite: &mut Suite| suite.configure(&SuiteConfig { alarm_level, ..config });
+            history.series().try_for_each(|series| advised(&series, begin, json, say))
+        }
+        Model::Rerank(_) => Err(
+            "a model of feedback judges no readings: `train` told how it does on verdicts that it did not see"
                 .into(),
         ),
     }
+}
+
+/// The streaming detectors with the advice of a model, and without.
+fn advised(
+    series: &Series,
+    begin: impl Fn(&mut Suite),
+    json: bool,
+    say: Say<'_>,
+) -> Result<(), String> {
+    let name = series.key.to_string();
+    let mut plain = Suite::new(&SuiteConfig::default());
+    let mut suite = plain.clone();
+    begin(&mut suite);
+    let (mut alarms, mut without) = (0_u64, 0_u64);
+    for (ts_us, value) in series.readings.iter().copied() {
+        let verdict = suite.update(ts_us, value);
+        alarms += u64::from(verdict.alarm);
+        without += u64::from(plain.update(ts_us, value).alarm);
+        if json {
+            let (series, score) = (&*name, verdict.score);
+            let (threshold, alarm) = (verdict.threshold, verdict.alarm);
+            line(&Advised { series, ts_us, value, score, threshold, alarm }, say)?;
+        }
+    }
+    if !json {
+        let n = series.readings.len();
+        say(&format!("{name}: {n} readings, {alarms} alarms, without the model {without}"));
+    }
+    Ok(())
 }
 
 fn line(row: &impl Serialize, say: Say<'_>) -> Result<(), String> {

@@ -2,22 +2,27 @@
 //!
 //! In: options and the configuration. Out: lines for a person, or JSON with `--json`. Whatever fails says what to do next.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use weir_models::alert::AlertData;
 use weir_models::central::{Central, Head, Model, PublicKey, Scope, Version, mark_rollback, seal};
 use weir_models::time::{SECOND_US, now_us, parse_rfc3339, rfc3339};
 use weir_models::topic::Topic;
 
 use super::backtest::backtest;
 use super::history::History;
-use super::{Trained, fit_group, fit_series, fit_shapes, keys, release};
+use super::{
+    Judged, Trained, fit_group, fit_level, fit_rerank, fit_series, fit_shapes, judged, keys,
+    release,
+};
 use crate::archive::Archive;
 use crate::config::Config;
 use crate::consume::Producer as _;
 use crate::consume::producer::KafkaProducer;
 use crate::program::Secrets;
-use crate::store::TimeRange;
+use crate::store::{self, TimeRange};
 
 /// Which history.
 #[derive(Debug, Args)]
@@ -75,6 +80,10 @@ enum What {
     Group,
     /// Shapes that series begin with, one model for all.
     Shapes,
+    /// How likely a person calls an alert true, by feedback, one model for all.
+    Rerank,
+    /// The alarm level of each series, by feedback.
+    Level,
 }
 
 /// The options of `train`.
@@ -85,6 +94,9 @@ pub(crate) struct TrainOptions {
     kind: What,
     #[command(flatten)]
     which: Which,
+    /// For `level`: what agents have as `score.suite.alarm_level`.
+    #[arg(long, value_name = "SCORE", default_value_t = 1.2)]
+    alarm_level: f32,
     /// The key that signs, as `weir-sink keys new` made it.
     #[arg(long, value_name = "FILE")]
     key: String,
@@ -170,17 +182,30 @@ pub(crate) async fn run_train(
     say: Say<'_>,
 ) -> Result<(), String> {
     let key = keys::read(&options.key).map_err(text)?;
-    let archive = Archive::local(&config.archive.path).map_err(text)?;
     let Which { site, device, metric, when } = &options.which;
-    let scope = scope(site, device, metric);
-    let history = History::read(&archive, &scope, when.range()?).await.map_err(text)?;
+    let (scope, range) = (scope(site, device, metric), when.range()?);
+    let by_feedback = matches!(options.kind, What::Rerank | What::Level);
+    let (mut history, mut said) = (History::default(), Vec::new());
+    if by_feedback {
+        let store = store::open(&config.store).await.map_err(text)?;
+        store.check_schema().await.map_err(text)?;
+        said = judged(&*store, &scope, range).await.map_err(text)?;
+    } else {
+        let archive = Archive::local(&config.archive.path).map_err(text)?;
+        history = History::read(&archive, &scope, range).await.map_err(text)?;
+    }
+    let fits = if by_feedback {
+        fit_feedback(options, said, scope)?
+    } else {
+        fit_history(options.kind, &history, scope)
+    };
     let mut written = 0;
-    let mut finish = |scope: Scope, trained: Result<Trained, super::TrainError>| {
+    for (scope, trained) in fits {
         let trained = match trained {
             Ok(trained) => trained,
             Err(error) => {
                 say(&format!("{scope}: {error}"));
-                return Ok(());
+                continue;
             }
         };
         let head = head(scope, &trained);
@@ -195,29 +220,58 @@ pub(crate) async fn run_train(
             path.display()
         ));
         written += 1;
-        Ok::<_, String>(())
-    };
-    match options.kind {
-        What::Expected => {
-            for series in history.series() {
-                let of = self::scope(&series.key.site, &series.key.device, &series.key.metric);
-                finish(of, fit_series(&series).map(|(trained, _)| trained))?;
-            }
-        }
-        What::Group => {
-            for group in history.groups() {
-                finish(self::scope(&group.site, &group.device, "*"), fit_group(&group))?;
-            }
-        }
-        What::Shapes => {
-            let series: Vec<_> = history.series().collect();
-            finish(scope, fit_shapes(&series))?;
-        }
     }
     if written == 0 {
-        return Err("nothing was trained: check `--site`, `--device`, `--metric` and the time against what the archive holds".into());
+        return Err("nothing was trained: check `--site`, `--device`, `--metric` and the time against what the archive holds, or the store of feedback".into());
     }
     Ok(())
+}
+
+/// A fit for each scope, or why there is none; made when it is asked for.
+type Fits<'a> = Box<dyn Iterator<Item = (Scope, Result<Trained, super::TrainError>)> + 'a>;
+
+/// Fits to archived readings.
+fn fit_history(kind: What, history: &History, all: Scope) -> Fits<'_> {
+    match kind {
+        What::Expected => {
+            let fit = |one: super::Series| {
+                let of = scope(&one.key.site, &one.key.device, &one.key.metric);
+                (of, fit_series(&one).map(|(trained, _)| trained))
+            };
+            Box::new(history.series().map(fit))
+        }
+        What::Group => {
+            let fit = |one: super::Group| (scope(&one.site, &one.device, "*"), fit_group(&one));
+            Box::new(history.groups().into_iter().map(fit))
+        }
+        _ => {
+            let series: Vec<_> = history.series().collect();
+            Box::new(std::iter::once((all, fit_shapes(&series))))
+        }
+    }
+}
+
+/// Fits to what people said of alerts.
+fn fit_feedback(
+    options: &TrainOptions,
+    said: Vec<Judged>,
+    all: Scope,
+) -> Result<Fits<'static>, String> {
+    let set = options.alarm_level;
+    if !(set > 0.0 && set.is_finite()) {
+        return Err("`--alarm-level` is the score of an alarm, above 0".into());
+    }
+    if options.kind == What::Rerank {
+        return Ok(Box::new(std::iter::once((all, fit_rerank(&said)))));
+    }
+    let mut series: BTreeMap<_, Vec<Judged>> = BTreeMap::new();
+    for one in said {
+        let AlertData { site, device, metric, .. } = &one.alert;
+        series.entry((site.clone(), device.clone(), metric.clone())).or_default().push(one);
+    }
+    Ok(Box::new(series.into_iter().map(move |((site, device, metric), said)| {
+        (scope(&site, &device, &metric), fit_level(&said, set))
+    })))
 }
 
 fn scope(site: &str, device: &str, metric: &str) -> Scope {
@@ -359,11 +413,18 @@ fn describe(model: &Model) -> String {
             )
         }
         Model::Shapes(model) => format!("  {} centres", model.centres().len()),
-        Model::Rerank(model) => format!("  {} features", model.width()),
+        Model::Rerank(model) => {
+            let mut weights: Vec<_> =
+                model.weights().filter(|(_, weight)| *weight != 0.0).collect();
+            weights.sort_by(|(_, a), (_, b)| b.abs().total_cmp(&a.abs()));
+            let lines = weights.iter().map(|(name, weight)| format!("  {weight:+.2} {name}"));
+            lines.collect::<Vec<_>>().join("\n")
+        }
+        Model::Level(model) => format!("  alarm level times {}", model.factor()),
     }
 }
 
-fn connection(config: &Config) -> Result<std::collections::BTreeMap<String, String>, String> {
+fn connection(config: &Config) -> Result<BTreeMap<String, String>, String> {
     let secrets = Secrets::fetch(config).map_err(text)?;
     Ok(config.kafka.librdkafka_settings(secrets.kafka.as_ref()))
 }

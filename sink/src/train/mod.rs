@@ -1,6 +1,6 @@
 //! Train: central models from history, for gateways to evaluate.
 //!
-//! In: archived readings of the series in a scope. Out: signed envelopes (`weir_models::central`), and what was found
+//! In: archived readings of the series in a scope; of the store what people said of alerts. Out: signed envelopes (`weir_models::central`), and what was found
 //! out on the way. Fits with smartcore, which stays here: what a gateway gets is our flat format and evaluated by our
 //! code. Of each series the oldest 60 % are fitted to, the next 20 % choose between models, the newest 20 % set the band:
 //! no reading serves two ends. The same history gives the same model. What can go wrong: too little history, a series
@@ -8,24 +8,33 @@
 
 mod backtest;
 mod command;
+mod feedback;
 mod flatten;
 mod group;
 mod history;
 mod keys;
+mod level;
 mod release;
+mod rerank;
 mod series;
 mod shapes;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+mod verdict_tests;
 
 pub use command::ModelsConfig;
 pub(crate) use command::{
     KeysCommand, ModelsCommand, TrainOptions, When, run_keys, run_models, run_train,
 };
+pub use feedback::{Judged, judged};
 pub use group::fit_group;
 pub use history::{Group, History, HistoryError, Series};
+pub use level::fit_level;
+pub use rerank::fit_rerank;
 pub use series::{Chosen, fit_series};
 pub use shapes::fit_shapes;
 
@@ -65,6 +74,48 @@ pub enum TrainError {
     /// Nothing to learn.
     #[error("{0} never moves: leave it out, a rule `flat` suits it better")]
     Still(String),
+    /// Too little feedback for a model of all alerts.
+    #[error(
+        "{found} verdicts ({yes} true, {no} not) are too few, {} are needed and {} of each: say more by `POST /v1/alerts/{{id}}/feedback`, or widen `--site` and `--from`",
+        rerank::VERDICTS_MIN,
+        rerank::EACH_MIN
+    )]
+    FewVerdicts {
+        /// Verdicts there are.
+        found: usize,
+        /// True ones.
+        yes: usize,
+        /// Others.
+        no: usize,
+    },
+    /// Too little feedback on alerts of a series.
+    #[error(
+        "{found} verdicts, true or false, on alerts of the streaming detectors are too few, {needed} are needed"
+    )]
+    FewOfSeries {
+        /// Verdicts there are.
+        found: usize,
+        /// Verdicts needed.
+        needed: usize,
+    },
+    /// The features say nothing.
+    #[error(
+        "what alerts say does not tell the true ones from the others (loss {loss:.3}, the share alone {share:.3}): wait for more verdicts"
+    )]
+    NoGain {
+        /// Of the best model.
+        loss: f64,
+        /// Of the share of true ones.
+        share: f64,
+    },
+    /// No other level would be better.
+    #[error("the level that is set is best by {yes} true and {no} false alerts")]
+    LevelIsBest {
+        /// True ones.
+        yes: usize,
+        /// False ones.
+        no: usize,
+    },
     /// smartcore gave up.
     #[error("the fit failed: {0}; try other history")]
     Fit(String),

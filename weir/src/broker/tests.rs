@@ -92,7 +92,7 @@ async fn records_and_positions_are_there_after_opening_again() {
         send(&broker, Topic::Logs, "site/host", &n.to_string()).await;
     }
     let (assigned, records) = read(&broker).await;
-    assert_eq!(assigned.len(), 3 * PARTITIONS as usize + 2, "all topics but the dead letters");
+    assert_eq!(assigned.len(), 3 * PARTITIONS as usize + 3, "all topics but the dead letters");
     assert!(assigned.iter().all(|(_, committed)| committed.is_none()));
     assert_eq!(offsets(&records), (0..10).collect::<Vec<_>>());
     let place = records[0].partition;

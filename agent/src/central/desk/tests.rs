@@ -2,7 +2,7 @@ use tempfile::TempDir;
 use weir_models::central::mark_rollback;
 
 use super::*;
-use crate::central::scene::{sealed, signing};
+use crate::central::scene::{level, sealed, signing};
 
 const KEY: &str = "expected/plant/pump/temp";
 
@@ -254,6 +254,28 @@ fn a_withdrawal_that_was_cut_short_or_met_a_model_that_cannot_be_opened_holds() 
 }
 
 #[test]
+fn advice_is_taken_at_once_and_a_forged_one_is_not() {
+    const LEVEL: &str = "level/plant/pump/temp";
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = desk(&folder);
+    let mut offer = |bytes: Bytes| {
+        let order = desk.take(LEVEL, Some(&bytes));
+        (order.map_or_else(|| "nothing".into(), words), after_a_restart(&folder))
+    };
+    let forced = |n: u64| (format!("force {n}"), vec![format!("force {n}")]);
+    assert_eq!(offer(level(1.5, 5, 1)), forced(5));
+    assert_eq!(offer(level(1.5, 5, 1)), ("nothing".into(), vec!["force 5".into()]));
+    assert_eq!(offer(level(2.0, 6, 1)), forced(6));
+    for refused in [level(2.0, 9, 2), level(2.0, 4, 1), sealed("temp", 9, 1)] {
+        assert_eq!(offer(refused), ("nothing".into(), vec!["force 6".into()]));
+    }
+    let back = mark_rollback(&level(1.5, 5, 1), 7, &signing(1)).unwrap();
+    assert_eq!(offer(back.into()), forced(7));
+    assert_eq!(desk.take(LEVEL, None).map(words), Some(format!("withdraw {LEVEL}")));
+    assert_eq!(after_a_restart(&folder), [""; 0]);
+}
+
+#[test]
 fn only_kinds_that_are_used_and_sites_that_are_ours_are_wanted() {
     let folder = tempfile::tempdir().unwrap();
     let mut desk = desk(&folder);
@@ -265,7 +287,9 @@ fn only_kinds_that_are_used_and_sites_that_are_ours_are_wanted() {
         ("expected/*/pump/temp", true),
         ("expected/pl*/pump/temp", true),
         ("expected/other/pump/temp", false),
-        ("shapes/plant/*/*", false),
+        ("shapes/plant/*/*", true),
+        ("rerank/*/*/*", true),
+        ("wishes/plant/*/*", false),
         ("expected", false),
         ("", false),
     ] {

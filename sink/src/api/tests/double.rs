@@ -15,7 +15,7 @@ use weir_models::topic::Topic;
 use crate::consume::{BY, ProduceError, Producer, author};
 use crate::store::sealed::rolls_of;
 use crate::store::{
-    Agents, AlertQuery, Audit, Batch, ChangesQuery, DeviceChange, Latest, Lines, LogFilter, LogQuery, LogRow, LossQuery, LossRow, Point, Rolls, Series, Store, StoreError, TimeRange,
+    Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, DeviceChange, Feedbacks, Latest, Lines, LogFilter, LogQuery, LogRow, LossQuery, LossRow, Point, Rolls, Series, Store, StoreError, TimeRange,
 };
 
 /// Keeps what is written in memory; may be told to fail or to be slow.
@@ -70,6 +70,7 @@ impl Store for MemoryStore {
         rows.agents.extend(batch.agents);
         rows.losses.extend(batch.losses);
         rows.audits.extend(batch.audits);
+        rows.feedback.extend(batch.feedback);
         Ok(())
     }
 
@@ -204,6 +205,19 @@ impl Store for MemoryStore {
             alerts.sort_by_key(|alert| std::cmp::Reverse(place(alert)));
             alerts.truncate(query.limit);
             alerts
+        })
+        .await
+    }
+
+    async fn alert_records(&self, _: &str, _: i64) -> Result<Vec<AlertRecords>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn feedback(&self, site: &str, range: TimeRange) -> Result<Feedbacks, StoreError> {
+        self.read(|rows| {
+            let of_site = rows.feedback.iter().filter(|said| said.site == site);
+            let within = of_site.filter(|said| within(range, said.fired_us));
+            within.map(|said| (said.alert_id.clone(), said.clone())).collect()
         })
         .await
     }

@@ -6,6 +6,7 @@ mod devices;
 pub(crate) mod double;
 mod errors;
 mod imports;
+mod feedback;
 mod prom;
 mod queries;
 mod stream;
@@ -22,6 +23,7 @@ use tokio::sync::{broadcast, watch};
 use weir_models::alert::{Alert, AlertData, AlertKind, AlertState, Model};
 use weir_models::device::{AgentStatus, Device, LaneStatus};
 use weir_models::event::{Clock, Event, Loss};
+use weir_models::feedback::{Feedback, Verdict};
 use weir_models::ident::{EventId, SeriesKey, Stream};
 use weir_models::time::now_us;
 
@@ -191,6 +193,8 @@ fn alert(id: &str, fired_us: i64, resolved_us: Option<i64>) -> Alert {
         message: None,
         cause_stream: Stream(7),
         cause_seq: 1,
+        recent: None,
+        rank: None,
     };
     Alert::new("/weir/agent/gw", fired_us, data)
 }
@@ -236,6 +240,20 @@ fn loss(agent: &str, ts_us: i64, seq: u64) -> LossRow {
     }
 }
 
+fn said(alert_id: &str, fired_us: i64, verdict: Verdict) -> Feedback {
+    Feedback {
+        alert_id: alert_id.into(),
+        site: "hall".into(),
+        device: "press".into(),
+        metric: "temp".into(),
+        fired_us,
+        verdict,
+        note: None,
+        by: Some("the night shift".into()),
+        given_us: 7,
+    }
+}
+
 /// Seconds 1 to 3 of a small site.
 fn rows() -> Batch {
     Batch {
@@ -263,6 +281,7 @@ fn rows() -> Batch {
         }],
         agents: vec![heartbeat("awake", now_us()), heartbeat("silent", 5)],
         losses: vec![loss("awake", 1_000_000, 1), loss("silent", 2_000_000, 2)],
+        feedback: vec![said("a1", 1_000_000, Verdict::Expected)],
         ..Batch::default()
     }
 }

@@ -25,7 +25,7 @@ use crate::consume::{
     Committed, ConsumeError, Consumer, Partition, Polled, ProduceError, Producer, Record,
 };
 use crate::store::{
-    Agents, AlertQuery, Audit, Batch, ChangesQuery, DeviceChange, Latest, LogQuery, LogRow, LossQuery, LossRow, Point, Series,
+    Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, DeviceChange, Feedbacks, Latest, LogQuery, LogRow, LossQuery, LossRow, Point, Series,
     Store, StoreError, TimeRange,
 };
 
@@ -290,6 +290,12 @@ impl Store for World {
         _: usize,
     ) -> Result<Vec<Point>, StoreError> {
         Ok(Vec::new())
+    }
+    async fn alert_records(&self, _: &str, _: i64) -> Result<Vec<AlertRecords>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn feedback(&self, _: &str, _: TimeRange) -> Result<Feedbacks, StoreError> {
+        Ok(Feedbacks::new())
     }
     async fn latest(&self, _: &str) -> Result<Vec<Latest>, StoreError> {
         Ok(Vec::new())

@@ -214,7 +214,7 @@ fn batch(
         match decode(&record, &mut reader).map_err(|error| format!("offset {offset}: {error}"))? {
             Decoded::Event(event) => add_event(&event, &mut batch),
             Decoded::Alert(alert) => batch.alerts.push((*alert).clone()),
-            Decoded::Device(_) | Decoded::Agent(_) | Decoded::Ignored => {}
+            Decoded::Device(_) | Decoded::Agent(_) | Decoded::Feedback(_) | Decoded::Ignored => {}
         }
     }
     Ok(batch)

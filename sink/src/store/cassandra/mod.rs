@@ -45,7 +45,7 @@ use super::config::CassandraConfig;
 use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
 use super::{
-    Agents, AlertQuery, Audit, Batch, ChangesQuery, Chunks, DeviceChange, Latest, Lines, LogQuery, LogRow, LossQuery, LossRow,
+    Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, Chunks, DeviceChange, Feedbacks, Latest, Lines, LogQuery, LogRow, LossQuery, LossRow,
     Point, Rolls, Series, Store, StoreError, TimeRange,
 };
 
@@ -157,6 +157,18 @@ impl Store for CassandraStore {
 
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {
         self.read_alerts(query).await
+    }
+
+    async fn alert_records(
+        &self,
+        site: &str,
+        fired_us: i64,
+    ) -> Result<Vec<AlertRecords>, StoreError> {
+        self.read_alert_records(site, fired_us).await
+    }
+
+    async fn feedback(&self, site: &str, range: TimeRange) -> Result<Feedbacks, StoreError> {
+        self.read_feedback(site, range).await
     }
 
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {

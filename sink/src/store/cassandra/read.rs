@@ -26,8 +26,10 @@ use crate::store::bucket::{
 };
 use crate::store::census::Census;
 use crate::store::seal::{Look, Position};
-use crate::store::select::{alert_matches, fold_alert};
-use crate::store::{Agents, AlertQuery, Latest, Point, Series, StoreError, TimeRange};
+use crate::store::select::{alert_matches, fold_alert, read_alert};
+use crate::store::{
+    Agents, AlertQuery, AlertRecords, Feedbacks, Latest, Point, Series, StoreError, TimeRange,
+};
 
 /// How many partitions one query reads at once.
 pub(super) const AT_ONCE: usize = 16;
@@ -283,6 +285,46 @@ impl CassandraStore {
             self.rows(&statements.alerts, values).await.map(present)
         });
         bounded(parts, query.limit).await
+    }
+
+    pub(super) async fn read_alert_records(
+        &self,
+        site: &str,
+        fired_us: i64,
+    ) -> Result<Vec<AlertRecords>, StoreError> {
+        let day = Widths::constant(ALERTS_WIDTH_US).bucket(fired_us).number;
+        let values = (site, day, fired_us, fired_us.saturating_add(1));
+        let statement = &self.statements().await?.alerts;
+        let rows = self.rows::<(Option<String>, Option<String>)>(statement, values).await?;
+        let read = |(firing, resolved): (Option<String>, Option<String>)| {
+            read_alert(firing.as_deref(), resolved.as_deref())
+        };
+        Ok(rows.into_iter().map(read).collect())
+    }
+
+    pub(super) async fn read_feedback(
+        &self,
+        site: &str,
+        range: TimeRange,
+    ) -> Result<Feedbacks, StoreError> {
+        // Nothing is said of what did not fire.
+        let range = recorded(&self.site_record(site).await?, range);
+        let statement = &self.statements().await?.feedback;
+        let widths = Widths::constant(SERIES_ALERTS_WIDTH_US);
+        let parts = widths.descending(range).map(async |bucket| {
+            let part = part_of(range, bucket);
+            let values = (site, bucket.number, part.from_us, part.to_us);
+            self.rows::<(String, Option<String>)>(statement, values).await
+        });
+        let rows = bounded(parts, usize::MAX).await?;
+        let read = |(id, json): (String, Option<String>)| match serde_json::from_str(&json?) {
+            Ok(said) => Some((id, said)),
+            Err(error) => {
+                tracing::warn!(id, %error, "a stored feedback cannot be read");
+                None
+            }
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
     }
 
     pub(super) async fn read_agents(&self) -> Result<Agents, StoreError> {

@@ -29,6 +29,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     (LOG_BLOCKS, include_str!("migrations/0003_log_blocks.cql")),
     ("0004_device_changes", include_str!("migrations/0004_device_changes.cql")),
     ("0005_losses", include_str!("migrations/0005_losses.cql")),
+    ("0006_feedback", include_str!("migrations/0006_feedback.cql")),
 ];
 /// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";

@@ -20,7 +20,7 @@ use super::catalogue::{Addition, Known};
 use super::failure::{WRITE_PATIENCE, persist};
 use super::losses::losses_and_audits;
 use super::statements::{Insert, ROWS_BYTES_MAX, ROWS_MAX, Statements};
-use super::write_records::{alerts, devices_and_agents, records};
+use super::write_records::{alerts, devices_and_agents, feedback, records};
 use crate::store::bucket::shard;
 use crate::store::census::{Census, order_us};
 use crate::store::{Batch, StoreError};
@@ -132,6 +132,7 @@ pub(super) async fn write(store: &CassandraStore, batch: &Batch) -> Result<(), S
         records(&mut jobs, statements, &census, &series, &hosts, &sites);
         devices_and_agents(&mut jobs, statements, &census, now_us);
         losses_and_audits(&mut jobs, statements, batch);
+        feedback(&mut jobs, statements, &batch.feedback, now_us);
         jobs
     };
     jobs.run().await?;

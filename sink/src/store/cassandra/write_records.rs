@@ -1,14 +1,15 @@
 //! Write records: alerts, the lists of series, hosts and sites, devices and agents.
 //!
-//! In: the census of a batch and what is known of it. Out: jobs. Three kinds of cells carry a write
+//! In: the census of a batch and what is known of it. Out: jobs. Four kinds of cells carry a write
 //! time stamp of their own and so are registers that any order of writing, and any repetition,
-//! brings to the same value: `latest` and `agents` (the newest wins), `first_us` (the smallest wins)
+//! brings to the same value: `latest`, `agents` and `feedback` (the newest wins), `first_us` (the smallest wins)
 //! and `last_us` (the largest wins).
 
 use std::collections::BTreeMap;
 
 use scylla::serialize::row::SerializeRow;
 use weir_models::alert::Alert;
+use weir_models::feedback::Feedback;
 
 use super::statements::{Insert, Statements};
 use super::write::{Added, Jobs, unset_or};
@@ -244,6 +245,22 @@ pub(super) fn devices_and_agents<'a>(
             order_us(status.ts_us, now_us),
         );
         jobs.push("agents", &statements.put_agent, [(row, 0)]);
+    }
+}
+
+/// What people say of alerts. Of two of one stamp Cassandra keeps the one with the larger bytes.
+pub(super) fn feedback<'a>(
+    jobs: &mut Jobs<'a>,
+    statements: &'a Statements,
+    feedback: &'a [Feedback],
+    now_us: i64,
+) {
+    for said in feedback {
+        let bucket = Widths::constant(SERIES_ALERTS_WIDTH_US).bucket(said.fired_us).number;
+        let json = serde_json::to_string(said).unwrap_or_default();
+        let order_us = order_us(said.given_us, now_us);
+        let row = (&said.site, bucket, said.fired_us, &said.alert_id, json, order_us);
+        jobs.push("feedback", &statements.put_feedback, [(row, 0)]);
     }
 }
 

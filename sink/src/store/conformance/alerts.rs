@@ -1,8 +1,9 @@
 //! Alerts: one row from two records in any order.
 
 use weir_models::alert::{Alert, AlertData, AlertKind, AlertState, Baseline, LastValue, Model};
+use weir_models::feedback::{Feedback, Verdict};
 use weir_models::ident::Stream;
-use weir_models::time::DAY_US;
+use weir_models::time::{DAY_US, now_us};
 
 use super::{EVER, NOON_US, fresh};
 use crate::store::{AlertQuery, Batch, Store, TimeRange};
@@ -10,6 +11,7 @@ use crate::store::{AlertQuery, Batch, Store, TimeRange};
 pub(super) async fn all(store: &dyn Store) {
     either_order_gives_one_alert(store).await;
     queries(store).await;
+    the_last_word_on_an_alert_counts_in_any_order(store).await;
 }
 
 fn firing(site: &str, id: &str, fired_us: i64) -> Alert {
@@ -34,6 +36,8 @@ fn firing(site: &str, id: &str, fired_us: i64) -> Alert {
         message: None,
         cause_stream: Stream(3),
         cause_seq: 4,
+        recent: None,
+        rank: None,
     };
     Alert::new("/weir/agent/gw-1", fired_us, data)
 }
@@ -95,7 +99,11 @@ async fn either_order_gives_one_alert(store: &dyn Store) {
         let fired = firing(&site, "id-1", NOON_US);
         let alone = [fired.clone(), resolved(&fired, NOON_US + 60)][record].clone();
         write(store, &[&alone]).await;
-        assert_eq!(store.alerts(&query(&site)).await.unwrap(), [alone]);
+        assert_eq!(store.alerts(&query(&site)).await.unwrap(), [alone.clone()]);
+        let records = [(Some(alone.clone()), None), (None, Some(alone))];
+        let found = store.alert_records(&site, NOON_US).await.unwrap();
+        assert_eq!(found, [records[record].clone()]);
+        assert_eq!(store.alert_records(&site, NOON_US + 1).await.unwrap(), []);
         assert!(store.sites().await.unwrap().contains(&site));
     }
 }
@@ -147,4 +155,57 @@ async fn queries(store: &dyn Store) {
         assert_eq!(ids(store, within).await, ["d", "c", "b"]);
     }
     assert_eq!(ids(store, query(&fresh("nowhere"))).await, [""; 0]);
+}
+
+async fn the_last_word_on_an_alert_counts_in_any_order(store: &dyn Store) {
+    let said = |site: &str, verdict, note: &str, given_us| Feedback {
+        alert_id: "id-1".into(),
+        site: site.into(),
+        device: "pump".into(),
+        metric: "temp".into(),
+        fired_us: NOON_US,
+        verdict,
+        note: Some(note.into()),
+        by: None,
+        given_us,
+    };
+    let orders: [&[usize]; 5] = [&[0, 1, 2, 3], &[3, 2, 1, 0], &[2, 0, 3, 1, 2], &[3], &[2, 3, 2]];
+    for order in orders {
+        for together in [true, false] {
+            let site = fresh("feedback");
+            write(store, &[&firing(&site, "id-1", NOON_US), &firing(&site, "id-2", NOON_US)]).await;
+            let words = [
+                said(&site, Verdict::True, "first", NOON_US + 1),
+                said(&site, Verdict::False, "changed", NOON_US + 2),
+                // Of one moment: any of them, and always the same.
+                said(&site, Verdict::Expected, "a", NOON_US + 3),
+                said(&site, Verdict::Expected, "b", NOON_US + 3),
+            ];
+            let written: Vec<Feedback> = order.iter().map(|&at| words[at].clone()).collect();
+            let size = if together { written.len() } else { 1 };
+            for feedback in written.chunks(size) {
+                let feedback = feedback.to_vec();
+                store.write(&Batch { feedback, ..Batch::default() }).await.unwrap();
+            }
+            let held = store.feedback(&site, EVER).await.unwrap();
+            assert_eq!(held.into_iter().collect::<Vec<_>>(), [("id-1".into(), words[3].clone())]);
+            let only = |from_us, to_us| TimeRange { from_us, to_us };
+            let later = store.feedback(&site, only(NOON_US + 1, i64::MAX)).await.unwrap();
+            let earlier = store.feedback(&site, only(0, NOON_US)).await.unwrap();
+            assert!(later.is_empty() && earlier.is_empty());
+            let exact = store.feedback(&site, only(NOON_US, NOON_US + 1)).await.unwrap();
+            assert_eq!(exact.len(), 1);
+        }
+    }
+    // What was said comes again, as after a restart, also in one batch twice, and from a clock that is ahead.
+    let site = fresh("feedback");
+    write(store, &[&firing(&site, "id-1", NOON_US)]).await;
+    let ahead = said(&site, Verdict::True, "ahead", now_us() + 100 * DAY_US);
+    let feedback = vec![ahead.clone(), ahead];
+    store.write(&Batch { feedback, ..Batch::default() }).await.unwrap();
+    let honest = said(&site, Verdict::False, "honest", now_us() + 60_000_000);
+    store.write(&Batch { feedback: vec![honest.clone()], ..Batch::default() }).await.unwrap();
+    let held = store.feedback(&site, EVER).await.unwrap();
+    assert_eq!(held["id-1"], honest);
+    assert!(store.feedback(&fresh("nowhere"), EVER).await.unwrap().is_empty());
 }

@@ -36,8 +36,7 @@ use super::config::SqliteConfig;
 use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
 use super::{
-    Agents, AlertQuery, Audit, Batch, ChangesQuery, Chunks, DeviceChange, Latest, Lines, LogQuery, LogRow, LossQuery, LossRow,
-    Point, Rolls, Series, Store, StoreError, TimeRange,
+    Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, Chunks, DeviceChange, Feedbacks, Latest, Lines, LogQuery, LogRow, LossQuery, LossRow, Point, Rolls, Series, Store, StoreError, TimeRange,
 };
 
 /// The migrations in their order; the number in its name is the version. Never change one that was released.
@@ -47,6 +46,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0003_log_blocks", include_str!("migrations/0003_log_blocks.sql")),
     ("0004_device_changes", include_str!("migrations/0004_device_changes.sql")),
     ("0005_losses", include_str!("migrations/0005_losses.sql")),
+    ("0006_feedback", include_str!("migrations/0006_feedback.sql")),
 ];
 /// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";
@@ -303,6 +303,20 @@ impl Store for SqliteStore {
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {
         let query = query.clone();
         self.read(move |connection| read::alerts(connection, &query)).await
+    }
+
+    async fn alert_records(
+        &self,
+        site: &str,
+        fired_us: i64,
+    ) -> Result<Vec<AlertRecords>, StoreError> {
+        let site = site.to_owned();
+        self.read(move |connection| read::alert_records(connection, &site, fired_us)).await
+    }
+
+    async fn feedback(&self, site: &str, range: TimeRange) -> Result<Feedbacks, StoreError> {
+        let site = site.to_owned();
+        self.read(move |connection| read::feedback(connection, &site, range)).await
     }
 
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {

@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
 use weir_models::alert::Alert;
 use weir_models::device::{AgentStatus, Device};
+use weir_models::feedback::Feedback;
 use weir_models::ident::{EventId, SeriesKey, Stream};
 
 use crate::store::seal::Position;
 use crate::store::sealed::weight_of;
-use crate::store::select::{LogFilter, Newest, above, alert_matches, fold_alert};
+use crate::store::select::{LogFilter, Newest, above, alert_matches, fold_alert, read_alert};
 use crate::store::{
-    Agents, AlertQuery, ChangesQuery, DeviceChange, Latest, LogQuery, LogRow, Point, Series,
-    TimeRange, stored_record,
+    Agents, AlertQuery, AlertRecords, ChangesQuery, DeviceChange, Feedbacks, Latest, LogQuery,
+    LogRow, Point, Series, TimeRange, stored_record,
 };
 
 pub(super) fn sql_limit(limit: usize) -> i64 {
@@ -202,6 +203,36 @@ pub(super) fn alerts(connection: &Connection, query: &AlertQuery) -> Result<Vec<
         .filter(|alert| alert.as_ref().map_or(true, |alert| alert_matches(query, alert)))
         .take(query.limit)
         .collect()
+}
+
+pub(super) fn alert_records(
+    connection: &Connection,
+    site: &str,
+    fired_us: i64,
+) -> Result<Vec<AlertRecords>, Error> {
+    let mut select = connection
+        .prepare_cached("SELECT firing, resolved FROM alerts WHERE site = ?1 AND ts_us = ?2")?;
+    let rows = select.query_map(params![site, fired_us], |row| {
+        let (firing, resolved): (Option<String>, Option<String>) = (row.get(0)?, row.get(1)?);
+        Ok(read_alert(firing.as_deref(), resolved.as_deref()))
+    })?;
+    rows.collect()
+}
+
+pub(super) fn feedback(
+    connection: &Connection,
+    site: &str,
+    range: TimeRange,
+) -> Result<Feedbacks, Error> {
+    let mut select = connection.prepare_cached(
+        "SELECT id, record FROM feedback WHERE site = ?1 AND fired_us >= ?2 AND fired_us < ?3",
+    )?;
+    let values = params![site, range.from_us, range.to_us];
+    let rows = select.query_map(values, |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+    rows.filter_map(|row| {
+        row.map(|(id, json)| from_json::<Feedback>(&json).map(|said| (id, said))).transpose()
+    })
+    .collect()
 }
 
 pub(super) fn devices(connection: &Connection, site: &str) -> Result<Vec<Device>, Error> {

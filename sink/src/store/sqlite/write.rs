@@ -7,7 +7,6 @@ use rusqlite::{Connection, Error, params};
 use weir_models::alert::Alert;
 
 use super::losses;
-use crate::store::{Batch, LogRow};
 use crate::store::census::{Census, order_us};
 use crate::store::select::{alert_json, alert_kind, is_resolved};
 use crate::store::{Batch, LogRow};
@@ -31,7 +30,8 @@ pub(super) fn write(
     devices(connection, census)?;
     device_changes(connection, census)?;
     agents(connection, census, now_us)?;
-    losses::write(connection, batch)
+    losses::write(connection, batch)?;
+    feedback(connection, batch, now_us)
 }
 
 fn readings(connection: &Connection, census: &Census<'_>) -> Result<(), Error> {
@@ -208,6 +208,20 @@ fn agents(connection: &Connection, census: &Census<'_>, now_us: i64) -> Result<(
     for status in &census.agents {
         let json = serde_json::to_string(status).unwrap_or_default();
         put.execute(params![&*status.agent, order_us(status.ts_us, now_us), json])?;
+    }
+    Ok(())
+}
+
+fn feedback(connection: &Connection, batch: &Batch, now_us: i64) -> Result<(), Error> {
+    let mut put = connection.prepare_cached(
+        "INSERT INTO feedback (site, fired_us, id, order_us, record) VALUES (?1, ?2, ?3, ?4, ?5) \
+         ON CONFLICT DO UPDATE SET order_us = excluded.order_us, record = excluded.record \
+         WHERE (excluded.order_us, excluded.record) >= (feedback.order_us, feedback.record)",
+    )?;
+    for said in &batch.feedback {
+        let json = serde_json::to_string(said).unwrap_or_default();
+        let order_us = order_us(said.given_us, now_us);
+        put.execute(params![said.site, said.fired_us, said.alert_id, order_us, json])?;
     }
     Ok(())
 }
