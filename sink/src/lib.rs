@@ -22,6 +22,7 @@ pub mod sealer;
 pub mod service;
 pub mod silence;
 pub mod status;
+mod tls;
 
 pub mod train;
 pub mod prove;

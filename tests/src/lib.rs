@@ -22,6 +22,7 @@ pub mod paths;
 pub mod program;
 pub mod python;
 pub mod receiver;
+pub mod s3;
 pub mod senders;
 pub mod services;
 pub mod wait;

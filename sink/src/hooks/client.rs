@@ -16,9 +16,8 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -28,6 +27,7 @@ use weir_models::config::Secret;
 
 use super::config::{HookConfig, Url};
 use super::verdict::Answer;
+use crate::tls::trust;
 
 /// For a connection, TLS included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -157,32 +157,6 @@ where
     // Its errors come out where an answer is waited for.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
-}
-
-/// Trusts the authorities of `ca_file`, or those of the system.
-fn trust(ca_file: Option<&str>) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    if let Some(file) = ca_file {
-        let failed = |why: String| format!("cannot use `ca_file` `{file}`: {why}");
-        let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-        let certificates: Vec<_> = read.map_err(|error| failed(error.to_string()))?;
-        for certificate in certificates {
-            roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-        }
-        if roots.is_empty() {
-            return Err(failed("there is no certificate in it, it has to be PEM".into()));
-        }
-    } else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            return Err("the system has no authorities to trust: give `ca_file`, or install the package `ca-certificates`".into());
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS cannot be set up: {error}"))?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// A header that holds a secret.

@@ -170,7 +170,7 @@ pub(crate) async fn run_train(
     say: Say<'_>,
 ) -> Result<(), String> {
     let key = keys::read(&options.key).map_err(text)?;
-    let archive = Archive::local(&config.archive.path).map_err(text)?;
+    let archive = Archive::existing(&config.archive).map_err(text)?;
     let Which { site, device, metric, when } = &options.which;
     let scope = scope(site, device, metric);
     let history = History::read(&archive, &scope, when.range()?).await.map_err(text)?;
@@ -269,7 +269,7 @@ pub(crate) async fn run_models(
         }
         ModelsCommand::Backtest { file, when, json } => {
             let (_, central) = release::read(file, pinned).map_err(text)?;
-            let archive = Archive::local(&config.archive.path).map_err(text)?;
+            let archive = Archive::existing(&config.archive).map_err(text)?;
             let scope = &central.head.scope;
             let history = History::read(&archive, scope, when.range()?).await.map_err(text)?;
             backtest(&central.model, &history, *json, say)
