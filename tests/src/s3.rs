@@ -165,7 +165,9 @@ async fn answer(
 }
 
 fn refusal(status: u16, code: &str) -> Response<s3s::Body> {
-    let xml = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>Not now.</Message></Error>");
+    let xml = format!(
+        "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>Not now.</Message></Error>"
+    );
     let mut response = Response::new(s3s::Body::from(xml));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap();
     response

@@ -53,7 +53,8 @@ impl Entry {
         };
         let begins = other.first_offset >= self.first_offset;
         let ends = other.next_offset.map_or(other.first_offset < next, |end| end <= next);
-        let is_itself = (self.first_offset, self.next_offset) == (other.first_offset, other.next_offset);
+        let is_itself =
+            (self.first_offset, self.next_offset) == (other.first_offset, other.next_offset);
         self.hour == other.hour && begins && ends && !is_itself
     }
 }
@@ -218,9 +219,8 @@ impl Archive {
         let mut found = Found::default();
         self.list(topic, &folder.into(), &mut found).await?;
         let chains = found.finish().chains.into_iter();
-        let now = chains.filter(|now| {
-            now.partition == chain.partition && now.topic_name == chain.topic_name
-        });
+        let now = chains
+            .filter(|now| now.partition == chain.partition && now.topic_name == chain.topic_name);
         Ok(now.flat_map(|now| now.entries).find(|one| one.covers(entry)))
     }
 
@@ -274,7 +274,8 @@ impl Found {
     fn finish(self) -> Catalogue {
         let chains = self.chains.into_iter();
         let chains = chains.map(|((partition, name), all)| Chain::new(partition, name, all));
-        let chains = chains.filter(|chain| !(chain.entries.is_empty() && chain.unfinished.is_empty()));
+        let chains =
+            chains.filter(|chain| !(chain.entries.is_empty() && chain.unfinished.is_empty()));
         Catalogue { chains: chains.collect(), strays: self.strays.into_iter().collect() }
     }
 }

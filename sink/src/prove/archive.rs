@@ -159,7 +159,10 @@ async fn prove(archive: &Archive, look: &Look, say: Say<'_>) -> Result<(), Strin
     } else {
         let (objects, rows, bytes) = (looked.objects, looked.rows, looked.bytes);
         let left = and_left(looked.left_over);
-        say(&format!("{objects} objects, {rows} rows, {bytes} bytes{left}, {} faults", looked.faults));
+        say(&format!(
+            "{objects} objects, {rows} rows, {bytes} bytes{left}, {} faults",
+            looked.faults
+        ));
     }
     match looked.faults {
         0 => Ok(()),

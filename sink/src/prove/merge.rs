@@ -32,9 +32,9 @@ pub(super) async fn run_merge(
     say: Say<'_>,
 ) -> Result<(), String> {
     let hours = options.part.hours()?;
-    let mut merge = Merge::new(&config.archive.merge, &options.part.topics(), hours);
-    merge.limit = options.limit.unwrap_or(u64::MAX);
-    merge.is_dry = options.dry_run;
+    let merge = Merge::new(&config.archive.merge, &options.part.topics(), hours)
+        .limit(options.limit.unwrap_or(u64::MAX))
+        .dry(options.dry_run);
     let (mut merged, mut sources, mut left) = (0_u64, 0_u64, 0_u64);
     let ended = merge.run(archive, |step| {
         match step {

@@ -56,7 +56,12 @@ impl fmt::Display for Dies {
 
 #[async_trait]
 impl ObjectStore for Dies {
-    async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        at: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         let is_last = self.step()?;
         let done = self.inner.put_opts(at, payload, options).await?;
         if is_last { dead() } else { Ok(done) }

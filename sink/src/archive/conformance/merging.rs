@@ -27,7 +27,8 @@ async fn rows_by_name(archive: &Archive) -> u64 {
         let (of, first, next) = parts(path);
         let is_in = |other: &&String| {
             let (other_of, other_first, other_next) = parts(other);
-            let ends = other_next.is_some_and(|end| next.as_ref().map_or(first < end, |n| *n <= end));
+            let ends =
+                other_next.is_some_and(|end| next.as_ref().map_or(first < end, |n| *n <= end));
             *other != path && other_of == of && other_first <= first && ends
         };
         if !files.iter().any(|other| is_in(&other)) {
@@ -42,14 +43,16 @@ pub(super) async fn small_objects_become_one(archive: &Archive) {
     put_small(archive, HOUR, 0, 5).await;
     put_small(archive, HOUR + 1, 15, 4).await;
     let before = archive.manifest(&sealed(HOUR, 12..15, 12).path).await.unwrap().unwrap();
-    let dry = Merge { is_dry: true, ..merge() };
     let mut planned = 0;
-    dry.run(archive, |_| planned += 1).await.unwrap();
+    merge().dry(true).run(archive, |_| planned += 1).await.unwrap();
     assert_eq!((planned, files(archive).await.len()), (2, 9));
 
     let steps = merged(archive).await;
     assert!(
-        matches!(&steps[..], [Step::Merged { objects: 5, rows: 15, .. }, Step::Merged { objects: 2, .. }]),
+        matches!(
+            &steps[..],
+            [Step::Merged { objects: 5, rows: 15, .. }, Step::Merged { objects: 2, .. }]
+        ),
         "{steps:?}"
     );
     check(archive, 27).await;
@@ -69,8 +72,7 @@ pub(super) async fn small_objects_become_one(archive: &Archive) {
 
 pub(super) async fn what_comes_late_is_merged_later(archive: &Archive) {
     put_small(archive, HOUR, 0, 6).await;
-    let limited = Merge { limit: 1, ..merge() };
-    limited.run(archive, |_| ()).await.unwrap();
+    merge().limit(1).run(archive, |_| ()).await.unwrap();
     put_small(archive, HOUR, 18, 3).await;
     check(archive, 27).await;
     let steps = merged(archive).await;
@@ -132,7 +134,10 @@ pub(super) async fn what_does_not_fit_stays(archive: &Archive) {
     foreign.manifest.streams.clear();
     archive.put(&foreign).await.unwrap();
     let steps = merged(archive).await;
-    assert!(matches!(&steps[..], [Step::Left { object, .. }] if *object == foreign.path), "{steps:?}");
+    assert!(
+        matches!(&steps[..], [Step::Left { object, .. }] if *object == foreign.path),
+        "{steps:?}"
+    );
     assert!(files(archive).await.contains(&foreign.path));
 }
 

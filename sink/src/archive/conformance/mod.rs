@@ -102,6 +102,7 @@ pub(crate) async fn merged(archive: &Archive) -> Vec<Step> {
     steps
 }
 
+#[cfg(test)]
 impl Archive {
     /// Loses an object and its manifest.
     pub(crate) async fn forget(&self, object: &str) {
@@ -181,7 +182,8 @@ async fn an_object_written_again_takes_its_place(archive: &Archive) {
 
 /// A bucket takes it in parts.
 async fn what_is_large_comes_back(archive: &Archive) {
-    let large: Vec<u8> = (0..20 << 20).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let large: Vec<u8> =
+        (0..20 << 20).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let large = Bytes::from(large);
     for _ in 0..2 {
         archive.write("logs/large", large.clone()).await.unwrap();

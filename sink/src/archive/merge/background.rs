@@ -43,7 +43,7 @@ pub async fn run(archive: Archive, config: MergeConfig, mut stop: watch::Receive
 async fn once(archive: &Archive, config: &MergeConfig) {
     let ever = Hours::of(TimeRange { from_us: i64::MIN, to_us: i64::MAX });
     let archived: Vec<Topic> = Topic::ALL.into_iter().filter(|topic| topic.is_data()).collect();
-    let merge = Merge { is_gentle: true, ..Merge::new(config, &archived, ever) };
+    let merge = Merge::new(config, &archived, ever).gently();
     let ended = merge.run(archive, |step| match step {
         Step::Merged { object, objects, rows, bytes } => {
             counter!(SINK_MERGED.name).increment(*objects);

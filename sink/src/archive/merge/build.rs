@@ -90,10 +90,9 @@ fn join(manifests: &[Manifest]) -> Option<Manifest> {
     let (first, last) = (manifests.first()?, manifests.last()?);
     let mut streams: BTreeMap<Stream, StreamRange> = BTreeMap::new();
     for range in manifests.iter().flat_map(|manifest| &manifest.streams) {
-        let all = streams.entry(range.stream).or_insert_with(|| StreamRange {
-            events: 0,
-            ..range.clone()
-        });
+        let all = streams
+            .entry(range.stream)
+            .or_insert_with(|| StreamRange { events: 0, ..range.clone() });
         all.first_seq = all.first_seq.min(range.first_seq);
         all.last_seq = all.last_seq.max(range.last_seq);
         all.events += range.events;

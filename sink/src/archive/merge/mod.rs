@@ -29,7 +29,9 @@ use weir_models::topic::Topic;
 use self::build::{Builder, Unfit};
 use self::lock::Lock;
 use self::plan::{Rule, Run, plan};
-use super::{Archive, ArchiveError, Chain, Entry, Hours, Manifest, MergeConfig, Sealed, manifest_path};
+use super::{
+    Archive, ArchiveError, Chain, Entry, Hours, Manifest, MergeConfig, Sealed, manifest_path,
+};
 
 pub mod background;
 mod build;
@@ -58,16 +60,11 @@ pub enum MergeError {
 /// What to merge.
 #[derive(Clone, Debug)]
 pub struct Merge {
-    /// In which topics.
-    pub topics: Vec<Topic>,
-    /// In which hours.
-    pub hours: Hours,
-    /// Most merged objects of this run.
-    pub limit: u64,
-    /// Only says what would be done.
-    pub is_dry: bool,
-    /// Rests after each object for as long as that took.
-    pub is_gentle: bool,
+    topics: Vec<Topic>,
+    hours: Hours,
+    limit: u64,
+    is_dry: bool,
+    is_gentle: bool,
     rule: Rule,
     stale: Duration,
 }
@@ -120,6 +117,27 @@ impl Merge {
         };
         let topics = topics.to_vec();
         Self { topics, hours, limit: u64::MAX, is_dry: false, is_gentle: false, rule, stale: STALE }
+    }
+
+    /// Ends after so many merged objects.
+    #[must_use]
+    pub fn limit(mut self, objects: u64) -> Self {
+        self.limit = objects;
+        self
+    }
+
+    /// Only says what would be done.
+    #[must_use]
+    pub fn dry(mut self, is_dry: bool) -> Self {
+        self.is_dry = is_dry;
+        self
+    }
+
+    /// Rests after each object for as long as that took.
+    #[must_use]
+    pub fn gently(mut self) -> Self {
+        self.is_gentle = true;
+        self
     }
 
     /// Takes over from a merge that gave no sign for this long.

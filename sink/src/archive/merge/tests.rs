@@ -55,7 +55,12 @@ impl Overtaken {
 
 #[async_trait]
 impl ObjectStore for Overtaken {
-    async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        at: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         self.inner.put_opts(at, payload, options).await
     }
 
@@ -71,7 +76,10 @@ impl ObjectStore for Overtaken {
         self.inner.get_opts(at, options).await
     }
 
-    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
         self.inner.delete_stream(paths)
     }
 
@@ -113,9 +121,8 @@ async fn the_sink_merges_by_itself_when_it_is_told_to() {
     off.await;
     let config = MergeConfig { enabled: true, ..MergeConfig::default() };
     let running = tokio::spawn(background::run(archive.clone(), config, stopped));
-    let objects = || async {
-        archive.catalogue(&[Topic::Logs]).await.unwrap().chains[0].entries.len()
-    };
+    let objects =
+        || async { archive.catalogue(&[Topic::Logs]).await.unwrap().chains[0].entries.len() };
     assert_eq!(objects().await, 6);
     let mut waited = 0;
     while objects().await == 6 {

@@ -192,9 +192,10 @@ impl Body for Timed {
         }
         let within = this.within;
         let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(within)));
-        waiting.as_mut().poll(context).map(|()| {
-            Some(Err(failed(Failure::Late { place: this.place.clone(), within })))
-        })
+        waiting
+            .as_mut()
+            .poll(context)
+            .map(|()| Some(Err(failed(Failure::Late { place: this.place.clone(), within }))))
     }
 
     fn is_end_stream(&self) -> bool {

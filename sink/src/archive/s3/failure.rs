@@ -24,7 +24,9 @@ pub(crate) enum Failure {
         message: String,
     },
     /// No connection.
-    #[error("{place} cannot be reached: {why}; check `archive.s3.endpoint`, its `ca_file`, the network")]
+    #[error(
+        "{place} cannot be reached: {why}; check `archive.s3.endpoint`, its `ca_file`, the network"
+    )]
     Unreached {
         /// Host and port.
         place: String,

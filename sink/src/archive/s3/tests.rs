@@ -57,8 +57,11 @@ async fn serve(answer: String, tls: Option<TlsAcceptor>) -> Server {
 }
 
 fn answer(status: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\netag: \"e\"\r\n\
-             last-modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\netag: \"e\"\r\n\
+             last-modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn error(status: &str, code: &str) -> String {

@@ -39,16 +39,18 @@ fn pages_are_skipped_by_time_and_offset() {
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
     let metadata = ArrowReaderMetadata::load(&object.data, options).unwrap();
     let parquet = metadata.metadata();
-    let (index, offsets) = (parquet.column_index().unwrap(), parquet.offset_index().unwrap());
+    let index = parquet.page_index_for_row_group(0);
 
     // One page of five has the second that is asked for.
     let time = at(parquet, "ts_us");
     let (from, to) = (BEGIN_US + 300_000_000, BEGIN_US + 301_000_000);
-    let ColumnIndexMetaData::INT64(times) = &index[0][time] else { panic!("no index") };
+    let ColumnIndexMetaData::INT64(times) = index.column_index(time).unwrap() else {
+        panic!("no index")
+    };
     let held = |page: usize| {
         *times.min_value(page).unwrap() < to && *times.max_value(page).unwrap() >= from
     };
-    let firsts = offsets[0][time].page_locations().iter().map(|page| page.first_row_index);
+    let firsts = index.page_locations(time).unwrap().iter().map(|page| page.first_row_index);
     let firsts: Vec<i64> = firsts.chain([ROWS]).collect();
     let selectors = firsts.windows(2).enumerate().map(|(page, rows)| {
         let rows = usize::try_from(rows[1] - rows[0]).unwrap();
@@ -57,10 +59,8 @@ fn pages_are_skipped_by_time_and_offset() {
     let selection = RowSelection::from(selectors.collect::<Vec<_>>());
     assert_eq!(firsts.len() - 1, 5);
     assert!(selection.row_count() < 10_000, "{}", selection.row_count());
-    let read = ParquetRecordBatchReaderBuilder::new_with_metadata(
-        object.data.clone(),
-        metadata.clone(),
-    );
+    let read =
+        ParquetRecordBatchReaderBuilder::new_with_metadata(object.data.clone(), metadata.clone());
     let mut found = 0;
     for batch in read.with_row_selection(selection).build().unwrap() {
         let batch = batch.unwrap();
@@ -71,8 +71,10 @@ fn pages_are_skipped_by_time_and_offset() {
 
     // Offsets of pages rise and do not overlap.
     let offset = at(parquet, "offset");
-    let ColumnIndexMetaData::INT64(of_offset) = &index[0][offset] else { panic!("no index") };
-    let pages = offsets[0][offset].page_locations().len();
+    let ColumnIndexMetaData::INT64(of_offset) = index.column_index(offset).unwrap() else {
+        panic!("no index")
+    };
+    let pages = index.page_locations(offset).unwrap().len();
     assert!(pages > 1);
     assert!((1..pages).all(|page| of_offset.min_value(page) > of_offset.max_value(page - 1)));
 }

@@ -157,10 +157,7 @@ async fn what_is_merged_meanwhile_is_replayed_once() {
 fn hours_of_a_day_are_a_day() {
     // What `--from` and `--to` of a day choose.
     let hours = Hours::of(TimeRange { from_us: DAY_US, to_us: 2 * DAY_US });
-    let entry = |us: i64| Entry {
-        hour: i32::try_from(us / HOUR_US).unwrap(),
-        ..Entry::default()
-    };
+    let entry = |us: i64| Entry { hour: i32::try_from(us / HOUR_US).unwrap(), ..Entry::default() };
     let held: Vec<i64> = (0..60).filter(|hour| hours.hold(&entry(hour * HOUR_US))).collect();
     assert_eq!(held, (24..48).collect::<Vec<_>>());
 }
