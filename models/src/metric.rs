@@ -102,6 +102,10 @@ metrics! {
     SINK_ARCHIVE_BYTES = "weir_sink_archive_bytes_total";
     /// Failed tries to write to the archive.
     SINK_ARCHIVE_ERRORS = "weir_sink_archive_errors_total";
+    /// Small objects that the sink merged into larger ones.
+    SINK_MERGED = "weir_sink_merged_objects_total";
+    /// Runs of merging that ended before their time because the archive did not do as asked.
+    SINK_MERGE_ERRORS = "weir_sink_merge_errors_total";
     /// Rows sealed into parts.
     SINK_SEALED = "weir_sink_sealed_rows_total";
     /// Parts that sealing wrote.

@@ -298,7 +298,7 @@ async fn connect(config: Config) -> Result<(), String> {
         store.check_schema().await.map_err(|error| error.to_string())
     };
     let archive = async {
-        let archive = Archive::local(&config.archive.path).map_err(|error| error.to_string())?;
+        let archive = Archive::open(&config.archive).map_err(|error| error.to_string())?;
         archive.check().await.map_err(|error| error.to_string())
     };
     let missing = topics::missing(&connection, &names);

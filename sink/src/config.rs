@@ -3,7 +3,6 @@
 //! In: the text of the file. Out: [`Config`], checked, or the first error with file, line, key and
 //! what to do. What may be left out has a default that suits a first installation.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,7 +11,7 @@ use weir_models::kafka::{KafkaConfig, SaslMechanism};
 use weir_models::topic::TopicNames;
 
 use crate::access::{self, TokenConfig};
-use crate::archive::CloseAt;
+use crate::archive::ArchiveConfig;
 use crate::consume::kafka::FIXED;
 use crate::consume::topics::NewTopics;
 use crate::decode::dedupe::Bounds;
@@ -105,44 +104,6 @@ impl Default for TopicsConfig {
     }
 }
 
-/// Where the raw data goes, `[archive]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ArchiveConfig {
-    /// Folder; it is made when it is not there.
-    pub path: PathBuf,
-    /// An object is closed so many seconds after its first row. Offsets are committed when objects
-    /// are closed, so this is also how much comes again after a crash.
-    #[serde(default = "default_close_after_s")]
-    pub close_after_s: u64,
-    /// An object is closed at so many rows.
-    #[serde(default = "default_close_rows")]
-    pub close_rows: u64,
-    /// An object is closed at about so many bytes.
-    #[serde(default = "default_close_bytes")]
-    pub close_bytes: usize,
-    /// Memory for all objects that are open or on their way; the largest are closed early when it is
-    /// used up.
-    #[serde(default = "default_memory_bytes")]
-    pub memory_bytes: usize,
-}
-
-fn default_close_after_s() -> u64 {
-    60
-}
-
-fn default_close_rows() -> u64 {
-    1_000_000
-}
-
-fn default_close_bytes() -> usize {
-    64 * 1024 * 1024
-}
-
-fn default_memory_bytes() -> usize {
-    128 * 1024 * 1024
-}
-
 /// Queries, web page, metrics and health, `[http]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -214,7 +175,7 @@ impl Config {
                 "take 3 or more, or 0 to keep them",
             );
         }
-        if let Err((message, hint)) = self.hooks.check() {
+        if let Err((message, hint)) = self.archive.check().and_then(|()| self.hooks.check()) {
             return whole(&message, hint);
         }
         if let Err((message, hint)) = access::check(&self.http.tokens) {
@@ -247,11 +208,7 @@ impl Config {
             batch_records: self.consume.batch_records,
             gather: Duration::from_millis(self.consume.gather_ms),
             gather_bytes: self.consume.gather_bytes,
-            close: CloseAt {
-                age: Duration::from_secs(self.archive.close_after_s),
-                rows: self.archive.close_rows,
-                bytes: self.archive.close_bytes,
-            },
+            close: self.archive.close_at(),
             archive_memory_bytes: self.archive.memory_bytes,
             dedupe: Bounds {
                 keep_ms: i64::from(self.consume.dedupe_days) * DAY_MS,

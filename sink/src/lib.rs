@@ -27,6 +27,7 @@ pub mod service;
 pub mod silence;
 pub mod status;
 pub mod survey;
+mod tls;
 
 pub mod train;
 pub mod prove;

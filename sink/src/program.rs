@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use weir_models::config::Secret;
 
 use crate::access::Access;
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::{Archive, ArchiveError, merge};
+use crate::backoff::Backoff;
 use crate::config::{Config, fetch};
 use crate::consume::kafka::{KafkaConsumer, Reading};
 use crate::consume::producer::KafkaProducer;
@@ -100,12 +101,15 @@ pub async fn run(
 ) -> Result<(), ProgramError> {
     let secrets = Secrets::fetch(&config)?;
     let receivers = hooks::receivers(&config.hooks)?;
-    let archive = Archive::local(&config.archive.path)?;
-    archive.check().await?;
+    let archive = Archive::open(&config.archive)?;
     let status = Status::new();
     let front = Front::bind(&config.http.listen, Arc::clone(&status), prometheus).await?;
+    let opened = async {
+        wait_for_archive(&archive, &status).await?;
+        Ok::<_, ProgramError>(wait_for_store(&config.store, &status).await?)
+    };
     let opened = tokio::select! {
-        opened = wait_for_store(&config.store, &status) => opened?,
+        opened = opened => opened?,
         // A sender that is gone means stop, too.
         () = async { let _ = stop.wait_for(|stop| *stop).await; } => return Ok(()),
     };
@@ -120,7 +124,7 @@ pub async fn run(
         store: opened,
         seal: config.store.seal.clone(),
         silence: config.silence.clone(),
-        archive,
+        archive: archive.clone(),
         offsets: Arc::new(KafkaOffsets {
             connection: connection.clone(),
             group: group.clone(),
@@ -144,6 +148,8 @@ pub async fn run(
         Ok(Box::new(consumer) as Box<dyn Consumer>)
     };
     let hooks = Hooks::start(receivers, connect, &status);
+    let merging = merge::background::run(archive, config.archive.merge.clone(), stop.clone());
+    tokio::spawn(merging);
     tokio::select! {
         ended = service.ended() => return Ok(ended?),
         () = async { let _ = stop.wait_for(|stop| *stop).await; } => {}
@@ -151,6 +157,24 @@ pub async fn run(
     // What a hook could not commit in time is told again.
     let (stopped, _) = tokio::join!(service.stop(), timeout(HOOKS_STOP_WITHIN, hooks.stop()));
     Ok(stopped?)
+}
+
+/// Waits for an object store that is away, busy or full.
+async fn wait_for_archive(archive: &Archive, status: &Status) -> Result<(), ArchiveError> {
+    let mut backoff = Backoff::default();
+    loop {
+        match archive.check().await {
+            Ok(()) => {
+                status.fine(Part::Archive);
+                return Ok(());
+            }
+            Err(error) if error.is_temporary() => status.problem(Part::Archive, error.to_string()),
+            Err(fatal) => return Err(fatal),
+        }
+        status.moved();
+        backoff.failed(Instant::now());
+        sleep_until(backoff.until(Instant::now())).await;
+    }
 }
 
 /// Opens the store and checks its schema; waits for a store that is away.

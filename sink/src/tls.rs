@@ -24,6 +24,16 @@ pub(crate) fn client() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Str
         .map_err(|error| format!("TLS cannot be set up: {error}"))
 }
 
+/// A client that trusts the authorities of `ca_file`, or those of the system, and shows no certificate.
+pub(crate) fn trust(ca_file: Option<&str>) -> Result<Arc<ClientConfig>, String> {
+    Ok(Arc::new(client()?.with_root_certificates(roots(ca_file)?).with_no_client_auth()))
+}
+
+/// A client that trusts nobody: for who speaks without TLS.
+pub(crate) fn nobody() -> Result<Arc<ClientConfig>, String> {
+    Ok(Arc::new(client()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth()))
+}
+
 /// The authorities of `ca_file`, or those of the system.
 pub(crate) fn roots(ca_file: Option<&str>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();

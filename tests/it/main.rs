@@ -48,6 +48,8 @@ mod models;
 mod feedback;
 /// Archive, dead letters, audit, replay by command.
 mod prove;
+/// The archive in a bucket: one contract with the folder; refusals, kills, merges.
+mod bucket;
 /// How log lines are grouped.
 mod templates;
 /// Who reads alerts: the consumers of the documents.

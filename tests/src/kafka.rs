@@ -121,9 +121,31 @@ impl Kafka {
         self.produce(topic, &some.collect::<Vec<_>>());
     }
 
+    /// As [`Kafka::send`], with this stamp, milliseconds since the Unix epoch.
+    #[track_caller]
+    pub fn send_at<K: AsRef<[u8]>, P: AsRef<[u8]>>(
+        &self,
+        topic: &str,
+        messages: &[(K, P)],
+        timestamp_ms: i64,
+    ) {
+        let some = messages.iter().map(|(key, payload)| (key.as_ref(), Some(payload.as_ref())));
+        self.produce_at(topic, &some.collect::<Vec<_>>(), Some(timestamp_ms));
+    }
+
     /// As [`Kafka::send`], with messages that may have no payload.
     #[track_caller]
     pub fn produce(&self, topic: &str, messages: &[(&[u8], Option<&[u8]>)]) {
+        self.produce_at(topic, messages, None);
+    }
+
+    #[track_caller]
+    fn produce_at(
+        &self,
+        topic: &str,
+        messages: &[(&[u8], Option<&[u8]>)],
+        timestamp_ms: Option<i64>,
+    ) {
         let mut config = self.config();
         config.set("partitioner", "murmur2_random").set("acks", "all");
         config.set("enable.idempotence", "true");
@@ -133,6 +155,7 @@ impl Kafka {
         for (key, payload) in messages {
             let mut record = BaseRecord::to(topic).key(*key);
             record.payload = *payload;
+            record.timestamp = timestamp_ms;
             producer.send(record).unwrap_or_else(|(e, _)| panic!("sending to {topic}: {e}"));
         }
         producer.flush(TIMEOUT).unwrap();

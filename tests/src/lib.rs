@@ -23,6 +23,7 @@ pub mod program;
 pub mod python;
 pub mod receiver;
 pub mod secured;
+pub mod s3;
 pub mod senders;
 pub mod services;
 pub mod wait;

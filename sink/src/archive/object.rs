@@ -13,12 +13,14 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use weir_models::ident::Stream;
 use weir_models::time::{date, hour_of_day};
+use weir_models::topic::Topic;
 
 use super::columns::{Row, RowBody, Source, record_batch};
 use crate::consume::Partition;
@@ -30,6 +32,15 @@ const ENCODE_ROWS: usize = 1_024;
 const ENCODE_BYTES: usize = 1024 * 1024;
 /// A row group is closed at so many rows.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// A page ends at so many rows: what a reader can skip.
+const PAGE_ROWS: usize = 8 * 1024;
+/// Columns of which queries name a value; those that a topic has not are passed over.
+const SOUGHT: [&str; 2] = ["device", "host"];
+/// How often a Bloom filter may say yes where no is right.
+const BLOOM_FPP: f64 = 0.01;
+/// Different values of a row group that a Bloom filter has room for: 32 KiB of memory for each open object, less
+/// on disk where fewer came.
+const BLOOM_VALUES_MAX: u64 = 16 * 1024;
 /// Zstd level: 3 is zstd's own default, and what most of the size is won with.
 const ZSTD_LEVEL: i32 = 3;
 pub(super) const HOUR_MS: i64 = 3_600_000;
@@ -68,6 +79,28 @@ pub struct Manifest {
     pub streams: Vec<StreamRange>,
     /// What the duplicate memory of the partition holds at `next_offset`.
     pub dedupe: Snapshot,
+    /// The objects that it was merged of, in their order; none for one that the sink wrote as its rows came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<Part>,
+}
+
+/// An object that became part of a merged one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The path that it had.
+    pub object: String,
+    /// Its rows.
+    pub rows: u64,
+    /// SHA-256 of its bytes, hexadecimal.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Whether these are the bytes that it was made of.
+    #[must_use]
+    pub fn fits(&self, data: &Bytes) -> bool {
+        data.len() as u64 == self.bytes && hex(&Sha256::digest(data)) == self.sha256
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -153,14 +186,25 @@ pub fn object_path(
     first_offset: i64,
     kafka_ms: i64,
 ) -> String {
+    let folder = hour_folder(partition.topic, kafka_ms);
+    format!("{folder}/{topic_name}-{}-{first_offset:020}.parquet", partition.number)
+}
+
+/// The path of the object that accounts for these offsets, the second one not included, and was merged of others.
+pub(super) fn merged_path(
+    partition: Partition,
+    topic_name: &str,
+    (first_offset, next_offset): (i64, i64),
+    kafka_ms: i64,
+) -> String {
+    let (folder, number) = (hour_folder(partition.topic, kafka_ms), partition.number);
+    format!("{folder}/{topic_name}-{number}-{first_offset:020}-{next_offset:020}.parquet")
+}
+
+/// The folder of an hour.
+pub(super) fn hour_folder(topic: Topic, kafka_ms: i64) -> String {
     let us = kafka_ms.saturating_mul(1_000);
-    format!(
-        "{}/date={}/hour={:02}/{topic_name}-{}-{first_offset:020}.parquet",
-        partition.topic.suffix(),
-        date(us),
-        hour_of_day(us),
-        partition.number,
-    )
+    format!("{}/date={}/hour={:02}", topic.suffix(), date(us), hour_of_day(us))
 }
 
 /// The path of the manifest of an object.
@@ -313,17 +357,28 @@ impl Open {
             sha256: hex(&Sha256::digest(&data)),
             streams: self.streams.into_values().collect(),
             dedupe,
+            merged: Vec::new(),
         };
         Ok(Sealed { partition: self.partition, path: self.path, data, manifest })
     }
 }
 
-fn properties() -> Result<WriterProperties, ParquetError> {
-    Ok(WriterProperties::builder()
+/// How Parquet is written: with the smallest and largest value of each page, so that readers skip pages, and with
+/// Bloom filters of what queries name, so that they skip row groups. Rows keep the order of their offsets: replay sends them so.
+pub(super) fn properties() -> Result<WriterProperties, ParquetError> {
+    let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_data_page_row_count_limit(PAGE_ROWS)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_created_by(concat!("weir-sink ", env!("CARGO_PKG_VERSION")).into())
-        .build())
+        .set_created_by(concat!("weir-sink ", env!("CARGO_PKG_VERSION")).into());
+    for column in SOUGHT {
+        properties = properties
+            .set_column_bloom_filter_enabled(ColumnPath::from(column), true)
+            .set_column_bloom_filter_fpp(ColumnPath::from(column), BLOOM_FPP)
+            .set_column_bloom_filter_max_ndv(ColumnPath::from(column), BLOOM_VALUES_MAX);
+    }
+    Ok(properties.build())
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

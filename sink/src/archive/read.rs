@@ -6,13 +6,12 @@
 
 use arrow_array::types::Int64Type;
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use object_store::ObjectStoreExt;
 use weir_models::ident::EventId;
 use weir_models::topic::Topic;
 
 use super::fields::{Fields, batches};
-use super::{Archive, ArchiveError};
+use super::{Archive, ArchiveError, Chain};
 
 /// The archive cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -83,17 +82,14 @@ impl Archive {
         Ok(contents)
     }
 
-    /// The objects of a topic, in the order of their names.
+    /// The objects of a topic that count, in the order of their names.
     pub(super) async fn paths(&self, topic: Topic) -> Result<Vec<String>, ArchiveError> {
-        let folder = object_store::path::Path::from(topic.suffix());
-        let listed: Vec<_> = self
-            .target
-            .list(Some(&folder))
-            .try_collect()
-            .await
-            .map_err(|source| ArchiveError { what: "list", path: topic.suffix().into(), source })?;
-        let mut paths: Vec<_> = listed.into_iter().map(|o| o.location.to_string()).collect();
-        paths.retain(|path| path.ends_with(".parquet"));
+        let catalogue = self.catalogue(&[topic]).await?;
+        let of_chain = |chain: &Chain| {
+            let there = chain.entries.iter().filter(|entry| entry.has_object);
+            there.map(|entry| chain.path(entry)).collect::<Vec<_>>()
+        };
+        let mut paths: Vec<_> = catalogue.chains.iter().flat_map(of_chain).collect();
         paths.sort();
         Ok(paths)
     }
@@ -105,7 +101,7 @@ impl Archive {
     pub async fn bytes(&self, path: &str) -> Result<Bytes, ArchiveError> {
         let at = object_store::path::Path::from(path);
         let read = async { self.target.get(&at).await?.bytes().await };
-        read.await.map_err(|source| ArchiveError { what: "read", path: path.into(), source })
+        read.await.map_err(ArchiveError::of("read", path))
     }
 }
 

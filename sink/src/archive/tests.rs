@@ -18,6 +18,8 @@ use weir_models::topic::Topic;
 use super::*;
 use crate::consume::Partition;
 
+mod prune;
+
 const HOUR_MS: i64 = 3_600_000;
 
 fn partition(topic: Topic) -> Partition {
@@ -87,6 +89,14 @@ fn sealed(topic: Topic, bodies: Vec<RowBody>, first_offset: i64) -> Sealed {
         offset += 1;
     }
     open.seal(offset + 5, Snapshot::default()).unwrap()
+}
+
+#[tokio::test]
+async fn folder_and_memory_pass_the_conformance_suite() {
+    let folder = tempfile::tempdir().unwrap();
+    conformance::all(|name| Archive::local(&folder.path().join(name)).unwrap(), 3).await;
+    let memory = |_: &str| Archive::new(Arc::new(object_store::memory::InMemory::new()));
+    conformance::all(memory, 1).await;
 }
 
 fn read(data: &bytes::Bytes) -> Vec<RecordBatch> {

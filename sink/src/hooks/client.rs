@@ -27,7 +27,7 @@ use weir_models::config::Secret;
 
 use super::config::{HookConfig, Url};
 use super::verdict::Answer;
-use crate::tls;
+use crate::tls::trust;
 
 /// For a connection, TLS included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -157,12 +157,6 @@ where
     // Its errors come out where an answer is waited for.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
-}
-
-/// Trusts the authorities of `ca_file`, or those of the system.
-fn trust(ca_file: Option<&str>) -> Result<Arc<ClientConfig>, String> {
-    let client = tls::client()?.with_root_certificates(tls::roots(ca_file)?);
-    Ok(Arc::new(client.with_no_client_auth()))
 }
 
 /// A header that holds a secret.

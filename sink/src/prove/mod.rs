@@ -1,12 +1,13 @@
 //! Prove: the commands by which the sink's data is looked at, proved and made again.
 //!
 //! In: options and the configuration. Out: lines for a person, or JSON with `--json`; an error when what was
-//! to be proved is not so. Nothing here writes to the archive. All commands read it through its
+//! to be proved is not so. Only `merge` writes to the archive. All commands read it through its
 //! catalogue and its manifests, object by object.
 
 mod archive;
 mod audit;
 mod dlq;
+mod merge;
 mod progress;
 mod replay;
 mod verify;

@@ -47,6 +47,8 @@ pub(super) enum Fault {
     Gap { from: i64, to: i64 },
     #[error("the object before it reaches to offset {to}")]
     Overlap { to: i64 },
+    #[error("`{object}` lies within its offsets, and it was not merged of that one")]
+    Foreign { object: String },
     #[error("{count} offsets before its end never came from Kafka")]
     Skipped { count: u64 },
     #[error("no object and no manifest of ours")]
@@ -69,6 +71,8 @@ pub(super) struct Looked {
     pub(super) rows: u64,
     pub(super) bytes: u64,
     pub(super) faults: u64,
+    /// Objects that do not count: what a merge has left over.
+    pub(super) left_over: u64,
 }
 
 /// What the rows of an object say.
@@ -159,10 +163,10 @@ fn numbers(range: Option<&StreamRange>) -> String {
 }
 
 /// Compares where an object begins with where the one before it in its partition ends.
-pub(super) fn link(before: Option<&Manifest>, this: &Manifest) -> Vec<Fault> {
+pub(super) fn link(before_ends: Option<i64>, this: &Manifest) -> Vec<Fault> {
     let mut faults = Vec::new();
-    if let Some(before) = before {
-        let (to, from) = (before.next_offset, this.from_offset.unwrap_or(this.first_offset));
+    if let Some(to) = before_ends {
+        let from = this.from_offset.unwrap_or(this.first_offset);
         if from > to {
             faults.push(Fault::Gap { from: to, to: from - 1 });
         }
@@ -177,7 +181,7 @@ pub(super) fn link(before: Option<&Manifest>, this: &Manifest) -> Vec<Fault> {
 }
 
 /// Checks every object of these hours, and how it follows on the one before it; tells each fault, and
-/// calls `step` after each object.
+/// calls `step` after each object. What is merged meanwhile is checked as it lies then.
 ///
 /// # Errors
 /// When the archive does not answer.
@@ -204,33 +208,108 @@ pub(super) async fn verify(
         let wanted = wanted.map(|(at, entry)| (at, entry, near(at)));
         let checks = wanted.map(|(at, entry, whole)| check(archive, chain, at, entry, whole));
         let mut checks = futures_util::stream::iter(checks).buffered(AT_ONCE);
-        let mut before: Option<(usize, Option<Manifest>)> = None;
+        let mut passed = Passed::default();
         while let Some(checked) = checks.next().await {
-            let Checked { at, path, manifest, faults, whole } = checked?;
-            for fault in faults {
-                tell(&mut looked, &path, fault);
+            let checked = checked?;
+            let before = passed.before(&checked, &mut looked);
+            if before == Before::ThisOne {
+                step();
+                continue;
             }
-            // What follows on an object without manifest cannot be said.
-            let last = before.take().filter(|(last, _)| last + 1 == at).and_then(|(_, last)| last);
-            if let (Some(this), true) = (&manifest, whole) {
-                for fault in link(last.as_ref(), this) {
-                    tell(&mut looked, &path, fault);
+            for fault in &checked.faults {
+                tell(&mut looked, &checked.path, fault.clone());
+            }
+            if let (Some(this), true) = (&checked.manifest, checked.whole) {
+                for fault in link(before.next(), this) {
+                    tell(&mut looked, &checked.path, fault);
                 }
                 looked.rows += this.rows;
                 looked.bytes += this.bytes;
             }
-            if whole {
+            if checked.whole {
                 looked.objects += 1;
                 step();
             }
-            before = Some((at, manifest));
+            passed.add(checked);
         }
+        looked.left_over += left_over(chain, hours);
     }
     Ok(looked)
 }
 
+/// Objects that a merge has left over or not finished. They do not count, and the next merge sees to them.
+fn left_over(chain: &Chain, hours: &Hours) -> u64 {
+    let left = chain.covered.iter().chain(&chain.unfinished);
+    left.filter(|entry| hours.hold(entry)).count() as u64
+}
+
+/// What stands before an object that was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// The very same: it was merged of several that the listing still had.
+    ThisOne,
+    /// One that ends at this offset.
+    EndsAt(i64),
+    /// None, or one of which it cannot be said.
+    Unknown,
+}
+
+impl Before {
+    fn next(self) -> Option<i64> {
+        match self {
+            Self::EndsAt(next) => Some(next),
+            Self::ThisOne | Self::Unknown => None,
+        }
+    }
+}
+
+/// An object of a chain that was checked.
+struct One {
+    at: usize,
+    entry: Entry,
+    next: Option<i64>,
+    counted: Option<(u64, u64)>,
+}
+
+/// The objects of a chain that were checked.
+#[derive(Default)]
+struct Passed(Vec<One>);
+
+impl Passed {
+    fn add(&mut self, checked: Checked) {
+        let Checked { at, entry, manifest, whole, .. } = checked;
+        let counted = manifest.as_ref().filter(|_| whole).map(|this| (this.rows, this.bytes));
+        let next = manifest.map(|manifest| manifest.next_offset);
+        // Only a merge looks further back than one.
+        self.0.push(One { at, entry, next, counted });
+    }
+
+    /// What stands before this one. What was merged into it since the listing is not counted any more.
+    fn before(&mut self, checked: &Checked, looked: &mut Looked) -> Before {
+        while let Some(last) = self.0.pop_if(|last| checked.entry.covers(&last.entry)) {
+            if let Some((rows, bytes)) = last.counted {
+                looked.rows -= rows;
+                looked.bytes -= bytes;
+                looked.objects -= 1;
+            }
+        }
+        let Some(last) = self.0.last_mut() else {
+            return Before::Unknown;
+        };
+        if last.entry == checked.entry {
+            last.at = checked.at;
+            return Before::ThisOne;
+        }
+        let is_next = last.at + 1 == checked.at || checked.is_new;
+        last.next.filter(|_| is_next).map_or(Before::Unknown, Before::EndsAt)
+    }
+}
+
 struct Checked {
     at: usize,
+    /// As it was listed, or the one that it was merged into since.
+    entry: Entry,
+    is_new: bool,
     path: String,
     manifest: Option<Manifest>,
     faults: Vec<Fault>,
@@ -245,7 +324,25 @@ async fn check(
     entry: &Entry,
     whole: bool,
 ) -> Result<Checked, ArchiveError> {
-    let path = chain.path(entry);
+    let checked = check_as_listed(archive, chain, at, *entry, whole).await?;
+    if checked.faults.contains(&Fault::NoObject) || checked.manifest.is_none() {
+        // Somebody may have merged it since it was listed.
+        if let Some(merged) = archive.successor(chain, entry).await? {
+            let now = check_as_listed(archive, chain, at, merged, whole).await?;
+            return Ok(Checked { is_new: true, ..now });
+        }
+    }
+    Ok(checked)
+}
+
+async fn check_as_listed(
+    archive: &Archive,
+    chain: &Chain,
+    at: usize,
+    entry: Entry,
+    whole: bool,
+) -> Result<Checked, ArchiveError> {
+    let path = chain.path(&entry);
     let mut faults = Vec::new();
     // Also where the listing had none: the sink writes it behind its object.
     let mut manifest = archive.manifest(&path).await?;
@@ -257,8 +354,9 @@ async fn check(
         let fault = if entry.has_manifest { Fault::DamagedManifest } else { Fault::NoManifest };
         faults.push(fault);
     }
+    let is_new = false;
     if !whole {
-        return Ok(Checked { at, path, manifest, faults: Vec::new(), whole });
+        return Ok(Checked { at, entry, is_new, path, manifest, faults: Vec::new(), whole });
     }
     if !entry.has_object {
         faults.push(Fault::NoObject);
@@ -273,7 +371,17 @@ async fn check(
         }
         faults.extend(found);
     }
-    Ok(Checked { at, path, manifest, faults, whole })
+    if let Some(manifest) = &manifest {
+        faults.extend(foreign(chain, &entry, manifest));
+    }
+    Ok(Checked { at, entry, is_new, path, manifest, faults, whole })
+}
+
+/// Objects that lie within the offsets of a merged one, which was not made of them.
+fn foreign(chain: &Chain, entry: &Entry, manifest: &Manifest) -> Vec<Fault> {
+    let covered = chain.covered.iter().filter(|one| entry.covers(one)).map(|one| chain.path(one));
+    let is_part = |path: &String| manifest.merged.iter().any(|part| part.object == *path);
+    covered.filter(|path| !is_part(path)).map(|object| Fault::Foreign { object }).collect()
 }
 
 /// What is wrong with an object by its manifest.
@@ -282,7 +390,11 @@ async fn held_against(
     path: &str,
     manifest: Manifest,
 ) -> Result<Vec<Fault>, ArchiveError> {
-    let data = archive.bytes(path).await?;
+    let data = match archive.bytes(path).await {
+        Ok(data) => data,
+        Err(error) if error.is_gone() => return Ok(vec![Fault::NoObject]),
+        Err(error) => return Err(error),
+    };
     // Hashing and decompressing would hold up others.
     let compared = tokio::task::spawn_blocking(move || compare(&manifest, &data)).await;
     Ok(compared.unwrap_or_else(|error| {

@@ -10,6 +10,7 @@ use weir_models::event::Event;
 use weir_models::topic::Topic;
 
 use super::*;
+use crate::archive::conformance::{merged, put_small};
 use crate::archive::{Open, Row, RowBody, Sealed, manifest_path};
 use crate::consume::Partition;
 use crate::decode::dedupe::Snapshot;
@@ -65,7 +66,7 @@ fn each_object_goes_on_where_the_one_before_it_ended() {
     let manifest =
         |first: i64, next, from, skipped| sealed(first..first + 1, next, from, skipped).manifest;
     let before = manifest(0, 10, Some(0), 0);
-    let after = |this: Manifest| link(Some(&before), &this);
+    let after = |this: Manifest| link(Some(before.next_offset), &this);
     assert_eq!(after(manifest(10, 20, Some(10), 0)), []);
     // Two duplicates came first.
     assert_eq!(after(manifest(12, 20, Some(10), 0)), []);
@@ -75,6 +76,46 @@ fn each_object_goes_on_where_the_one_before_it_ended() {
     assert_eq!(after(manifest(8, 20, Some(8), 0)), [Fault::Overlap { to: 9 }]);
     assert_eq!(after(manifest(12, 20, Some(10), 2)), [Fault::Skipped { count: 2 }]);
     assert_eq!(link(None, &manifest(12, 20, Some(7), 0)), []);
+}
+
+#[tokio::test]
+async fn what_is_merged_since_it_was_listed_is_checked_as_it_lies() {
+    let archive = Archive::new(Arc::new(InMemory::new()));
+    put_small(&archive, 480_000, 0, 8).await;
+    let catalogue = archive.catalogue(&[Topic::Logs]).await.unwrap();
+    assert_eq!(merged(&archive).await.len(), 1);
+    let hours = Hours::of(TimeRange { from_us: i64::MIN, to_us: i64::MAX });
+    let mut told = Vec::new();
+    let mut check = async |catalogue: &Catalogue| {
+        let tell = |found: &Found| told.push(format!("{}: {}", found.object, found.fault));
+        verify(&archive, catalogue, &hours, tell, || ()).await.unwrap()
+    };
+    let whole = Looked { bytes: 0, ..check(&catalogue).await };
+    assert_eq!(whole, Looked { objects: 3, rows: 24, ..Looked::default() });
+    // Some of it had been checked before, and is in the listing of now only as a part.
+    let mut mixed = catalogue.clone();
+    let now = archive.catalogue(&[Topic::Logs]).await.unwrap();
+    mixed.chains[0].entries.splice(1..1, [now.chains[0].entries[0]]);
+    assert_eq!(check(&mixed).await.rows, 24);
+    // What is gone and in no other object is missed as before.
+    archive.forget(&now.chains[0].path(&now.chains[0].entries[1])).await;
+    assert_eq!(check(&catalogue).await.faults, 1);
+    assert!(told[0].ends_with("the manifest cannot be read"), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_lies_within_a_merged_object_and_is_none_of_it_is_told() {
+    let archive = Archive::new(Arc::new(InMemory::new()));
+    put_small(&archive, 480_000, 0, 6).await;
+    merged(&archive).await;
+    archive.put(&crate::archive::conformance::sealed(480_000, 1..3, 1)).await.unwrap();
+    let catalogue = archive.catalogue(&[Topic::Logs]).await.unwrap();
+    let hours = Hours::of(TimeRange { from_us: i64::MIN, to_us: i64::MAX });
+    let mut told = Vec::new();
+    let tell = |found: &Found| told.push(found.fault.to_string());
+    let looked = verify(&archive, &catalogue, &hours, tell, || ()).await.unwrap();
+    assert_eq!((looked.rows, looked.left_over, looked.faults), (18, 1, 1));
+    assert!(told[0].contains("00001.parquet` lies within its offsets"), "{told:?}");
 }
 
 async fn verified(target: &Arc<InMemory>) -> (Vec<String>, Looked) {

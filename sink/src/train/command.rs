@@ -191,7 +191,7 @@ pub(crate) async fn run_train(
         store.check_schema().await.map_err(text)?;
         said = judged(&*store, &scope, range).await.map_err(text)?;
     } else {
-        let archive = Archive::local(&config.archive.path).map_err(text)?;
+        let archive = Archive::existing(&config.archive).map_err(text)?;
         history = History::read(&archive, &scope, range).await.map_err(text)?;
     }
     let fits = if by_feedback {
@@ -323,7 +323,7 @@ pub(crate) async fn run_models(
         }
         ModelsCommand::Backtest { file, when, json } => {
             let (_, central) = release::read(file, pinned).map_err(text)?;
-            let archive = Archive::local(&config.archive.path).map_err(text)?;
+            let archive = Archive::existing(&config.archive).map_err(text)?;
             let scope = &central.head.scope;
             let history = History::read(&archive, scope, when.range()?).await.map_err(text)?;
             backtest(&central.model, &history, *json, say)

@@ -82,7 +82,7 @@ pub(crate) async fn run_audit(
     options: &AuditOptions,
     say: Say<'_>,
 ) -> Result<(), String> {
-    let archive = Archive::existing(&config.archive.path).map_err(text)?;
+    let archive = Archive::existing(&config.archive).map_err(text)?;
     let scope = scope(options, &config.store)?;
     let mut found = note::begin(options.when.range()?);
     let mut gathered = Gathered::default();

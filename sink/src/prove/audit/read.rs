@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
+use arrow_array::types::Int64Type;
 use bytes::Bytes;
 use rdkafka::Message;
 use serde::Deserialize;
@@ -74,7 +75,7 @@ impl Scope {
 }
 
 impl Gathered {
-    /// Reads the objects of a chain.
+    /// Reads the objects of a chain, each row once, also where a merge overtakes it.
     pub(super) async fn add_chain(
         &mut self,
         archive: &Archive,
@@ -90,18 +91,32 @@ impl Gathered {
             let known = ends.entry(chain.partition.number).or_default();
             *known = end.max(*known);
         }
+        let mut merged: Option<Entry> = None;
         for entry in &chain.entries {
             let (numbers, readings) = scope.wants(topic, entry);
             if !numbers && !readings {
                 continue;
             }
-            let path = chain.path(entry);
+            if merged.is_some_and(|merged| merged.covers(entry)) {
+                step();
+                continue;
+            }
+            let mut path = chain.path(entry);
             let is_judged = scope.judged.hold(entry);
             let read = if entry.has_object {
-                let data = archive.bytes(&path).await?;
+                let (data, from) = match archive.bytes(&path).await {
+                    Ok(data) => (data, i64::MIN),
+                    Err(error) if error.is_gone() => {
+                        // Merged since it was listed; what came before it was read.
+                        merged = Some(archive.successor(chain, entry).await?.ok_or(error)?);
+                        path = merged.as_ref().map_or(path, |merged| chain.path(merged));
+                        (archive.bytes(&path).await?, entry.first_offset)
+                    }
+                    Err(error) => return Err(error),
+                };
                 let days = scope.days.clone().filter(|_| readings);
                 tokio::task::block_in_place(|| {
-                    self.add_object(topic, data, numbers.then_some(is_judged), days)
+                    self.add_object(topic, data, from, numbers.then_some(is_judged), days)
                 })
             } else {
                 Err("it is gone, its manifest is there".to_owned())
@@ -124,10 +139,11 @@ impl Gathered {
         &mut self,
         topic: Topic,
         data: Bytes,
+        from: i64,
         numbers: Option<bool>,
         days: Option<RangeInclusive<i32>>,
     ) -> Result<(), String> {
-        let mut wanted = vec!["agent", "stream", "seq"];
+        let mut wanted = vec!["agent", "stream", "seq", "offset"];
         if topic != Topic::Alerts {
             wanted.extend([
                 "lost_count",
@@ -142,6 +158,9 @@ impl Gathered {
         }
         for batch in batches(data, Some(&wanted))? {
             let batch = batch.map_err(|error| error.to_string())?;
+            let offsets = Fields(&batch).primitive::<Int64Type>("offset")?;
+            let passed = offsets.values().partition_point(|offset| *offset < from);
+            let batch = batch.slice(passed, batch.num_rows() - passed);
             let fields = Fields(&batch);
             let ids = fields.ids()?;
             if let Some(is_judged) = numbers {

@@ -12,6 +12,7 @@ use weir_models::time::HOUR_US;
 use weir_models::topic::Topic;
 
 use super::*;
+use crate::archive::conformance::{merged, put_small};
 use crate::archive::{Open, Row, RowBody};
 use crate::consume::Partition;
 use crate::decode::add_event;
@@ -161,4 +162,23 @@ fn only_days_that_the_store_keeps_whole_are_compared() {
     assert_eq!(all(30), TimeRange { from_us: day_us(70) + 5, to_us: day_us(100) + 5 });
     let some = TimeRange { from_us: day_us(80), to_us: day_us(90) };
     assert_eq!(hot(some, 30, day_us(100)), some);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_merged_while_it_is_read_counts_once() {
+    let archive = Archive::new(Arc::new(InMemory::new()));
+    put_small(&archive, 480_000, 0, 8).await;
+    let stale = archive.catalogue(&TOPICS).await.unwrap().chains.remove(0);
+    let mut parts = [stale.clone(), stale.clone()];
+    parts[0].entries.truncate(3);
+    parts[1].entries.drain(..3);
+    let mut gathered = Gathered::default();
+    gathered.add_chain(&archive, &parts[0], &hours(ALL), || ()).await.unwrap();
+    merged(&archive).await;
+    gathered.add_chain(&archive, &parts[1], &hours(ALL), || ()).await.unwrap();
+    let (&stream, known) = gathered.streams.0.iter().next().unwrap();
+    let verdict = judge(stream, known, true, true).unwrap();
+    assert!(verdict.is_well(), "{verdict:?}");
+    assert_eq!((verdict.first, verdict.last), (1, 24));
+    assert_eq!(gathered.end(stale.partition), Some(24));
 }

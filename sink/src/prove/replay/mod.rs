@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use weir_models::topic::Topic;
 
 use self::pace::Pace;
-use self::position::Position;
+use self::position::{Position, is_past};
 use self::target::{Target, Targets};
 use super::archive::Part;
 use super::progress::bar;
@@ -69,7 +69,7 @@ pub(crate) async fn run_replay(
     options: &ReplayOptions,
     say: Say<'_>,
 ) -> Result<(), String> {
-    let archive = Archive::existing(&config.archive.path).map_err(text)?;
+    let archive = Archive::existing(&config.archive).map_err(text)?;
     let hours = options.part.hours()?;
     let mut position = Position::open(options.position.as_deref(), &options.task())?;
     let catalogue = archive.catalogue(&options.part.topics()).await.map_err(text)?;
@@ -107,18 +107,23 @@ impl Replay {
         bar: &ProgressBar,
     ) -> Result<(), String> {
         let mut target = self.targets.of(chain.partition);
-        for entry in entries {
-            let path = chain.path(entry);
-            let skip = position.done(chain, entry);
-            if skip.is_none() {
+        let mut entries = entries.peekable();
+        let mut merged: Option<Entry> = None;
+        let reached = position.reached_offset(chain);
+        while let Some(entry) = entries.next() {
+            if merged.is_some_and(|merged| merged.covers(entry)) {
+                // Sent as part of the object that it was merged into meanwhile.
+            } else if is_past(reached, entry, entries.peek().copied()) {
                 // Passed already: only how far its streams went is of interest.
+                let path = chain.path(entry);
                 if let Some(manifest) = self.archive.manifest(&path).await.map_err(text)? {
                     target.passed(&manifest);
                 }
             } else {
-                let skip = skip.unwrap_or(0);
-                let done = self.object(chain, entry, &path, skip, &mut target, position).await;
-                let sent = done.map_err(|error| format!("`{path}`: {error}"))?;
+                let done = self.object(chain, *entry, reached, &mut target, position).await;
+                let (read, sent) =
+                    done.map_err(|error| format!("`{}`: {error}", chain.path(entry)))?;
+                merged = Some(read);
                 self.objects += u64::from(sent > 0);
                 self.events += sent;
             }
@@ -127,47 +132,56 @@ impl Replay {
         Ok(())
     }
 
-    /// Sends the rows of an object but for the first `skip`; says how many.
+    /// Sends the rows of an object from offset `reached` on; says which object had them, and how many they were.
     async fn object(
         &mut self,
         chain: &Chain,
-        entry: &Entry,
-        path: &str,
-        skip: u64,
+        entry: Entry,
+        reached: i64,
         target: &mut Target,
         position: &mut Position,
-    ) -> Result<u64, String> {
+    ) -> Result<(Entry, u64), String> {
+        let gone = "it is gone, its manifest is there; restore it from a copy";
         if !entry.has_object {
-            return Err("it is gone, its manifest is there; restore it from a copy".into());
+            return Err(gone.into());
         }
-        let data = self.archive.bytes(path).await.map_err(text)?;
-        if let Some(manifest) = self.archive.manifest(path).await.map_err(text)? {
+        let (read, from, data) = match self.archive.bytes(&chain.path(&entry)).await {
+            Ok(data) => (entry, reached, data),
+            Err(error) if error.is_gone() => {
+                // Merged since it was listed; what came before it was sent.
+                let merged = self.archive.successor(chain, &entry).await.map_err(text)?;
+                let merged = merged.ok_or(gone)?;
+                let data = self.archive.bytes(&chain.path(&merged)).await.map_err(text)?;
+                (merged, reached.max(entry.first_offset), data)
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        if let Some(manifest) = self.archive.manifest(&chain.path(&read)).await.map_err(text)? {
             intact(&manifest, &data).map_err(|fault| format!("{fault}; restore it from a copy"))?;
         }
-        let mut batches = read(chain.partition.topic, data);
-        let (mut passed, mut sent) = (0, 0);
+        let mut batches = read_rows(chain.partition.topic, data);
+        let mut sent = 0;
         while let Some(batch) = batches.recv().await {
             let mut batch = batch?;
-            let of_this =
-                batch.len().min(usize::try_from(skip - passed.min(skip)).unwrap_or(usize::MAX));
-            target.pass(batch.drain(..of_this));
-            passed += of_this as u64;
-            while !batch.is_empty() {
+            let passed = batch.partition_point(|row| row.offset < from);
+            target.pass(batch.drain(..passed));
+            while let Some(last) = batch.last().map(|row| row.offset) {
                 let more = batch.split_off(self.pace.share(batch.len()));
                 let events = batch.len() as u64;
+                let next = more.first().map_or(last + 1, |row| row.offset);
                 target.take(batch).await?;
-                (passed, sent) = (passed + events, sent + events);
-                position.reached(chain, entry, passed)?;
+                sent += events;
+                position.reached(chain, next)?;
                 self.pace.wait(events).await;
                 batch = more;
             }
         }
-        Ok(sent)
+        Ok((read, sent))
     }
 }
 
 /// Reads the rows of an object on a thread, a batch at a time.
-fn read(topic: Topic, data: Bytes) -> mpsc::Receiver<Result<Vec<Row>, String>> {
+fn read_rows(topic: Topic, data: Bytes) -> mpsc::Receiver<Result<Vec<Row>, String>> {
     let (send, batches) = mpsc::channel(READ_AHEAD);
     tokio::task::spawn_blocking(move || {
         if let Err(reason) = rows(topic, data, |batch| send.blocking_send(Ok(batch)).is_ok()) {

@@ -19,8 +19,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 struct State {
     /// What is replayed where to.
     task: String,
-    /// By topic and partition: first offset of the object that was reached, and rows of it that are done.
-    done: BTreeMap<String, (i64, u64)>,
+    /// By topic and partition: all before this offset is done. Objects may be merged between two runs, offsets stay.
+    done: BTreeMap<String, i64>,
 }
 
 /// What is done.
@@ -60,23 +60,14 @@ impl Position {
         Ok(Self { file: file.map(Path::to_owned), state, saved: Instant::now() })
     }
 
-    /// How many rows of an object are done; none when the replay is past it.
-    pub(super) fn done(&self, chain: &Chain, entry: &Entry) -> Option<u64> {
-        match self.state.done.get(&name(chain)) {
-            Some((reached, _)) if entry.first_offset < *reached => None,
-            Some((reached, rows)) if entry.first_offset == *reached => Some(*rows),
-            _ => Some(0),
-        }
+    /// The offset before which all is done.
+    pub(super) fn reached_offset(&self, chain: &Chain) -> i64 {
+        self.state.done.get(&name(chain)).copied().unwrap_or(i64::MIN)
     }
 
-    /// So many rows of an object are done.
-    pub(super) fn reached(
-        &mut self,
-        chain: &Chain,
-        entry: &Entry,
-        rows: u64,
-    ) -> Result<(), String> {
-        self.state.done.insert(name(chain), (entry.first_offset, rows));
+    /// All before this offset is done.
+    pub(super) fn reached(&mut self, chain: &Chain, offset: i64) -> Result<(), String> {
+        self.state.done.insert(name(chain), offset);
         if self.saved.elapsed() >= SAVE_EVERY { self.save() } else { Ok(()) }
     }
 
@@ -98,6 +89,16 @@ impl Position {
     }
 }
 
+/// Whether a replay that reached an offset is past an entry, by where the `next` one begins: a name says where an
+/// object begins.
+pub(super) fn is_past(reached: i64, entry: &Entry, next: Option<&Entry>) -> bool {
+    match (entry.next_offset, next) {
+        (Some(end), _) => end <= reached,
+        (None, Some(next)) => next.first_offset <= reached,
+        (None, None) => false,
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
@@ -114,18 +115,23 @@ mod tests {
             partition: Partition { topic: Topic::Logs, number },
             topic_name: "weir.logs".into(),
             entries: Vec::new(),
+            covered: Vec::new(),
+            unfinished: Vec::new(),
         };
-        let entry =
-            |first_offset| Entry { first_offset, hour: 0, has_object: true, has_manifest: true };
+        let entry = |first_offset| Entry { first_offset, ..Entry::default() };
         let mut first = Position::open(Some(&file), "a").unwrap();
-        assert_eq!(first.done(&chain(0), &entry(5)), Some(0));
-        first.reached(&chain(0), &entry(20), 7).unwrap();
+        first.reached(&chain(0), 27).unwrap();
         first.save().unwrap();
 
         let second = Position::open(Some(&file), "a").unwrap();
-        let done = |number, offset| second.done(&chain(number), &entry(offset));
-        assert_eq!([done(0, 5), done(0, 20), done(0, 30)], [None, Some(7), Some(0)]);
-        assert_eq!(done(1, 5), Some(0));
+        assert_eq!([0, 1].map(|n| second.reached_offset(&chain(n))), [27, i64::MIN]);
+        let past = |offset, next| is_past(27, &entry(offset), Some(&entry(next)));
+        assert_eq!([past(5, 20), past(20, 30), past(30, 40)], [true, false, false]);
+        assert!(past(20, 27) && !is_past(27, &entry(20), None));
+        assert!(!is_past(i64::MIN, &entry(5), Some(&entry(20))));
+        // What was passed object by object has become one meanwhile.
+        let merged = |next| Entry { next_offset: Some(next), ..entry(5) };
+        assert!(is_past(27, &merged(27), None) && !is_past(27, &merged(40), None));
         let other = Position::open(Some(&file), "b").unwrap_err();
         assert!(other.contains("another replay (a)"), "{other}");
         std::fs::write(&file, b"{").unwrap();

@@ -122,16 +122,42 @@ async fn the_store_is_written_from_the_archive_and_goes_on_behind_what_is_mended
     assert!(bench.replay().await.unwrap_err().contains("it is gone"));
 }
 
+/// A replay goes on where it was, although the objects have become others, before it began again or while it runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_merged_meanwhile_is_replayed_once() {
+    for is_stale in [true, false] {
+        let bench = Bench::new().await;
+        let archive = bench.archive();
+        crate::archive::conformance::put_small(&archive, 480_000, 0, 8).await;
+        let list = async || archive.catalogue(&[Topic::Logs]).await.unwrap().chains.remove(0);
+        let mut chain = list().await;
+        let mut position = Position::open(None, "t").unwrap();
+        let replay = || Replay {
+            archive: archive.clone(),
+            targets: Targets::Store(Arc::clone(&bench.store)),
+            pace: Pace::new(None),
+            objects: 0,
+            events: 0,
+        };
+        let (mut first, mut second) = (replay(), replay());
+        let some = chain.entries.iter().take(3);
+        first.chain(&chain, some, &mut position, &ProgressBar::hidden()).await.unwrap();
+        crate::archive::conformance::merged(&archive).await;
+        if !is_stale {
+            chain = list().await;
+        }
+        let all = chain.entries.iter();
+        second.chain(&chain, all, &mut position, &ProgressBar::hidden()).await.unwrap();
+        assert_eq!((first.events, second.events), (9, 15));
+        assert_eq!(position.reached_offset(&chain), 24);
+    }
+}
+
 #[test]
 fn hours_of_a_day_are_a_day() {
     // What `--from` and `--to` of a day choose.
     let hours = Hours::of(TimeRange { from_us: DAY_US, to_us: 2 * DAY_US });
-    let entry = |us: i64| Entry {
-        first_offset: 0,
-        hour: i32::try_from(us / HOUR_US).unwrap(),
-        has_object: true,
-        has_manifest: true,
-    };
+    let entry = |us: i64| Entry { hour: i32::try_from(us / HOUR_US).unwrap(), ..Entry::default() };
     let held: Vec<i64> = (0..60).filter(|hour| hours.hold(&entry(hour * HOUR_US))).collect();
     assert_eq!(held, (24..48).collect::<Vec<_>>());
 }

@@ -1,0 +1,338 @@
+//! Merge: small objects of an hour that is over become larger ones.
+//!
+//! In: the catalogue and a rule. Out: in place of a run of small objects one that accounts for the same offsets, with the same
+//! rows in the same order:
+//!
+//! ```text
+//! readings/date=2026-03-01/hour=10/weir.readings-3-00000000000000001200-00000000000000005000.parquet
+//! ```
+//!
+//! Its steps, each of which may be the last one before a crash:
+//!
+//! 1. The object is written: it does not count yet.
+//! 2. Its manifest is written: from now on it counts, and its sources do not (`catalogue`).
+//! 3. Both are read back and held against each other.
+//! 4. The hour is marked, for who lists the archive meanwhile (`marks`).
+//! 5. The sources are removed, the first one first.
+//!
+//! Promises: at any moment the catalogue has each row once. What was begun is done again by the next run under the same
+//! name; what was left over is removed by it. What can go wrong: the target does not answer ([`ArchiveError`]); objects that are
+//! not what their manifests say, or have other columns, stay as they are and are told.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use weir_models::time::{HOUR_US, now_us};
+use weir_models::topic::Topic;
+
+use self::build::{Builder, Unfit};
+use self::lock::Lock;
+use self::plan::{Rule, Run, plan};
+use super::{
+    Archive, ArchiveError, Chain, Entry, Hours, Manifest, MergeConfig, Sealed, manifest_path,
+};
+
+pub mod background;
+mod build;
+mod lock;
+mod plan;
+
+/// A merge that gave no sign for so long is dead.
+const STALE: Duration = Duration::from_secs(30 * 60);
+
+/// A merge came to an end.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// The archive does not answer or refuses. The same merge may be run again.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// Another one runs.
+    #[error(
+        "another merge is at work, or was until {since}: if it died, this can go on half an hour after that"
+    )]
+    Held {
+        /// When it last gave a sign, RFC 3339.
+        since: String,
+    },
+}
+
+/// What to merge.
+#[derive(Clone, Debug)]
+pub struct Merge {
+    topics: Vec<Topic>,
+    hours: Hours,
+    limit: u64,
+    is_dry: bool,
+    is_gentle: bool,
+    rule: Rule,
+    stale: Duration,
+}
+
+/// What was done with some objects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "done", rename_all = "snake_case")]
+pub enum Step {
+    /// They would become one.
+    Planned {
+        /// The first of them.
+        object: String,
+        /// How many.
+        objects: u64,
+        /// Their size.
+        bytes: u64,
+    },
+    /// They became one.
+    Merged {
+        /// The new object.
+        object: String,
+        /// How many it was made of.
+        objects: u64,
+        /// Its rows.
+        rows: u64,
+        /// Its size.
+        bytes: u64,
+    },
+    /// It had been merged before, and was removed.
+    Removed {
+        /// The object.
+        object: String,
+    },
+    /// It stays as it is.
+    Left {
+        /// The object.
+        object: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Merge {
+    /// A merge of everything that is over, at this moment.
+    #[must_use]
+    pub fn new(config: &MergeConfig, topics: &[Topic], hours: Hours) -> Self {
+        let rule = Rule {
+            over_before: now_us().div_euclid(HOUR_US) - i64::from(config.after_hours),
+            target_bytes: config.target_bytes,
+        };
+        let topics = topics.to_vec();
+        Self { topics, hours, limit: u64::MAX, is_dry: false, is_gentle: false, rule, stale: STALE }
+    }
+
+    /// Ends after so many merged objects.
+    #[must_use]
+    pub fn limit(mut self, objects: u64) -> Self {
+        self.limit = objects;
+        self
+    }
+
+    /// Only says what would be done.
+    #[must_use]
+    pub fn dry(mut self, is_dry: bool) -> Self {
+        self.is_dry = is_dry;
+        self
+    }
+
+    /// Rests after each object for as long as that took.
+    #[must_use]
+    pub fn gently(mut self) -> Self {
+        self.is_gentle = true;
+        self
+    }
+
+    /// Takes over from a merge that gave no sign for this long.
+    #[must_use]
+    pub fn stale_after(mut self, stale: Duration) -> Self {
+        self.stale = stale;
+        self
+    }
+
+    /// Merges, and tells each step.
+    ///
+    /// # Errors
+    /// When the archive does not answer, or another merge is at work.
+    pub async fn run(
+        &self,
+        archive: &Archive,
+        mut tell: impl FnMut(&Step),
+    ) -> Result<(), MergeError> {
+        if self.is_dry {
+            return Ok(self.all(archive, None, &mut tell).await?);
+        }
+        let mut lock = Lock::take(archive, self.stale).await?;
+        let done = self.all(archive, Some(&mut lock), &mut tell).await;
+        // A lock that cannot be given back is taken over later.
+        let released = lock.release().await;
+        done?;
+        Ok(released?)
+    }
+
+    async fn all(
+        &self,
+        archive: &Archive,
+        mut lock: Option<&mut Lock<'_>>,
+        tell: &mut impl FnMut(&Step),
+    ) -> Result<(), ArchiveError> {
+        let catalogue = archive.catalogue(&self.topics).await?;
+        let mut left = self.limit;
+        for chain in &catalogue.chains {
+            if !self.is_dry {
+                for merged in chain.entries.iter().filter(|entry| entry.next_offset.is_some()) {
+                    sweep(archive, chain, merged, tell).await?;
+                }
+            }
+            let runs = plan(chain, self.rule).into_iter();
+            for run in runs.filter(|run| self.hours.hold(&run.entries[0])) {
+                if left == 0 {
+                    return Ok(());
+                }
+                left -= 1;
+                if let Some(lock) = &mut lock {
+                    lock.renew().await?;
+                    let begun = Instant::now();
+                    one(archive, chain, &run, tell).await?;
+                    if self.is_gentle {
+                        sleep(begun.elapsed()).await;
+                    }
+                } else {
+                    tell(&planned(chain, &run));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn planned(chain: &Chain, run: &Run) -> Step {
+    Step::Planned {
+        object: chain.path(&run.entries[0]),
+        objects: run.entries.len() as u64,
+        bytes: run.entries.iter().map(|entry| entry.bytes).sum(),
+    }
+}
+
+/// Makes one object of a run.
+async fn one(
+    archive: &Archive,
+    chain: &Chain,
+    run: &Run,
+    tell: &mut impl FnMut(&Step),
+) -> Result<(), ArchiveError> {
+    let sealed = match build(archive, chain, run).await? {
+        Ok(sealed) => sealed,
+        Err((object, why)) => {
+            tell(&Step::Left { object, why });
+            return Ok(());
+        }
+    };
+    archive.put(&sealed).await?;
+    let Manifest { rows, bytes, .. } = sealed.manifest;
+    let object = sealed.path.clone();
+    if whole(archive, &sealed.path).await?.as_ref() != Some(&sealed.manifest) {
+        let why = "what was written does not come back; its sources stay".into();
+        tell(&Step::Left { object, why });
+        return Ok(());
+    }
+    archive.mark(chain.partition.topic, run.entries[0].hour).await?;
+    for entry in &run.entries {
+        remove(archive, &chain.path(entry)).await?;
+    }
+    let objects = run.entries.len() as u64;
+    tell(&Step::Merged { object, objects, rows, bytes });
+    Ok(())
+}
+
+/// The object that a run becomes; or the source that does not fit, and why.
+async fn build(
+    archive: &Archive,
+    chain: &Chain,
+    run: &Run,
+) -> Result<Result<Sealed, (String, Unfit)>, ArchiveError> {
+    let mut builder = Builder::new();
+    for entry in &run.entries {
+        let path = chain.path(entry);
+        let manifest = archive.manifest(&path).await?.filter(|manifest| manifest.object == path);
+        let Some(manifest) = manifest else {
+            return Ok(Err((path, "its manifest is another one's, or cannot be read".into())));
+        };
+        let data = archive.bytes(&path).await?;
+        // Decompressing and compressing would hold up others.
+        let added = tokio::task::spawn_blocking(move || {
+            let added = builder.add(manifest, data);
+            (builder, added)
+        });
+        let added = match added.await {
+            Ok((back, added)) => {
+                builder = back;
+                added
+            }
+            Err(error) => return Ok(Err((path, format!("please report this: {error}")))),
+        };
+        if let Err(why) = added {
+            return Ok(Err((path, why)));
+        }
+    }
+    let path = chain.path(&run.entries[0]);
+    let sealed = builder.finish(chain, &run.entries[0]).map_err(|why| (path.clone(), why));
+    let begun = run.begun.as_ref().map(|begun| chain.path(begun));
+    Ok(sealed.and_then(|sealed| match begun {
+        Some(begun) if begun != sealed.path => {
+            Err((path, format!("`{begun}` was begun of it and ends elsewhere; remove that one")))
+        }
+        _ => Ok(sealed),
+    }))
+}
+
+/// The manifest of an object whose bytes are as it says.
+async fn whole(archive: &Archive, path: &str) -> Result<Option<Manifest>, ArchiveError> {
+    let Some(manifest) = archive.manifest(path).await?.filter(|manifest| manifest.object == path)
+    else {
+        return Ok(None);
+    };
+    let data = match archive.bytes(path).await {
+        Ok(data) => data,
+        Err(error) if error.is_gone() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(manifest.fits(&data).then_some(manifest))
+}
+
+/// Removes what a merged object was made of, and that is still there.
+async fn sweep(
+    archive: &Archive,
+    chain: &Chain,
+    merged: &Entry,
+    tell: &mut impl FnMut(&Step),
+) -> Result<(), ArchiveError> {
+    let left: Vec<_> = chain.covered.iter().filter(|entry| merged.covers(entry)).collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let object = chain.path(merged);
+    let Some(manifest) = whole(archive, &object).await? else {
+        let why = "it is damaged, what it was merged of stays: see `weir-sink archive verify`";
+        tell(&Step::Left { object, why: why.into() });
+        return Ok(());
+    };
+    archive.mark(chain.partition.topic, merged.hour).await?;
+    for entry in left {
+        let path = chain.path(entry);
+        if manifest.merged.iter().any(|part| part.object == path) {
+            remove(archive, &path).await?;
+            tell(&Step::Removed { object: path });
+        } else {
+            let why = format!("`{object}` has its offsets and was not made of it");
+            tell(&Step::Left { object: path, why });
+        }
+    }
+    Ok(())
+}
+
+/// Removes an object and its manifest.
+async fn remove(archive: &Archive, path: &str) -> Result<(), ArchiveError> {
+    archive.remove(path).await?;
+    archive.remove(&manifest_path(path)).await
+}
+
+#[cfg(test)]
+mod tests;
