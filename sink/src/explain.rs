@@ -16,7 +16,7 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use weir_models::event::Body;
+use weir_models::event::{Body, Reader};
 use weir_models::time::now_us;
 use weir_models::topic::{Topic, TopicNames};
 
@@ -252,7 +252,7 @@ fn answer(line: u64, names: &TopicNames, record: &Record) -> Answer {
         rows: Vec::new(),
         archive: None,
     };
-    let decoded = match decode(record) {
+    let decoded = match decode(record, &mut Reader::default()) {
         Ok(decoded) => decoded,
         Err(poison) => {
             answer.dead_letter = Some(poison.to_string());
@@ -310,10 +310,13 @@ fn rows(batch: &Batch) -> Vec<Row> {
             row: pairs!("ts_us": row.ts_us, "stream": row.id.stream.as_i64(), "seq": row.id.seq),
         }
     });
-    let logs = batch.logs.iter().map(|row| Row {
-        table: "logs",
-        partition: pairs!("site": row.site, "host": row.host, "bucket": bucket(LOGS_WIDTH_US, row.ts_us)),
-        row: pairs!("ts_us": row.ts_us, "stream": row.stream.as_i64(), "seq": row.seq),
+    let logs = batch.lines().map(|line| {
+        let (event, bucket) = (line.event, bucket(LOGS_WIDTH_US, line.event.ts_us));
+        Row {
+            table: "logs",
+            partition: pairs!("site": event.site, "host": line.host(), "bucket": bucket),
+            row: pairs!("ts_us": event.ts_us, "stream": event.id.stream.as_i64(), "seq": event.id.seq),
+        }
     });
     let alerts = batch.alerts.iter().flat_map(|alert| {
         let (data, fired_us) = (&alert.data, alert.data.fired_us);

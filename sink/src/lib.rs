@@ -19,7 +19,6 @@ pub mod pipeline;
 pub mod hooks;
 mod backoff;
 mod explain;
-mod tls;
 pub mod front;
 pub mod health;
 pub mod sealer;

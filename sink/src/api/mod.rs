@@ -110,6 +110,7 @@ impl Default for Limits {
 pub struct Api {
     store: Arc<dyn Store>,
     registry: Arc<Registry>,
+    producer: Arc<dyn Producer>,
     live: broadcast::Sender<Live>,
     stop: signal::Receiver<bool>,
     access: Access,
@@ -133,7 +134,8 @@ impl Api {
     ) -> Self {
         let limits = Limits::default();
         Self {
-            registry: Arc::new(Registry::new(store.clone(), producer)),
+            registry: Arc::new(Registry::new(store.clone(), producer.clone())),
+            producer,
             store,
             live,
             stop,

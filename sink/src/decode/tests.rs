@@ -93,11 +93,11 @@ fn feedback_is_of_the_alert_that_its_key_names() {
     poison(Topic::Feedback, "a2", Some(value), "expected `a1`");
     poison(Topic::Feedback, "a1", Some(&value.replace("false", "perhaps")), "unknown variant");
     poison(Topic::Feedback, "a1", Some(&value.replace("plant", "")), "site has 0 bytes");
-    let taken = decode(&record(Topic::Feedback, "a1", Some(value))).unwrap();
+    let taken = decoded(&record(Topic::Feedback, "a1", Some(value))).unwrap();
     let Decoded::Feedback(feedback) = &taken else { panic!("{taken:?}") };
     assert_eq!((feedback.verdict.as_str(), feedback.given_us), ("false", 9));
     assert_eq!(taken.event_id(), None);
-    assert_eq!(decode(&record(Topic::Feedback, "a1", None)).unwrap(), Decoded::Ignored);
+    assert_eq!(decoded(&record(Topic::Feedback, "a1", None)).unwrap(), Decoded::Ignored);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use async_trait::async_trait;
 use object_store::memory::InMemory;
+use weir_models::event::Body;
+use weir_models::ident::TemplateId;
 use weir_models::topic::Topic;
 
 use super::*;
@@ -11,17 +13,20 @@ use crate::survey::{Ends, Offsets, Survey};
 
 const MINUTE_US: i64 = 60_000_000;
 
-fn of_template(ts_us: i64, seq: u64, severity: u8, template: Option<&str>) -> LogRow {
-    let template = template.map(ToOwned::to_owned);
-    LogRow { template, ..line(ts_us, seq, severity, &format!("message {seq}")) }
+fn of_template(ts_us: i64, seq: u64, severity: u8, template: Option<u64>) -> Arc<Event> {
+    let mut event = Arc::unwrap_or_clone(line(ts_us, seq, severity, &format!("message {seq}")));
+    if let Body::Log(log) = &mut event.body {
+        log.template = template.map(TemplateId);
+    }
+    Arc::new(event)
 }
 
 fn lines() -> Batch {
     // Every minute a line of `a`, every tenth minute an error of `b`, in the last minute one of `c`, and one without.
-    let mut logs: Vec<LogRow> =
-        (0..60).map(|n| of_template(n * MINUTE_US, n as u64, 6, Some("a"))).collect();
-    logs.extend((0..6).map(|n| of_template(n * 10 * MINUTE_US + 1, 100 + n as u64, 3, Some("b"))));
-    logs.push(of_template(59 * MINUTE_US + 2, 200, 4, Some("c")));
+    let mut logs: Vec<_> =
+        (0..60).map(|n| of_template(n * MINUTE_US, n as u64, 6, Some(0xa))).collect();
+    logs.extend((0..6).map(|n| of_template(n * 10 * MINUTE_US + 1, 100 + n as u64, 3, Some(0xb))));
+    logs.push(of_template(59 * MINUTE_US + 2, 200, 4, Some(0xc)));
     logs.push(of_template(5 * MINUTE_US, 300, 6, None));
     Batch { logs, ..Batch::default() }
 }
@@ -44,9 +49,10 @@ fn lines_are_counted_by_time_and_by_template() {
     let told: Vec<_> =
         templates.iter().map(|one| (&one["template"], &one["n"], &one["first_us"])).collect();
     let c_us = 59 * MINUTE_US + 2;
-    let expected = [(json!("a"), 60, 0), (json!("b"), 6, 1), (json!("c"), 1, c_us)];
+    let expected = [(0xau64, 60, 0), (0xb, 6, 1), (0xc, 1, c_us)];
     for (told, (template, n, first_us)) in told.iter().zip(&expected) {
-        assert_eq!(*told, (template, &json!(n), &json!(first_us)));
+        let template = json!(format!("{template:016x}"));
+        assert_eq!(*told, (&template, &json!(n), &json!(first_us)));
     }
     assert_eq!(templates[1]["severity"], 3);
     assert_eq!(templates[0]["message"], "message 59");
