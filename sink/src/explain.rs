@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weir_models::event::{Body, Reader};
-use weir_models::time::now_us;
+use weir_models::time::{DAY_US, now_us};
 use weir_models::topic::{Topic, TopicNames};
 
 use crate::archive::object_path;
@@ -281,6 +281,10 @@ fn answer(line: u64, names: &TopicNames, record: &Record) -> Answer {
             batch.agents.push(status);
             "agent"
         }
+        Decoded::Feedback(said) => {
+            batch.feedback.push(said);
+            "feedback"
+        }
         Decoded::Ignored => "nothing",
     };
     answer.kind = Some(kind);
@@ -336,7 +340,18 @@ fn rows(batch: &Batch) -> Vec<Row> {
         partition: pairs!("shard": shard(&status.agent)),
         row: pairs!("agent": *status.agent),
     });
-    readings.chain(logs).chain(alerts).chain(devices).chain(agents).collect()
+    let feedback = batch.feedback.iter().map(|said| Row {
+        table: "feedback",
+        partition: pairs!("site": said.site, "bucket": bucket(SERIES_ALERTS_WIDTH_US, said.fired_us)),
+        row: pairs!("fired_us": said.fired_us, "id": said.alert_id),
+    });
+    let losses = batch.losses.iter().map(|loss| Row {
+        table: "losses",
+        partition: pairs!("site": loss.site, "day": loss.ts_us.div_euclid(DAY_US)),
+        row: pairs!("ts_us": loss.ts_us, "stream": loss.stream.as_i64(), "seq": loss.seq),
+    });
+    let rows = readings.chain(logs).chain(alerts).chain(devices).chain(agents);
+    rows.chain(feedback).chain(losses).collect()
 }
 
 fn device_rows(change: &DeviceChange) -> [Row; 2] {
