@@ -212,9 +212,13 @@ fn heartbeat(number: u64, now_us: i64) -> AgentStatus {
         events_out: number * 999,
         spool_bytes: number * 4_096,
         lanes: vec![lane("readings", number % 50 * 400), lane("rest", 0)],
-        oldest_us: (number % 50 > 0).then(|| now_us - 60_000_000 * (number % 50) as i64),
+        oldest_us: (!number.is_multiple_of(50)).then(|| now_us - 60_000_000 * (number % 50) as i64),
         metadata_us: Some(now_us - 5_000_000),
-        lost: (number % 500 == 0).then(|| ("spool_full".to_owned(), number)).into_iter().collect(),
+        lost: number
+            .is_multiple_of(500)
+            .then(|| ("spool_full".to_owned(), number))
+            .into_iter()
+            .collect(),
         ..AgentStatus::default()
     }
 }
