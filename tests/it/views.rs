@@ -1,4 +1,5 @@
 //! The views of gateways, losses, archive and audits, and counted lines, in a real browser with what a site really sent.
+#![allow(clippy::print_stderr, reason = "figures are for the reader of the output")]
 
 use std::net::UdpSocket;
 
@@ -246,7 +247,7 @@ fn ten_thousand_gateways_are_one_list() {
          const asked = performance.getEntriesByType('resource').find((one) => one.name.includes('/v1/agents')); \
          return [mark('first-contentful-paint'), mark('gateways'), asked.responseEnd - asked.startTime, asked.encodedBodySize, asked.decodedBodySize]";
     let times = browser.script(times, &[]);
-    println!(
+    eprintln!(
         "ten thousand gateways: first paint {} ms, first rows {} ms after the navigation; the list took {} ms, {} bytes, {} unpacked",
         times[0], times[1], times[2], times[3], times[4]
     );
