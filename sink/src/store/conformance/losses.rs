@@ -13,7 +13,7 @@ pub(super) async fn all(store: &dyn Store) {
 }
 
 fn loss(site: &str, agent: &str, ts_us: i64, stream: u64, seq: u64) -> LossRow {
-    let range = (seq % 2 == 0).then_some((Stream(u64::MAX - stream), seq, u64::MAX >> 1));
+    let range = seq.is_multiple_of(2).then_some((Stream(u64::MAX - stream), seq, u64::MAX >> 1));
     let lane = range.map(|_| "urgent".to_owned());
     let loss = Loss { count: u64::MAX >> 2, range, reason: "spool_full \u{fc}".into(), lane };
     LossRow {
