@@ -138,7 +138,7 @@ fn rules_and_silence_are_never_held_back() {
     ranks.look(&mut drafts, 1, 1.0);
     // The first was there before, the last is held back.
     assert_eq!(drafts.iter().map(|Draft(a)| a.rank).collect::<Vec<_>>(), [None; 4]);
-    assert_eq!(ranks.held, [first.alert_id.clone()]);
+    assert_eq!(ranks.held, std::slice::from_ref(&first.alert_id));
     // So many are held back, and no more.
     ranks.held = vec![String::from("other"); HELD_MAX];
     let mut drafts = vec![Draft(first)];

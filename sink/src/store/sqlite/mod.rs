@@ -35,8 +35,8 @@ use super::config::SqliteConfig;
 use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
 use super::{
-    Agents, AlertQuery, AlertRecords, Batch, Chunks, Feedbacks, Latest, Lines, LogQuery, LogRow, Point, Rolls, Series,
-    Store, StoreError, TimeRange,
+    Agents, AlertQuery, AlertRecords, Batch, Chunks, Feedbacks, Latest, Lines, LogQuery, LogRow,
+    Point, Rolls, Series, Store, StoreError, TimeRange,
 };
 
 /// The migrations in their order; the first has version 1. Never change one that was released.
