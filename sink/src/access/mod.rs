@@ -300,7 +300,8 @@ mod tests {
     #[test]
     fn nothing_shows_a_token_or_its_hash() {
         let config = token("a", Role::Read, "weir_a");
-        let access = Access::new(Some(&Secret::new("s3cret")), &[config.clone()], false);
+        let access =
+            Access::new(Some(&Secret::new("s3cret")), std::slice::from_ref(&config), false);
         let shown = format!("{config:?} {access:?}");
         let hash = TokenHash::of("weir_a").to_string();
         for secret in ["weir_a", "s3cret", hash.trim_start_matches("sha256:")] {
