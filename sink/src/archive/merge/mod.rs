@@ -16,12 +16,13 @@
 //! 5. The sources are removed, the first one first.
 //!
 //! Promises: at any moment the catalogue has each row once. What was begun is done again by the next run under the same
-//! name; what was left over is removed by it. What can go wrong: the target does not answer ([`ArchiveError`]); objects that are
+//! name; what was left over is removed by it, as long as it is what was merged. What another object begins in the midst of stays. What can go wrong: the target does not answer ([`ArchiveError`]); objects that are
 //! not what their manifests say, or have other columns, stay as they are and are told.
 
 use std::time::Duration;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 use weir_models::time::{HOUR_US, now_us};
 use weir_models::topic::Topic;
@@ -29,8 +30,10 @@ use weir_models::topic::Topic;
 use self::build::{Builder, Unfit};
 use self::lock::Lock;
 use self::plan::{Rule, Run, plan};
+use super::catalogue::entry_of;
 use super::{
-    Archive, ArchiveError, Chain, Entry, Hours, Manifest, MergeConfig, Sealed, manifest_path,
+    Archive, ArchiveError, Chain, Entry, Hours, Manifest, MergeConfig, Part, Sealed, hex,
+    manifest_path,
 };
 
 pub mod background;
@@ -229,7 +232,9 @@ async fn one(
     let Manifest { rows, bytes, .. } = sealed.manifest;
     let object = sealed.path.clone();
     if whole(archive, &sealed.path).await?.as_ref() != Some(&sealed.manifest) {
-        let why = "what was written does not come back; its sources stay".into();
+        // Without a manifest its sources count, and the next run does it again.
+        archive.remove(&manifest_path(&sealed.path)).await?;
+        let why = "what was written does not come back; its sources stay and count".into();
         tell(&Step::Left { object, why });
         return Ok(());
     }
@@ -279,8 +284,20 @@ async fn build(
         Some(begun) if begun != sealed.path => {
             Err((path, format!("`{begun}` was begun of it and ends elsewhere; remove that one")))
         }
-        _ => Ok(sealed),
+        _ => match overlapping(chain, run, &sealed.manifest) {
+            Some(other) => Err((path, format!("`{}` overlaps with it", chain.path(other)))),
+            None => Ok(sealed),
+        },
     }))
+}
+
+/// An object that is in no run and begins within one: it may reach further, and would not count beside a merged one.
+fn overlapping<'a>(chain: &'a Chain, run: &Run, merged: &Manifest) -> Option<&'a Entry> {
+    let hour = run.entries.first()?.hour;
+    let offsets = merged.first_offset..merged.next_offset;
+    let begins = |entry: &&Entry| entry.hour == hour && offsets.contains(&entry.first_offset);
+    let mut others = chain.entries.iter().filter(|entry| !run.entries.contains(entry));
+    others.find(begins)
 }
 
 /// The manifest of an object whose bytes are as it says.
@@ -310,14 +327,23 @@ async fn sweep(
     }
     let object = chain.path(merged);
     let Some(manifest) = whole(archive, &object).await? else {
-        let why = "it is damaged, what it was merged of stays: see `weir-sink archive verify`";
+        let why = if undone(archive, chain, &object).await? {
+            "it was damaged; what it was merged of is whole and counts again"
+        } else {
+            "it is damaged, what it was merged of stays: see `weir-sink archive verify`"
+        };
         tell(&Step::Left { object, why: why.into() });
         return Ok(());
     };
     archive.mark(chain.partition.topic, merged.hour).await?;
     for entry in left {
         let path = chain.path(entry);
-        if manifest.merged.iter().any(|part| part.object == path) {
+        let part = manifest.merged.iter().find(|part| part.object == path);
+        let is_same = match part {
+            Some(part) => has_only(archive, part).await?,
+            None => false,
+        };
+        if is_same {
             remove(archive, &path).await?;
             tell(&Step::Removed { object: path });
         } else {
@@ -326,6 +352,50 @@ async fn sweep(
         }
     }
     Ok(())
+}
+
+/// Whether nothing lies under the name of a part but the part: the sink may have written another object there since.
+async fn has_only(archive: &Archive, part: &Part) -> Result<bool, ArchiveError> {
+    let object = match archive.bytes(&part.object).await {
+        Ok(data) => Some(hex(&Sha256::digest(&data))),
+        Err(error) if error.is_gone() => None,
+        Err(error) => return Err(error),
+    };
+    let manifest = match archive.bytes(&manifest_path(&part.object)).await {
+        Ok(json) => match serde_json::from_slice::<Manifest>(&json) {
+            Ok(manifest) => Some(manifest.sha256),
+            Err(_) => return Ok(false),
+        },
+        Err(error) if error.is_gone() => None,
+        Err(error) => return Err(error),
+    };
+    Ok(object.into_iter().chain(manifest).all(|found| found == part.sha256))
+}
+
+/// Whether all that a damaged object was merged of is there: then its manifest is removed, so that they count.
+async fn undone(archive: &Archive, chain: &Chain, object: &str) -> Result<bool, ArchiveError> {
+    let Some(manifest) = archive.manifest(object).await?.filter(|found| found.object == object)
+    else {
+        return Ok(false);
+    };
+    if manifest.merged.is_empty() {
+        return Ok(false);
+    }
+    let topic = chain.partition.topic;
+    let entries: Vec<_> = manifest.merged.iter().map(|part| entry_of(topic, &part.object)).collect();
+    for (part, entry) in manifest.merged.iter().zip(&entries) {
+        // A part of a part was removed when that one was made.
+        let is_within = |entry: &Entry| entries.iter().flatten().any(|other| other.covers(entry));
+        if entry.as_ref().is_some_and(is_within) {
+            continue;
+        }
+        let found = whole(archive, &part.object).await?;
+        if found.is_none_or(|found| found.sha256 != part.sha256) {
+            return Ok(false);
+        }
+    }
+    archive.remove(&manifest_path(object)).await?;
+    Ok(true)
 }
 
 /// Removes an object and its manifest.
