@@ -145,9 +145,9 @@ pub(super) async fn what_does_not_fit_stays(archive: &Archive) {
 pub(super) async fn what_overlaps_stays(archive: &Archive) {
     put_small(archive, HOUR, 0, 3).await;
     // More than the last of them, and too large for a merge.
-    let other = sealed(HOUR, 7..400, 7);
+    let other = sealed(HOUR, 7..4_000, 7);
     archive.put(&other).await.unwrap();
-    put_small(archive, HOUR + 1, 400, 2).await;
+    put_small(archive, HOUR + 1, 4_000, 2).await;
     let config = MergeConfig { target_bytes: other.manifest.bytes * 2, ..MergeConfig::default() };
     let merge = Merge::new(&config, &[Topic::Logs], ever()).stale_after(Duration::ZERO);
     let mut steps = Vec::new();
