@@ -165,17 +165,10 @@ impl Replay {
         if !entry.has_object {
             return Err(gone.into());
         }
-        let (read, from, data) = match self.archive.bytes(&chain.path(&entry)).await {
-            Ok(data) => (entry, reached, data),
-            Err(error) if error.is_gone() => {
-                // Merged since it was listed; what came before it was sent.
-                let merged = self.archive.successor(chain, &entry).await.map_err(text)?;
-                let merged = merged.ok_or(gone)?;
-                let data = self.archive.bytes(&chain.path(&merged)).await.map_err(text)?;
-                (merged, reached.max(entry.first_offset), data)
-            }
-            Err(error) => return Err(error.to_string()),
-        };
+        let read = self.archive.bytes_now(chain, &entry).await;
+        let (read, from, data) = read
+            .map_err(|error| if error.is_gone() { gone.to_owned() } else { error.to_string() })?;
+        let from = from.max(reached);
         if let Some(manifest) = self.archive.manifest(&chain.path(&read)).await.map_err(text)? {
             intact(&manifest, &data).map_err(|fault| format!("{fault}; restore it from a copy"))?;
         }
