@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use weir_models::time::{HOUR_US, now_us};
 use weir_models::topic::Topic;
 
@@ -43,6 +43,9 @@ mod plan;
 
 /// A merge that gave no sign for so long is dead.
 const STALE: Duration = Duration::from_secs(30 * 60);
+
+/// Partitions that may fail before a merge gives up.
+const FAILED_MAX: usize = 3;
 
 /// A merge came to an end.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +163,7 @@ impl Merge {
         mut tell: impl FnMut(&Step),
     ) -> Result<(), MergeError> {
         if self.is_dry {
-            return Ok(self.all(archive, None, &mut tell).await?);
+            return self.all(archive, None, &mut tell).await;
         }
         let mut lock = Lock::take(archive, self.stale).await?;
         let done = self.all(archive, Some(&mut lock), &mut tell).await;
@@ -175,31 +178,51 @@ impl Merge {
         archive: &Archive,
         mut lock: Option<&mut Lock<'_>>,
         tell: &mut impl FnMut(&Step),
-    ) -> Result<(), ArchiveError> {
+    ) -> Result<(), MergeError> {
         let catalogue = archive.catalogue(&self.topics).await?;
-        let mut left = self.limit;
+        let (mut left, mut failed) = (self.limit, Vec::new());
         for chain in &catalogue.chains {
-            if !self.is_dry {
-                for merged in chain.entries.iter().filter(|entry| entry.next_offset.is_some()) {
-                    sweep(archive, chain, merged, tell).await?;
+            // One that always fails must not keep those behind it from being merged.
+            match self.chain(archive, chain, &mut lock, &mut left, tell).await {
+                Err(MergeError::Archive(error)) if failed.len() + 1 < FAILED_MAX => {
+                    failed.push(error);
                 }
+                ended => ended?,
             }
-            let runs = plan(chain, self.rule).into_iter();
-            for run in runs.filter(|run| self.hours.hold(&run.entries[0])) {
-                if left == 0 {
-                    return Ok(());
+        }
+        failed.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    async fn chain(
+        &self,
+        archive: &Archive,
+        chain: &Chain,
+        lock: &mut Option<&mut Lock<'_>>,
+        left: &mut u64,
+        tell: &mut impl FnMut(&Step),
+    ) -> Result<(), MergeError> {
+        if let Some(lock) = lock {
+            for merged in chain.entries.iter().filter(|entry| entry.next_offset.is_some()) {
+                lock.renew().await?;
+                sweep(archive, chain, merged, lock, tell).await?;
+            }
+        }
+        let runs = plan(chain, self.rule).into_iter();
+        for run in runs.filter(|run| self.hours.hold(&run.entries[0])) {
+            if *left == 0 {
+                return Ok(());
+            }
+            if let Some(lock) = lock {
+                lock.renew().await?;
+                let begun = Instant::now();
+                let is_merged = one(archive, chain, &run, lock, tell).await?;
+                *left -= u64::from(is_merged);
+                if self.is_gentle {
+                    lock.rest(begun.elapsed()).await?;
                 }
-                left -= 1;
-                if let Some(lock) = &mut lock {
-                    lock.renew().await?;
-                    let begun = Instant::now();
-                    one(archive, chain, &run, tell).await?;
-                    if self.is_gentle {
-                        sleep(begun.elapsed()).await;
-                    }
-                } else {
-                    tell(&planned(chain, &run));
-                }
+            } else {
+                *left -= 1;
+                tell(&planned(chain, &run));
             }
         }
         Ok(())
@@ -214,20 +237,22 @@ fn planned(chain: &Chain, run: &Run) -> Step {
     }
 }
 
-/// Makes one object of a run.
+/// Makes one object of a run; says whether it did.
 async fn one(
     archive: &Archive,
     chain: &Chain,
     run: &Run,
+    lock: &mut Lock<'_>,
     tell: &mut impl FnMut(&Step),
-) -> Result<(), ArchiveError> {
-    let sealed = match build(archive, chain, run).await? {
+) -> Result<bool, MergeError> {
+    let sealed = match build(archive, chain, run, lock).await? {
         Ok(sealed) => sealed,
         Err((object, why)) => {
             tell(&Step::Left { object, why });
-            return Ok(());
+            return Ok(false);
         }
     };
+    lock.check().await?;
     archive.put(&sealed).await?;
     let Manifest { rows, bytes, .. } = sealed.manifest;
     let object = sealed.path.clone();
@@ -236,7 +261,7 @@ async fn one(
         archive.remove(&manifest_path(&sealed.path)).await?;
         let why = "what was written does not come back; its sources stay and count".into();
         tell(&Step::Left { object, why });
-        return Ok(());
+        return Ok(false);
     }
     archive.mark(chain.partition.topic, run.entries[0].hour).await?;
     for entry in &run.entries {
@@ -244,7 +269,7 @@ async fn one(
     }
     let objects = run.entries.len() as u64;
     tell(&Step::Merged { object, objects, rows, bytes });
-    Ok(())
+    Ok(true)
 }
 
 /// The object that a run becomes; or the source that does not fit, and why.
@@ -252,9 +277,11 @@ async fn build(
     archive: &Archive,
     chain: &Chain,
     run: &Run,
-) -> Result<Result<Sealed, (String, Unfit)>, ArchiveError> {
+    lock: &mut Lock<'_>,
+) -> Result<Result<Sealed, (String, Unfit)>, MergeError> {
     let mut builder = Builder::new();
     for entry in &run.entries {
+        lock.renew().await?;
         let path = chain.path(entry);
         let manifest = archive.manifest(&path).await?.filter(|manifest| manifest.object == path);
         let Some(manifest) = manifest else {
@@ -319,8 +346,9 @@ async fn sweep(
     archive: &Archive,
     chain: &Chain,
     merged: &Entry,
+    lock: &mut Lock<'_>,
     tell: &mut impl FnMut(&Step),
-) -> Result<(), ArchiveError> {
+) -> Result<(), MergeError> {
     let left: Vec<_> = chain.covered.iter().filter(|entry| merged.covers(entry)).collect();
     if left.is_empty() {
         return Ok(());
@@ -337,6 +365,7 @@ async fn sweep(
     };
     archive.mark(chain.partition.topic, merged.hour).await?;
     for entry in left {
+        lock.renew().await?;
         let path = chain.path(entry);
         let part = manifest.merged.iter().find(|part| part.object == path);
         let is_same = match part {

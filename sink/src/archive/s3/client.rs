@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::http::header::USER_AGENT;
+use axum::http::header::{IF_MATCH, IF_NONE_MATCH, USER_AGENT};
 use axum::http::{HeaderValue, Method, Response};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -84,6 +84,8 @@ impl HttpService for Client {
         request.headers_mut().insert(USER_AGENT, AGENT);
         let place = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let method = request.method().clone();
+        let headers = request.headers();
+        let is_conditional = headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH);
         let for_body = Duration::from_secs(request.body().content_length() as u64 / SLOWEST);
         let within = self.within + for_body;
         let answer = match timeout(within, self.pool.request(request)).await {
@@ -95,7 +97,7 @@ impl HttpService for Client {
             let body = |body| Timed { body, place, within: self.within, waiting: None };
             return Ok(answer.map(|incoming| HttpResponseBody::new(body(incoming))));
         }
-        self.refused(&method, place, answer).await
+        self.refused(&method, is_conditional, place, answer).await
     }
 }
 
@@ -104,6 +106,7 @@ impl Client {
     async fn refused(
         &self,
         method: &Method,
+        is_conditional: bool,
         place: String,
         answer: Response<Incoming>,
     ) -> Result<HttpResponse, HttpError> {
@@ -114,7 +117,7 @@ impl Client {
         let read = timeout(self.within, read).await;
         let body = read.ok().and_then(Result::ok).unwrap_or_default();
         let failure = Failure::refused(&place, status, &String::from_utf8_lossy(&body));
-        if is_for_library(method, &failure) {
+        if is_for_library(method, is_conditional, &failure) {
             return Ok(HttpResponse::from_parts(parts, body.into()));
         }
         Err(failed(failure))
@@ -122,12 +125,12 @@ impl Client {
 }
 
 /// Whether the library has to see a refusal as it is: an object that is not there, a condition that does not hold.
-fn is_for_library(method: &Method, failure: &Failure) -> bool {
+fn is_for_library(method: &Method, is_conditional: bool, failure: &Failure) -> bool {
     let Failure::Refused { status, code, .. } = failure else {
         return false;
     };
     match *status {
-        304 | 409 | 412 => true,
+        304 | 409 | 412 => is_conditional,
         404 if code == "NoSuchKey" => true,
         // These have no text where nothing is wrong with the bucket.
         404 => code.is_empty() && (method == Method::HEAD || method == Method::DELETE),
