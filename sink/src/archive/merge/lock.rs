@@ -79,9 +79,10 @@ impl<'a> Lock<'a> {
 
     /// Whether it is still ours.
     pub(super) async fn check(&self) -> Result<(), MergeError> {
-        match self.is_ours().await? {
-            true => Ok(()),
-            false => Err(MergeError::Held { since: rfc3339(now_us()) }),
+        if self.is_ours().await? {
+            Ok(())
+        } else {
+            Err(MergeError::Held { since: rfc3339(now_us()) })
         }
     }
 
