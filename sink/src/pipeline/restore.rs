@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use metrics::gauge;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use weir_models::metric::SINK_PARTITIONS;
 
 use super::{Held, LettingGo, PutDone, Restored, Run, SinkError};
@@ -23,6 +23,9 @@ use crate::status::{Part, Status};
 
 /// How long a revocation waits for an object that is on its way. Less than the consumer keeps the partition back for.
 const PUT_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long a memory may take to be read before that is told.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 
 impl Run {
     pub(super) fn assigned(&mut self, partition: Partition, committed: Option<Committed>) {
@@ -161,7 +164,18 @@ async fn read_memory(
 ) -> (Dedupe, i64) {
     let mut backoff = Backoff::default();
     loop {
-        let manifest = match archive.manifest(&committed.note).await {
+        let mut reading = std::pin::pin!(archive.manifest(&committed.note));
+        let read = match timeout(READ_WITHIN, &mut reading).await {
+            Ok(read) => read,
+            Err(_) => {
+                // No partition goes on meanwhile.
+                let object = &committed.note;
+                let slow = format!("the manifest of `{object}` is not read yet; the sink waits for it");
+                status.problem(Part::Archive, slow);
+                reading.await
+            }
+        };
+        let manifest = match read {
             Ok(manifest) => manifest,
             Err(error) => {
                 status.problem(Part::Archive, error.to_string());

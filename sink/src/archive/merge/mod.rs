@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use weir_models::time::{HOUR_US, now_us};
 use weir_models::topic::Topic;
 
-use self::build::{Builder, Unfit};
+use self::build::{Builder, GAP, Unfit, follows};
 use self::lock::Lock;
 use self::plan::{Rule, Run, plan};
 use super::catalogue::entry_of;
@@ -213,10 +213,12 @@ impl Merge {
                 return Ok(());
             }
             if let Some(lock) = lock {
-                lock.renew().await?;
                 let begun = Instant::now();
-                let is_merged = one(archive, chain, &run, lock, tell).await?;
-                *left -= u64::from(is_merged);
+                for run in cut(archive, chain, run, lock, tell).await? {
+                    if *left > 0 && one(archive, chain, &run, lock, tell).await? {
+                        *left -= 1;
+                    }
+                }
                 if self.is_gentle {
                     lock.rest(begun.elapsed()).await?;
                 }
@@ -235,6 +237,43 @@ fn planned(chain: &Chain, run: &Run) -> Step {
         objects: run.entries.len() as u64,
         bytes: run.entries.iter().map(|entry| entry.bytes).sum(),
     }
+}
+
+/// Cuts a run where one does not go on where the one before it ends. Manifests are small: objects that cannot be merged are not
+/// read for that.
+async fn cut(
+    archive: &Archive,
+    chain: &Chain,
+    run: Run,
+    lock: &mut Lock<'_>,
+    tell: &mut impl FnMut(&Step),
+) -> Result<Vec<Run>, MergeError> {
+    if run.begun.is_some() {
+        return Ok(vec![run]);
+    }
+    let mut pieces: Vec<Vec<Entry>> = Vec::new();
+    let (mut before_ends, mut is_told) = (None, false);
+    for entry in &run.entries {
+        lock.renew().await?;
+        let object = chain.path(entry);
+        let Some(manifest) = archive.manifest(&object).await? else {
+            // Whoever builds it says why it cannot be.
+            return Ok(vec![run]);
+        };
+        let goes_on = before_ends.is_some_and(|ends| follows(ends, &manifest));
+        match pieces.last_mut() {
+            Some(piece) if goes_on => piece.push(*entry),
+            _ => pieces.push(vec![*entry]),
+        }
+        // One line a run: of a version that did not note where an object goes on, it would be all of them.
+        if before_ends.is_some() && !goes_on && !is_told {
+            is_told = true;
+            tell(&Step::Left { object, why: GAP.into() });
+        }
+        before_ends = Some(manifest.next_offset);
+    }
+    let pieces = pieces.into_iter().filter(|entries| entries.len() > 1);
+    Ok(pieces.map(|entries| Run { entries, begun: None }).collect())
 }
 
 /// Makes one object of a run; says whether it did.

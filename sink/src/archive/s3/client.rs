@@ -1,7 +1,7 @@
 //! Client: HTTP/1.1 for the S3 library, on the hyper and the rustls that the sink has anyway.
 //!
 //! In: requests of the library, signed. Out: answers; one that refuses becomes a [`Failure`]. Promises: a
-//! connection, an answer and each part of its body come within a limit; redirects are not followed. "There
+//! connection, an answer, each part of its body and the whole of it come within a limit; redirects are not followed. "There
 //! is no such object" is told apart from "there is no such bucket": only the first one may mean that something was never written.
 
 use std::pin::Pin;
@@ -24,7 +24,7 @@ use object_store::client::{
     HttpResponse, HttpResponseBody, HttpService,
 };
 use rustls::ClientConfig;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::failure::Failure;
 
@@ -32,6 +32,8 @@ use super::failure::Failure;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// A body has so much longer as it needs at this pace, in bytes a second.
 const SLOWEST: u64 = 256 * 1024;
+/// A body that does not say how long it is has time for so much.
+const UNKNOWN_BYTES: u64 = 64 * 1024 * 1024;
 /// A connection that is not used for so long is closed; servers commonly keep them for longer.
 const IDLE: Duration = Duration::from_secs(15);
 /// The answer of a refusal is read so far.
@@ -94,8 +96,7 @@ impl HttpService for Client {
             Err(_) => return Err(failed(Failure::Late { place, within })),
         };
         if answer.status().is_success() {
-            let body = |body| Timed { body, place, within: self.within, waiting: None };
-            return Ok(answer.map(|incoming| HttpResponseBody::new(body(incoming))));
+            return Ok(answer.map(|body| HttpResponseBody::new(Timed::new(body, place, self.within))));
         }
         self.refused(&method, is_conditional, place, answer).await
     }
@@ -167,13 +168,22 @@ fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
     deepest.to_string()
 }
 
-/// A body of which each part has to come in time.
+/// A body of which each part has to come in time, and all of it.
 struct Timed {
     body: Incoming,
     place: String,
     within: Duration,
+    until: Instant,
     /// Since the reader waits.
     waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timed {
+    fn new(body: Incoming, place: String, within: Duration) -> Self {
+        let bytes = body.size_hint().upper().unwrap_or(UNKNOWN_BYTES);
+        let until = Instant::now() + within + Duration::from_secs(bytes / SLOWEST);
+        Self { body, place, within, until, waiting: None }
+    }
 }
 
 impl Body for Timed {
@@ -194,7 +204,8 @@ impl Body for Timed {
             return Poll::Ready(frame.map(|frame| frame.map_err(broken)));
         }
         let within = this.within;
-        let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(within)));
+        let left = this.until.saturating_duration_since(Instant::now());
+        let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(within.min(left))));
         waiting
             .as_mut()
             .poll(context)
