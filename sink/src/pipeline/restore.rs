@@ -170,7 +170,8 @@ async fn read_memory(
             Err(_) => {
                 // No partition goes on meanwhile.
                 let object = &committed.note;
-                let slow = format!("the manifest of `{object}` is not read yet; the sink waits for it");
+                let slow =
+                    format!("the manifest of `{object}` is not read yet; the sink waits for it");
                 status.problem(Part::Archive, slow);
                 reading.await
             }

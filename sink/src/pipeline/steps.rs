@@ -170,8 +170,7 @@ impl Run {
             }
             let (epoch, next, object) = (*epoch, front.next, Arc::clone(object));
             let (archive, status) = (self.archive.clone(), Arc::clone(&self.status));
-            let (attempt, handle) =
-                abortable(async move { put(&archive, &object, &status).await });
+            let (attempt, handle) = abortable(async move { put(&archive, &object, &status).await });
             self.putting.insert(partition, handle);
             self.puts.spawn(async move {
                 let written = attempt.await.ok();

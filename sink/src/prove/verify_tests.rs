@@ -123,7 +123,10 @@ async fn what_lies_within_a_merged_object_and_is_none_of_it_is_told() {
     let mut told = Vec::new();
     let tell = |found: &Found| told.push(found.fault.to_string());
     verify(&archive, &catalogue, &hours, tell, || ()).await.unwrap();
-    assert!(told[1].contains("00003.parquet` begins within") && told[1].contains("12 to 39"), "{told:?}");
+    assert!(
+        told[1].contains("00003.parquet` begins within") && told[1].contains("12 to 39"),
+        "{told:?}"
+    );
 }
 
 async fn verified(target: &Arc<InMemory>) -> (Vec<String>, Looked) {

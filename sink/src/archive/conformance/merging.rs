@@ -186,7 +186,10 @@ pub(super) async fn what_was_merged_badly_is_merged_again(archive: &Archive) {
     for source in &sources {
         archive.put(source).await.unwrap();
     }
-    let object = files(archive).await.into_iter().find(|path| path.ends_with("-00000000000000000012.parquet"));
+    let object = files(archive)
+        .await
+        .into_iter()
+        .find(|path| path.ends_with("-00000000000000000012.parquet"));
     let object = object.unwrap();
     archive.write(&object, "half".into()).await.unwrap();
     let steps = merged(archive).await;

@@ -450,7 +450,8 @@ async fn undone(archive: &Archive, chain: &Chain, object: &str) -> Result<bool, 
         return Ok(false);
     }
     let topic = chain.partition.topic;
-    let entries: Vec<_> = manifest.merged.iter().map(|part| entry_of(topic, &part.object)).collect();
+    let entries: Vec<_> =
+        manifest.merged.iter().map(|part| entry_of(topic, &part.object)).collect();
     for (part, entry) in manifest.merged.iter().zip(&entries) {
         // A part of a part was removed when that one was made.
         let is_within = |entry: &Entry| entries.iter().flatten().any(|other| other.covers(entry));

@@ -96,7 +96,9 @@ impl HttpService for Client {
             Err(_) => return Err(failed(Failure::Late { place, within })),
         };
         if answer.status().is_success() {
-            return Ok(answer.map(|body| HttpResponseBody::new(Timed::new(body, place, self.within))));
+            return Ok(
+                answer.map(|body| HttpResponseBody::new(Timed::new(body, place, self.within)))
+            );
         }
         self.refused(&method, is_conditional, place, answer).await
     }

@@ -124,9 +124,10 @@ async fn commands_try_again_and_the_sink_says_so_at_once() {
 #[tokio::test]
 async fn what_a_store_cannot_do_is_told_apart_from_what_it_does_later() {
     let folder = tempfile::tempdir().unwrap();
-    for (status, code, unsupported) in
-        [("501 Not Implemented", "NotImplemented", true), ("409 Conflict", "OperationAborted", false)]
-    {
+    for (status, code, unsupported) in [
+        ("501 Not Implemented", "NotImplemented", true),
+        ("409 Conflict", "OperationAborted", false),
+    ] {
         let server = serve(error(status, code), None).await;
         let endpoint = format!("http://127.0.0.1:{}", server.port);
         let archive = archive(folder.path(), &endpoint, "", Tries::Once);
