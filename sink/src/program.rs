@@ -148,6 +148,8 @@ pub async fn run(
         Ok(Box::new(consumer) as Box<dyn Consumer>)
     };
     let hooks = Hooks::start(receivers, connect, &status);
+    // A request of a merge is tried some times: nobody waits for it.
+    let archive = Archive::existing(&config.archive)?;
     let merging = merge::background::run(archive, config.archive.merge.clone(), stop.clone());
     tokio::spawn(merging);
     tokio::select! {

@@ -280,6 +280,11 @@ impl Found {
     }
 }
 
+/// The object that a path names.
+pub(super) fn entry_of(topic: Topic, path: &str) -> Option<Entry> {
+    Some(name_of(topic, path)?.1)
+}
+
 /// What a path names: partition, name of the topic, and the object; none when it is no path of ours.
 fn name_of(topic: Topic, path: &str) -> Option<((i32, String), Entry)> {
     let mut parts = path.split('/').skip(1);

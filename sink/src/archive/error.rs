@@ -39,6 +39,18 @@ impl ArchiveError {
         matches!(self, Self::Target { source: object_store::Error::NotFound { .. }, .. })
     }
 
+    /// Whether the target cannot do such a thing.
+    pub(super) fn is_unsupported(&self) -> bool {
+        let Self::Target { source, .. } = self else {
+            return false;
+        };
+        let by_library = matches!(
+            source,
+            object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }
+        );
+        by_library || cause::<Failure>(source).is_some_and(Failure::is_unsupported)
+    }
+
     /// Whether it may go away by itself: an object store that is away, busy or full. What is wrong with a
     /// folder, a key or a bucket wants a person.
     #[must_use]

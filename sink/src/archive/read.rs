@@ -1,9 +1,12 @@
 //! Reading the archive back: which events are in it.
 //!
 //! In: the target. Out: the identity of every row of every object, in the order of the objects'
-//! names, each as often as it is there. Reads object by object, two columns only. What can go wrong:
+//! names, each as often as it is there, also where a merge overtakes it. Reads object by object, few columns only. What can go wrong:
 //! the target does not answer, or an object is no Parquet of ours; both name the object.
 
+use std::collections::BTreeMap;
+
+use arrow_array::RecordBatch;
 use arrow_array::types::Int64Type;
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
@@ -11,7 +14,8 @@ use weir_models::ident::EventId;
 use weir_models::topic::Topic;
 
 use super::fields::{Fields, batches};
-use super::{Archive, ArchiveError, Chain};
+use super::{Archive, ArchiveError, Chain, Entry};
+use crate::consume::Partition;
 
 /// The archive cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -74,24 +78,64 @@ impl Archive {
     /// When the target does not answer or an object is damaged.
     pub async fn contents(&self, topic: Topic) -> Result<Contents, ReadError> {
         let mut contents = Contents::default();
-        for path in self.paths(topic).await? {
-            let data = self.bytes(&path).await?;
+        self.each_object(topic, |data, from| {
             contents.objects += 1;
-            ids(data, &mut contents.ids).map_err(|reason| ReadError::Damaged { path, reason })?;
-        }
+            ids(data, from, &mut contents.ids).map(|()| true)
+        })
+        .await?;
         Ok(contents)
     }
 
-    /// The objects of a topic that count, in the order of their names.
-    pub(super) async fn paths(&self, topic: Topic) -> Result<Vec<String>, ArchiveError> {
+    /// Hands every object of a topic that counts to `each`, in the order of their names, until that says no. Rows below the
+    /// offset that comes with it were in objects before it.
+    pub(super) async fn each_object(
+        &self,
+        topic: Topic,
+        mut each: impl FnMut(Bytes, i64) -> Result<bool, String>,
+    ) -> Result<(), ReadError> {
         let catalogue = self.catalogue(&[topic]).await?;
-        let of_chain = |chain: &Chain| {
+        let mut listed: Vec<(String, &Chain, &Entry)> = Vec::new();
+        for chain in &catalogue.chains {
             let there = chain.entries.iter().filter(|entry| entry.has_object);
-            there.map(|entry| chain.path(entry)).collect::<Vec<_>>()
-        };
-        let mut paths: Vec<_> = catalogue.chains.iter().flat_map(of_chain).collect();
-        paths.sort();
-        Ok(paths)
+            listed.extend(there.map(|entry| (chain.path(entry), chain, entry)));
+        }
+        listed.sort_by(|one, other| one.0.cmp(&other.0));
+        let mut last: BTreeMap<(Partition, &str), Entry> = BTreeMap::new();
+        for (_, chain, entry) in listed {
+            let of = (chain.partition, &*chain.topic_name);
+            if last.get(&of).is_some_and(|last| last.covers(entry)) {
+                continue;
+            }
+            let (read, from, data) = self.bytes_now(chain, entry).await?;
+            last.insert(of, read);
+            let goes_on = each(data, from)
+                .map_err(|reason| ReadError::Damaged { path: chain.path(&read), reason })?;
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of an object of a chain; where it was merged since the chain was listed, those of what it was merged into.
+    /// Says which it is, and from which offset on its rows come: what is below was in objects before it.
+    ///
+    /// # Errors
+    /// When the target does not answer or there is neither.
+    pub async fn bytes_now(
+        &self,
+        chain: &Chain,
+        entry: &Entry,
+    ) -> Result<(Entry, i64, Bytes), ArchiveError> {
+        match self.bytes(&chain.path(entry)).await {
+            Ok(data) => Ok((*entry, i64::MIN, data)),
+            Err(error) if error.is_gone() => {
+                let merged = self.successor(chain, entry).await?.ok_or(error)?;
+                let data = self.bytes(&chain.path(&merged)).await?;
+                Ok((merged, entry.first_offset, data))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The bytes of an object.
@@ -105,9 +149,17 @@ impl Archive {
     }
 }
 
-fn ids(data: Bytes, out: &mut Vec<EventId>) -> Result<(), String> {
-    for batch in batches(data, Some(&["stream", "seq"]))? {
-        out.extend(Fields(&batch.map_err(|error| error.to_string())?).ids()?);
+/// The rows of a batch from this offset on.
+pub(super) fn rows_from(batch: &RecordBatch, offset: i64) -> Result<RecordBatch, String> {
+    let offsets = Fields(batch).primitive::<Int64Type>("offset")?;
+    let passed = offsets.values().partition_point(|one| *one < offset);
+    Ok(batch.slice(passed, batch.num_rows() - passed))
+}
+
+fn ids(data: Bytes, from: i64, out: &mut Vec<EventId>) -> Result<(), String> {
+    for batch in batches(data, Some(&["stream", "seq", "offset"]))? {
+        let batch = rows_from(&batch.map_err(|error| error.to_string())?, from)?;
+        out.extend(Fields(&batch).ids()?);
     }
     Ok(())
 }

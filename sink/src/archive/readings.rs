@@ -1,7 +1,7 @@
 //! Reading the archive back: the values of readings, for training and back-tests.
 //!
 //! In: the target, and who wants what. Out: every archived reading that is wanted, object by object in the order of their
-//! names. Three columns besides the values are read. What was archived twice comes twice. What can go wrong: as for
+//! names, also where a merge overtakes it. Four columns besides the values are read. What was archived twice comes twice. What can go wrong: as for
 //! [`super::ReadError`].
 
 use arrow_array::cast::AsArray;
@@ -10,6 +10,7 @@ use arrow_array::{Array, Float64Array, ListArray, RecordBatch, StringArray};
 use weir_models::topic::Topic;
 
 use super::fields::{Fields, batches};
+use super::read::rows_from;
 use super::{Archive, ReadError};
 
 /// One archived value.
@@ -36,21 +37,18 @@ impl Archive {
         &self,
         mut each: impl FnMut(Archived<'_>) -> bool,
     ) -> Result<(), ReadError> {
-        for path in self.paths(Topic::Readings).await? {
-            let data = self.bytes(&path).await?;
-            let goes_on =
-                values(data, &mut each).map_err(|reason| ReadError::Damaged { path, reason })?;
-            if !goes_on {
-                break;
-            }
-        }
-        Ok(())
+        self.each_object(Topic::Readings, |data, from| values(data, from, &mut each)).await
     }
 }
 
-fn values(data: bytes::Bytes, each: &mut impl FnMut(Archived<'_>) -> bool) -> Result<bool, String> {
-    for batch in batches(data, Some(&["site", "device", "ts_us", "values"]))? {
-        if !values_of_batch(&batch.map_err(|error| error.to_string())?, each)? {
+fn values(
+    data: bytes::Bytes,
+    from: i64,
+    each: &mut impl FnMut(Archived<'_>) -> bool,
+) -> Result<bool, String> {
+    for batch in batches(data, Some(&["site", "device", "ts_us", "values", "offset"]))? {
+        let batch = rows_from(&batch.map_err(|error| error.to_string())?, from)?;
+        if !values_of_batch(&batch, each)? {
             return Ok(false);
         }
     }

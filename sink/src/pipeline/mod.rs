@@ -17,10 +17,11 @@
 //! the dead letters. Told to stop, the sink finishes what it has taken, within a bound. What can go
 //! wrong for good: Kafka refuses for a reason that only a change of the configuration helps.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::AbortHandle as PutHandle;
 use parquet::errors::ParquetError;
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
@@ -114,6 +115,8 @@ impl Sink {
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), SinkError> {
         let mut run = Run::new(self, stop);
         let result = run.until_stopped().await;
+        // Whoever gets the partitions writes under the same names.
+        run.puts.shutdown().await;
         let Run { consumer, .. } = run;
         // Leaving the group waits for the broker, so it is done where waiting is allowed.
         tokio::task::spawn_blocking(move || drop(consumer)).await?;
@@ -126,7 +129,8 @@ struct PutDone {
     partition: Partition,
     epoch: u64,
     next: i64,
-    written: bool,
+    /// None when it was given up.
+    written: Option<bool>,
 }
 
 /// Records that wait for the duplicate memory of their partition.
@@ -149,6 +153,8 @@ struct Restored {
 struct LettingGo {
     partitions: Vec<Partition>,
     done: oneshot::Sender<()>,
+    /// When what is still on its way is given up.
+    until: Instant,
 }
 
 /// The state of a running pipeline.
@@ -184,7 +190,7 @@ struct Run {
     restoring: JoinSet<Restored>,
 
     closed: BTreeMap<Partition, VecDeque<Closed>>,
-    putting: BTreeSet<Partition>,
+    putting: BTreeMap<Partition, PutHandle>,
     puts: JoinSet<PutDone>,
     archive_backoff: Backoff,
     letting_go: Vec<LettingGo>,
@@ -225,7 +231,7 @@ impl Run {
             held: BTreeMap::new(),
             restoring: JoinSet::new(),
             closed: BTreeMap::new(),
-            putting: BTreeSet::new(),
+            putting: BTreeMap::new(),
             puts: JoinSet::new(),
             archive_backoff: Backoff::default(),
             letting_go: Vec::new(),
@@ -241,6 +247,7 @@ impl Run {
             self.close_due().await?;
             self.start_write();
             self.start_puts();
+            self.give_up_puts();
             self.commit_ready().await?;
             if let Some(stop_by) = self.stop_by {
                 if self.ledger.is_done() && self.gathering.records == 0 {

@@ -3,13 +3,15 @@
 //! In: assignments and revocations. Out: the partition's state, with the duplicate memory exactly as
 //! it was at the committed offset: the committed note is the path of an object, its manifest holds
 //! the memory. Promises: no record of the partition is taken before the memory is there; nothing of
-//! it is on its way to the archive any more when its revocation is answered.
+//! it is on its way to the archive any more when its revocation is answered: the next owner writes under the same names. A put
+//! that takes too long is given up, of a request that the store has already it may still see the end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::gauge;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use weir_models::metric::SINK_PARTITIONS;
 
 use super::{Held, LettingGo, PutDone, Restored, Run, SinkError};
@@ -18,6 +20,12 @@ use crate::backoff::Backoff;
 use crate::consume::{Committed, Partition};
 use crate::decode::dedupe::{Bounds, Dedupe};
 use crate::status::{Part, Status};
+
+/// How long a revocation waits for an object that is on its way. Less than the consumer keeps the partition back for.
+const PUT_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long a memory may take to be read before that is told.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 
 impl Run {
     pub(super) fn assigned(&mut self, partition: Partition, committed: Option<Committed>) {
@@ -89,7 +97,8 @@ impl Run {
             }
         }
         self.show_partitions();
-        self.letting_go.push(LettingGo { partitions, done });
+        let until = Instant::now() + PUT_WITHIN;
+        self.letting_go.push(LettingGo { partitions, done, until });
         self.answer_let_go();
     }
 
@@ -98,7 +107,7 @@ impl Run {
         let waiting = std::mem::take(&mut self.letting_go);
         for letting_go in waiting {
             let busy = letting_go.partitions.iter();
-            if busy.clone().any(|partition| self.putting.contains(partition)) {
+            if busy.clone().any(|partition| self.putting.contains_key(partition)) {
                 self.letting_go.push(letting_go);
             } else if letting_go.done.send(()).is_err() {
                 tracing::warn!("the group did not wait for the partitions to be let go");
@@ -106,16 +115,33 @@ impl Run {
         }
     }
 
+    /// Gives up the objects for which a revocation has waited long enough. It is answered when they have ended.
+    pub(super) fn give_up_puts(&mut self) {
+        let now = Instant::now();
+        let late = self.letting_go.iter().filter(|letting_go| letting_go.until <= now);
+        for partition in late.flat_map(|letting_go| &letting_go.partitions) {
+            let Some(put) = self.putting.get(partition).filter(|put| !put.is_aborted()) else {
+                continue;
+            };
+            tracing::warn!(
+                topic = partition.topic.suffix(),
+                partition = partition.number,
+                "an object takes too long to be archived and is given up: the next owner of its partition writes it"
+            );
+            put.abort();
+        }
+    }
+
     /// An attempt to write an object has ended.
     pub(super) fn put_ended(&mut self, done: PutDone) {
         self.putting.remove(&done.partition);
-        if done.written {
-            self.archive_backoff.worked();
-        } else {
-            self.archive_backoff.failed(Instant::now());
+        match done.written {
+            Some(true) => self.archive_backoff.worked(),
+            Some(false) => self.archive_backoff.failed(Instant::now()),
+            None => {}
         }
         if self.epochs.get(&done.partition) == Some(&done.epoch) {
-            if done.written {
+            if done.written == Some(true) {
                 self.ledger.archived(done.partition, done.next);
                 self.drop_written(done.partition);
             }
@@ -138,7 +164,19 @@ async fn read_memory(
 ) -> (Dedupe, i64) {
     let mut backoff = Backoff::default();
     loop {
-        let manifest = match archive.manifest(&committed.note).await {
+        let mut reading = std::pin::pin!(archive.manifest(&committed.note));
+        let read = match timeout(READ_WITHIN, &mut reading).await {
+            Ok(read) => read,
+            Err(_) => {
+                // No partition goes on meanwhile.
+                let object = &committed.note;
+                let slow =
+                    format!("the manifest of `{object}` is not read yet; the sink waits for it");
+                status.problem(Part::Archive, slow);
+                reading.await
+            }
+        };
+        let manifest = match read {
             Ok(manifest) => manifest,
             Err(error) => {
                 status.problem(Part::Archive, error.to_string());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::abortable;
 use metrics::{counter, gauge};
 use parquet::errors::ParquetError;
 use tokio::time::Instant;
@@ -164,14 +165,15 @@ impl Run {
             };
             // An object of an earlier time may still be on its way: never two at once.
             let turn = self.ledger.turn(partition) == Some(front.next);
-            if !turn || self.putting.contains(&partition) {
+            if !turn || self.putting.contains_key(&partition) {
                 continue;
             }
             let (epoch, next, object) = (*epoch, front.next, Arc::clone(object));
             let (archive, status) = (self.archive.clone(), Arc::clone(&self.status));
-            self.putting.insert(partition);
+            let (attempt, handle) = abortable(async move { put(&archive, &object, &status).await });
+            self.putting.insert(partition, handle);
             self.puts.spawn(async move {
-                let written = put(&archive, &object, &status).await;
+                let written = attempt.await.ok();
                 PutDone { partition, epoch, next, written }
             });
         }

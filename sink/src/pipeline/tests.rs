@@ -317,3 +317,29 @@ fn a_stop_commits_what_was_taken_long_before_the_object_is_due() {
         assert!(bench.all_committed());
     });
 }
+
+#[test]
+fn an_object_that_takes_too_long_does_not_reach_the_archive_after_its_partition_is_gone() {
+    paused().block_on(async {
+        let bench = Bench::new(7, 0);
+        let at = partition(Topic::Logs, 0);
+        bench.world.send(at, 1, Some(log(1, 1)));
+        bench.world.lock().put_takes = Duration::from_secs(3_600);
+        let (send, stop) = watch::channel(false);
+        let run = bench.start(stop);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        // The next owner takes more into the object of the same name.
+        bench.world.send(at, 2, Some(log(1, 2)));
+        bench.world.lock().revoke_all = true;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bench.world.lock().put_takes = Duration::ZERO;
+        tokio::time::sleep(Duration::from_secs(27)).await;
+        assert!(bench.all_committed(), "the partition was not let go in time");
+        tokio::time::sleep(Duration::from_secs(2 * 3_600)).await;
+        let (archived, manifests) = bench.archived().await;
+        assert_eq!((archived.len(), manifests.len()), (2, 1));
+        assert_eq!(manifests.values().map(|manifest| manifest.rows).sum::<u64>(), 2);
+        send.send(true).unwrap();
+        run.await.unwrap().unwrap();
+    });
+}

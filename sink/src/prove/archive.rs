@@ -8,7 +8,7 @@ use super::merge::{MergeOptions, run_merge};
 use super::progress::bar;
 use super::verify::{Found, verify};
 use super::{Say, json, text};
-use crate::archive::{Archive, Hours};
+use crate::archive::{Archive, ArchiveError, Chain, Entry, Hours, Manifest};
 use crate::config::Config;
 use crate::train::When;
 
@@ -82,9 +82,13 @@ async fn list(archive: &Archive, look: &Look, say: Say<'_>) -> Result<(), String
     let catalogue = archive.catalogue(&look.part.topics()).await.map_err(text)?;
     let (mut objects, mut rows, mut bytes, mut without) = (0_u64, 0_u64, 0_u64, 0_u64);
     for chain in &catalogue.chains {
+        let mut counted: Vec<(Entry, u64, u64)> = Vec::new();
         for entry in chain.entries.iter().filter(|entry| hours.hold(entry)) {
-            let path = chain.path(entry);
-            let manifest = archive.manifest(&path).await.map_err(text)?;
+            if counted.last().is_some_and(|(last, ..)| last.covers(entry)) {
+                continue;
+            }
+            let (entry, manifest) = now(archive, chain, entry).await.map_err(text)?;
+            let path = chain.path(&entry);
             let Some(manifest) = manifest.filter(|_| entry.has_object) else {
                 let what = if entry.has_object { "no manifest" } else { "no object" };
                 without += 1;
@@ -95,6 +99,11 @@ async fn list(archive: &Archive, look: &Look, say: Say<'_>) -> Result<(), String
                 });
                 continue;
             };
+            // What was listed before it was merged into this one.
+            while let Some((_, of_rows, of_bytes)) = counted.pop_if(|(one, ..)| entry.covers(one)) {
+                (objects, rows, bytes) = (objects - 1, rows - of_rows, bytes - of_bytes);
+            }
+            counted.push((entry, manifest.rows, manifest.bytes));
             (objects, rows, bytes) = (objects + 1, rows + manifest.rows, bytes + manifest.bytes);
             if look.json {
                 let mut record = serde_json::to_value(&manifest).map_err(text)?;
@@ -132,6 +141,21 @@ async fn list(archive: &Archive, look: &Look, say: Say<'_>) -> Result<(), String
     match without {
         0 => Ok(()),
         _ => Err(format!("{without} without object or manifest: see `weir-sink archive verify`")),
+    }
+}
+
+/// An object of a chain and its manifest; where it was merged since the chain was listed, those of what it was merged into.
+async fn now(
+    archive: &Archive,
+    chain: &Chain,
+    entry: &Entry,
+) -> Result<(Entry, Option<Manifest>), ArchiveError> {
+    if let Some(manifest) = archive.manifest(&chain.path(entry)).await? {
+        return Ok((*entry, Some(manifest)));
+    }
+    match archive.successor(chain, entry).await? {
+        Some(merged) => Ok((merged, archive.manifest(&chain.path(&merged)).await?)),
+        None => Ok((*entry, None)),
     }
 }
 

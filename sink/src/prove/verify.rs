@@ -49,6 +49,10 @@ pub(super) enum Fault {
     Overlap { to: i64 },
     #[error("`{object}` lies within its offsets, and it was not merged of that one")]
     Foreign { object: String },
+    #[error(
+        "`{object}` begins within its offsets and was not merged into it: offsets {from} to {to} of that one do not count"
+    )]
+    Uncounted { object: String, from: i64, to: i64 },
     #[error("{count} offsets before its end never came from Kafka")]
     Skipped { count: u64 },
     #[error("no object and no manifest of ours")]
@@ -372,16 +376,36 @@ async fn check_as_listed(
         faults.extend(found);
     }
     if let Some(manifest) = &manifest {
-        faults.extend(foreign(chain, &entry, manifest));
+        faults.extend(foreign(archive, chain, &entry, manifest).await?);
     }
     Ok(Checked { at, entry, is_new, path, manifest, faults, whole })
 }
 
 /// Objects that lie within the offsets of a merged one, which was not made of them.
-fn foreign(chain: &Chain, entry: &Entry, manifest: &Manifest) -> Vec<Fault> {
-    let covered = chain.covered.iter().filter(|one| entry.covers(one)).map(|one| chain.path(one));
-    let is_part = |path: &String| manifest.merged.iter().any(|part| part.object == *path);
-    covered.filter(|path| !is_part(path)).map(|object| Fault::Foreign { object }).collect()
+async fn foreign(
+    archive: &Archive,
+    chain: &Chain,
+    entry: &Entry,
+    manifest: &Manifest,
+) -> Result<Vec<Fault>, ArchiveError> {
+    let mut faults = Vec::new();
+    for covered in chain.covered.iter().filter(|one| entry.covers(one)) {
+        let object = chain.path(covered);
+        let found = archive.manifest(&object).await?;
+        // Under the name of a part another object may have been written since.
+        let is_same = |sha256: &String| found.as_ref().is_none_or(|found| found.sha256 == *sha256);
+        let mut parts = manifest.merged.iter().filter(|part| part.object == object);
+        if parts.any(|part| is_same(&part.sha256)) {
+            continue;
+        }
+        let from = manifest.next_offset;
+        let next = found.as_ref().map(|found| found.next_offset);
+        faults.push(match next.filter(|next| *next > from) {
+            Some(next) => Fault::Uncounted { object, from, to: next - 1 },
+            None => Fault::Foreign { object },
+        });
+    }
+    Ok(faults)
 }
 
 /// What is wrong with an object by its manifest.

@@ -116,6 +116,17 @@ async fn what_lies_within_a_merged_object_and_is_none_of_it_is_told() {
     let looked = verify(&archive, &catalogue, &hours, tell, || ()).await.unwrap();
     assert_eq!((looked.rows, looked.left_over, looked.faults), (18, 1, 1));
     assert!(told[0].contains("00001.parquet` lies within its offsets"), "{told:?}");
+
+    // Written anew under the name of a source, and with more in it.
+    archive.put(&crate::archive::conformance::sealed(480_000, 3..40, 3)).await.unwrap();
+    let catalogue = archive.catalogue(&[Topic::Logs]).await.unwrap();
+    let mut told = Vec::new();
+    let tell = |found: &Found| told.push(found.fault.to_string());
+    verify(&archive, &catalogue, &hours, tell, || ()).await.unwrap();
+    assert!(
+        told[1].contains("00003.parquet` begins within") && told[1].contains("12 to 39"),
+        "{told:?}"
+    );
 }
 
 async fn verified(target: &Arc<InMemory>) -> (Vec<String>, Looked) {

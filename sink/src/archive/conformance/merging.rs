@@ -124,10 +124,13 @@ pub(super) async fn what_does_not_fit_stays(archive: &Archive) {
     archive.remove(&third.path).await.unwrap();
     archive.remove(&manifest_path(&third.path)).await.unwrap();
     let steps = merged(archive).await;
-    let [Step::Left { why, .. }] = &steps[..] else { unreachable!("{steps:?}") };
+    // What comes before the gap becomes one.
+    let [Step::Left { why, .. }, Step::Merged { objects: 2, .. }] = &steps[..] else {
+        unreachable!("{steps:?}")
+    };
     assert!(why.contains("does not go on"), "{why}");
     archive.put(&third).await.unwrap();
-    assert!(matches!(&merged(archive).await[..], [Step::Merged { objects: 4, .. }]));
+    assert!(matches!(&merged(archive).await[..], [Step::Merged { objects: 3, .. }]));
 
     // Something that was not merged into it, within its offsets.
     let mut foreign = sealed(HOUR, 1..3, 1);
@@ -139,6 +142,63 @@ pub(super) async fn what_does_not_fit_stays(archive: &Archive) {
         "{steps:?}"
     );
     assert!(files(archive).await.contains(&foreign.path));
+}
+
+/// Objects that overlap, as after offsets were set back, lose no row.
+pub(super) async fn what_overlaps_stays(archive: &Archive) {
+    put_small(archive, HOUR, 0, 3).await;
+    // More than the last of them, and too large for a merge.
+    let other = sealed(HOUR, 7..4_000, 7);
+    archive.put(&other).await.unwrap();
+    put_small(archive, HOUR + 1, 4_000, 2).await;
+    let config = MergeConfig { target_bytes: other.manifest.bytes * 2, ..MergeConfig::default() };
+    let merge = Merge::new(&config, &[Topic::Logs], ever()).stale_after(Duration::ZERO);
+    let mut steps = Vec::new();
+    merge.run(archive, |step| steps.push(step.clone())).await.unwrap();
+    let [Step::Left { why, .. }] = &steps[..] else { unreachable!("{steps:?}") };
+    assert!(why.ends_with("overlaps with it"), "{why}");
+    assert_eq!(files(archive).await.len(), 6);
+}
+
+/// Under the name of a source something else is written after the merge: it stays.
+pub(super) async fn what_is_written_anew_stays(archive: &Archive) {
+    put_small(archive, HOUR, 0, 6).await;
+    let source = sealed(HOUR, 3..6, 3);
+    merged(archive).await;
+    let anew = sealed(HOUR, 3..30, 3);
+    assert_eq!(anew.path, source.path);
+    archive.put(&anew).await.unwrap();
+    let steps = merged(archive).await;
+    assert!(matches!(&steps[..], [Step::Left { .. }]), "{steps:?}");
+    assert_eq!(archive.bytes(&anew.path).await.unwrap(), anew.data);
+    // The source itself goes, also when it is half gone.
+    archive.put(&source).await.unwrap();
+    archive.remove(&source.path).await.unwrap();
+    let steps = merged(archive).await;
+    assert!(matches!(&steps[..], [Step::Removed { .. }]), "{steps:?}");
+}
+
+/// A merged object that is damaged gives way to its sources as long as they are there.
+pub(super) async fn what_was_merged_badly_is_merged_again(archive: &Archive) {
+    put_small(archive, HOUR, 0, 6).await;
+    let sources: Vec<_> = (0..4).map(|n| sealed(HOUR, 3 * n..3 * n + 3, 3 * n)).collect();
+    merged(archive).await;
+    for source in &sources {
+        archive.put(source).await.unwrap();
+    }
+    let object = files(archive)
+        .await
+        .into_iter()
+        .find(|path| path.ends_with("-00000000000000000012.parquet"));
+    let object = object.unwrap();
+    archive.write(&object, "half".into()).await.unwrap();
+    let steps = merged(archive).await;
+    let [Step::Left { why, .. }] = &steps[..] else { unreachable!("{steps:?}") };
+    assert!(why.ends_with("counts again"), "{why}");
+    check(archive, 18).await;
+    let steps = merged(archive).await;
+    assert!(matches!(&steps[..], [Step::Merged { objects: 4, .. }]), "{steps:?}");
+    check(archive, 18).await;
 }
 
 /// A merge that is killed after so many steps, and another one that is killed in the repair; says whether the first came to its end.

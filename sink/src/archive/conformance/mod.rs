@@ -38,6 +38,9 @@ pub async fn all(fresh: impl Fn(&str) -> Archive, stride: i64) {
     merging::what_comes_late_is_merged_later(&fresh("late")).await;
     merging::one_merge_at_a_time(&fresh("lock")).await;
     merging::what_does_not_fit_stays(&fresh("unfit")).await;
+    merging::what_overlaps_stays(&fresh("overlap")).await;
+    merging::what_is_written_anew_stays(&fresh("anew")).await;
+    merging::what_was_merged_badly_is_merged_again(&fresh("badly")).await;
     for after in [false, true] {
         let mut steps = 0;
         let name = |steps| format!("killed-{after}-{steps}");

@@ -4,6 +4,7 @@
 //! other, at rest for as long as it works; it holds up nobody, and several instances take turns. What can go wrong: the archive does
 //! not answer: that is logged, and tried again an hour later.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use metrics::counter;
@@ -20,6 +21,8 @@ use crate::store::TimeRange;
 const EVERY: Duration = Duration::from_secs(60 * 60);
 /// The first run begins within this time, so that instances started together do not meet.
 const FIRST_WITHIN_S: u64 = 10 * 60;
+/// Most objects that are remembered as told.
+const TOLD_MAX: usize = 10_000;
 
 /// Merges until `stop` becomes true or its sender is gone. A merge under way is left as it is: the next run goes on with it.
 pub async fn run(archive: Archive, config: MergeConfig, mut stop: watch::Receiver<bool>) {
@@ -29,8 +32,9 @@ pub async fn run(archive: Archive, config: MergeConfig, mut stop: watch::Receive
     let work = async {
         let random = getrandom::u64().unwrap_or(0) % FIRST_WITHIN_S;
         sleep(Duration::from_secs(random)).await;
+        let mut told = BTreeSet::new();
         loop {
-            once(&archive, &config).await;
+            once(&archive, &config, &mut told).await;
             sleep(EVERY).await;
         }
     };
@@ -40,7 +44,8 @@ pub async fn run(archive: Archive, config: MergeConfig, mut stop: watch::Receive
     }
 }
 
-async fn once(archive: &Archive, config: &MergeConfig) {
+/// `told` is what stays, and why, of the runs before: it is logged once.
+async fn once(archive: &Archive, config: &MergeConfig, told: &mut BTreeSet<(String, String)>) {
     let ever = Hours::of(TimeRange { from_us: i64::MIN, to_us: i64::MAX });
     let archived: Vec<Topic> = Topic::ALL.into_iter().filter(|topic| topic.is_data()).collect();
     let merge = Merge::new(config, &archived, ever).gently();
@@ -49,8 +54,13 @@ async fn once(archive: &Archive, config: &MergeConfig) {
             counter!(SINK_MERGED.name).increment(*objects);
             tracing::info!(object, objects, rows, bytes, "merged");
         }
-        Step::Left { object, why } => tracing::warn!(object, why, "not merged"),
-        Step::Removed { .. } | Step::Planned { .. } => {}
+        Step::Left { object, why } => {
+            if told.len() < TOLD_MAX && told.insert((object.clone(), why.clone())) {
+                tracing::warn!(object, why, "not merged");
+            }
+        }
+        Step::Removed { object } => tracing::info!(object, "removed, it was merged before"),
+        Step::Planned { .. } => {}
     });
     match ended.await {
         Ok(()) => {}

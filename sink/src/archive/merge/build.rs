@@ -20,6 +20,14 @@ use crate::archive::object::HOUR_MS;
 /// Why sources cannot become one, and stay as they are.
 pub(super) type Unfit = String;
 
+/// Why a source cannot be merged with the one before it.
+pub(super) const GAP: &str = "it does not go on where the one before it ends";
+
+/// Whether an object goes on where the one before it ends.
+pub(super) fn follows(before_ends: i64, manifest: &Manifest) -> bool {
+    manifest.from_offset == Some(before_ends) && manifest.first_offset >= before_ends
+}
+
 /// An object that is being made.
 pub(super) struct Builder {
     writer: Option<(SchemaRef, ArrowWriter<Vec<u8>>)>,
@@ -37,11 +45,8 @@ impl Builder {
         if !manifest.fits(&data) {
             return Err("it is not what its manifest says".into());
         }
-        if let Some(before) = self.manifests.last()
-            && (manifest.from_offset != Some(before.next_offset)
-                || manifest.first_offset < before.next_offset)
-        {
-            return Err("it does not go on where the one before it ends".into());
+        if self.manifests.last().is_some_and(|before| !follows(before.next_offset, &manifest)) {
+            return Err(GAP.into());
         }
         for batch in batches(data, None)? {
             let batch = batch.map_err(|error| error.to_string())?;

@@ -16,21 +16,24 @@
 //! 5. The sources are removed, the first one first.
 //!
 //! Promises: at any moment the catalogue has each row once. What was begun is done again by the next run under the same
-//! name; what was left over is removed by it. What can go wrong: the target does not answer ([`ArchiveError`]); objects that are
+//! name; what was left over is removed by it, as long as it is what was merged. What another object begins in the midst of stays. What can go wrong: the target does not answer ([`ArchiveError`]); objects that are
 //! not what their manifests say, or have other columns, stay as they are and are told.
 
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use weir_models::time::{HOUR_US, now_us};
 use weir_models::topic::Topic;
 
-use self::build::{Builder, Unfit};
+use self::build::{Builder, GAP, Unfit, follows};
 use self::lock::Lock;
 use self::plan::{Rule, Run, plan};
+use super::catalogue::entry_of;
 use super::{
-    Archive, ArchiveError, Chain, Entry, Hours, Manifest, MergeConfig, Sealed, manifest_path,
+    Archive, ArchiveError, Chain, Entry, Hours, Manifest, MergeConfig, Part, Sealed, hex,
+    manifest_path,
 };
 
 pub mod background;
@@ -40,6 +43,9 @@ mod plan;
 
 /// A merge that gave no sign for so long is dead.
 const STALE: Duration = Duration::from_secs(30 * 60);
+
+/// Partitions that may fail before a merge gives up.
+const FAILED_MAX: usize = 3;
 
 /// A merge came to an end.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +163,7 @@ impl Merge {
         mut tell: impl FnMut(&Step),
     ) -> Result<(), MergeError> {
         if self.is_dry {
-            return Ok(self.all(archive, None, &mut tell).await?);
+            return self.all(archive, None, &mut tell).await;
         }
         let mut lock = Lock::take(archive, self.stale).await?;
         let done = self.all(archive, Some(&mut lock), &mut tell).await;
@@ -172,31 +178,53 @@ impl Merge {
         archive: &Archive,
         mut lock: Option<&mut Lock<'_>>,
         tell: &mut impl FnMut(&Step),
-    ) -> Result<(), ArchiveError> {
+    ) -> Result<(), MergeError> {
         let catalogue = archive.catalogue(&self.topics).await?;
-        let mut left = self.limit;
+        let (mut left, mut failed) = (self.limit, Vec::new());
         for chain in &catalogue.chains {
-            if !self.is_dry {
-                for merged in chain.entries.iter().filter(|entry| entry.next_offset.is_some()) {
-                    sweep(archive, chain, merged, tell).await?;
+            // One that always fails must not keep those behind it from being merged.
+            match self.chain(archive, chain, &mut lock, &mut left, tell).await {
+                Err(MergeError::Archive(error)) if failed.len() + 1 < FAILED_MAX => {
+                    failed.push(error);
                 }
+                ended => ended?,
             }
-            let runs = plan(chain, self.rule).into_iter();
-            for run in runs.filter(|run| self.hours.hold(&run.entries[0])) {
-                if left == 0 {
-                    return Ok(());
-                }
-                left -= 1;
-                if let Some(lock) = &mut lock {
-                    lock.renew().await?;
-                    let begun = Instant::now();
-                    one(archive, chain, &run, tell).await?;
-                    if self.is_gentle {
-                        sleep(begun.elapsed()).await;
+        }
+        failed.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    async fn chain(
+        &self,
+        archive: &Archive,
+        chain: &Chain,
+        lock: &mut Option<&mut Lock<'_>>,
+        left: &mut u64,
+        tell: &mut impl FnMut(&Step),
+    ) -> Result<(), MergeError> {
+        if let Some(lock) = lock {
+            for merged in chain.entries.iter().filter(|entry| entry.next_offset.is_some()) {
+                lock.renew().await?;
+                sweep(archive, chain, merged, lock, tell).await?;
+            }
+        }
+        let runs = plan(chain, self.rule).into_iter();
+        for run in runs.filter(|run| self.hours.hold(&run.entries[0])) {
+            if *left == 0 {
+                return Ok(());
+            }
+            if let Some(lock) = lock {
+                let begun = Instant::now();
+                for run in cut(archive, chain, run, lock, tell).await? {
+                    if *left > 0 && one(archive, chain, &run, lock, tell).await? {
+                        *left -= 1;
                     }
-                } else {
-                    tell(&planned(chain, &run));
                 }
+                if self.is_gentle {
+                    lock.rest(begun.elapsed()).await?;
+                }
+            } else {
+                *left -= 1;
+                tell(&planned(chain, &run));
             }
         }
         Ok(())
@@ -211,27 +239,68 @@ fn planned(chain: &Chain, run: &Run) -> Step {
     }
 }
 
-/// Makes one object of a run.
+/// Cuts a run where one does not go on where the one before it ends. Manifests are small: objects that cannot be merged are not
+/// read for that.
+async fn cut(
+    archive: &Archive,
+    chain: &Chain,
+    run: Run,
+    lock: &mut Lock<'_>,
+    tell: &mut impl FnMut(&Step),
+) -> Result<Vec<Run>, MergeError> {
+    if run.begun.is_some() {
+        return Ok(vec![run]);
+    }
+    let mut pieces: Vec<Vec<Entry>> = Vec::new();
+    let (mut before_ends, mut is_told) = (None, false);
+    for entry in &run.entries {
+        lock.renew().await?;
+        let object = chain.path(entry);
+        let Some(manifest) = archive.manifest(&object).await? else {
+            // Whoever builds it says why it cannot be.
+            return Ok(vec![run]);
+        };
+        let goes_on = before_ends.is_some_and(|ends| follows(ends, &manifest));
+        match pieces.last_mut() {
+            Some(piece) if goes_on => piece.push(*entry),
+            _ => pieces.push(vec![*entry]),
+        }
+        // One line a run: of a version that did not note where an object goes on, it would be all of them.
+        if before_ends.is_some() && !goes_on && !is_told {
+            is_told = true;
+            tell(&Step::Left { object, why: GAP.into() });
+        }
+        before_ends = Some(manifest.next_offset);
+    }
+    let pieces = pieces.into_iter().filter(|entries| entries.len() > 1);
+    Ok(pieces.map(|entries| Run { entries, begun: None }).collect())
+}
+
+/// Makes one object of a run; says whether it did.
 async fn one(
     archive: &Archive,
     chain: &Chain,
     run: &Run,
+    lock: &mut Lock<'_>,
     tell: &mut impl FnMut(&Step),
-) -> Result<(), ArchiveError> {
-    let sealed = match build(archive, chain, run).await? {
+) -> Result<bool, MergeError> {
+    let sealed = match build(archive, chain, run, lock).await? {
         Ok(sealed) => sealed,
         Err((object, why)) => {
             tell(&Step::Left { object, why });
-            return Ok(());
+            return Ok(false);
         }
     };
+    lock.check().await?;
     archive.put(&sealed).await?;
     let Manifest { rows, bytes, .. } = sealed.manifest;
     let object = sealed.path.clone();
     if whole(archive, &sealed.path).await?.as_ref() != Some(&sealed.manifest) {
-        let why = "what was written does not come back; its sources stay".into();
+        // Without a manifest its sources count, and the next run does it again.
+        archive.remove(&manifest_path(&sealed.path)).await?;
+        let why = "what was written does not come back; its sources stay and count".into();
         tell(&Step::Left { object, why });
-        return Ok(());
+        return Ok(false);
     }
     archive.mark(chain.partition.topic, run.entries[0].hour).await?;
     for entry in &run.entries {
@@ -239,7 +308,7 @@ async fn one(
     }
     let objects = run.entries.len() as u64;
     tell(&Step::Merged { object, objects, rows, bytes });
-    Ok(())
+    Ok(true)
 }
 
 /// The object that a run becomes; or the source that does not fit, and why.
@@ -247,9 +316,11 @@ async fn build(
     archive: &Archive,
     chain: &Chain,
     run: &Run,
-) -> Result<Result<Sealed, (String, Unfit)>, ArchiveError> {
+    lock: &mut Lock<'_>,
+) -> Result<Result<Sealed, (String, Unfit)>, MergeError> {
     let mut builder = Builder::new();
     for entry in &run.entries {
+        lock.renew().await?;
         let path = chain.path(entry);
         let manifest = archive.manifest(&path).await?.filter(|manifest| manifest.object == path);
         let Some(manifest) = manifest else {
@@ -279,8 +350,20 @@ async fn build(
         Some(begun) if begun != sealed.path => {
             Err((path, format!("`{begun}` was begun of it and ends elsewhere; remove that one")))
         }
-        _ => Ok(sealed),
+        _ => match overlapping(chain, run, &sealed.manifest) {
+            Some(other) => Err((path, format!("`{}` overlaps with it", chain.path(other)))),
+            None => Ok(sealed),
+        },
     }))
+}
+
+/// An object that is in no run and begins within one: it may reach further, and would not count beside a merged one.
+fn overlapping<'a>(chain: &'a Chain, run: &Run, merged: &Manifest) -> Option<&'a Entry> {
+    let hour = run.entries.first()?.hour;
+    let offsets = merged.first_offset..merged.next_offset;
+    let begins = |entry: &&Entry| entry.hour == hour && offsets.contains(&entry.first_offset);
+    let mut others = chain.entries.iter().filter(|entry| !run.entries.contains(entry));
+    others.find(begins)
 }
 
 /// The manifest of an object whose bytes are as it says.
@@ -302,22 +385,33 @@ async fn sweep(
     archive: &Archive,
     chain: &Chain,
     merged: &Entry,
+    lock: &mut Lock<'_>,
     tell: &mut impl FnMut(&Step),
-) -> Result<(), ArchiveError> {
+) -> Result<(), MergeError> {
     let left: Vec<_> = chain.covered.iter().filter(|entry| merged.covers(entry)).collect();
     if left.is_empty() {
         return Ok(());
     }
     let object = chain.path(merged);
     let Some(manifest) = whole(archive, &object).await? else {
-        let why = "it is damaged, what it was merged of stays: see `weir-sink archive verify`";
+        let why = if undone(archive, chain, &object).await? {
+            "it was damaged; what it was merged of is whole and counts again"
+        } else {
+            "it is damaged, what it was merged of stays: see `weir-sink archive verify`"
+        };
         tell(&Step::Left { object, why: why.into() });
         return Ok(());
     };
     archive.mark(chain.partition.topic, merged.hour).await?;
     for entry in left {
+        lock.renew().await?;
         let path = chain.path(entry);
-        if manifest.merged.iter().any(|part| part.object == path) {
+        let part = manifest.merged.iter().find(|part| part.object == path);
+        let is_same = match part {
+            Some(part) => has_only(archive, part).await?,
+            None => false,
+        };
+        if is_same {
             remove(archive, &path).await?;
             tell(&Step::Removed { object: path });
         } else {
@@ -326,6 +420,51 @@ async fn sweep(
         }
     }
     Ok(())
+}
+
+/// Whether nothing lies under the name of a part but the part: the sink may have written another object there since.
+async fn has_only(archive: &Archive, part: &Part) -> Result<bool, ArchiveError> {
+    let object = match archive.bytes(&part.object).await {
+        Ok(data) => Some(hex(&Sha256::digest(&data))),
+        Err(error) if error.is_gone() => None,
+        Err(error) => return Err(error),
+    };
+    let manifest = match archive.bytes(&manifest_path(&part.object)).await {
+        Ok(json) => match serde_json::from_slice::<Manifest>(&json) {
+            Ok(manifest) => Some(manifest.sha256),
+            Err(_) => return Ok(false),
+        },
+        Err(error) if error.is_gone() => None,
+        Err(error) => return Err(error),
+    };
+    Ok(object.into_iter().chain(manifest).all(|found| found == part.sha256))
+}
+
+/// Whether all that a damaged object was merged of is there: then its manifest is removed, so that they count.
+async fn undone(archive: &Archive, chain: &Chain, object: &str) -> Result<bool, ArchiveError> {
+    let Some(manifest) = archive.manifest(object).await?.filter(|found| found.object == object)
+    else {
+        return Ok(false);
+    };
+    if manifest.merged.is_empty() {
+        return Ok(false);
+    }
+    let topic = chain.partition.topic;
+    let entries: Vec<_> =
+        manifest.merged.iter().map(|part| entry_of(topic, &part.object)).collect();
+    for (part, entry) in manifest.merged.iter().zip(&entries) {
+        // A part of a part was removed when that one was made.
+        let is_within = |entry: &Entry| entries.iter().flatten().any(|other| other.covers(entry));
+        if entry.as_ref().is_some_and(is_within) {
+            continue;
+        }
+        let found = whole(archive, &part.object).await?;
+        if found.is_none_or(|found| found.sha256 != part.sha256) {
+            return Ok(false);
+        }
+    }
+    archive.remove(&manifest_path(object)).await?;
+    Ok(true)
 }
 
 /// Removes an object and its manifest.

@@ -2,11 +2,12 @@
 //!
 //! In: a chain of the catalogue. Out: runs of its entries, each to be merged. Pure. Promises: a run is a row of
 //! neighbours of one hour that is over, each small, together no larger than the target; the last two objects of a partition are in
-//! none: one of them is named by the committed note, the other may be written anew.
+//! none: one of them is named by the committed note, the other may be written anew. The last two are those of the highest
+//! offsets and, as a topic that was made anew begins at 0 again, those of the latest hours.
 
 use super::super::{Chain, Entry};
 
-/// Entries at the end of a chain that stay as they are.
+/// Entries at the end of a chain, and of its hours, that stay as they are.
 const LAST: usize = 2;
 
 /// What may be merged.
@@ -36,6 +37,9 @@ pub(super) fn plan(chain: &Chain, rule: Rule) -> Vec<Run> {
     });
     let mut runs: Vec<Run> = again.filter(|run| !run.entries.is_empty()).collect();
     let may_go = chain.entries.len().saturating_sub(LAST);
+    let mut by_hour: Vec<&Entry> = chain.entries.iter().collect();
+    by_hour.sort_unstable_by_key(|entry| (entry.hour, entry.first_offset));
+    let newest = &by_hour[may_go..];
     let mut run: Vec<Entry> = Vec::new();
     let close = |run: &mut Vec<Entry>, runs: &mut Vec<Run>| {
         let entries = std::mem::take(run);
@@ -53,7 +57,8 @@ pub(super) fn plan(chain: &Chain, rule: Rule) -> Vec<Run> {
         if !goes_on {
             close(&mut run, &mut runs);
         }
-        if is_small && is_over && is_whole && !begun(entry) {
+        let is_newest = newest.contains(&entry);
+        if is_small && is_over && is_whole && !is_newest && !begun(entry) {
             run.push(*entry);
         } else {
             close(&mut run, &mut runs);
@@ -103,6 +108,13 @@ mod tests {
         many.entries[6].has_manifest = false;
         assert_eq!(runs(&many), [vec![0, 1, 2, 3, 4], vec![8, 9]]);
         assert!(runs(&chain(vec![entry(0, 3, 1), entry(1, 3, 1), entry(2, 3, 1)])).is_empty());
+    }
+
+    #[test]
+    fn the_newest_of_a_topic_that_was_made_anew_stay() {
+        let old = (100..104).map(|n| entry(n, 3, 1));
+        let new = (0..4).map(|n| entry(n, 5, 1));
+        assert_eq!(runs(&chain(new.chain(old).collect())), [vec![0, 1], vec![100, 101]]);
     }
 
     #[test]

@@ -135,3 +135,32 @@ async fn the_sink_merges_by_itself_when_it_is_told_to() {
     stop.send(true).unwrap();
     running.await.unwrap();
 }
+
+#[tokio::test]
+async fn who_lost_the_lock_notices_and_leaves_that_of_another() {
+    let archive = Archive::new(Arc::new(InMemory::new()));
+    let first = Lock::take(&archive, Duration::ZERO).await.unwrap();
+    first.check().await.unwrap();
+    let held = Lock::take(&archive, Duration::from_secs(60)).await.err().unwrap();
+    assert!(matches!(held, MergeError::Held { .. }), "{held}");
+    let second = Lock::take(&archive, Duration::ZERO).await.unwrap();
+    let lost = first.check().await.unwrap_err();
+    assert!(matches!(lost, MergeError::Held { .. }), "{lost}");
+    first.release().await.unwrap();
+    second.check().await.unwrap();
+    second.release().await.unwrap();
+    assert!(Lock::take(&archive, Duration::from_secs(60)).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_object_that_was_merged_since_is_read_where_it_is_now() {
+    let archive = Archive::new(Arc::new(InMemory::new()));
+    put_small(&archive, HOUR, 0, 6).await;
+    let chain = archive.catalogue(&[Topic::Logs]).await.unwrap().chains.remove(0);
+    let entry = &chain.entries[1];
+    assert_eq!(archive.bytes_now(&chain, entry).await.unwrap().0, *entry);
+    merged(&archive).await;
+    let (now, from, data) = archive.bytes_now(&chain, entry).await.unwrap();
+    assert_eq!((now.next_offset, from), (Some(12), 3));
+    assert_eq!(archive.bytes(&chain.path(&now)).await.unwrap(), data);
+}

@@ -1,7 +1,7 @@
 //! Client: HTTP/1.1 for the S3 library, on the hyper and the rustls that the sink has anyway.
 //!
 //! In: requests of the library, signed. Out: answers; one that refuses becomes a [`Failure`]. Promises: a
-//! connection, an answer and each part of its body come within a limit; redirects are not followed. "There
+//! connection, an answer, each part of its body and the whole of it come within a limit; redirects are not followed. "There
 //! is no such object" is told apart from "there is no such bucket": only the first one may mean that something was never written.
 
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::http::header::USER_AGENT;
+use axum::http::header::{IF_MATCH, IF_NONE_MATCH, USER_AGENT};
 use axum::http::{HeaderValue, Method, Response};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -24,7 +24,7 @@ use object_store::client::{
     HttpResponse, HttpResponseBody, HttpService,
 };
 use rustls::ClientConfig;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::failure::Failure;
 
@@ -32,6 +32,8 @@ use super::failure::Failure;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// A body has so much longer as it needs at this pace, in bytes a second.
 const SLOWEST: u64 = 256 * 1024;
+/// A body that does not say how long it is has time for so much.
+const UNKNOWN_BYTES: u64 = 64 * 1024 * 1024;
 /// A connection that is not used for so long is closed; servers commonly keep them for longer.
 const IDLE: Duration = Duration::from_secs(15);
 /// The answer of a refusal is read so far.
@@ -84,6 +86,8 @@ impl HttpService for Client {
         request.headers_mut().insert(USER_AGENT, AGENT);
         let place = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let method = request.method().clone();
+        let headers = request.headers();
+        let is_conditional = headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH);
         let for_body = Duration::from_secs(request.body().content_length() as u64 / SLOWEST);
         let within = self.within + for_body;
         let answer = match timeout(within, self.pool.request(request)).await {
@@ -92,10 +96,11 @@ impl HttpService for Client {
             Err(_) => return Err(failed(Failure::Late { place, within })),
         };
         if answer.status().is_success() {
-            let body = |body| Timed { body, place, within: self.within, waiting: None };
-            return Ok(answer.map(|incoming| HttpResponseBody::new(body(incoming))));
+            return Ok(
+                answer.map(|body| HttpResponseBody::new(Timed::new(body, place, self.within)))
+            );
         }
-        self.refused(&method, place, answer).await
+        self.refused(&method, is_conditional, place, answer).await
     }
 }
 
@@ -104,6 +109,7 @@ impl Client {
     async fn refused(
         &self,
         method: &Method,
+        is_conditional: bool,
         place: String,
         answer: Response<Incoming>,
     ) -> Result<HttpResponse, HttpError> {
@@ -114,7 +120,7 @@ impl Client {
         let read = timeout(self.within, read).await;
         let body = read.ok().and_then(Result::ok).unwrap_or_default();
         let failure = Failure::refused(&place, status, &String::from_utf8_lossy(&body));
-        if is_for_library(method, &failure) {
+        if is_for_library(method, is_conditional, &failure) {
             return Ok(HttpResponse::from_parts(parts, body.into()));
         }
         Err(failed(failure))
@@ -122,12 +128,12 @@ impl Client {
 }
 
 /// Whether the library has to see a refusal as it is: an object that is not there, a condition that does not hold.
-fn is_for_library(method: &Method, failure: &Failure) -> bool {
+fn is_for_library(method: &Method, is_conditional: bool, failure: &Failure) -> bool {
     let Failure::Refused { status, code, .. } = failure else {
         return false;
     };
     match *status {
-        304 | 409 | 412 => true,
+        304 | 409 | 412 => is_conditional,
         404 if code == "NoSuchKey" => true,
         // These have no text where nothing is wrong with the bucket.
         404 => code.is_empty() && (method == Method::HEAD || method == Method::DELETE),
@@ -164,13 +170,22 @@ fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
     deepest.to_string()
 }
 
-/// A body of which each part has to come in time.
+/// A body of which each part has to come in time, and all of it.
 struct Timed {
     body: Incoming,
     place: String,
     within: Duration,
+    until: Instant,
     /// Since the reader waits.
     waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timed {
+    fn new(body: Incoming, place: String, within: Duration) -> Self {
+        let bytes = body.size_hint().upper().unwrap_or(UNKNOWN_BYTES);
+        let until = Instant::now() + within + Duration::from_secs(bytes / SLOWEST);
+        Self { body, place, within, until, waiting: None }
+    }
 }
 
 impl Body for Timed {
@@ -191,7 +206,8 @@ impl Body for Timed {
             return Poll::Ready(frame.map(|frame| frame.map_err(broken)));
         }
         let within = this.within;
-        let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(within)));
+        let left = this.until.saturating_duration_since(Instant::now());
+        let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(within.min(left))));
         waiting
             .as_mut()
             .poll(context)

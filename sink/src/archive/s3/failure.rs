@@ -65,9 +65,15 @@ impl Failure {
     /// Whether waiting may help.
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
-            Self::Refused { status, .. } => *status >= 500 || matches!(status, 408 | 429),
+            Self::Refused { status: 501, .. } => false,
+            Self::Refused { status, .. } => *status >= 500 || matches!(status, 408 | 409 | 429),
             Self::Unreached { .. } | Self::Late { .. } | Self::Broken { .. } => true,
         }
+    }
+
+    /// Whether the store does not know such a request.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Refused { status: 501, .. })
     }
 }
 
@@ -104,7 +110,8 @@ fn hint(status: u16, code: &str) -> &'static str {
             }
             404 => "; check `archive.s3.endpoint`, `bucket` and `path_style`",
             300..=399 => "; check `archive.s3.region` and `endpoint`",
-            429 => "; it is busy, the sink goes on by itself",
+            501 => "; this store cannot do it, check `[archive.s3]`",
+            409 | 429 => "; it is busy, the sink goes on by itself",
             500.. => "; the sink goes on by itself when the store works again",
             _ => "; check `[archive.s3]`",
         },
@@ -135,6 +142,8 @@ mod tests {
             (503, "SlowDown", "it is busy"),
             (503, "ServiceUnavailable", "goes on by itself when"),
             (507, "XMinioStorageFull", "make room"),
+            (409, "OperationAborted", "it is busy"),
+            (501, "NotImplemented", "cannot do it"),
             (400, "QuotaExceeded", "raise the quota"),
             (400, "InvalidArgument", "check `[archive.s3]`"),
         ] {
@@ -151,7 +160,7 @@ mod tests {
     #[test]
     fn only_what_may_pass_is_waited_for() {
         let is = |status| Failure::refused("s3", status, "").is_temporary();
-        assert!([500, 503, 507, 429, 408].into_iter().all(is));
-        assert!(![301, 400, 401, 403, 404].into_iter().any(is));
+        assert!([500, 503, 507, 429, 408, 409].into_iter().all(is));
+        assert!(![301, 400, 401, 403, 404, 501].into_iter().any(is));
     }
 }

@@ -122,6 +122,23 @@ async fn commands_try_again_and_the_sink_says_so_at_once() {
 }
 
 #[tokio::test]
+async fn what_a_store_cannot_do_is_told_apart_from_what_it_does_later() {
+    let folder = tempfile::tempdir().unwrap();
+    for (status, code, unsupported) in [
+        ("501 Not Implemented", "NotImplemented", true),
+        ("409 Conflict", "OperationAborted", false),
+    ] {
+        let server = serve(error(status, code), None).await;
+        let endpoint = format!("http://127.0.0.1:{}", server.port);
+        let archive = archive(folder.path(), &endpoint, "", Tries::Once);
+        let refused = archive.check().await.unwrap_err();
+        assert_eq!((refused.is_unsupported(), refused.is_temporary()), (unsupported, !unsupported));
+        let told = refused.to_string();
+        assert!(told.contains(&format!("answers {} {code}; ", &status[..3])), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_stops_in_the_middle_is_given_up_in_time() {
     let folder = tempfile::tempdir().unwrap();
     let half = answer("200 OK", "{}").replace("content-length: 2", "content-length: 99");

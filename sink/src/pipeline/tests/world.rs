@@ -55,6 +55,10 @@ pub(super) struct State {
     /// How many of a hundred calls fail.
     pub(super) failing: u64,
     pub(super) store_away: bool,
+    /// How long the archive takes for what is put from now on.
+    pub(super) put_takes: Duration,
+    /// Whether the group takes all partitions away with the next poll.
+    pub(super) revoke_all: bool,
     /// Bytes of records that were handed to the pipeline.
     pub(super) polled_bytes: usize,
     pub(super) topics: BTreeMap<Partition, Vec<Record>>,
@@ -75,6 +79,8 @@ impl World {
             dice: Dice::new(seed),
             failing,
             store_away: false,
+            put_takes: Duration::ZERO,
+            revoke_all: false,
             polled_bytes: 0,
             topics: BTreeMap::new(),
             committed: BTreeMap::new(),
@@ -153,6 +159,12 @@ impl FakeConsumer {
                 self.next.insert(partition, committed.as_ref().map_or(0, |c| c.offset));
                 out.push(Polled::Assigned(partition, committed));
             }
+        }
+        if std::mem::take(&mut state.revoke_all) {
+            let all: Vec<_> = std::mem::take(&mut self.next).into_keys().collect();
+            let (done, answered) = oneshot::channel();
+            self.leaving.push((all.clone(), answered));
+            out.push(Polled::Revoked(all, done));
         }
         let failing = state.failing;
         if state.dice.percent(failing / 2) {
@@ -366,7 +378,8 @@ impl ObjectStore for Flaky {
         opts: PutOptions,
     ) -> object_store::Result<PutResult> {
         let (fails, late, delay) = self.world.roll();
-        tokio::time::sleep(delay).await;
+        let takes = self.world.lock().put_takes;
+        tokio::time::sleep(delay + takes).await;
         if fails && !late {
             return scripted();
         }

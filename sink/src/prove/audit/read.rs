@@ -104,16 +104,9 @@ impl Gathered {
             let mut path = chain.path(entry);
             let is_judged = scope.judged.hold(entry);
             let read = if entry.has_object {
-                let (data, from) = match archive.bytes(&path).await {
-                    Ok(data) => (data, i64::MIN),
-                    Err(error) if error.is_gone() => {
-                        // Merged since it was listed; what came before it was read.
-                        merged = Some(archive.successor(chain, entry).await?.ok_or(error)?);
-                        path = merged.as_ref().map_or(path, |merged| chain.path(merged));
-                        (archive.bytes(&path).await?, entry.first_offset)
-                    }
-                    Err(error) => return Err(error),
-                };
+                let (lies, from, data) = archive.bytes_now(chain, entry).await?;
+                merged = Some(lies);
+                path = chain.path(&lies);
                 let days = scope.days.clone().filter(|_| readings);
                 tokio::task::block_in_place(|| {
                     self.add_object(topic, data, from, numbers.then_some(is_judged), days)

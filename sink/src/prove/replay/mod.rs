@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use weir_models::topic::Topic;
 
 use self::pace::Pace;
-use self::position::{Position, is_past};
+use self::position::{Position, Reached, open_from};
 use self::target::{Target, Targets};
 use super::archive::Part;
 use super::progress::bar;
@@ -107,27 +107,47 @@ impl Replay {
         bar: &ProgressBar,
     ) -> Result<(), String> {
         let mut target = self.targets.of(chain.partition);
-        let mut entries = entries.peekable();
         let mut merged: Option<Entry> = None;
-        let reached = position.reached_offset(chain);
-        while let Some(entry) = entries.next() {
+        let reached = position.of(chain);
+        for entry in entries {
             if merged.is_some_and(|merged| merged.covers(entry)) {
                 // Sent as part of the object that it was merged into meanwhile.
-            } else if is_past(reached, entry, entries.peek().copied()) {
-                // Passed already: only how far its streams went is of interest.
-                let path = chain.path(entry);
-                if let Some(manifest) = self.archive.manifest(&path).await.map_err(text)? {
-                    target.passed(&manifest);
-                }
-            } else {
-                let done = self.object(chain, *entry, reached, &mut target, position).await;
+            } else if let Some(from) = open_from(reached, entry) {
+                let done = self.object(chain, *entry, from, &mut target, position).await;
                 let (read, sent) =
                     done.map_err(|error| format!("`{}`: {error}", chain.path(entry)))?;
                 merged = Some(read);
                 self.objects += u64::from(sent > 0);
                 self.events += sent;
+            } else {
+                // Passed already: only how far its streams went is of interest.
+                self.passed(chain, entry, reached, &mut target).await?;
             }
             bar.inc(1);
+        }
+        Ok(())
+    }
+
+    /// Takes note of an object that was sent before.
+    async fn passed(
+        &self,
+        chain: &Chain,
+        entry: &Entry,
+        reached: Option<Reached>,
+        target: &mut Target,
+    ) -> Result<(), String> {
+        let manifest = match self.archive.manifest(&chain.path(entry)).await.map_err(text)? {
+            Some(manifest) => Some(manifest),
+            // Merged since it was listed. Where not all of that was sent, whoever sends the rest notes what comes before it.
+            None => match self.archive.successor(chain, entry).await.map_err(text)? {
+                Some(merged) if open_from(reached, &merged).is_none() => {
+                    self.archive.manifest(&chain.path(&merged)).await.map_err(text)?
+                }
+                _ => None,
+            },
+        };
+        if let Some(manifest) = manifest {
+            target.passed(&manifest);
         }
         Ok(())
     }
@@ -145,17 +165,10 @@ impl Replay {
         if !entry.has_object {
             return Err(gone.into());
         }
-        let (read, from, data) = match self.archive.bytes(&chain.path(&entry)).await {
-            Ok(data) => (entry, reached, data),
-            Err(error) if error.is_gone() => {
-                // Merged since it was listed; what came before it was sent.
-                let merged = self.archive.successor(chain, &entry).await.map_err(text)?;
-                let merged = merged.ok_or(gone)?;
-                let data = self.archive.bytes(&chain.path(&merged)).await.map_err(text)?;
-                (merged, reached.max(entry.first_offset), data)
-            }
-            Err(error) => return Err(error.to_string()),
-        };
+        let read = self.archive.bytes_now(chain, &entry).await;
+        let (read, from, data) = read
+            .map_err(|error| if error.is_gone() { gone.to_owned() } else { error.to_string() })?;
+        let from = from.max(reached);
         if let Some(manifest) = self.archive.manifest(&chain.path(&read)).await.map_err(text)? {
             intact(&manifest, &data).map_err(|fault| format!("{fault}; restore it from a copy"))?;
         }
@@ -171,7 +184,7 @@ impl Replay {
                 let next = more.first().map_or(last + 1, |row| row.offset);
                 target.take(batch).await?;
                 sent += events;
-                position.reached(chain, next)?;
+                position.reached(chain, &entry, next)?;
                 self.pace.wait(events).await;
                 batch = more;
             }

@@ -19,8 +19,20 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 struct State {
     /// What is replayed where to.
     task: String,
-    /// By topic and partition: all before this offset is done. Objects may be merged between two runs, offsets stay.
-    done: BTreeMap<String, i64>,
+    /// By topic and partition.
+    done: BTreeMap<String, Reached>,
+}
+
+/// How far a partition is. Objects may overlap, and be merged between two runs, so it takes both: all objects that begin before
+/// the one being sent are done, and of that one all before the offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Reached {
+    /// Where the object begins that is being sent.
+    first_offset: i64,
+    /// Its hour, since the Unix epoch.
+    hour: i32,
+    /// What of it is done.
+    pub(super) next_offset: i64,
 }
 
 /// What is done.
@@ -60,14 +72,20 @@ impl Position {
         Ok(Self { file: file.map(Path::to_owned), state, saved: Instant::now() })
     }
 
-    /// The offset before which all is done.
-    pub(super) fn reached_offset(&self, chain: &Chain) -> i64 {
-        self.state.done.get(&name(chain)).copied().unwrap_or(i64::MIN)
+    /// How far a partition is; none when it was not begun.
+    pub(super) fn of(&self, chain: &Chain) -> Option<Reached> {
+        self.state.done.get(&name(chain)).copied()
     }
 
-    /// All before this offset is done.
-    pub(super) fn reached(&mut self, chain: &Chain, offset: i64) -> Result<(), String> {
-        self.state.done.insert(name(chain), offset);
+    /// All before an entry is done, and of it all before this offset.
+    pub(super) fn reached(
+        &mut self,
+        chain: &Chain,
+        entry: &Entry,
+        next_offset: i64,
+    ) -> Result<(), String> {
+        let Entry { first_offset, hour, .. } = *entry;
+        self.state.done.insert(name(chain), Reached { first_offset, hour, next_offset });
         if self.saved.elapsed() >= SAVE_EVERY { self.save() } else { Ok(()) }
     }
 
@@ -89,13 +107,24 @@ impl Position {
     }
 }
 
-/// Whether a replay that reached an offset is past an entry, by where the `next` one begins: a name says where an
-/// object begins.
-pub(super) fn is_past(reached: i64, entry: &Entry, next: Option<&Entry>) -> bool {
-    match (entry.next_offset, next) {
-        (Some(end), _) => end <= reached,
-        (None, Some(next)) => next.first_offset <= reached,
-        (None, None) => false,
+/// From which offset on the rows of an entry are still to be sent; none when a replay is past it. In doubt they are sent again.
+pub(super) fn open_from(reached: Option<Reached>, entry: &Entry) -> Option<i64> {
+    let all = Some(i64::MIN);
+    let Some(Reached { first_offset, hour, next_offset }) = reached else {
+        return all;
+    };
+    let begins_before = entry.first_offset < first_offset;
+    let is_same = (entry.first_offset, entry.hour) == (first_offset, hour);
+    match entry.next_offset {
+        None if is_same => Some(next_offset),
+        None if begins_before => None,
+        // What was being sent is in it.
+        Some(end) if (is_same || begins_before && entry.hour == hour) && first_offset < end => {
+            (next_offset < end).then_some(next_offset)
+        }
+        // What it was merged of was sent, as far as that began before.
+        Some(end) if begins_before => (first_offset < end).then_some(first_offset),
+        _ => all,
     }
 }
 
@@ -120,18 +149,22 @@ mod tests {
         };
         let entry = |first_offset| Entry { first_offset, ..Entry::default() };
         let mut first = Position::open(Some(&file), "a").unwrap();
-        first.reached(&chain(0), 27).unwrap();
+        first.reached(&chain(0), &entry(20), 27).unwrap();
         first.save().unwrap();
 
         let second = Position::open(Some(&file), "a").unwrap();
-        assert_eq!([0, 1].map(|n| second.reached_offset(&chain(n))), [27, i64::MIN]);
-        let past = |offset, next| is_past(27, &entry(offset), Some(&entry(next)));
-        assert_eq!([past(5, 20), past(20, 30), past(30, 40)], [true, false, false]);
-        assert!(past(20, 27) && !is_past(27, &entry(20), None));
-        assert!(!is_past(i64::MIN, &entry(5), Some(&entry(20))));
+        let (reached, all) = (second.of(&chain(0)), Some(i64::MIN));
+        assert_eq!(second.of(&chain(1)), None);
+        assert_eq!(open_from(None, &entry(5)), all);
+        let open = |entry| open_from(reached, &entry);
+        // Others overlap with the one that is being sent, or are of a topic that was made anew.
+        assert_eq!([5, 20, 21, 30].map(|n| open(entry(n))), [None, Some(27), all, all]);
+        assert_eq!(open(Entry { hour: 9, ..entry(20) }), all);
+        assert_eq!(open(Entry { hour: 9, ..entry(19) }), None);
         // What was passed object by object has become one meanwhile.
-        let merged = |next| Entry { next_offset: Some(next), ..entry(5) };
-        assert!(is_past(27, &merged(27), None) && !is_past(27, &merged(40), None));
+        let merged = |hour, next| Entry { next_offset: Some(next), hour, ..entry(5) };
+        assert_eq!([10, 27, 40].map(|next| open(merged(0, next))), [None, None, Some(27)]);
+        assert_eq!([10, 27].map(|next| open(merged(9, next))), [None, Some(20)]);
         let other = Position::open(Some(&file), "b").unwrap_err();
         assert!(other.contains("another replay (a)"), "{other}");
         std::fs::write(&file, b"{").unwrap();

@@ -149,7 +149,7 @@ async fn what_is_merged_meanwhile_is_replayed_once() {
         let all = chain.entries.iter();
         second.chain(&chain, all, &mut position, &ProgressBar::hidden()).await.unwrap();
         assert_eq!((first.events, second.events), (9, 15));
-        assert_eq!(position.reached_offset(&chain), 24);
+        assert_eq!(position.of(&chain).unwrap().next_offset, 24);
     }
 }
 
@@ -160,4 +160,20 @@ fn hours_of_a_day_are_a_day() {
     let entry = |us: i64| Entry { hour: i32::try_from(us / HOUR_US).unwrap(), ..Entry::default() };
     let held: Vec<i64> = (0..60).filter(|hour| hours.hold(&entry(hour * HOUR_US))).collect();
     assert_eq!(held, (24..48).collect::<Vec<_>>());
+}
+
+/// Objects that overlap, as after offsets were set back: a replay that goes on sends the rows that only one of them has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_goes_on_in_an_object_into_which_others_reach() {
+    let bench = Bench::new().await;
+    let archive = bench.archive();
+    put(&archive, 0, 5, 1..101).await;
+    put(&archive, 20, 6, 201..211).await;
+    let chain = archive.catalogue(&[Topic::Readings]).await.unwrap().chains.remove(0);
+    let mut position = Position::open(Some(&bench.folder.path().join("position")), "t").unwrap();
+    position.reached(&chain, &chain.entries[0], 60).unwrap();
+    position.save().unwrap();
+    assert_eq!(bench.replay().await.unwrap(), (2, 50));
+    assert_eq!(bench.points().await.len(), 50);
+    assert_eq!(bench.replay().await.unwrap(), (0, 0));
 }
