@@ -39,7 +39,8 @@ use super::{
     Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, Chunks, DeviceChange, Feedbacks, Latest, Lines, LogQuery, LogRow, LossQuery, LossRow, Point, Rolls, Series, Store, StoreError, TimeRange,
 };
 
-/// The migrations in their order; the number in its name is the version. Never change one that was released.
+/// The migrations in their order; the number in its name is the version. Never change one that was released, and never
+/// add one below the newest that was: a file that has the newest is not asked for those below it.
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_first_tables", include_str!("migrations/0001_first_tables.sql")),
     (SEALING, include_str!("migrations/0002_sealing.sql")),
