@@ -27,7 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use weir_models::alert::Alert;
-use weir_models::device::Device;
+use weir_models::device::{AgentStatus, Device};
 use weir_models::ident::{EventId, SeriesKey};
 use weir_models::time::now_us;
 
@@ -337,6 +337,11 @@ impl Store for SqliteStore {
 
     async fn agents(&self) -> Result<Agents, StoreError> {
         self.read(read::agents).await
+    }
+
+    async fn agent(&self, name: &str) -> Result<Option<AgentStatus>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |connection| read::agent(connection, &name)).await
     }
 
     async fn losses(&self, query: &LossQuery) -> Result<Vec<LossRow>, StoreError> {
