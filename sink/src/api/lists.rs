@@ -204,7 +204,8 @@ pub(super) async fn agents(
         Some(name) => api.store.agent(&name).await?.into_iter().collect(),
         None => api.store.agents().await?.into_values().collect(),
     };
-    let agents = agents.into_iter().map(|status| Agent { silent: is_silent(&status, now_us), status });
+    let agents =
+        agents.into_iter().map(|status| Agent { silent: is_silent(&status, now_us), status });
     let page = Page { limit, cursor };
     let Items { items, truncated, next } =
         Items::page("agents", page, agents.collect(), |agent: &Agent| [&*agent.status.agent])?;

@@ -50,7 +50,8 @@ struct Away {
 impl Away {
     fn ask(&self) -> StoreResult<()> {
         self.asked.fetch_add(1, Relaxed);
-        let away = || object_store::Error::Generic { store: "away", source: "nobody is there".into() };
+        let away =
+            || object_store::Error::Generic { store: "away", source: "nobody is there".into() };
         if self.fails.load(Relaxed) { Err(away()) } else { Ok(()) }
     }
 }
@@ -266,9 +267,8 @@ async fn of_too_many_objects_the_newest_are_remembered() {
         put(&archive, 0, day, day * DAY_MS, 1).await;
     }
     expire(&survey, true);
-    let counted = |found: &Surveyed| -> Vec<u64> {
-        found.days.iter().map(|day| day.counted).collect()
-    };
+    let counted =
+        |found: &Surveyed| -> Vec<u64> { found.days.iter().map(|day| day.counted).collect() };
     // The newest one is read at each look.
     assert_eq!(counted(&*survey.look().await.unwrap()), [1, 1, 1, 0, 0, 0]);
     expire(&survey, true);

@@ -426,7 +426,6 @@ where
 /// An agent and its last heartbeat, from its JSON.
 fn heartbeat((agent, json): (String, String)) -> Option<(String, AgentStatus)> {
     let read = serde_json::from_str::<AgentStatus>(&json);
-    let failed =
-        |error: &serde_json::Error| tracing::warn!(agent, %error, "a stored heartbeat cannot be read");
+    let failed = |error: &serde_json::Error| tracing::warn!(agent, %error, "a stored heartbeat cannot be read");
     read.inspect_err(failed).ok().map(|status| (agent, status))
 }
