@@ -1,18 +1,20 @@
 //! Survey: what lies in the archive, and how far it is behind Kafka, for who looks at it.
 //!
 //! In: the archive's catalogue, its manifests, and the offsets of Kafka. Out: numbers by topic and day, and by partition.
-//! Promises: read-only; whoever asks often gets the same answer again: the archive is listed at most every half minute
-//! and a tenth of the time, by one task at a time, which goes on when who asked has gone. Manifests are read
-//! newest first, some at each look, and remembered: until all of a day are, its rows and bytes are of those that are.
-//! What can go wrong: the archive does not answer; without Kafka its offsets are left out, and the answer says why.
+//! Promises: read-only; whoever asks often gets the same answer again, be it an error: the archive is listed at most every
+//! half minute and a tenth of the time, by one task at a time, which goes on when who asked has gone. An answer is given
+//! for twice that long at most. Manifests are read newest first, some at each look, and remembered: until all of a day
+//! are, its rows and bytes are of those that are. What can go wrong: the archive does not answer, which is told and
+//! logged; without Kafka its offsets are left out, and the answer says why.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use utoipa::ToSchema;
 use weir_models::time::{HOUR_US, date, now_us};
 use weir_models::topic::{Topic, TopicNames};
@@ -139,8 +141,8 @@ pub struct Surveyed {
     pub kafka_problem: Option<String>,
 }
 
-/// Partition, first offset and hour of an object.
-type Key = (Partition, i64, i32);
+/// Hour, partition, first offset and, of a merged object, the offset after its last.
+type Key = (i32, Partition, i64, Option<i64>);
 /// Rows and bytes of objects.
 type Counts = HashMap<Key, (u64, u64)>;
 
@@ -148,17 +150,31 @@ type Counts = HashMap<Key, (u64, u64)>;
 pub struct Survey {
     archive: Archive,
     offsets: Arc<dyn Offsets>,
-    /// The last answer, and until when it is given again.
-    seen: Mutex<Option<(Arc<Surveyed>, Instant)>>,
-    counts: tokio::sync::Mutex<Counts>,
+    seen: watch::Sender<Option<Seen>>,
+    /// Held by the one that looks.
+    counts: Arc<Mutex<Counts>>,
+    remembered_max: usize,
+}
+
+/// What was found, or why nothing was.
+type Answer = Result<Arc<Surveyed>, String>;
+
+/// The last answer.
+#[derive(Clone)]
+struct Seen {
+    answer: Answer,
+    /// Until then nobody looks again.
+    again: Instant,
+    /// Until then it is given while somebody looks again.
+    until: Instant,
 }
 
 impl Survey {
     /// Nothing is looked at yet.
     #[must_use]
     pub fn new(archive: Archive, offsets: Arc<dyn Offsets>) -> Arc<Self> {
-        let (seen, counts) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { archive, offsets, seen, counts })
+        let (seen, counts) = (watch::Sender::new(None), Arc::default());
+        Arc::new(Self { archive, offsets, seen, counts, remembered_max: REMEMBERED_MAX })
     }
 
     /// What lies in the archive, now or a while ago.
@@ -166,36 +182,39 @@ impl Survey {
     /// # Errors
     /// When the archive does not answer.
     pub async fn look(self: &Arc<Self>) -> Result<Arc<Surveyed>, String> {
-        let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((seen, again)) = &known
-            && Instant::now() < *again
-        {
-            return Ok(Arc::clone(seen));
+        let asked = Instant::now();
+        let known = self.seen.borrow().clone();
+        if let Some(known) = known.as_ref().filter(|known| asked < known.again) {
+            return known.answer.clone();
         }
-        let survey = Arc::clone(self);
-        let looking = tokio::spawn(async move { survey.refresh().await });
-        match known {
-            // The next one gets the new answer.
-            Some((seen, _)) => Ok(seen),
-            None => looking.await.map_err(|error| error.to_string())?,
+        if let Ok(counts) = Arc::clone(&self.counts).try_lock_owned() {
+            let survey = Arc::clone(self);
+            tokio::spawn(async move { survey.refresh(asked, counts).await });
         }
+        let old = known.filter(|known| asked < known.until);
+        // The next one gets the new answer.
+        if let Some(Seen { answer: Ok(old), .. }) = old {
+            return Ok(old);
+        }
+        let is_new = |seen: &Option<Seen>| seen.as_ref().is_some_and(|seen| asked < seen.again);
+        let mut seen = self.seen.subscribe();
+        let seen = seen.wait_for(is_new).await.map_err(|error| error.to_string())?;
+        seen.as_ref().map_or_else(|| Err("nothing was found".into()), |seen| seen.answer.clone())
     }
 
-    async fn refresh(&self) -> Result<Arc<Surveyed>, String> {
-        // Who comes while another looks takes what that one found.
-        let asked = Instant::now();
-        let mut counts = self.counts.lock().await;
-        let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((seen, _)) = known.filter(|(_, again)| asked < *again) {
-            return Ok(seen);
+    /// Looks, unless another one has just done so.
+    async fn refresh(&self, asked: Instant, mut counts: OwnedMutexGuard<Counts>) {
+        if self.seen.borrow().as_ref().is_some_and(|seen| asked < seen.again) {
+            return;
         }
         let began = Instant::now();
-        let found = self.find(&mut counts).await.map_err(|error| error.to_string())?;
-        let found = Arc::new(found);
-        let again = Instant::now() + AGAIN_AFTER.max(began.elapsed() * REST);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = Some((Arc::clone(&found), again));
-        Ok(found)
+        let found = self.find(&mut counts).await;
+        let failed = |error: &ArchiveError| tracing::warn!(%error, "the archive cannot be listed");
+        let found = found.inspect_err(failed).map_err(|error| error.to_string());
+        let ended = Instant::now();
+        let rest = AGAIN_AFTER.max((ended - began) * REST);
+        let (again, until) = (ended + rest, ended + rest * 2);
+        self.seen.send_replace(Some(Seen { answer: found.map(Arc::new), again, until }));
     }
 
     async fn find(&self, counts: &mut Counts) -> Result<Surveyed, ArchiveError> {
@@ -224,17 +243,26 @@ impl Survey {
     }
 
     /// Reads some manifests that nobody has read yet, the newest first. Not that of the newest object of a partition:
-    /// until it is committed it may be written again.
+    /// until it is committed it may be written again. Forgets what is not there any more, and the oldest where there
+    /// are too many.
     async fn count(&self, chains: &[Chain], counts: &mut Counts) -> Result<(), ArchiveError> {
         let mut unread = Vec::new();
+        let mut listed = HashSet::new();
         for chain in chains {
             let done = chain.entries.len().saturating_sub(1);
             let entries = chain.entries[..done].iter().filter(|entry| entry.has_manifest);
+            listed.extend(entries.clone().map(|entry| key(chain, entry)));
             let entries = entries.filter(|entry| !counts.contains_key(&key(chain, entry)));
             unread.extend(entries.map(|entry| (chain, entry)));
         }
+        counts.retain(|key, _| listed.contains(key));
+        if counts.len() >= self.remembered_max {
+            // Of what is no newer than all that is remembered nothing would be kept.
+            let oldest = counts.keys().map(|key| key.0).min();
+            unread.retain(|(_, entry)| oldest.is_some_and(|oldest| entry.hour > oldest));
+        }
         unread.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.hour));
-        unread.truncate(MANIFESTS_MAX.min(REMEMBERED_MAX.saturating_sub(counts.len())));
+        unread.truncate(MANIFESTS_MAX.min(self.remembered_max));
         let unread =
             unread.into_iter().map(|(chain, entry)| (key(chain, entry), chain.path(entry)));
         let unread: Vec<(Key, String)> = unread.collect();
@@ -245,6 +273,11 @@ impl Survey {
         let mut read = std::pin::pin!(stream::iter(read).buffer_unordered(AT_ONCE));
         while let Some(one) = read.next().await {
             counts.extend([one?]);
+        }
+        let mut keys: Vec<Key> = counts.keys().copied().collect();
+        keys.sort_unstable_by(|a, b| b.cmp(a));
+        for key in keys.iter().skip(self.remembered_max) {
+            counts.remove(key);
         }
         Ok(())
     }
@@ -296,7 +329,7 @@ impl Survey {
 }
 
 fn key(chain: &Chain, entry: &Entry) -> Key {
-    (chain.partition, entry.first_offset, entry.hour)
+    (entry.hour, chain.partition, entry.first_offset, entry.next_offset)
 }
 
 /// The objects by topic and day.

@@ -4,11 +4,11 @@
 use std::net::UdpSocket;
 
 use weir_models::device::{AgentStatus, LaneStatus};
-use weir_models::event::Clock;
+use weir_models::event::{Clock, Loss};
 use weir_models::ident::Stream;
 use weir_models::time::now_us;
 use weir_sink::store::config::SqliteConfig;
-use weir_sink::store::{Batch, StoreConfig, open};
+use weir_sink::store::{Batch, LossRow, StoreConfig, open};
 use weir_tests::browser::Browser;
 use weir_tests::{Launch, Program, free_port, http, wait_until};
 
@@ -81,6 +81,27 @@ impl Mill {
         })
     }
 
+    /// A loss of another gateway, told again after a crash: two markers of the same numbers.
+    fn tell_twice(&self) {
+        let marker = |seq| LossRow {
+            site: "mill".into(),
+            agent: "gw-twice".into(),
+            ts_us: now_us(),
+            stream: Stream(77),
+            seq,
+            source: "spool".into(),
+            loss: Loss {
+                count: 41,
+                range: Some((Stream(76), 10, 50)),
+                reason: "spool_full".into(),
+                lane: None,
+            },
+        };
+        let batch = Batch { losses: vec![marker(1), marker(2)], ..Batch::default() };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async { open(&self.store()).await.unwrap().write(&batch).await.unwrap() });
+    }
+
     /// Its store, opened beside the program.
     fn store(&self) -> StoreConfig {
         let path = self.program.dir().join("data/store.sqlite");
@@ -119,6 +140,7 @@ fn pictures(browser: &Browser, name: &str) {
 fn losses_archive_audits_and_counts_are_shown() {
     let mut mill = Mill::start();
     let lost = mill.lose_some();
+    mill.tell_twice();
     let browser = Browser::start();
 
     browser.open(&format!("{}#/losses", mill.page));
@@ -126,12 +148,14 @@ fn losses_archive_audits_and_counts_are_shown() {
     let sums = browser.wait_text(&test_id("loss-sums"), |text| text.contains("the kernel dropped"));
     let digits: String = sums.chars().filter(|letter| *letter != ',').collect();
     assert!(digits.contains(&lost.to_string()), "{lost}: {sums}");
+    let row = format!("{} [data-key=\"gw-twice spool_full\"] td.num", test_id("loss-sums"));
+    assert_eq!(browser.texts(&row), ["41", "2"], "events, markers");
     let rows = browser.text(&test_id("losses")).unwrap();
     assert!(rows.contains("hall") && rows.contains("had no number"), "{rows}");
     pictures(&browser, "losses");
 
     // From there to the gateway.
-    browser.click(&format!("{} tbody a", test_id("loss-sums")));
+    browser.click(&format!("{} tbody a[href$=mill]", test_id("loss-sums")));
     // The next heartbeat tells of it, too.
     let gateway = wait_until("the heartbeat", SOON, || match browser.text(&test_id("gateway")) {
         Some(text) if text.contains("receive_buffer: ") => Ok(text),

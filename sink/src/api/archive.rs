@@ -23,7 +23,8 @@ pub struct ArchiveStatus {
     pub audits: Vec<Audit>,
 }
 
-/// What lies in the archive. Listed at most every half minute; an answer may be as old as that.
+/// What lies in the archive. Listed at most every half minute and a tenth of the time; an answer, also an error, may be
+/// twice as old as that.
 #[utoipa::path(
     get, path = "/v1/archive", operation_id = "describe_archive", tag = "data",
     responses((status = 200, description = "By topic and day, and by partition", body = ArchiveStatus), Problems)

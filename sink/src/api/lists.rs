@@ -200,9 +200,12 @@ pub(super) async fn agents(
 ) -> Result<Json<Agents>, Problem> {
     let now_us = now_us();
     let agent = params::name_if("agent", agent)?;
-    let agents = api.store.agents().await?.into_values();
-    let agents = agents.filter(|status| agent.as_ref().is_none_or(|name| **name == *status.agent));
-    let agents = agents.map(|status| Agent { silent: is_silent(&status, now_us), status });
+    let agents: Vec<AgentStatus> = match agent {
+        Some(name) => api.store.agent(&name).await?.into_iter().collect(),
+        None => api.store.agents().await?.into_values().collect(),
+    };
+    let agents =
+        agents.into_iter().map(|status| Agent { silent: is_silent(&status, now_us), status });
     let page = Page { limit, cursor };
     let Items { items, truncated, next } =
         Items::page("agents", page, agents.collect(), |agent: &Agent| [&*agent.status.agent])?;

@@ -75,6 +75,9 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Queries in PromQL that compute at the same time; others wait for them.
 const COMPUTING_MAX: usize = 2;
 
+/// Requests that count lines at the same time; others wait for them.
+const COUNTING_MAX: usize = 3;
+
 /// Answers below this are not compressed, in bytes.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 
@@ -120,6 +123,7 @@ pub struct Api {
     searches: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
     computing: Arc<Semaphore>,
+    counting: Arc<Semaphore>,
 }
 
 impl Api {
@@ -146,6 +150,7 @@ impl Api {
             searches: Arc::new(Semaphore::new(limits.searches_max)),
             watchers: Arc::new(Semaphore::new(limits.watchers_max)),
             computing: Arc::new(Semaphore::new(COMPUTING_MAX)),
+            counting: Arc::new(Semaphore::new(COUNTING_MAX)),
         }
     }
 

@@ -165,7 +165,6 @@ impl Problem {
 
     /// 503: the archive is away.
     pub(super) fn archive(detail: String) -> Self {
-        tracing::warn!(detail, "the archive cannot be listed");
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "archive-unavailable",

@@ -1,8 +1,9 @@
 //! `GET /v1/logs/summary`: how many lines when, and of which templates.
 //!
 //! In: the same conditions as for lines. Out: counts by time and by template. Promises: bounded in lines that are read
-//! ([`LINES_MAX`], the newest), in time ([`WITHIN`]) and in templates ([`TEMPLATES_MAX`]); where a bound was met,
-//! `truncated` says so, and `from_us` how far back the counts go.
+//! ([`LINES_MAX`], the newest), in lines that are held at once ([`STEP_LINES`], of few requests at a time), in time
+//! ([`WITHIN`]) and in templates ([`TEMPLATES_MAX`]); where a bound was met, `truncated` says so, and `from_us` how far
+//! back the counts go. What can go wrong: nothing is read in that time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,10 +22,15 @@ use super::openapi::Problems;
 use super::params::Params;
 use super::{Api, Problem};
 use crate::store::bucket::window_start;
-use crate::store::{LogRow, TimeRange};
+use crate::store::seal::Position;
+use crate::store::{LogQuery, LogRow, Store, TimeRange};
 
 /// Most lines that are counted.
 const LINES_MAX: usize = 50_000;
+/// Lines that are read at once; they may be long.
+const STEP_LINES: usize = 4_000;
+/// Longest part of the message of a template that is told, in characters.
+const MESSAGE_CHARS_MAX: usize = 300;
 /// Longest time for reading them.
 const WITHIN: Duration = Duration::from_secs(8);
 /// Most templates that are told apart; lines of others count for the histogram only.
@@ -78,7 +84,7 @@ pub struct Template {
     pub severity: Option<u8>,
     /// Application of the newest line.
     pub app: Option<String>,
-    /// Message of the newest line.
+    /// Message of the newest line; the first 300 characters of a longer one.
     pub message: String,
 }
 
@@ -103,6 +109,11 @@ pub struct Summary {
     pub templates: Vec<Template>,
 }
 
+/// The place of a line in the order of lines.
+fn place_of(row: &LogRow) -> Position {
+    Position { ts_us: row.ts_us, stream: row.stream.as_i64(), seq: row.seq.cast_signed() }
+}
+
 /// What is counted as lines come, newest first.
 #[derive(Default)]
 struct Counts {
@@ -121,6 +132,7 @@ impl Counts {
         } else if self.templates.len() < TEMPLATES_MAX {
             let LogRow { template, ts_us, severity, app, message, .. } = row;
             let (n, first_us, last_us) = (1, ts_us, ts_us);
+            let message = message.chars().take(MESSAGE_CHARS_MAX).collect();
             let new = Template {
                 template: template.clone(),
                 n,
@@ -174,6 +186,38 @@ impl Counts {
     }
 }
 
+/// Reads the newest `limit` lines until then; gives whether there are more, none when nothing was read in that time.
+async fn read(
+    store: &dyn Store,
+    query: &mut LogQuery,
+    (limit, until): (usize, Instant),
+    counts: &mut Counts,
+) -> Result<Option<bool>, Problem> {
+    let mut found = 0;
+    loop {
+        query.limit = STEP_LINES.min((limit + 1).saturating_sub(found));
+        let (mut read, mut last) = (0, None);
+        let mut chunks = store.find_logs(query);
+        loop {
+            let rows = match timeout_at(until, chunks.next()).await {
+                Err(_) => return Ok((found + read > 0).then_some(true)),
+                Ok(None) => break,
+                Ok(Some(rows)) => rows?,
+            };
+            last = rows.iter().map(place_of).chain(last).min();
+            let room = limit.saturating_sub(found + read);
+            read += rows.len();
+            rows.into_iter().take(room).for_each(|row| counts.add(row));
+        }
+        drop(chunks);
+        found += read;
+        if read < query.limit || found > limit {
+            return Ok(Some(found > limit));
+        }
+        query.before = last;
+    }
+}
+
 /// How many log lines when, and of which templates. Counts the newest 50,000 lines of the range, or `limit` of them.
 #[utoipa::path(
     get, path = "/v1/logs/summary", operation_id = "count_logs", tag = "data", params(Query),
@@ -186,25 +230,17 @@ pub(super) async fn get(
     let is_limited = query.is_limited();
     let mut query = query.checked()?;
     let limit = if is_limited { query.limit } else { LINES_MAX };
-    query.limit = limit + 1;
+    let mut range = query.range;
+    if let Some(before) = query.before {
+        range.to_us = range.to_us.min(before.ts_us.saturating_add(1)).max(range.from_us);
+    }
     let permit = Arc::clone(&api.searches).try_acquire_owned();
     let _permit = permit.map_err(|_| Problem::busy("too many searches at once"))?;
-    let until = Instant::now() + WITHIN;
+    let within = WITHIN.min(api.limits.timeout / 2);
+    let until = Instant::now() + within;
+    let late = || Problem::timeout(within.as_secs().max(1));
+    let _turn = timeout_at(until, api.counting.acquire()).await.map_err(|_| late())?;
     let mut counts = Counts::default();
-    let mut chunks = api.store.find_logs(&query);
-    let mut found = 0;
-    let is_late = loop {
-        match timeout_at(until, chunks.next()).await {
-            Err(_) => break true,
-            Ok(None) => break false,
-            Ok(Some(rows)) => {
-                let rows = rows?;
-                let room = limit.saturating_sub(found);
-                found += rows.len();
-                rows.into_iter().take(room).for_each(|row| counts.add(row));
-            }
-        }
-    };
-    let truncated = is_late || found > limit;
-    Ok(Json(counts.told(query.range, truncated)))
+    let truncated = read(&*api.store, &mut query, (limit, until), &mut counts).await?;
+    Ok(Json(counts.told(range, truncated.ok_or_else(late)?)))
 }

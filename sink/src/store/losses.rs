@@ -47,6 +47,9 @@ pub struct Audit {
     pub from_us: Option<i64>,
     /// End of that range; none is up to the end.
     pub to_us: Option<i64>,
+    /// Whether Kafka was asked, too.
+    #[serde(default)]
+    pub kafka: bool,
     /// Faults that were found; 0 is a sound archive and store.
     pub faults: u64,
     /// Objects of the archive that cannot be read or are not there.

@@ -389,6 +389,10 @@ pub trait Store: Send + Sync {
     async fn device_changes(&self, query: &ChangesQuery) -> Result<Vec<DeviceChange>, StoreError>;
     /// Agents as last heard of.
     async fn agents(&self) -> Result<Agents, StoreError>;
+    /// One agent as last heard of, when it was.
+    async fn agent(&self, name: &str) -> Result<Option<AgentStatus>, StoreError> {
+        Ok(self.agents().await?.remove(name))
+    }
     /// Losses, newest first; those of one stamp by stream and number as signed numbers, the greatest first.
     async fn losses(&self, query: &LossQuery) -> Result<Vec<LossRow>, StoreError>;
     /// Results of audits, newest first, at most `limit`.

@@ -1,11 +1,19 @@
 //! What is told of an archive in memory.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
+use futures_util::stream::BoxStream;
 use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
+};
 use weir_models::event::{Body, Event, Loss};
 
 use super::*;
+use crate::archive::conformance::{merged, put_small};
 use crate::archive::{Open, Row, RowBody};
 use crate::decode::dedupe::Snapshot;
 
@@ -28,6 +36,77 @@ impl Offsets for Known {
             (false, Topic::Readings) => Ok(self.ends.clone()),
             (false, _) => Ok(Ends::new()),
         }
+    }
+}
+
+/// A store that can be away; counts what it is asked for.
+#[derive(Debug)]
+struct Away {
+    inner: InMemory,
+    asked: Arc<AtomicUsize>,
+    fails: Arc<AtomicBool>,
+}
+
+impl Away {
+    fn ask(&self) -> StoreResult<()> {
+        self.asked.fetch_add(1, Relaxed);
+        let away =
+            || object_store::Error::Generic { store: "away", source: "nobody is there".into() };
+        if self.fails.load(Relaxed) { Err(away()) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("away")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Away {
+    async fn put_opts(
+        &self,
+        at: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> StoreResult<PutResult> {
+        self.inner.put_opts(at, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        at: &Path,
+        options: PutMultipartOptions,
+    ) -> StoreResult<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(at, options).await
+    }
+
+    async fn get_opts(&self, at: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        self.ask()?;
+        self.inner.get_opts(at, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, StoreResult<Path>>,
+    ) -> BoxStream<'static, StoreResult<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        match self.ask() {
+            Ok(()) => self.inner.list(prefix),
+            Err(error) => stream::once(async { Err(error) }).boxed(),
+        }
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> StoreResult<ListResult> {
+        self.ask()?;
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> StoreResult<()> {
+        self.inner.copy_opts(from, to, options).await
     }
 }
 
@@ -98,17 +177,103 @@ async fn an_answer_is_given_again_for_a_while() {
     assert!(Arc::ptr_eq(&first, &again));
     assert_eq!(known.asked.load(Relaxed), 1);
     // Once it is old it is given once more, while a new one is made.
-    survey.seen.lock().unwrap().as_mut().unwrap().1 = Instant::now();
+    expire(&survey, false);
     assert!(Arc::ptr_eq(&first, &survey.look().await.unwrap()));
     for _ in 0..1_000 {
         let now = survey.look().await.unwrap();
         if !Arc::ptr_eq(&first, &now) {
             assert_eq!(now.days[0].objects, 1);
+            // A very old one is not given any more.
+            put(&archive, 0, 1, DAY_MS, 1).await;
+            expire(&survey, true);
+            assert_eq!(survey.look().await.unwrap().days.len(), 2);
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("no new answer was made");
+}
+
+/// Lets the last answer be of no use, or only while a new one is made.
+fn expire(survey: &Survey, is_stale: bool) {
+    survey.seen.send_modify(|seen| {
+        let seen = seen.as_mut().unwrap();
+        seen.again = Instant::now();
+        seen.until = if is_stale { seen.again } else { seen.until };
+    });
+}
+
+#[tokio::test]
+async fn an_archive_that_does_not_answer_is_told_once_and_asked_again_later() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let fails = Arc::new(AtomicBool::new(true));
+    let away = Away { inner: InMemory::new(), asked: asked.clone(), fails: fails.clone() };
+    let survey = Survey::new(Archive::new(Arc::new(away)), Arc::new(Known::default()));
+    // All that ask at once wait for the same.
+    let (one, two) = tokio::join!(survey.look(), survey.look());
+    assert!(one.unwrap_err().contains("nobody is there") && two.is_err());
+    let once = asked.load(Relaxed);
+    for _ in 0..10 {
+        survey.look().await.unwrap_err();
+    }
+    assert_eq!((once > 0, asked.load(Relaxed)), (true, once));
+    fails.store(false, Relaxed);
+    expire(&survey, false);
+    assert_eq!(survey.look().await.unwrap().days, []);
+    // What fails later is told to the next one.
+    fails.store(true, Relaxed);
+    expire(&survey, false);
+    survey.look().await.unwrap();
+    for _ in 0..1_000 {
+        if survey.look().await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the failure was not told");
+}
+
+#[tokio::test]
+async fn merged_objects_count_as_they_are() {
+    let archive = Archive::new(Arc::new(InMemory::new()));
+    // Two hours of a day, long over.
+    put_small(&archive, 480_000, 0, 4).await;
+    put_small(&archive, 480_001, 12, 3).await;
+    let survey = Survey::new(archive.clone(), Arc::new(Known::default()));
+    let rows = |found: &Surveyed| {
+        let day = &found.days[0];
+        (day.objects, day.counted, day.rows)
+    };
+    assert_eq!(rows(&*survey.look().await.unwrap()), (7, 7, 21));
+    assert!(!merged(&archive).await.is_empty());
+    expire(&survey, true);
+    let (objects, counted, sum) = rows(&*survey.look().await.unwrap());
+    assert!(objects < 7, "{objects} objects");
+    assert_eq!((counted, sum), (objects, 21));
+    // Of what is gone nothing is remembered.
+    assert!(survey.counts.lock().await.len() < 7);
+}
+
+#[tokio::test]
+async fn of_too_many_objects_the_newest_are_remembered() {
+    let archive = Archive::new(Arc::new(InMemory::new()));
+    let mut survey = Survey::new(archive.clone(), Arc::new(Known::default()));
+    Arc::get_mut(&mut survey).unwrap().remembered_max = 2;
+    for day in 0..3 {
+        put(&archive, 0, day, day * DAY_MS, 1).await;
+    }
+    survey.look().await.unwrap();
+    for day in 3..6 {
+        put(&archive, 0, day, day * DAY_MS, 1).await;
+    }
+    expire(&survey, true);
+    let counted =
+        |found: &Surveyed| -> Vec<u64> { found.days.iter().map(|day| day.counted).collect() };
+    // The newest one is read at each look.
+    assert_eq!(counted(&*survey.look().await.unwrap()), [1, 1, 1, 0, 0, 0]);
+    expire(&survey, true);
+    assert_eq!(counted(&*survey.look().await.unwrap()), [1, 1, 1, 0, 0, 0]);
+    assert_eq!(survey.counts.lock().await.len(), 2);
 }
 
 #[tokio::test]
@@ -119,7 +284,7 @@ async fn an_object_that_is_written_again_counts_as_it_is_now() {
     assert_eq!(survey.look().await.unwrap().days[0].rows, 1);
     put(&archive, 0, 0, 0, 5).await;
     put(&archive, 0, 5, 1, 2).await;
-    *survey.seen.lock().unwrap() = None;
+    expire(&survey, true);
     let day = survey.look().await.unwrap().days[0].clone();
     assert_eq!((day.objects, day.counted, day.rows), (2, 2, 7));
 }

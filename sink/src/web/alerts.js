@@ -37,7 +37,7 @@ function sparkline(data) {
     svg("circle", { cx: x(last), cy: y(last.v), r: 3 }));
 }
 
-const VERDICTS = [["true", "Acknowledge", "acknowledged"], ["false", "False alarm", "a false alarm"], ["expected", "Expected", "expected"]];
+const VERDICTS = [["true", "True alarm", "a true alarm"], ["false", "False alarm", "a false alarm"], ["expected", "Expected", "expected"]];
 const FEEDBACK = "/v1/alerts/{id}/feedback";
 
 /** What a person says of an alert; nothing where the sink does not ask. */
@@ -50,6 +50,7 @@ function feedback({ data, feedback: before }) {
     try {
       await send(FEEDBACK.replace("{id}", encodeURIComponent(data.alert_id)), { site: data.site, fired_us: data.fired_us }, { verdict, ...(note.value && { note: note.value }) });
       said.textContent = `Marked as ${name(verdict)}`;
+      note.value = "";
     } catch (error) {
       said.textContent = error.message;
     }
@@ -89,6 +90,22 @@ export async function show({ root, route, sites, site, signal }) {
   const note = h("span", { class: "muted" });
   root.append(h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Alerts"), h("span", { class: "muted" }, here), tabs.element, h("span", { class: "grow" }), note), list));
   let seen = "";
+  const rows = new Map();
+  /** A row as it is, as long as the alert is the same or somebody is at it. */
+  const row = (alert) => {
+    const now = `${alert.id} ${alert.feedback?.given_us}`;
+    const known = rows.get(alert.data.alert_id);
+    const busy = known && (known.element.contains(document.activeElement) || known.element.querySelector("input")?.value);
+    if (busy && known.now !== now) seen = "";
+    if (busy || known?.now === now) return known.element;
+    rows.set(alert.data.alert_id, { now, element: alertRow(alert) });
+    return rows.get(alert.data.alert_id).element;
+  };
+  /** Shows these; what is there already does not move. */
+  const arrange = (elements) => {
+    for (const child of [...list.children]) if (!elements.includes(child)) child.remove();
+    elements.forEach((element, i) => list.children[i] === element || list.insertBefore(element, list.children[i] ?? null));
+  };
   const load = async () => {
     const from = await oldest([here], signal);
     const { items, truncated } = await get("/v1/alerts", { site: here, state, from, limit: LIMIT }, signal);
@@ -98,7 +115,9 @@ export async function show({ root, route, sites, site, signal }) {
     const now = state + items.map((alert) => `${alert.id} ${alert.feedback?.given_us}`).join();
     if (now === seen) return;
     seen = now;
-    list.replaceChildren(...(items.length ? items.map((alert) => alertRow(alert)) : [empty(state === "firing" ? "Nothing fires" : "No alerts", state === "firing" ? "All series run their usual course." : "When a value or a log leaves its usual course, it shows here with the reason.")]));
+    const ids = new Set(items.map((alert) => alert.data.alert_id));
+    for (const id of rows.keys()) if (!ids.has(id)) rows.delete(id);
+    arrange(items.length ? items.map(row) : [empty(state === "firing" ? "Nothing fires" : "No alerts", state === "firing" ? "All series run their usual course." : "When a value or a log leaves its usual course, it shows here with the reason.")]);
   };
   const open = async (to) => {
     state = to.query.get("state") ?? "";

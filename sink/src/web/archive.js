@@ -8,6 +8,9 @@ import { table } from "./table.js";
 const number = (n) => (n === null || n === undefined ? h("span", { class: "muted" }, "–") : count(n));
 /** Records in Kafka that are not in store and archive. */
 const behind = ({ end, committed }) => (end === null ? null : Math.max(0, end - (committed ?? 0)));
+const whole = ({ from_us, to_us }) => from_us === null && to_us === null;
+/** What an audit judged. */
+const scope = (audit) => `${whole(audit) ? "all" : `${audit.from_us === null ? "the beginning" : time(audit.from_us)} to ${audit.to_us === null ? "the end" : time(audit.to_us)}`}${audit.kafka ? "" : ", without Kafka"}`;
 const plus = (day, text) => `${text}${day.counted < day.objects ? " +" : ""}`;
 
 const DAYS = [
@@ -28,10 +31,10 @@ const PARTITIONS = [
 
 function audits(all) {
   if (!all.length) return empty("No audit yet", h("code", {}, "weir-sink audit -c FILE"), " compares archive, Kafka and store event by event; what it finds shows here.");
-  const row = (audit) => h("tr", {}, h("th", { scope: "row" }, time(audit.ended_us)), h("td", {}, audit.faults ? pill(`${count(audit.faults)} faults`, "bad") : pill("sound", "ok")),
+  const row = (audit) => h("tr", {}, h("th", { scope: "row" }, time(audit.ended_us)), h("td", {}, audit.faults ? pill(`${count(audit.faults)} faults`, "bad") : pill("sound", "ok")), h("td", {}, scope(audit)),
     ...["streams", "missing", "twice", "dead", "lost", "waiting", "objects_unread", "days", "days_differing"].map((name) => h("td", { class: "num" }, ["streams", "lost", "waiting", "days"].includes(name) || !audit[name] ? number(audit[name]) : h("b", { class: "bad" }, count(audit[name])))), h("td", { class: "num" }, duration(audit.took_us)));
   return h("div", { class: "scroll" }, h("table", { "data-testid": "audits", "data-count": all.length },
-    thead("Ended", "Result", ["Streams"], ["Missing"], ["Twice"], ["Dead letters"], ["Lost by markers"], ["Waiting"], ["Objects unread"], ["Device days"], ["Differ"], ["Took"]), h("tbody", {}, all.map(row))));
+    thead("Ended", "Result", "Of", ["Streams"], ["Missing"], ["Twice"], ["Dead letters"], ["Lost by markers"], ["Waiting"], ["Objects unread"], ["Device days"], ["Differ"], ["Took"]), h("tbody", {}, all.map(row))));
 }
 
 export async function show({ root, signal }) {
@@ -45,18 +48,19 @@ export async function show({ root, signal }) {
   const load = async () => {
     const all = await get("/v1/archive", {}, signal);
     const sum = (of, rows = all.days) => rows.reduce((total, row) => total + (of(row) ?? 0), 0);
-    const [last] = all.audits;
+    // A sound hour says nothing of the rest; a fault is one.
+    const last = all.audits.find((audit) => audit.faults || whole(audit));
     const far = sum(behind, all.partitions);
     const bad = sum((one) => one.incomplete, all.partitions) + all.strays;
     tiles.replaceChildren(
       tile("Objects", short(sum((day) => day.objects)), `${count(all.partitions.length)} partitions`), tile("Rows", short(sum((day) => day.rows)), "that were counted"), tile("Size", bytes(sum((day) => day.bytes)), "compressed"),
       tile("Behind", all.kafka_problem ? "–" : short(far), "records not stored and archived", far > 1e6 ? "warn" : "ok"), tile("Out of place", count(bad), bad ? "incomplete objects, other files" : "nothing", bad ? "warn" : "ok"),
-      tile("Last audit", last ? (last.faults ? `${count(last.faults)} faults` : "sound") : "none", last ? ago(last.ended_us) : "", last?.faults ? "bad" : "ok"));
+      tile("Last audit", last ? (last.faults ? `${count(last.faults)} faults` : "sound") : "none", last ? `${ago(last.ended_us)}, ${scope(last)}` : "of all", last?.faults ? "bad" : "ok"));
     note.textContent = `as of ${time(all.found_us)}${all.kafka_problem ? `; Kafka: ${all.kafka_problem}` : ""}${all.strays ? `; not ours: ${all.strays_named.join(", ")}` : ""}`;
     found.replaceChildren(audits(all.audits));
     partitions.show(all.partitions);
     days.show(all.days);
   };
   await load();
-  every(15000, signal, () => load().catch(() => {}));
+  every(15000, signal, () => load().catch((error) => { note.textContent = error.message; }));
 }

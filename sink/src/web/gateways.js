@@ -82,30 +82,46 @@ const rows = (map, none) => (Object.keys(map ?? {}).length ? Object.entries(map)
 
 /** One gateway. */
 export async function showOne({ root, route, signal }) {
-  const asked = route.parts[0] ?? "";
+  const [asked] = route.parts;
+  const none = (hint) => root.replaceChildren(empty("There is no such gateway", hint));
+  if (!asked) return none("The address names none.");
+  // What can have the focus is made once; the rest is replaced.
+  const crumbs = h("div", { class: "crumbs" }, h("a", { href: "#/gateways" }, "Gateways"), "");
+  const title = h("div", {}, crumbs, h("h1", {}, asked));
+  const head = h("div", { class: "card-head" }, title);
+  const card = h("section", { class: "card", "data-testid": "gateway", "data-agent": asked }, head);
+  const list = lossTable(signal, false);
+  const note = h("span", { class: "muted" });
+  const losses = h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Losses"), note), list.element);
+  const put = (after, ...more) => {
+    while (after.nextSibling) after.nextSibling.remove();
+    after.parentNode.append(...more);
+  };
   const load = async () => {
     const { items: [agent], now_us } = await get("/v1/agents", { agent: asked }, signal);
-    if (!agent) {
-      root.replaceChildren(empty("There is no such gateway", `${asked} has never been heard of.`));
-      return;
-    }
-    const losses = await get("/v1/losses", { site: agent.site, agent: asked, limit: 200 }, signal);
+    if (!agent) return none(`${asked} has never been heard of.`);
     const at = (us) => (us ? `${time(us)} (${ago(us, now_us)})` : "–");
-    const list = lossTable(signal, false);
-    root.replaceChildren(
-      h("section", { class: "card", "data-testid": "gateway", "data-agent": asked },
-        h("div", { class: "card-head" }, h("div", {}, h("div", { class: "crumbs" }, h("a", { href: "#/gateways" }, "Gateways"), ` / ${agent.site}`), h("h1", {}, agent.agent)), agent.silent ? pill("Silent", "bad") : pill("Heard of", "ok"), clock(agent)),
+    crumbs.lastChild.textContent = ` / ${agent.site}`;
+    put(title, agent.silent ? pill("Silent", "bad") : pill("Heard of", "ok"), clock(agent));
+    put(head,
         facts({
           "Last heartbeat": `${at(agent.ts_us)}, every ${agent.interval_s} s`, Started: at(agent.started_us), Version: agent.version, "Metadata in step": at(agent.metadata_us), Devices: count(agent.devices), "Series scored": count(agent.series),
           Taken: count(agent.events_in), "Acknowledged by Kafka": count(agent.events_out), Waiting: count(waiting(agent)), "Oldest waiting": at(agent.oldest_us), Spool: bytes(agent.spool_bytes), "Lost since the start": rows(agent.lost, "nothing"), "Filtered since the start": rows(agent.filtered, "nothing"),
         }),
         h("div", { class: "scroll" }, h("table", { "data-testid": "lanes" }, thead("Lane", "Stream", ["Last number"], ["Waiting"], "Backlog"),
           h("tbody", {}, agent.lanes.map((lane) => h("tr", {}, h("th", { scope: "row" }, lane.lane), h("td", {}, h("code", {}, lane.stream)), h("td", { class: "num" }, count(lane.last_seq)), h("td", { class: "num" }, count(lane.waiting)),
-            h("td", {}, (lane.backlog ?? []).map((stream) => h("div", {}, h("code", {}, stream.stream), ` to ${count(stream.last_seq)}, ${count(stream.waiting)} waiting`))))))))),
-      h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Losses"), h("span", { class: "muted" }, losses.items.length ? "in thirty days" : "none in thirty days")), losses.items.length ? list.element : null));
-    list.show(losses.items);
+            h("td", {}, (lane.backlog ?? []).map((stream) => h("div", {}, h("code", {}, stream.stream), ` to ${count(stream.last_seq)}, ${count(stream.waiting)} waiting`)))))))));
+    if (!card.isConnected) root.replaceChildren(card, losses);
+    try {
+      const { items } = await get("/v1/losses", { site: agent.site, agent: asked, limit: 200 }, signal);
+      note.textContent = items.length ? "in thirty days" : "none in thirty days";
+      list.element.hidden = !items.length;
+      list.show(items);
+    } catch (error) {
+      note.textContent = `cannot be told: ${error.message}`;
+    }
   };
   await load();
-  // Who is in the middle of it by keys keeps the place.
-  every(10000, signal, () => root.contains(document.activeElement) || load().catch((error) => signal.aborted || root.replaceChildren(failure(error))));
+  every(10000, signal, () => load().catch((error) => signal.aborted || root.replaceChildren(failure(error))));
+  return null;
 }

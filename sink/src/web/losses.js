@@ -2,13 +2,14 @@
 //
 // #/losses?days=…&agent=…
 
-import { everywhere } from "./api.js";
-import { empty, every, h, seg } from "./dom.js";
+import { get } from "./api.js";
+import { empty, every, failure, h, seg } from "./dom.js";
 import { count, time } from "./format.js";
 import { table } from "./table.js";
 
 const DAY = 86400e6;
-const LIMIT = 10000;
+// Markers that are asked for: of one site at most, of a site among many at least, and of all.
+const [MOST, LEAST, ALL] = [10000, 1000, 20000];
 const RANGES = [["1", "24h"], ["30", "30d"], ["366", "1y"]];
 const CAUSES = { receive_buffer: "the kernel dropped datagrams", spool_full: "gave way in a full spool", spool_damaged: "the disk gave back other bytes", refused: "Kafka refuses them" };
 
@@ -28,13 +29,24 @@ export const lossTable = (signal, named = true) => table({
   ].filter(Boolean),
 });
 
-/** Losses by gateway and cause. */
-function sums(rows) {
+/** The markers that count: one that is told twice names the same numbers for the same reason. */
+export function once(rows) {
+  const told = new Set();
+  return new Set(rows.filter(({ range, reason }) => {
+    const loss = range && `${range} ${reason}`;
+    if (told.has(loss)) return false;
+    if (range) told.add(loss);
+    return true;
+  }));
+}
+
+/** Losses by gateway and cause; of those that count. */
+function sums(rows, counted) {
   const all = new Map();
   for (const row of rows) {
     const key = `${row.agent} ${row.reason}`;
     const one = all.get(key) ?? { key, agent: row.agent, reason: row.reason, events: 0, markers: 0, last_us: 0 };
-    one.events += row.count;
+    if (counted.has(row)) one.events += row.count;
     one.markers += 1;
     one.last_us = Math.max(one.last_us, row.ts_us);
     all.set(key, one);
@@ -52,17 +64,25 @@ export async function show({ root, route, sites, signal }) {
   const body = h("div", { class: "view" });
   const picker = seg("Range", RANGES.map(([days, label]) => [days, label, `#/losses?days=${days}`]));
   root.append(h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Losses"), note, h("span", { class: "grow" }), picker.element)), body);
-  let days = "30";
-  let seen = null;
+  const limit = Math.round(Math.min(MOST, Math.max(LEAST, ALL / sites.length)));
+  let [days, seen, held, turn] = ["30", null, 0, 0];
   const load = async () => {
-    const rows = await everywhere("/v1/losses", sites, { from: Math.round(Date.now() * 1000 - days * DAY), limit: LIMIT }, signal);
-    const now = `${days} ${rows.length} ${rows[0]?.ts_us}`;
+    const range = days;
+    const from = Math.round(Date.now() * 1000 - range * DAY);
+    const answers = await Promise.all(sites.map((site) => get("/v1/losses", { site, from, limit }, signal)));
+    // Meanwhile another range may have been chosen.
+    if (range !== days) return;
+    const rows = answers.flatMap(({ items }) => items);
+    const part = answers.some(({ truncated }) => truncated);
+    const counted = once(rows);
+    const events = [...counted].reduce((all, row) => all + row.count, 0);
+    held = rows.length;
+    const now = `${range} ${part} ${held} ${events} ${rows.reduce((last, row) => Math.max(last, row.ts_us), 0)}`;
     if (now === seen) return;
     seen = now;
-    const events = rows.reduce((all, row) => all + row.count, 0);
-    note.textContent = `${count(events)} events by ${count(rows.length)} markers${rows.length >= LIMIT ? ", the newest" : ""}`;
-    body.replaceChildren(...(rows.length ? [["By gateway and cause", totals], ["Markers", list]].map(([title, one]) => h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, title)), one.element)) : [empty("Nothing was lost", "What a gateway cannot keep or send it tells here, to the last event.")]));
-    totals.show(sums(rows));
+    note.textContent = `${part ? "at least " : ""}${count(events)} events by ${count(held)} markers${part ? `, the newest ${count(limit)} of each site` : ""}`;
+    body.replaceChildren(...(rows.length ? [[`By gateway and cause${part ? ", of the newest markers" : ""}`, totals], ["Markers", list]].map(([title, one]) => h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, title)), one.element)) : [empty("Nothing was lost", "What a gateway cannot keep or send it tells here, to the last event.")]));
+    totals.show(sums(rows, counted));
     list.show(rows);
   };
   const open = async (to) => {
@@ -71,9 +91,17 @@ export async function show({ root, route, sites, signal }) {
     await load();
   };
   await open(route);
-  every(10000, signal, () => load().catch(() => {}));
+  // Many are asked for once a minute, few every ten seconds.
+  every(10000, signal, () => (held > 2000 && ++turn % 6 ? null : load().catch(() => {})));
   return (to) => {
-    open(to).catch(() => {});
+    const opened = open(to);
+    const range = days;
+    opened.catch((error) => {
+      if (signal.aborted || range !== days) return;
+      seen = null;
+      note.textContent = "";
+      body.replaceChildren(failure(error));
+    });
     return true;
   };
 }

@@ -1,6 +1,6 @@
 // The frame around the views: which one is shown, the site, the theme, what is firing.
 
-import { everywhere, oldest, sites, watchers } from "./api.js";
+import { ApiError, everywhere, oldest, sites, watchers } from "./api.js";
 import { every, failure, h } from "./dom.js";
 import { count } from "./format.js";
 
@@ -15,6 +15,10 @@ const views = {
   losses: () => import("./losses.js"),
   archive: () => import("./archive.js"),
 };
+/** A view; a page that was open while the sink became another version may not fit to it. */
+const load = (view) => views[view]().catch((error) => {
+  throw new ApiError({ title: "This view cannot be loaded", detail: error.message, hint: "load the page anew: the sink was away, or is of another version now" });
+});
 /** Views of one site. */
 const OF_SITE = ["alerts", "logs"];
 const main = document.getElementById("main");
@@ -53,7 +57,7 @@ async function show() {
   const root = h("div", { class: `view view-${to.view}`, "data-testid": `view-${to.view}` });
   main.replaceChildren(root);
   try {
-    const [view, all] = await Promise.all([views[to.view](), sites(stop.signal)]);
+    const [view, all] = await Promise.all([load(to.view), sites(stop.signal)]);
     if (stop.signal.aborted) return;
     known = all;
     pickSite(to);

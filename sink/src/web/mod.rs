@@ -3,8 +3,9 @@
 //! In: the files of this folder at compile time. Out: `/` and `/app/…`. What is sent has neither indentation nor comments on lines of
 //! their own, line for line; a view is loaded when it is shown first, and the plots' library with the first plot.
 //! Promises: nothing is fetched from elsewhere (the content security policy forbids it), so the page works where there is no
-//! internet; a browser asks again each time and gets 304 while nothing has changed, so page and
-//! program are always of the same version.
+//! internet; a browser asks again each time and gets 304 while nothing has changed, so a page that is opened is of the
+//! program's version. What can go wrong: a page that stays open over an upgrade loads newer views beside what it has
+//! already; where they do not fit, it says to load the page anew.
 
 use std::sync::LazyLock;
 

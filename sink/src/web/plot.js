@@ -10,7 +10,10 @@ import { number, time } from "./format.js";
 let loaded = null;
 /** Waits for uPlot, which only plots need. */
 export const ready = () => (loaded ??= new Promise((resolve, reject) => {
-  document.head.append(h("link", { rel: "stylesheet", href: "/app/vendor/uPlot.min.css" }), h("script", { src: "/app/vendor/uPlot.iife.min.js", onload: resolve, onerror: reject }));
+  document.head.append(h("link", { rel: "stylesheet", href: "/app/vendor/uPlot.min.css" }), h("script", { src: "/app/vendor/uPlot.iife.min.js", onload: resolve, onerror: () => {
+    loaded = null;
+    reject(new Error("The plots cannot be loaded."));
+  } }));
 }));
 
 /** Colours come from the style sheet, so that light and dark are said in one place. */

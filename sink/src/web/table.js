@@ -10,10 +10,11 @@ const ROUND = 20;
  * to the right. The first one holds the link of a row. `sort` is the column that sorts at first, `down` whether from the greatest on.
  */
 export function table({ id, label, columns, key, signal, sort = 0, down = false }) {
-  let [rows, by, least, height, from] = [[], sort, !down, 37, -1];
+  let [rows, by, least, height, from, held] = [[], sort, !down, 37, -1, null];
   const heads = columns.map(({ name, num }, i) => h("th", { scope: "col", class: num ? "num" : null }, h("button", { type: "button", onclick: () => { least = i === by ? !least : !num; by = i; show(rows); } }, name)));
   const body = h("tbody");
-  const element = h("table", { "aria-label": label, "data-testid": id, "data-count": "0" }, h("thead", {}, h("tr", {}, heads)), body);
+  // It has the focus while the row that has it is out of sight.
+  const element = h("table", { tabindex: -1, onpointerdown: () => { held = null; }, "aria-label": label, "data-testid": id, "data-count": "0" }, h("thead", {}, h("tr", {}, heads)), body);
   const gap = (n) => {
     if (n <= 0) return null;
     const cell = h("td", { colspan: columns.length });
@@ -21,16 +22,20 @@ export function table({ id, label, columns, key, signal, sort = 0, down = false 
     return h("tr", { class: "gap", "aria-hidden": "true" }, cell);
   };
   const line = (row, i) => h("tr", { "aria-rowindex": i + 2, "data-key": key(row) }, columns.map(({ of, cell = of, num }, at) => h(at ? "td" : "th", { scope: at ? null : "row", class: num ? "num" : null }, cell(row))));
-  const focus = (name) => body.querySelector(`[data-key="${CSS.escape(name)}"] a`)?.focus({ preventScroll: true });
+  const focus = (name) => {
+    held = name;
+    (body.querySelector(`[data-key="${CSS.escape(name)}"] a`) ?? element).focus({ preventScroll: true });
+  };
+  const focused = (at) => (at === element ? held : body.contains(at) && at.closest("tr").dataset.key);
   const paint = (anew) => {
     const above = -body.getBoundingClientRect().top;
     const start = Math.max(0, Math.min(Math.floor(above / height / ROUND) - 1, Math.floor(rows.length / ROUND) - 1) * ROUND);
     if (start === from && !anew) return;
     from = start;
     const end = Math.min(rows.length, start + Math.ceil(innerHeight / height) + 3 * ROUND);
-    const focused = body.contains(document.activeElement) && document.activeElement.closest("tr").dataset.key;
+    const name = focused(document.activeElement);
     body.replaceChildren(...[gap(start), ...rows.slice(start, end).map((row, i) => line(row, start + i)), gap(rows.length - end)].filter(Boolean));
-    if (focused) focus(focused);
+    if (name) focus(name);
   };
   const show = (some) => {
     const { of } = columns[by];
@@ -49,10 +54,11 @@ export function table({ id, label, columns, key, signal, sort = 0, down = false 
       paint(true);
     }
   };
-  body.addEventListener("keydown", (event) => {
-    const at = rows.findIndex((row) => key(row) === event.target.closest("tr").dataset.key);
+  element.addEventListener("keydown", (event) => {
+    const name = focused(event.target);
+    const at = rows.findIndex((row) => key(row) === name);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + 15, PageUp: at - 15, Home: 0, End: rows.length - 1 }[event.key];
-    if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (at < 0 || to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     const next = Math.max(0, Math.min(rows.length - 1, to));
     const top = body.getBoundingClientRect().top + next * height;

@@ -1,11 +1,14 @@
 //! Counted lines, the archive, one gateway.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use object_store::memory::InMemory;
 use weir_models::event::Body;
 use weir_models::ident::TemplateId;
 use weir_models::topic::Topic;
 
+use super::super::Limits;
 use super::*;
 use crate::archive::Archive;
 use crate::store::Audit;
@@ -73,6 +76,37 @@ fn counts_of_the_newest_lines_say_how_far_back_they_go() {
     assert_eq!((&told["n"], &told["bin_us"]), (&json!(68), &json!(MINUTE_US)));
     let none = server.get("/v1/logs/summary?site=nowhere").json();
     assert_eq!((&none["n"], &none["bins"]), (&json!(0), &json!([])));
+}
+
+#[test]
+fn many_lines_are_counted_step_by_step_and_none_twice() {
+    // Ten lines of a stamp, so that a step ends among them.
+    let logs: Vec<_> = (0..9_003).map(|n| of_template(n as i64 / 10, n, 6, Some(n % 2))).collect();
+    let server = Server::start(Batch { logs, ..Batch::default() });
+    let told = server.get("/v1/logs/summary?site=hall&from=0&to=3600000000").json();
+    assert_eq!((&told["n"], &told["truncated"]), (&json!(9_003), &json!(false)));
+    let told = server.get("/v1/logs/summary?site=hall&from=0&to=3600000000&limit=8001").json();
+    assert_eq!((&told["n"], &told["truncated"]), (&json!(8_001), &json!(true)));
+    let before = "before=500,0000000000000000,0";
+    let told = server.get(&format!("/v1/logs/summary?site=hall&from=0&to=3600000000&{before}"));
+    let told = told.json();
+    assert_eq!((&told["n"], &told["to_us"]), (&json!(5_000), &json!(501)));
+}
+
+#[test]
+fn a_long_message_is_told_in_part() {
+    let logs = vec![line(1, 1, 6, &"é".repeat(1_000))];
+    let server = Server::start(Batch { logs, ..Batch::default() });
+    let told = server.get("/v1/logs/summary?site=hall&from=0&to=3600000000").json();
+    assert_eq!(told["templates"][0]["message"], "é".repeat(300));
+}
+
+#[test]
+fn counts_of_nothing_are_no_counts() {
+    let limits = Limits { timeout: Duration::from_secs(1), ..Limits::default() };
+    let server = Server::start_with(lines(), |api| api.limits(limits));
+    *server.store.hangs.lock().unwrap() = true;
+    server.get("/v1/logs/summary?site=hall&from=0&to=3600000000").is_problem(504, "timeout");
 }
 
 struct Away;

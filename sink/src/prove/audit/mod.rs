@@ -84,7 +84,7 @@ pub(crate) async fn run_audit(
 ) -> Result<(), String> {
     let archive = Archive::existing(&config.archive).map_err(text)?;
     let scope = scope(options, &config.store)?;
-    let mut found = note::begin(options.when.range()?);
+    let mut found = note::begin(options.when.range()?, !options.no_kafka);
     let mut gathered = Gathered::default();
     let kafka = match options.no_kafka {
         true => None,

@@ -4,12 +4,13 @@ use weir_models::time::now_us;
 
 use crate::store::{Audit, Batch, StoreConfig, TimeRange, open};
 
-/// A note of an audit that begins now.
-pub(super) fn begin(range: TimeRange) -> Audit {
+/// A note of an audit that begins now; `kafka`: whether that is asked, too.
+pub(super) fn begin(range: TimeRange, kafka: bool) -> Audit {
     Audit {
         ended_us: now_us(),
         from_us: Some(range.from_us).filter(|&us| us != i64::MIN),
         to_us: Some(range.to_us).filter(|&us| us != i64::MAX),
+        kafka,
         ..Audit::default()
     }
 }

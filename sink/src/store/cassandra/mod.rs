@@ -35,7 +35,7 @@ use async_trait::async_trait;
 use scylla::client::session::Session;
 use tokio::sync::{OnceCell, Semaphore};
 use weir_models::alert::Alert;
-use weir_models::device::Device;
+use weir_models::device::{AgentStatus, Device};
 use weir_models::ident::{EventId, SeriesKey};
 
 use self::catalogue::Remembered;
@@ -186,6 +186,10 @@ impl Store for CassandraStore {
 
     async fn agents(&self) -> Result<Agents, StoreError> {
         self.read_agents().await
+    }
+
+    async fn agent(&self, name: &str) -> Result<Option<AgentStatus>, StoreError> {
+        self.read_agent(name).await
     }
 
     async fn losses(&self, query: &LossQuery) -> Result<Vec<LossRow>, StoreError> {

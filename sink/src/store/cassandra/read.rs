@@ -332,15 +332,13 @@ impl CassandraStore {
         let reads = shards().map(|shard| self.rows::<(String, String)>(statement, (shard,)));
         let parts: Vec<Vec<(String, String)>> =
             stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        let read =
-            |(agent, json): (String, String)| match serde_json::from_str::<AgentStatus>(&json) {
-                Ok(status) => Some((agent, status)),
-                Err(error) => {
-                    tracing::warn!(agent, %error, "a stored heartbeat cannot be read");
-                    None
-                }
-            };
-        Ok(parts.into_iter().flatten().filter_map(read).collect())
+        Ok(parts.into_iter().flatten().filter_map(heartbeat).collect())
+    }
+
+    pub(super) async fn read_agent(&self, name: &str) -> Result<Option<AgentStatus>, StoreError> {
+        let statement = &self.statements().await?.one_agent;
+        let rows = self.rows::<(String, String)>(statement, (shard(name), name)).await?;
+        Ok(rows.into_iter().find_map(heartbeat).map(|(_, status)| status))
     }
 
     pub(super) async fn read_event_ids(&self) -> Result<BTreeSet<EventId>, StoreError> {
@@ -423,4 +421,11 @@ where
     let pager = store.session.execute_iter(statement.clone(), values).await?;
     let rows = pager.rows_stream::<T>().map_err(|e| Failure::lasting(&e))?;
     Ok(rows.map_err(Failure::from))
+}
+
+/// An agent and its last heartbeat, from its JSON.
+fn heartbeat((agent, json): (String, String)) -> Option<(String, AgentStatus)> {
+    let read = serde_json::from_str::<AgentStatus>(&json);
+    let failed = |error: &serde_json::Error| tracing::warn!(agent, %error, "a stored heartbeat cannot be read");
+    read.inspect_err(failed).ok().map(|status| (agent, status))
 }

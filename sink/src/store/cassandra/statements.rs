@@ -102,6 +102,7 @@ pub(super) struct Statements {
     pub(super) one_device: PreparedStatement,
     pub(super) device_changes: PreparedStatement,
     pub(super) agents: PreparedStatement,
+    pub(super) one_agent: PreparedStatement,
     pub(super) losses: PreparedStatement,
     pub(super) losses_of_agent: PreparedStatement,
     pub(super) loss_days: PreparedStatement,
@@ -208,6 +209,7 @@ impl Statements {
             one_device: p.statement("SELECT device, aliases, meta, units, updated_us FROM {ks}.devices WHERE site = ? AND shard = ? AND device = ?").await?,
             device_changes: p.statement("SELECT ts_us, position, author, record FROM {ks}.device_changes WHERE site = ? AND device = ? AND bucket = ? AND (ts_us, position) < (?, ?) LIMIT ?").await?,
             agents: p.statement("SELECT agent, status FROM {ks}.agents WHERE shard = ?").await?,
+            one_agent: p.statement("SELECT agent, status FROM {ks}.agents WHERE shard = ? AND agent = ?").await?,
             losses: p.statement("SELECT ts_us, stream, seq, agent, source, lane, reason, events, lost_stream, first_seq, last_seq FROM {ks}.losses WHERE site = ? AND day = ? AND (ts_us, stream, seq) < (?, ?, ?) AND (ts_us) >= (?) LIMIT ?").await?,
             // Filters within one partition only.
             losses_of_agent: p.statement("SELECT ts_us, stream, seq, agent, source, lane, reason, events, lost_stream, first_seq, last_seq FROM {ks}.losses WHERE site = ? AND day = ? AND (ts_us, stream, seq) < (?, ?, ?) AND (ts_us) >= (?) AND agent = ? LIMIT ? ALLOW FILTERING").await?,

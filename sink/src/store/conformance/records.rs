@@ -112,5 +112,8 @@ async fn the_newest_heartbeat_wins(store: &dyn Store) {
     }
     let agents = store.agents().await.unwrap();
     assert_eq!(agents[agent.as_str()], heartbeat(&agent, soon_us, 7));
+    let one = store.agent(&agent).await.unwrap();
+    assert_eq!(one, Some(heartbeat(&agent, soon_us, 7)));
+    assert_eq!(store.agent("nobody has this name").await.unwrap(), None);
     assert!(store.sites().await.unwrap().contains(&"plant".to_owned()));
 }

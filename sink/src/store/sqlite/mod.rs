@@ -27,7 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use weir_models::alert::Alert;
-use weir_models::device::Device;
+use weir_models::device::{AgentStatus, Device};
 use weir_models::ident::{EventId, SeriesKey};
 use weir_models::time::now_us;
 
@@ -41,7 +41,8 @@ use super::{
     TimeRange,
 };
 
-/// The migrations in their order; the number in its name is the version. Never change one that was released.
+/// The migrations in their order; the number in its name is the version. Never change one that was released, and never
+/// add one below the newest that was: a file that has the newest is not asked for those below it.
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_first_tables", include_str!("migrations/0001_first_tables.sql")),
     (SEALING, include_str!("migrations/0002_sealing.sql")),
@@ -338,6 +339,11 @@ impl Store for SqliteStore {
 
     async fn agents(&self) -> Result<Agents, StoreError> {
         self.read(read::agents).await
+    }
+
+    async fn agent(&self, name: &str) -> Result<Option<AgentStatus>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |connection| read::agent(connection, &name)).await
     }
 
     async fn losses(&self, query: &LossQuery) -> Result<Vec<LossRow>, StoreError> {

@@ -287,6 +287,12 @@ pub(super) fn agents(connection: &Connection) -> Result<Agents, Error> {
     .collect()
 }
 
+pub(super) fn agent(connection: &Connection, name: &str) -> Result<Option<AgentStatus>, Error> {
+    let mut select = connection.prepare_cached("SELECT status FROM agents WHERE agent = ?1")?;
+    let json: Option<String> = select.query_row([name], |row| row.get(0)).optional()?;
+    Ok(json.and_then(|json| from_json(&json)))
+}
+
 pub(super) fn from_json<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {
     let read = serde_json::from_str(json);
     read.inspect_err(|error| tracing::warn!(%error, "a stored record cannot be read")).ok()
