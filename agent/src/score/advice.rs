@@ -8,6 +8,7 @@
 //! was. No rule, no silence, no severe and no missing line is ever held back. Constant memory; where there are no models it
 //! costs a comparison.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use weir_models::alert::{AlertData, AlertKind, AlertState};
@@ -56,13 +57,11 @@ impl Advice {
             Kind::Level => [&*scope.site, &*scope.device, &*scope.metric] == [site, device, metric],
             _ => scope.holds(site, device, metric),
         };
-        let of_kind = self.0.iter().filter(|(_, central)| {
+        let is_for = |central: &Central| {
             central.model.kind() == kind && is_for(&central.head.scope)
-        });
-        let (_, best) = of_kind.min_by_key(|(key, _)| {
-            let stars = key.bytes().filter(|byte| *byte == b'*').count();
-            (stars, std::cmp::Reverse(key.len()), key)
-        })?;
+        };
+        let of_kind = self.0.iter().filter(|(_, central)| is_for(central));
+        let (_, best) = of_kind.min_by(|(a, _), (b, _)| order_of(a).cmp(&order_of(b)))?;
         Some(&best.model)
     }
 
@@ -91,6 +90,11 @@ impl Advice {
         };
         suite.configure(&SuiteConfig { alarm_level: config.alarm_level * factor, ..*config });
     }
+}
+
+/// The fewest `*` first, then the longest; keys differ.
+fn order_of(key: &str) -> (usize, Reverse<usize>, &str) {
+    (key.bytes().filter(|byte| *byte == b'*').count(), Reverse(key.len()), key)
 }
 
 /// Ranks alerts, and holds some back.
