@@ -57,9 +57,8 @@ impl Advice {
             Kind::Level => [&*scope.site, &*scope.device, &*scope.metric] == [site, device, metric],
             _ => scope.holds(site, device, metric),
         };
-        let is_for = |central: &Central| {
-            central.model.kind() == kind && is_for(&central.head.scope)
-        };
+        let is_for =
+            |central: &Central| central.model.kind() == kind && is_for(&central.head.scope);
         let of_kind = self.0.iter().filter(|(_, central)| is_for(central));
         let (_, best) = of_kind.min_by(|(a, _), (b, _)| order_of(a).cmp(&order_of(b)))?;
         Some(&best.model)

@@ -13,7 +13,9 @@ use weir_models::alert::{AlertData, AlertKind, Model};
 use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::event::Log;
 use weir_models::ident::TemplateId;
-use weir_models::logs::{LogLine, LogScorer, LogScorerConfig, Miner, Missing, Orders, SEVERITY, process};
+use weir_models::logs::{
+    LogLine, LogScorer, LogScorerConfig, Miner, Missing, Orders, SEVERITY, process,
+};
 use weir_models::topic::write_key;
 
 use super::{Draft, ScoreConfig, alert_data, alert_id};

@@ -190,7 +190,9 @@ mod tests {
         let row = Rerank::row(&log);
         assert_eq!(row[5..], [&[0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0][..], &[0.0; 11]].concat());
         assert!(!Rerank::is_grave(&log));
-        for (at, why) in ["new template", "burst", "severity", "order", "missing line"].iter().enumerate() {
+        for (at, why) in
+            ["new template", "burst", "severity", "order", "missing line"].iter().enumerate()
+        {
             let log = AlertData { why: (*why).into(), ..log.clone() };
             let mut reasons = [0.0; 5];
             reasons[at] = 1.0;

@@ -281,7 +281,8 @@ mod tests {
 
     #[test]
     fn says_each_time_that_it_is_twice_as_bad() {
-        let steps = [(0, 1.2, true), (1, 2.4, true), (2, 2.5, false), (3, 5.0, true), (4, 9.0, true)];
+        let steps =
+            [(0, 1.2, true), (1, 2.4, true), (2, 2.5, false), (3, 5.0, true), (4, 9.0, true)];
         check(&steps, &["+1@0", "!1@2 since 0 score 2.5", "!1@4 since 0 score 9"]);
     }
 

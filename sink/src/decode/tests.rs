@@ -94,7 +94,10 @@ fn feedback_is_of_the_alert_that_its_key_names() {
     poison(Topic::Feedback, "a1", Some(&value.replace("false", "perhaps")), "unknown variant");
     poison(Topic::Feedback, "a1", Some(&value.replace("plant", "")), "site has 0 bytes");
     let long = |field: &str, n| {
-        value.replace("\"metric\":\"temp\"", &format!("\"metric\":\"temp\",\"{field}\":\"{}\"", "x".repeat(n)))
+        value.replace(
+            "\"metric\":\"temp\"",
+            &format!("\"metric\":\"temp\",\"{field}\":\"{}\"", "x".repeat(n)),
+        )
     };
     poison(Topic::Feedback, "a1", Some(&long("note", 2_001)), "`note` has more than 2000 bytes");
     poison(Topic::Feedback, "a1", Some(&long("by", 257)), "by has 257 bytes");

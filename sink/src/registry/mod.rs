@@ -28,7 +28,7 @@ mod command;
 mod csv;
 mod import;
 
-pub(crate) use body::{HINT, DeviceBody, Invalid, differences, tag};
+pub(crate) use body::{DeviceBody, HINT, Invalid, differences, tag};
 pub(crate) use command::{DevicesCommand, run_devices};
 pub(crate) use import::{IMPORT_BYTES_MAX, ImportReport};
 

@@ -23,8 +23,8 @@ mod words;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(crate) use census::AHEAD_MAX_US;
 use async_trait::async_trait;
+pub(crate) use census::AHEAD_MAX_US;
 use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};

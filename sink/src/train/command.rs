@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use weir_models::alert::AlertData;
-use weir_models::central::{Central, Head, Kind, Model, PublicKey, Scope, Version, mark_rollback, seal};
+use weir_models::central::{
+    Central, Head, Kind, Model, PublicKey, Scope, Version, mark_rollback, seal,
+};
 use weir_models::detect::SuiteConfig;
 use weir_models::time::{SECOND_US, now_us, parse_rfc3339, rfc3339};
 use weir_models::topic::Topic;
@@ -301,7 +303,9 @@ fn factors(config: &Config, own: &PublicKey) -> Result<BTreeMap<String, f32>, St
     let factor = |(key, value): (String, Vec<u8>)| {
         let central = Central::open(&value, &pinned, Version::own()).ok()?;
         match &central.model {
-            Model::Level(level) if central.head.key(Kind::Level) == key => Some((key, level.factor())),
+            Model::Level(level) if central.head.key(Kind::Level) == key => {
+                Some((key, level.factor()))
+            }
             _ => None,
         }
     };

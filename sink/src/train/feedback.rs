@@ -37,11 +37,13 @@ pub struct Judged {
 /// By whom and when it was said, for the person who decides whether to believe it.
 pub(super) fn sources<'a>(said: impl Iterator<Item = &'a Judged> + Clone) -> String {
     let mut by: BTreeMap<&str, usize> = BTreeMap::new();
-    said.clone().for_each(|one| *by.entry(one.by.as_deref().unwrap_or("nobody named")).or_default() += 1);
+    said.clone()
+        .for_each(|one| *by.entry(one.by.as_deref().unwrap_or("nobody named")).or_default() += 1);
     let mut by: Vec<_> = by.into_iter().collect();
     by.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     let more = by.len().saturating_sub(NAMED_MAX);
-    let mut named: Vec<_> = by.iter().take(NAMED_MAX).map(|(name, n)| format!("{n} by {name:?}")).collect();
+    let mut named: Vec<_> =
+        by.iter().take(NAMED_MAX).map(|(name, n)| format!("{n} by {name:?}")).collect();
     if more > 0 {
         named.push(format!("{more} more people"));
     }

@@ -91,7 +91,11 @@ fn too_few_verdicts_or_ones_that_say_nothing_make_no_model() {
     assert!(why(&all).contains("(60 true, 0 not)"));
     let mut late: Vec<_> = (0..48).map(|n| judged(n, "calm", 2.0, Verdict::False)).collect();
     late.extend((48..60).map(|n| judged(n, "drift", 2.0, Verdict::True)));
-    assert!(why(&late).contains("what was true is all of one time (60 verdicts)"), "{}", why(&late));
+    assert!(
+        why(&late).contains("what was true is all of one time (60 verdicts)"),
+        "{}",
+        why(&late)
+    );
     // What a rule says does not count.
     let mut of_rules = said(90, 10);
     of_rules.iter_mut().for_each(|one| one.alert.model.name = "rule".into());
@@ -185,7 +189,10 @@ fn a_level_rises_by_alerts_of_more_than_one_day_and_says_by_whom() {
     assert!(matches!(fit_level(&said(4), 1.2, 1.0), Err(TrainError::OneDay { .. })));
     let report = fit_level(&said(5), 1.2, 1.0).unwrap().report;
     assert!(report.contains("level times 1.26, now 1.00, by 0 true and 6 false"), "{report}");
-    assert!(report.contains("said 3 by \"eva\", 3 by \"nobody named\", from 1970-01-01 to 1970-01-03"), "{report}");
+    assert!(
+        report.contains("said 3 by \"eva\", 3 by \"nobody named\", from 1970-01-01 to 1970-01-03"),
+        "{report}"
+    );
     assert!(report.contains("of alerts from 1970-01-01 to 1970-01-02"), "{report}");
 }
 
