@@ -1,7 +1,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use weir_models::central::{Centre, Level, POINTS, RERANK_WIDTH, Rerank, Shapes};
-use weir_models::detect::MEMBERS;
 use weir_models::event::{Body, Event, Log};
 
 use super::*;
@@ -23,7 +22,8 @@ fn level(scope: [&str; 3], factor: f32) -> Order {
 /// Wants alerts of `drift` and nothing else.
 fn rerank() -> Order {
     let mut weights = vec![0.0; RERANK_WIDTH];
-    let drift = RERANK_WIDTH - MEMBERS.len() + 5;
+    let names = Rerank::new(0.0, weights.clone()).unwrap();
+    let drift = names.weights().position(|(name, _)| name == "drift").unwrap();
     weights[drift] = 8.0;
     order(["a", "*", "*"], 1, Model::Rerank(Rerank::new(-4.0, weights).unwrap()))
 }
