@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use weir_models::central::MODEL_BYTES_MAX;
+use weir_models::central::{Kind, MODEL_BYTES_MAX};
 use weir_models::limit::NAME_BYTES_MAX;
 
 use super::desk::Desk;
@@ -23,6 +23,8 @@ const OUTCOMES_MAX: usize = 1_024;
 const KEY_BYTES_MAX: usize = 4 * (NAME_BYTES_MAX + 1);
 /// Keys that are looked at together.
 const KEYS_MAX: usize = 4_096;
+/// Of these, alarm levels of series.
+const LEVELS_MAX: usize = KEYS_MAX / 2;
 
 /// What it takes to keep models.
 pub(crate) struct Keeping {
@@ -136,8 +138,12 @@ fn note(desk: &Desk, unread: &mut Unread, bytes_max: usize, key: &[u8], value: O
     });
     let of = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
     let held: usize = unread.iter().map(|(key, value)| key.len() + of(value)).sum();
+    // There is one for each series: they must not take the room of those that judge.
+    let is_level = |key: &str| Kind::Level.is_of(key);
+    let levels = unread.iter().filter(|(known, _)| is_level(known)).count();
+    let is_crowded = unread.len() >= KEYS_MAX || is_level(&key) && levels >= LEVELS_MAX;
     // A tombstone takes the room of its key.
-    if held + of(&value) > bytes_max.saturating_add(MODEL_BYTES_MAX) || unread.len() >= KEYS_MAX {
+    if held + of(&value) > bytes_max.saturating_add(MODEL_BYTES_MAX) || is_crowded {
         tracing::error!(
             key,
             "the topic holds more models of our sites than `models.bytes_max`, this one is left out: raise it, or narrow `models.sites`"
@@ -197,6 +203,20 @@ mod tests {
         let shelf = Shelf::new(folder.path().into());
         shelf.put(&Shelf::stem(KEY), &sealed("temp", 5, 1), false).unwrap();
         folder
+    }
+
+    #[test]
+    fn levels_leave_room_for_models_that_judge() {
+        let folder = tempfile::tempdir().unwrap();
+        let desk = Desk::new(config(), Shelf::new(folder.path().into()));
+        let mut unread = Unread::new();
+        for n in 0..=LEVELS_MAX {
+            let key = format!("level/plant/pump/{n}");
+            note(&desk, &mut unread, 1 << 20, key.as_bytes(), None);
+        }
+        assert_eq!(unread.len(), LEVELS_MAX);
+        note(&desk, &mut unread, 1 << 20, KEY.as_bytes(), None);
+        assert_eq!(unread.len(), LEVELS_MAX + 1);
     }
 
     #[tokio::test]

@@ -252,7 +252,7 @@ impl Stages {
             models.sites.push(config.agent.site.clone());
         }
         let name = self.names.name(Topic::Models);
-        let is_wanted = !models.keys.is_empty() && config.score.readings;
+        let is_wanted = !models.keys.is_empty() && config.score.uses_models();
         let keeping = Keeping {
             config: models,
             folder: PathBuf::from(&config.agent.data_dir).join("models"),

@@ -170,7 +170,7 @@ impl Agent {
         if plan.has_table("metadata") || other_site {
             self.metadata.replace(|| self.stages.follow_metadata(new, &self.status)).await;
         }
-        let is_scored = |config: &Config| config.score.readings;
+        let is_scored = |config: &Config| (config.score.readings, config.score.uses_models());
         if plan.has_table("models") || other_site || is_scored(&self.config) != is_scored(new) {
             let (stages, status, orders) = (&self.stages, &self.status, &self.orders);
             self.models.replace(|| stages.keep_models(new, status, orders)).await;

@@ -94,6 +94,7 @@ impl Groups {
         if let Some(change) = change {
             self.firing = match change {
                 Transition::Fired { .. } => self.firing + 1,
+                Transition::Worse { .. } => self.firing,
                 Transition::Resolved { .. } => self.firing.saturating_sub(1),
             };
             drafts.push(self.draft((site, device), &metric, level, change));

@@ -13,7 +13,9 @@ use weir_models::alert::{AlertData, AlertKind, Model};
 use weir_models::detect::life::{Life, LifeConfig, Signal, Transition};
 use weir_models::event::Log;
 use weir_models::ident::TemplateId;
-use weir_models::logs::{LogLine, LogScorer, LogScorerConfig, Miner, Missing, Orders, process};
+use weir_models::logs::{
+    LogLine, LogScorer, LogScorerConfig, Miner, Missing, Orders, SEVERITY, process,
+};
 use weir_models::topic::write_key;
 
 use super::{Draft, ScoreConfig, alert_data, alert_id};
@@ -157,7 +159,12 @@ impl LogStage {
     fn live(&mut self, ts_us: i64, signal: Signal, about: &About<'_>) -> Option<Draft> {
         write_key(&mut self.key, [about.site, about.device, about.app]);
         let change = if let Some(life) = self.lives.get_mut(self.key.as_str()) {
-            life.step(&self.life, ts_us, signal, alert_id)?
+            let change = life.step(&self.life, ts_us, signal, alert_id);
+            let is_grave = signal.alarm && [SEVERITY, Missing::WHY].contains(&about.why);
+            match change {
+                None if is_grave => life.worse(ts_us, signal.score),
+                change => change,
+            }?
         } else if signal.alarm {
             let mut life = Life::default();
             let change = life.step(&self.life, ts_us, signal, alert_id)?;
@@ -166,6 +173,9 @@ impl LogStage {
         } else {
             return None;
         };
+        if let Transition::Worse { .. } = change {
+            return Some(self.draft(about, change));
+        }
         let fires = change.fires();
         if !fires {
             self.lives.pop(self.key.as_str());

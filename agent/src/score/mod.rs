@@ -52,7 +52,7 @@ pub struct ScoreConfig {
     /// not looked at together, but for those of tier T3.
     pub group_level: f32,
     /// Alerts that a person calls true with less than this probability, by a model of the centre that people's feedback
-    /// made, are held back, 0 to 1; 0, the default: none is.
+    /// made, are held back, 0 to 1; 0, the default: none is. Severe and missing log lines never are.
     pub suppress_below: f32,
     /// When an alert is over.
     pub life: LifeConfig,
@@ -98,6 +98,11 @@ impl ScoreConfig {
             readings::rules_of([rule.rule.clone()].into()).map_err(|error| error.to_string())?;
         }
         Ok(())
+    }
+
+    /// Whether models of the centre are of use: something is scored that they judge or rank.
+    pub(crate) fn uses_models(&self) -> bool {
+        self.readings || self.logs
     }
 }
 
@@ -147,7 +152,8 @@ fn any() -> String {
 /// The name of the model of alerts that rules raise.
 const RULE: &str = "rule";
 
-/// An alert that has no identity yet: the spool gives it one.
+/// An alert that has no identity yet: the spool gives it one. One that has an end and yet fires says that it goes on and
+/// is worse: [`Ranks`] tells it, without the end, where its beginning was held back, and drops it elsewhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft(AlertData);
 
@@ -161,6 +167,9 @@ fn alert_data(
 ) -> AlertData {
     let (alert_id, state, fired_us, resolved_us, score) = match change {
         Transition::Fired { id, ts_us, score } => (id, AlertState::Firing, ts_us, None, score),
+        Transition::Worse { id, fired_us, ts_us, score } => {
+            (id, AlertState::Firing, fired_us, Some(ts_us), score)
+        }
         Transition::Resolved { id, fired_us, ts_us, peak, .. } => {
             (id, AlertState::Resolved, fired_us, Some(ts_us), peak)
         }
@@ -251,7 +260,10 @@ impl Scorer {
     /// Goes on with other settings, and with all that was learnt, but for what is switched off. Alerts of
     /// rules that are gone end like others: after calm readings.
     pub fn configure(&mut self, config: &ScoreConfig) {
-        self.suppress_below = config.suppress_below;
+        if self.suppress_below != config.suppress_below {
+            self.suppress_below = config.suppress_below;
+            self.ranks.look_again();
+        }
         match &mut self.readings {
             Some(stage) if config.readings => stage.configure(config),
             stage => {
@@ -266,7 +278,7 @@ impl Scorer {
         }
     }
 
-    /// Does with a central model as its keeper says. Without readings there is nothing to do; it says all of it again
+    /// Does with a central model as its keeper says. Without readings only ranks are of use; it says all of it again
     /// when they come.
     pub(crate) fn order(&mut self, order: Order) {
         let is_rank = |key: &str| Kind::Rerank.is_of(key);

@@ -121,7 +121,8 @@ impl ReadingStage {
                 if let (Some(about), Some(suite)) = (About::of(key), &mut tracked.suite)
                     && scope.holds(about.site, about.device, about.metric)
                 {
-                    self.advice.tune(suite, &self.config.suite, about.names());
+                    // One that came while the models were read is as if they had been there.
+                    self.advice.begin(suite, &self.config.suite, about.names());
                 }
             }
         }

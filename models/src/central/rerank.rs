@@ -7,6 +7,7 @@ use super::bytes::{Reader, Writer};
 use super::{Linear, OpenError, sigmoid};
 use crate::alert::{AlertData, AlertKind};
 use crate::detect::MEMBERS;
+use crate::logs::{Missing, SEVERITY};
 
 /// What a row says, in its order; behind these which member of the streaming detectors it was.
 const FEATURES: [&str; FIRST_MEMBER] = [
@@ -22,8 +23,11 @@ const FEATURES: [&str; FIRST_MEMBER] = [
     "a log line",
     "a new template",
     "a burst of lines",
+    "a severe line",
+    "lines in another order",
+    "a missing line",
 ];
-const FIRST_MEMBER: usize = 12;
+const FIRST_MEMBER: usize = 15;
 /// How many numbers it takes.
 pub const RERANK_WIDTH: usize = FIRST_MEMBER + MEMBERS.len();
 
@@ -60,6 +64,12 @@ impl Rerank {
         sigmoid(self.0.predict(row))
     }
 
+    /// Whether an alert is told whatever its rank: a line of a severity that alarms, and a line that did not come.
+    #[must_use]
+    pub fn is_grave(alert: &AlertData) -> bool {
+        alert.kind == AlertKind::Log && [SEVERITY, Missing::WHY].contains(&&*alert.why)
+    }
+
     /// What it goes by.
     #[must_use]
     pub fn row(alert: &AlertData) -> [f32; RERANK_WIDTH] {
@@ -81,6 +91,9 @@ impl Rerank {
             is(is_log),
             is(is_log && why == "new template"),
             is(is_log && why == "burst"),
+            is(is_log && why == SEVERITY),
+            is(is_log && why == "order"),
+            is(is_log && why == Missing::WHY),
         ];
         let members = MEMBERS.iter().map(|member| is(!is_log && !is_group && why == *member));
         row.iter_mut().zip(known.into_iter().chain(members)).for_each(|(to, from)| *to = from);
@@ -164,7 +177,7 @@ mod tests {
     #[test]
     fn a_row_says_what_the_alert_says() {
         let row = Rerank::row(&alert());
-        let known = [0.75, 0.75, 0.0, -1.0, 1.0, 0.5, 0.75, 0.0, 0.0, 0.0, 0.0, 0.0];
+        let known = [0.75, 0.75, 0.0, -1.0, 1.0, 0.5, 0.75, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         assert_eq!(row[..FIRST_MEMBER], known);
         assert_eq!(row[FIRST_MEMBER..], [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         let log = AlertData {
@@ -175,7 +188,18 @@ mod tests {
             ..alert()
         };
         let row = Rerank::row(&log);
-        assert_eq!(row[5..], [&[0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0][..], &[0.0; 8]].concat());
+        assert_eq!(row[5..], [&[0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0][..], &[0.0; 11]].concat());
+        assert!(!Rerank::is_grave(&log));
+        for (at, why) in
+            ["new template", "burst", "severity", "order", "missing line"].iter().enumerate()
+        {
+            let log = AlertData { why: (*why).into(), ..log.clone() };
+            let mut reasons = [0.0; 5];
+            reasons[at] = 1.0;
+            assert_eq!(Rerank::row(&log)[10..FIRST_MEMBER], reasons, "{why}");
+            assert_eq!(Rerank::is_grave(&log), [2, 4].contains(&at), "{why}");
+            assert!(!Rerank::is_grave(&AlertData { why: (*why).into(), ..alert() }));
+        }
         let group = AlertData { metric: "group".into(), why: "season".into(), ..alert() };
         assert_eq!(Rerank::row(&group)[7..10], [0.0, 1.0, 0.0]);
         assert_eq!(Rerank::row(&group)[FIRST_MEMBER..], [0.0; 8]);

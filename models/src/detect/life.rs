@@ -1,7 +1,7 @@
 //! From alarms to alerts: an alert fires once and resolves once.
 //!
 //! In: event time and verdict of every reading of a series. Out: a [`Transition`] where the alert of the series
-//! begins or ends. A new alarm while the alert fires is counted and says nothing; an alert resolves only after the
+//! begins or ends, or becomes much worse. A new alarm while the alert fires is counted and says nothing else; an alert resolves only after the
 //! score has stayed low for some readings and some time, so a score that swings around the level makes one alert, not
 //! many. Pure: identities of alerts come from the caller. The state is small and can be written down (serde), so that
 //! an alert that fired before a restart is resolved after it, under the same id.
@@ -10,6 +10,9 @@
 
 use super::Verdict;
 use serde::{Deserialize, Serialize};
+
+/// An alert is worse at so many times the score that was told last.
+const WORSE: f32 = 2.0;
 
 /// When an alert is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -38,6 +41,17 @@ pub enum Transition<Id> {
         /// Event time of the reading that raised it, microseconds since the Unix epoch.
         ts_us: i64,
         /// Its score.
+        score: f32,
+    },
+    /// The alert goes on, with more than twice the score that was last told. Of interest where its beginning was not told.
+    Worse {
+        /// The identity it fired with.
+        id: Id,
+        /// Event time of the reading that raised it.
+        fired_us: i64,
+        /// Event time of this reading.
+        ts_us: i64,
+        /// Score of this reading.
         score: f32,
     },
     /// The alert is over.
@@ -73,6 +87,9 @@ pub struct Life<Id> {
 struct Firing<Id> {
     id: Id,
     fired_us: i64,
+    /// The score that was told last.
+    #[serde(default)]
+    told: f32,
     peak: f32,
     alarms: u32,
     calm_readings: u32,
@@ -154,6 +171,7 @@ impl<Id: Clone> Life<Id> {
             self.firing = Some(Firing {
                 id: id.clone(),
                 fired_us: ts_us,
+                told: signal.score,
                 peak: signal.score,
                 alarms: 1,
                 calm_readings: 0,
@@ -165,7 +183,8 @@ impl<Id: Clone> Life<Id> {
         firing.alarms = firing.alarms.saturating_add(u32::from(signal.alarm));
         if !signal.calm || signal.alarm {
             firing.calm_readings = 0;
-            return None;
+            let is_worse = signal.score > WORSE * firing.told;
+            return if is_worse { self.worse(ts_us, signal.score) } else { None };
         }
         // A clock that is set back would otherwise hold the alert until it has caught up.
         if firing.calm_readings == 0 || ts_us < firing.calm_since_us {
@@ -180,6 +199,14 @@ impl<Id: Clone> Life<Id> {
         }
         let Firing { id, fired_us, peak, alarms, .. } = self.firing.take()?;
         Some(Transition::Resolved { id, fired_us, ts_us, peak, alarms })
+    }
+
+    /// Says again that the alert fires, if one does, now with this score.
+    pub fn worse(&mut self, ts_us: i64, score: f32) -> Option<Transition<Id>> {
+        let firing = self.firing.as_mut()?;
+        firing.told = score;
+        let (id, fired_us) = (firing.id.clone(), firing.fired_us);
+        Some(Transition::Worse { id, fired_us, ts_us, score })
     }
 }
 
@@ -219,6 +246,11 @@ mod tests {
                 Some(Transition::Fired { id, ts_us, .. }) => {
                     got.push(format!("+{id}@{}", ts_us / 1_000_000))
                 }
+                Some(Transition::Worse { id, ts_us, fired_us, score }) => got.push(format!(
+                    "!{id}@{} since {} score {score}",
+                    ts_us / 1_000_000,
+                    fired_us / 1_000_000
+                )),
                 Some(Transition::Resolved { id, ts_us, peak, alarms, fired_us }) => {
                     got.push(format!(
                         "-{id}@{} since {} peak {peak} alarms {alarms}",
@@ -245,6 +277,13 @@ mod tests {
             ],
             &["+1@1", "-1@12 since 1 peak 2 alarms 1"],
         );
+    }
+
+    #[test]
+    fn says_each_time_that_it_is_twice_as_bad() {
+        let steps =
+            [(0, 1.2, true), (1, 2.4, true), (2, 2.5, false), (3, 5.0, true), (4, 9.0, true)];
+        check(&steps, &["+1@0", "!1@2 since 0 score 2.5", "!1@4 since 0 score 9"]);
     }
 
     #[test]

@@ -19,4 +19,6 @@ mod miner;
 mod score;
 
 pub use miner::{DEFAULT_TEMPLATES, Match, Miner};
-pub use score::{LogLine, LogScorer, LogScorerConfig, LogVerdict, Missing, Orders, process};
+pub use score::{
+    LogLine, LogScorer, LogScorerConfig, LogVerdict, Missing, Orders, SEVERITY, process,
+};

@@ -98,6 +98,9 @@ pub struct LogVerdict {
     pub missing: Option<Missing>,
 }
 
+/// What makes the score of a line that is severe rather than new or many.
+pub const SEVERITY: &str = "severity";
+
 /// A line that comes regularly did not.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Missing {
@@ -260,7 +263,7 @@ impl LogScorer {
         } else if of_order > of_line {
             "order"
         } else if prior > novelty.max(burst) {
-            "severity"
+            SEVERITY
         } else if novelty >= burst {
             "new template"
         } else {

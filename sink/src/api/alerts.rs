@@ -12,7 +12,7 @@ use super::lists::Items;
 use super::openapi::Problems;
 use super::params::{self, Params, When};
 use super::{Api, Problem, cursor};
-use crate::store::{AlertQuery, Feedbacks, TimeRange};
+use crate::store::AlertQuery;
 
 const LIMIT_DEFAULT: usize = 200;
 const LIMIT_MAX: usize = 5_000;
@@ -97,16 +97,9 @@ pub(super) async fn get(
     let Items { items, truncated, .. } = Items::cut(alerts, limit);
     let place = |alert: &Alert| (alert.data.fired_us, alert.data.alert_id.clone());
     let next = items.last().filter(|_| truncated).map(place);
+    let places: Vec<_> = items.iter().map(place).collect();
+    let mut said = api.store.feedback_on(&query.site, &places).await?;
     let next = next.map(|(us, id)| cursor::write("alerts", [us.to_string().as_str(), id.as_str()]));
-    // Newest first.
-    let mut said = match (items.last(), items.first()) {
-        (Some(last), Some(first)) => {
-            let to_us = first.data.fired_us.saturating_add(1);
-            let range = TimeRange { from_us: last.data.fired_us, to_us };
-            api.store.feedback(&query.site, range).await?
-        }
-        _ => Feedbacks::new(),
-    };
     let with_feedback = |alert: Alert| {
         let feedback = said.remove(&alert.data.alert_id);
         AlertItem { alert, feedback }

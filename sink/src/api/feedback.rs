@@ -1,7 +1,7 @@
 //! `POST /v1/alerts/{id}/feedback`: what a person says of an alert; goes to `weir.feedback` and from there to the store.
 //!
 //! In: a verdict. Out: a record whose key is the alert, of which the newest counts: who changes their mind says it
-//! again. It is answered with 202: it is safe in Kafka, and shows in `GET /v1/alerts` once this or another sink has
+//! again, and it is later than what the store has, whatever the clocks of several sinks say. It is answered with 202: it is safe in Kafka, and shows in `GET /v1/alerts` once this or another sink has
 //! consumed it. What is said of an alert that the store does not have is refused. The store keeps alerts by site and
 //! time, so the site has to be told, and the more else is told, the less is searched.
 
@@ -93,7 +93,9 @@ pub(super) async fn post(
     let by = checked("by", body.by, NAME_BYTES_MAX)?;
     let id = params::name("id", id)?;
     let AlertData { alert_id, site, device, metric, fired_us, .. } = find(&api, &id, query).await?;
-    let (verdict, given_us) = (body.verdict, now_us());
+    let before = api.store.feedback_on(&site, &[(fired_us, id.clone())]).await?;
+    let before_us = before.get(&id).map_or(i64::MIN, |said| said.given_us);
+    let (verdict, given_us) = (body.verdict, now_us().max(before_us.saturating_add(1)));
     let said = Feedback { alert_id, site, device, metric, fired_us, verdict, note, by, given_us };
     let json = serde_json::to_vec(&said)
         .map_err(|error| Problem::parameter(error.to_string(), "send text that JSON can hold"))?;

@@ -12,11 +12,11 @@ use weir_models::device::{AgentStatus, Device};
 use weir_models::event::{Body, Event, Reader};
 use weir_models::feedback::Feedback;
 use weir_models::ident::EventId;
-use weir_models::limit::NAME_BYTES_MAX;
+use weir_models::limit::{NAME_BYTES_MAX, NOTE_BYTES_MAX};
 use weir_models::topic::Topic;
 
 use crate::consume::Record;
-use crate::store::DeviceChange;
+use crate::store::{AHEAD_MAX_US, DeviceChange};
 
 pub mod dedupe;
 mod rows;
@@ -194,12 +194,23 @@ fn feedback(record: &Record) -> Result<Decoded, Poison> {
     let Some(json) = record.value.as_deref() else {
         return Ok(Decoded::Ignored);
     };
-    let feedback: Feedback = serde_json::from_slice(json).map_err(malformed)?;
+    let mut feedback: Feedback = serde_json::from_slice(json).map_err(malformed)?;
     if record.key.as_deref() != Some(feedback.alert_id.as_bytes()) {
         return Err(Poison::Key(feedback.alert_id));
     }
     check_name("alert_id", &feedback.alert_id, 1)?;
     check_name("site", &feedback.site, 1)?;
+    check_name("device", &feedback.device, 0)?;
+    check_name("metric", &feedback.metric, 0)?;
+    check_name("by", feedback.by.as_deref().unwrap_or_default(), 0)?;
+    if feedback.note.as_ref().is_some_and(|note| note.len() > NOTE_BYTES_MAX) {
+        return Err(malformed(format_args!("`note` has more than {NOTE_BYTES_MAX} bytes")));
+    }
+    // A stamp from the future is believed as far as Kafka's own goes: a second delivery then decides the same.
+    let came_us = record.ts_ms.saturating_mul(1_000);
+    if record.ts_ms > 0 && feedback.given_us > came_us.saturating_add(AHEAD_MAX_US) {
+        feedback.given_us = came_us;
+    }
     Ok(Decoded::Feedback(feedback))
 }
 

@@ -93,6 +93,24 @@ fn feedback_is_of_the_alert_that_its_key_names() {
     poison(Topic::Feedback, "a2", Some(value), "expected `a1`");
     poison(Topic::Feedback, "a1", Some(&value.replace("false", "perhaps")), "unknown variant");
     poison(Topic::Feedback, "a1", Some(&value.replace("plant", "")), "site has 0 bytes");
+    let long = |field: &str, n| {
+        value.replace(
+            "\"metric\":\"temp\"",
+            &format!("\"metric\":\"temp\",\"{field}\":\"{}\"", "x".repeat(n)),
+        )
+    };
+    poison(Topic::Feedback, "a1", Some(&long("note", 2_001)), "`note` has more than 2000 bytes");
+    poison(Topic::Feedback, "a1", Some(&long("by", 257)), "by has 257 bytes");
+    poison(Topic::Feedback, "a1", Some(&value.replace("pump", &"x".repeat(257))), "device has 257");
+    poison(Topic::Feedback, "a1", Some(&value.replace("temp", &"x".repeat(257))), "metric has 257");
+    decoded(&record(Topic::Feedback, "a1", Some(&long("note", 2_000)))).unwrap();
+    // Ahead of Kafka's clock: believed by five minutes, else it is when it came, whenever that is read.
+    for (given_us, believed_us) in [(301_000_000, 301_000_000), (301_000_001, 1_000_000)] {
+        let ahead = value.replace("\"given_us\":9", &format!("\"given_us\":{given_us}"));
+        let record = Record { ts_ms: 1_000, ..record(Topic::Feedback, "a1", Some(&ahead)) };
+        let Decoded::Feedback(feedback) = decoded(&record).unwrap() else { panic!("{ahead}") };
+        assert_eq!(feedback.given_us, believed_us);
+    }
     let taken = decoded(&record(Topic::Feedback, "a1", Some(value))).unwrap();
     let Decoded::Feedback(feedback) = &taken else { panic!("{taken:?}") };
     assert_eq!((feedback.verdict.as_str(), feedback.given_us), ("false", 9));

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+pub(crate) use census::AHEAD_MAX_US;
 use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
@@ -381,6 +382,12 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<AlertRecords>, StoreError>;
     /// What people said of the alerts of a site that fired in `range`: of each alert the newest.
     async fn feedback(&self, site: &str, range: TimeRange) -> Result<Feedbacks, StoreError>;
+    /// What people said of these alerts of a site, by when they fired and their ids.
+    async fn feedback_on(
+        &self,
+        site: &str,
+        alerts: &[(i64, String)],
+    ) -> Result<Feedbacks, StoreError>;
     /// Known devices of a site.
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError>;
     /// One device, when it is known.

@@ -46,10 +46,11 @@ struct JudgedGroup<'a> {
     metric: &'a str,
 }
 
-/// Runs `model` over all that it is for.
+/// Runs `model` over all that it is for; `set` is what agents have.
 pub(super) fn backtest(
     model: &Model,
     history: &History,
+    set: &SuiteConfig,
     json: bool,
     say: Say<'_>,
 ) -> Result<(), String> {
@@ -62,13 +63,12 @@ pub(super) fn backtest(
         }
         Model::Shapes(shapes) => {
             let begin = |suite: &mut Suite| suite.begin_with(shapes);
-            history.series().try_for_each(|series| advised(&series, begin, json, say))
+            history.series().try_for_each(|series| advised(&series, set, begin, json, say))
         }
         Model::Level(level) => {
-            let config = SuiteConfig::default();
-            let alarm_level = config.alarm_level * level.factor();
-            let begin = |suite: &mut Suite| suite.configure(&SuiteConfig { alarm_level, ..config });
-            history.series().try_for_each(|series| advised(&series, begin, json, say))
+            let alarm_level = set.alarm_level * level.factor();
+            let begin = |suite: &mut Suite| suite.configure(&SuiteConfig { alarm_level, ..*set });
+            history.series().try_for_each(|series| advised(&series, set, begin, json, say))
         }
         Model::Rerank(_) => Err(
             "a model of feedback judges no readings: `train` told how it does on verdicts that it did not see"
@@ -80,12 +80,13 @@ pub(super) fn backtest(
 /// The streaming detectors with the advice of a model, and without.
 fn advised(
     series: &Series,
+    set: &SuiteConfig,
     begin: impl Fn(&mut Suite),
     json: bool,
     say: Say<'_>,
 ) -> Result<(), String> {
     let name = series.key.to_string();
-    let mut plain = Suite::new(&SuiteConfig::default());
+    let mut plain = Suite::new(set);
     let mut suite = plain.clone();
     begin(&mut suite);
     let (mut alarms, mut without) = (0_u64, 0_u64);

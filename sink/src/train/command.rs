@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use weir_models::alert::AlertData;
-use weir_models::central::{Central, Head, Model, PublicKey, Scope, Version, mark_rollback, seal};
+use weir_models::central::{
+    Central, Head, Kind, Model, PublicKey, Scope, Version, mark_rollback, seal,
+};
+use weir_models::detect::SuiteConfig;
 use weir_models::time::{SECOND_US, now_us, parse_rfc3339, rfc3339};
 use weir_models::topic::Topic;
 
@@ -136,6 +139,9 @@ pub(crate) enum ModelsCommand {
         file: String,
         #[command(flatten)]
         when: When,
+        /// For `level` and `shapes`: what agents have as `score.suite.alarm_level`.
+        #[arg(long, value_name = "SCORE", default_value_t = 1.2)]
+        alarm_level: f32,
         /// Writes one JSON object a reading.
         #[arg(long)]
         json: bool,
@@ -195,12 +201,21 @@ pub(crate) async fn run_train(
         history = History::read(&archive, &scope, range).await.map_err(text)?;
     }
     let fits = if by_feedback {
-        fit_feedback(options, said, scope)?
+        // What is in force let the alerts through that people judged.
+        let in_force = match options.kind {
+            What::Level => factors(config, &key.public())?,
+            _ => BTreeMap::new(),
+        };
+        fit_feedback(options, said, scope, in_force)?
     } else {
         fit_history(options.kind, &history, scope)
     };
     let mut written = 0;
     for (scope, trained) in fits {
+        let trained = match trained {
+            Ok(_) if is_for_others(options.kind, &scope) => Err(super::TrainError::Star),
+            trained => trained,
+        };
         let trained = match trained {
             Ok(trained) => trained,
             Err(error) => {
@@ -256,11 +271,10 @@ fn fit_feedback(
     options: &TrainOptions,
     said: Vec<Judged>,
     all: Scope,
+    in_force: BTreeMap<String, f32>,
 ) -> Result<Fits<'static>, String> {
     let set = options.alarm_level;
-    if !(set > 0.0 && set.is_finite()) {
-        return Err("`--alarm-level` is the score of an alarm, above 0".into());
-    }
+    check_level(set)?;
     if options.kind == What::Rerank {
         return Ok(Box::new(std::iter::once((all, fit_rerank(&said)))));
     }
@@ -270,8 +284,42 @@ fn fit_feedback(
         series.entry((site.clone(), device.clone(), metric.clone())).or_default().push(one);
     }
     Ok(Box::new(series.into_iter().map(move |((site, device, metric), said)| {
-        (scope(&site, &device, &metric), fit_level(&said, set))
+        let scope = scope(&site, &device, &metric);
+        let factor = in_force.get(&format!("{}/{scope}", Kind::Level)).copied().unwrap_or(1.0);
+        let trained = fit_level(&said, set, factor);
+        (scope, trained)
     })))
+}
+
+fn check_level(set: f32) -> Result<(), String> {
+    let fits = set > 0.0 && set.is_finite();
+    if fits { Ok(()) } else { Err("`--alarm-level` is the score of an alarm, above 0".into()) }
+}
+
+/// The factors of the levels that are in force, by the keys of their models.
+fn factors(config: &Config, own: &PublicKey) -> Result<BTreeMap<String, f32>, String> {
+    let pinned: Vec<_> = config.models.keys.iter().chain([own]).cloned().collect();
+    let levels = in_force(config)?.into_iter().filter(|(key, _)| Kind::Level.is_of(key));
+    let factor = |(key, value): (String, Vec<u8>)| {
+        let central = Central::open(&value, &pinned, Version::own()).ok()?;
+        match &central.model {
+            Model::Level(level) if central.head.key(Kind::Level) == key => {
+                Some((key, level.factor()))
+            }
+            _ => None,
+        }
+    };
+    Ok(levels.filter_map(factor).collect())
+}
+
+/// Whether a scope that is made of stored names has a star in one of them.
+fn is_for_others(kind: What, scope: &Scope) -> bool {
+    let is_of_device = scope.site.contains('*') || scope.device.contains('*');
+    match kind {
+        What::Expected | What::Level => is_of_device || scope.metric.contains('*'),
+        What::Group => is_of_device,
+        What::Shapes | What::Rerank => false,
+    }
 }
 
 fn scope(site: &str, device: &str, metric: &str) -> Scope {
@@ -321,12 +369,14 @@ pub(crate) async fn run_models(
             say(&describe(&central.model));
             Ok(())
         }
-        ModelsCommand::Backtest { file, when, json } => {
+        ModelsCommand::Backtest { file, when, alarm_level, json } => {
+            check_level(*alarm_level)?;
             let (_, central) = release::read(file, pinned).map_err(text)?;
             let archive = Archive::existing(&config.archive).map_err(text)?;
             let scope = &central.head.scope;
             let history = History::read(&archive, scope, when.range()?).await.map_err(text)?;
-            backtest(&central.model, &history, *json, say)
+            let set = SuiteConfig { alarm_level: *alarm_level, ..SuiteConfig::default() };
+            backtest(&central.model, &history, &set, *json, say)
         }
         ModelsCommand::Promote { file } => {
             let (bytes, central) = release::read(file, pinned).map_err(text)?;

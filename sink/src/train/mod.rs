@@ -100,7 +100,7 @@ pub enum TrainError {
     },
     /// The features say nothing.
     #[error(
-        "what alerts say does not tell the true ones from the others (loss {loss:.3}, the share alone {share:.3}): wait for more verdicts"
+        "what alerts say does not tell the true ones from the others (loss {loss:.3}, the share alone {share:.3}): wait for more verdicts; a model that is in force stays"
     )]
     NoGain {
         /// Of the best model.
@@ -108,9 +108,34 @@ pub enum TrainError {
         /// Of the share of true ones.
         share: f64,
     },
+    /// People may be wrong, or of one mind on one day.
+    #[error(
+        "the false alerts are all of one day: a level rises by alerts of {needed} days at the least, so that one bad day silences nothing"
+    )]
+    OneDay {
+        /// Days needed.
+        needed: usize,
+    },
+    /// All true ones are of one time.
+    #[error(
+        "what was {what} is all of one time ({found} verdicts): a model could not be tried on another; wait for more, or widen `--from`"
+    )]
+    OneTime {
+        /// Which kind.
+        what: &'static str,
+        /// Verdicts there are.
+        found: usize,
+    },
+    /// A name that other names match.
+    #[error("a name with `*` stands for others, too: nothing is trained of it")]
+    Star,
     /// No other level would be better.
-    #[error("the level that is set is best by {yes} true and {no} false alerts")]
+    #[error(
+        "the level that is in force, {factor:.2} times what is set, is best by {yes} true and {no} false alerts; it stays (`models rollback --withdraw` takes one away)"
+    )]
     LevelIsBest {
+        /// The factor that is in force, 1 where none is.
+        factor: f32,
         /// True ones.
         yes: usize,
         /// False ones.

@@ -1,8 +1,9 @@
 //! Rerank: fits how likely a person calls an alert true.
 //!
 //! In: alerts as they fired, and what people said of them. Out: a logistic regression on what the record of an alert
-//! says. `expected` counts as not true: somebody knew of it. It is fitted to four fifths of the time and tried on the
+//! says. `expected` counts as not true: somebody knew of it. It is fitted to four fifths of them, by time, and tried on the
 //! fifth between or behind them, five times; where it says no more there than the share of true ones, there is no model.
+//! The penalty is chosen by the same trials, so what they say is a little too good.
 
 use smartcore::linalg::basic::arrays::Array;
 use smartcore::linalg::basic::matrix::DenseMatrix;
@@ -11,7 +12,7 @@ use weir_models::alert::AlertKind;
 use weir_models::central::{Model, RERANK_WIDTH, Rerank};
 use weir_models::feedback::Verdict;
 
-use super::feedback::Judged;
+use super::feedback::{Judged, sources};
 use super::series::Matrix;
 use super::{TrainError, Trained};
 
@@ -47,22 +48,23 @@ pub fn fit_rerank(said: &[Judged]) -> Result<Trained, TrainError> {
     let mut best: Option<(f64, Trial)> = None;
     for penalty in PENALTIES {
         let trial = trial(&rows, &wanted, penalty)?;
-        if best.as_ref().is_none_or(|(_, least)| trial.loss < least.loss) {
+        let is_least = best.as_ref().is_none_or(|(_, least)| trial.loss < least.loss);
+        if is_least && trial.loss.is_finite() {
             best = Some((penalty, trial));
         }
     }
-    let (penalty, trial) = best.ok_or(TrainError::FewVerdicts { found, yes, no: found - yes })?;
-    // A comparison that NaN fails.
-    let gains = trial.loss < GAIN * trial.share_loss;
-    if !gains {
+    let nothing = || TrainError::Fit("no penalty gives a finite loss".into());
+    let (penalty, trial) = best.ok_or_else(nothing)?;
+    if trial.loss >= GAIN * trial.share_loss {
         return Err(TrainError::NoGain { loss: trial.loss, share: trial.share_loss });
     }
     let (_, model) = fit(&rows, &wanted, penalty)?;
     let report = format!(
-        "logistic regression on {found} verdicts, {yes} of them true; on parts that it did not see: loss {:.3} (the share alone: {:.3}), {:.0} % of pairs in the right order",
+        "logistic regression on {found} verdicts, {yes} of them true; on parts that it did not see: loss {:.3} (the share alone: {:.3}), {:.0} % of pairs in the right order\n  {}",
         trial.loss,
         trial.share_loss,
         100.0 * trial.ordered,
+        sources(said.iter().copied()),
     );
     let golden = rows.iter().map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();
     let until_us = said.last().map_or(0, |one| one.alert.fired_us);
@@ -107,7 +109,8 @@ fn trial(rows: &[Row], wanted: &[bool], penalty: f64) -> Result<Trial, TrainErro
         let seen = [&wanted[..from], &wanted[to..]].concat();
         let yes = seen.iter().filter(|wanted| **wanted).count();
         if yes == 0 || yes == seen.len() {
-            return Err(TrainError::FewVerdicts { found: n, yes, no: seen.len() - yes });
+            let what = if yes == 0 { "true" } else { "not true" };
+            return Err(TrainError::OneTime { what, found: n });
         }
         let share = yes as f64 / seen.len() as f64;
         let (_, model) = fit(&seen_rows, &seen, penalty)?;

@@ -198,8 +198,10 @@ fn a_back_test_says_what_a_gateway_would() {
     }
     history.settle();
     let mut lines = Vec::new();
-    backtest::backtest(&trained.model, &history, true, &mut |line| lines.push(line.to_owned()))
-        .unwrap();
+    backtest::backtest(&trained.model, &history, &SuiteConfig::default(), true, &mut |line| {
+        lines.push(line.to_owned())
+    })
+    .unwrap();
     let (mut course, mut suite) = (model.begin(), Suite::new(&SuiteConfig::default()));
     let mut expected = Vec::new();
     for (ts_us, value) in all.readings {

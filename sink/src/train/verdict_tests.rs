@@ -36,7 +36,8 @@ fn judged(n: i64, why: &str, peak: f32, verdict: Verdict) -> Judged {
         recent: None,
         rank: None,
     };
-    Judged { alert, peak, verdict }
+    let by = (n % 2 == 0).then(|| "eva".into());
+    Judged { alert, peak, verdict, by, given_us: n * 36_000_000_000 + 1 }
 }
 
 /// People want drifts, and one in `noise` of the others.
@@ -88,6 +89,13 @@ fn too_few_verdicts_or_ones_that_say_nothing_make_no_model() {
     assert!(why(&said(39, 100)).contains("39 verdicts (13 true, 26 not) are too few"));
     let all: Vec<_> = (0..60).map(|n| judged(n, "drift", 2.0, Verdict::True)).collect();
     assert!(why(&all).contains("(60 true, 0 not)"));
+    let mut late: Vec<_> = (0..48).map(|n| judged(n, "calm", 2.0, Verdict::False)).collect();
+    late.extend((48..60).map(|n| judged(n, "drift", 2.0, Verdict::True)));
+    assert!(
+        why(&late).contains("what was true is all of one time (60 verdicts)"),
+        "{}",
+        why(&late)
+    );
     // What a rule says does not count.
     let mut of_rules = said(90, 10);
     of_rules.iter_mut().for_each(|one| one.alert.model.name = "rule".into());
@@ -110,9 +118,14 @@ fn too_few_verdicts_or_ones_that_say_nothing_make_no_model() {
 
 #[track_caller]
 fn level(words: &[(f32, Verdict)], expected: Result<f32, &str>) {
+    level_after(1.0, words, expected);
+}
+
+#[track_caller]
+fn level_after(now: f32, words: &[(f32, Verdict)], expected: Result<f32, &str>) {
     let said: Vec<_> =
         (0..).zip(words).map(|(n, (peak, verdict))| judged(n, "drift", *peak, *verdict)).collect();
-    match (fit_level(&said, 1.2), expected) {
+    match (fit_level(&said, 1.2, now), expected) {
         (Ok(trained), Ok(factor)) => {
             let Model::Level(found) = trained.model else { panic!("{trained:?}") };
             assert!((found.factor() - factor).abs() < 0.01, "{found:?} {}", trained.report);
@@ -142,7 +155,7 @@ fn a_level_goes_where_false_alarms_end_and_true_ones_are_still_told() {
     for words in [&low[..], &high, &[(99.0, False); 9]] {
         let words = [words, &low[..]].concat();
         let said: Vec<_> = words.iter().map(|(peak, v)| judged(0, "drift", *peak, *v)).collect();
-        if let Ok(trained) = fit_level(&said, 1.2) {
+        if let Ok(trained) = fit_level(&said, 1.2, 1.0) {
             let Model::Level(level) = trained.model else { panic!("{trained:?}") };
             assert!((Level::MIN..=Level::MAX).contains(&level.factor()));
         }
@@ -150,8 +163,42 @@ fn a_level_goes_where_false_alarms_end_and_true_ones_are_still_told() {
 }
 
 #[test]
+fn a_level_that_is_in_force_is_taken_back_or_kept() {
+    use Verdict::{False, True};
+    let low = |verdict| [1.3, 1.4, 1.5, 1.6, 1.7].map(|peak| (peak, verdict));
+    level(&low(False), Ok(1.7 * 1.01 / 1.2));
+    // People looked again.
+    level_after(1.5, &low(True), Ok(1.0));
+    // What was told since is true.
+    level_after(1.8, &[3.0, 4.0, 5.0, 6.0, 7.0].map(|peak| (peak, True)), Err("stays"));
+    level_after(0.85, &low(True), Err("0.85 times what is set, is best by 5"));
+    let found = [(1.05, True), (1.1, True), (1.15, True), (1.1, True), (5.0, False)];
+    level_after(0.85, &found, Err("is best by 4"));
+}
+
+#[test]
+fn a_level_rises_by_alerts_of_more_than_one_day_and_says_by_whom() {
+    let said = |hours: i64| {
+        let one = |n: i64| {
+            let mut one = judged(n, "drift", 1.5, Verdict::False);
+            one.alert.fired_us = n * hours * 3_600_000_000;
+            one
+        };
+        (0..6).map(one).collect::<Vec<_>>()
+    };
+    assert!(matches!(fit_level(&said(4), 1.2, 1.0), Err(TrainError::OneDay { .. })));
+    let report = fit_level(&said(5), 1.2, 1.0).unwrap().report;
+    assert!(report.contains("level times 1.26, now 1.00, by 0 true and 6 false"), "{report}");
+    assert!(
+        report.contains("said 3 by \"eva\", 3 by \"nobody named\", from 1970-01-01 to 1970-01-03"),
+        "{report}"
+    );
+    assert!(report.contains("of alerts from 1970-01-01 to 1970-01-02"), "{report}");
+}
+
+#[test]
 fn a_level_is_of_the_streaming_detectors_alone() {
     let mut said: Vec<_> = (0..9).map(|n| judged(n, "drift", 1.3, Verdict::False)).collect();
     said.iter_mut().for_each(|one| one.alert.model.name = "central-expected".into());
-    assert!(matches!(fit_level(&said, 1.2), Err(TrainError::FewOfSeries { found: 0, .. })));
+    assert!(matches!(fit_level(&said, 1.2, 1.0), Err(TrainError::FewOfSeries { found: 0, .. })));
 }

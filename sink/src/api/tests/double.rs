@@ -224,6 +224,17 @@ impl Store for MemoryStore {
         .await
     }
 
+    async fn feedback_on(
+        &self,
+        site: &str,
+        alerts: &[(i64, String)],
+    ) -> Result<Feedbacks, StoreError> {
+        let ever = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
+        let mut all = self.feedback(site, ever).await?;
+        all.retain(|id, said| alerts.contains(&(said.fired_us, id.clone())));
+        Ok(all)
+    }
+
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {
         self.read(|rows| {
             let mut last = BTreeMap::new();

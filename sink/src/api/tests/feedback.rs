@@ -29,6 +29,18 @@ fn what_a_person_says_goes_to_kafka_under_the_alert() {
 }
 
 #[test]
+fn the_last_word_is_later_than_what_is_stored_though_a_clock_was_ahead() {
+    let mut rows = rows();
+    let ahead_us = weir_models::time::now_us() + 120_000_000;
+    rows.feedback[0].given_us = ahead_us;
+    let server = Server::start(rows);
+    let path = "/v1/alerts/a1/feedback?site=hall&fired_us=1000000";
+    let answer = server.request("POST", path, JSON, r#"{"verdict":"true"}"#);
+    let said: Value = serde_json::from_str(&answer.text).unwrap();
+    assert_eq!(said["given_us"], ahead_us + 1);
+}
+
+#[test]
 fn it_shows_beside_the_alert() {
     let server = Server::start(rows());
     let answer = server.get("/v1/alerts?site=hall&from=0&to=9000000");

@@ -306,6 +306,9 @@ impl Store for World {
     async fn alert_records(&self, _: &str, _: i64) -> Result<Vec<AlertRecords>, StoreError> {
         Ok(Vec::new())
     }
+    async fn feedback_on(&self, _: &str, _: &[(i64, String)]) -> Result<Feedbacks, StoreError> {
+        Ok(Feedbacks::new())
+    }
     async fn feedback(&self, _: &str, _: TimeRange) -> Result<Feedbacks, StoreError> {
         Ok(Feedbacks::new())
     }

@@ -168,6 +168,14 @@ impl Store for CassandraStore {
         self.read_alert_records(site, fired_us).await
     }
 
+    async fn feedback_on(
+        &self,
+        site: &str,
+        alerts: &[(i64, String)],
+    ) -> Result<Feedbacks, StoreError> {
+        self.read_feedback_on(site, alerts).await
+    }
+
     async fn feedback(&self, site: &str, range: TimeRange) -> Result<Feedbacks, StoreError> {
         self.read_feedback(site, range).await
     }

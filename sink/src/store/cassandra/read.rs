@@ -14,6 +14,7 @@ use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use weir_models::alert::Alert;
 use weir_models::device::AgentStatus;
+use weir_models::feedback::Feedback;
 use weir_models::ident::{EventId, SeriesKey, Stream as EventStream};
 
 use super::CassandraStore;
@@ -317,14 +318,23 @@ impl CassandraStore {
             self.rows::<(String, Option<String>)>(statement, values).await
         });
         let rows = bounded(parts, usize::MAX).await?;
-        let read = |(id, json): (String, Option<String>)| match serde_json::from_str(&json?) {
-            Ok(said) => Some((id, said)),
-            Err(error) => {
-                tracing::warn!(id, %error, "a stored feedback cannot be read");
-                None
-            }
-        };
-        Ok(rows.into_iter().filter_map(read).collect())
+        Ok(rows.into_iter().filter_map(read_said).collect())
+    }
+
+    pub(super) async fn read_feedback_on(
+        &self,
+        site: &str,
+        alerts: &[(i64, String)],
+    ) -> Result<Feedbacks, StoreError> {
+        let statement = &self.statements().await?.feedback_on;
+        let widths = Widths::constant(SERIES_ALERTS_WIDTH_US);
+        let reads = alerts.iter().cloned().map(|(fired_us, id)| {
+            let values = (site, widths.bucket(fired_us).number, fired_us, id);
+            self.rows::<(String, Option<String>)>(statement, values)
+        });
+        let rows: Vec<Vec<(String, Option<String>)>> =
+            stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        Ok(rows.into_iter().flatten().filter_map(read_said).collect())
     }
 
     pub(super) async fn read_agents(&self) -> Result<Agents, StoreError> {
@@ -372,6 +382,17 @@ pub(super) fn recorded(known: &Known, range: TimeRange) -> TimeRange {
     match known.extent {
         Some(extent) => range.intersect(TimeRange::of_extent(extent.first_us, extent.last_us)),
         None => TimeRange { from_us: 0, to_us: 0 },
+    }
+}
+
+/// A row of what people said: of which alert, and what.
+fn read_said((id, json): (String, Option<String>)) -> Option<(String, Feedback)> {
+    match serde_json::from_str(&json?) {
+        Ok(said) => Some((id, said)),
+        Err(error) => {
+            tracing::warn!(id, %error, "a stored feedback cannot be read");
+            None
+        }
     }
 }
 

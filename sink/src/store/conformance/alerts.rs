@@ -195,6 +195,11 @@ async fn the_last_word_on_an_alert_counts_in_any_order(store: &dyn Store) {
             assert!(later.is_empty() && earlier.is_empty());
             let exact = store.feedback(&site, only(NOON_US, NOON_US + 1)).await.unwrap();
             assert_eq!(exact.len(), 1);
+            let alerts = |us| [(us, "id-1".into()), (us, "id-2".into()), (us + 1, "id-1".into())];
+            let on = store.feedback_on(&site, &alerts(NOON_US)).await.unwrap();
+            assert_eq!(on, exact);
+            assert!(store.feedback_on(&site, &alerts(NOON_US + 1)).await.unwrap().is_empty());
+            assert!(store.feedback_on(&site, &[]).await.unwrap().is_empty());
         }
     }
     // What was said comes again, as after a restart, also in one batch twice, and from a clock that is ahead.

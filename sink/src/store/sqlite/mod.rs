@@ -317,6 +317,15 @@ impl Store for SqliteStore {
         self.read(move |connection| read::alert_records(connection, &site, fired_us)).await
     }
 
+    async fn feedback_on(
+        &self,
+        site: &str,
+        alerts: &[(i64, String)],
+    ) -> Result<Feedbacks, StoreError> {
+        let (site, alerts) = (site.to_owned(), alerts.to_vec());
+        self.read(move |connection| read::feedback_on(connection, &site, &alerts)).await
+    }
+
     async fn feedback(&self, site: &str, range: TimeRange) -> Result<Feedbacks, StoreError> {
         let site = site.to_owned();
         self.read(move |connection| read::feedback(connection, &site, range)).await

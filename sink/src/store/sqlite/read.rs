@@ -235,6 +235,26 @@ pub(super) fn feedback(
     .collect()
 }
 
+pub(super) fn feedback_on(
+    connection: &Connection,
+    site: &str,
+    alerts: &[(i64, String)],
+) -> Result<Feedbacks, Error> {
+    let mut select = connection.prepare_cached(
+        "SELECT record FROM feedback WHERE site = ?1 AND fired_us = ?2 AND id = ?3",
+    )?;
+    let mut said = Feedbacks::new();
+    for (fired_us, id) in alerts {
+        let record = select.query_row(params![site, fired_us, id], |row| row.get::<_, String>(0));
+        if let Some(json) = record.optional()?
+            && let Some(one) = from_json::<Feedback>(&json)
+        {
+            said.insert(id.clone(), one);
+        }
+    }
+    Ok(said)
+}
+
 pub(super) fn devices(connection: &Connection, site: &str) -> Result<Vec<Device>, Error> {
     let mut select =
         connection.prepare_cached("SELECT record FROM devices WHERE site = ?1 ORDER BY device")?;
