@@ -113,7 +113,11 @@ fn intake(criterion: &mut Criterion) {
         b.iter(|| black_box(rows(&records)));
     });
     group.bench_function("event to archive", |b| {
-        b.iter_batched(|| events.clone(), |events| archived(&records, events), BatchSize::PerIteration);
+        b.iter_batched(
+            || events.clone(),
+            |events| archived(&records, events),
+            BatchSize::PerIteration,
+        );
     });
     group.finish();
 }

@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weir_models::event::{Body, Reader};
-use weir_models::time::now_us;
+use weir_models::time::{DAY_US, now_us};
 use weir_models::topic::{Topic, TopicNames};
 
 use crate::archive::object_path;
@@ -282,6 +282,10 @@ fn answer(line: u64, names: &TopicNames, record: &Record) -> Answer {
             batch.agents.push(status);
             "agent"
         }
+        Decoded::Feedback(said) => {
+            batch.feedback.push(said);
+            "feedback"
+        }
         Decoded::Ignored => "nothing",
     };
     answer.kind = Some(kind);
@@ -337,7 +341,18 @@ fn rows(batch: &Batch) -> Vec<Row> {
         partition: pairs!("shard": shard(&status.agent)),
         row: pairs!("agent": *status.agent),
     });
-    readings.chain(logs).chain(alerts).chain(devices).chain(agents).collect()
+    let feedback = batch.feedback.iter().map(|said| Row {
+        table: "feedback",
+        partition: pairs!("site": said.site, "bucket": bucket(SERIES_ALERTS_WIDTH_US, said.fired_us)),
+        row: pairs!("fired_us": said.fired_us, "id": said.alert_id),
+    });
+    let losses = batch.losses.iter().map(|loss| Row {
+        table: "losses",
+        partition: pairs!("site": loss.site, "day": loss.ts_us.div_euclid(DAY_US)),
+        row: pairs!("ts_us": loss.ts_us, "stream": loss.stream.as_i64(), "seq": loss.seq),
+    });
+    let rows = readings.chain(logs).chain(alerts).chain(devices).chain(agents);
+    rows.chain(feedback).chain(losses).collect()
 }
 
 fn device_rows(change: &DeviceChange) -> [Row; 2] {
@@ -410,20 +425,20 @@ mod tests {
         check(
             &record.to_string(),
             expect![[r#"
-            line 1: readings: reading
-              readings          bucket=20254 device=pump metric=flow site=plant | seq=7 stream=-8136627526607169926 ts_us=1749945601000000
-              readings          bucket=20254 device=pump metric=temp site=plant | seq=7 stream=-8136627526607169926 ts_us=1749945601000000
-              archive           readings/date=2026-03-01/hour=10/weir.readings-3-00000000000000001200.parquet
-        "#]],
+                line 1: readings: reading
+                  readings          site=plant device=pump metric=flow bucket=20254 | ts_us=1749945601000000 stream=-8136627526607169926 seq=7
+                  readings          site=plant device=pump metric=temp bucket=20254 | ts_us=1749945601000000 stream=-8136627526607169926 seq=7
+                  archive           readings/date=2026-03-01/hour=10/weir.readings-3-00000000000000001200.parquet
+            "#]],
         );
         let log = json!({ "value": serde_json::from_str::<Value>(LOG).unwrap(), "ts_ms": 0 });
         check(
             &log.to_string(),
             expect![[r#"
-            line 1: logs: log
-              logs              bucket=486096 host=web site=plant | seq=8 stream=1 ts_us=1749945602000000
-              archive           logs/date=1970-01-01/hour=00/weir.logs-0-00000000000000000000.parquet
-        "#]],
+                line 1: logs: log
+                  logs              site=plant host=web bucket=486096 | ts_us=1749945602000000 stream=1 seq=8
+                  archive           logs/date=1970-01-01/hour=00/weir.logs-0-00000000000000000000.parquet
+            "#]],
         );
     }
 
@@ -460,10 +475,10 @@ mod tests {
         check(
             &gone.to_string(),
             expect![[r#"
-            line 1: metadata: device
-              devices           shard=11 site=plant | device=pump
-              device_changes    bucket=56 device=pump site=plant | position=0 ts_us=1000
-        "#]],
+                line 1: metadata: device
+                  devices           site=plant shard=11 | device=pump
+                  device_changes    site=plant device=pump bucket=56 | ts_us=1000 position=0
+            "#]],
         );
     }
 

@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 
-use rustls::client::WantsClientCert;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
 /// The cryptography of the sink.
@@ -53,8 +52,9 @@ pub(crate) fn roots(ca_file: Option<&str>) -> Result<RootCertStore, String> {
 }
 
 /// The client, with the certificate that it shows when both files are given.
+#[cfg(feature = "cassandra-tls")]
 pub(crate) fn identified(
-    client: ConfigBuilder<ClientConfig, WantsClientCert>,
+    client: ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>,
     cert_file: Option<&str>,
     key_file: Option<&str>,
 ) -> Result<ClientConfig, String> {
@@ -64,7 +64,7 @@ pub(crate) fn identified(
         _ => return Err("`cert_file` and `key_file` belong together: give both or none".into()),
     };
     let chain = certificates("cert_file", certificate)?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+    let key = rustls::pki_types::PrivateKeyDer::from_pem_file(key).map_err(|error| {
         format!("cannot use `key_file` `{key}`: {error}; it has to be PEM with an unencrypted private key")
     })?;
     let shown = client.with_client_auth_cert(chain, key);

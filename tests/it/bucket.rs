@@ -64,9 +64,12 @@ async fn what_a_store_refuses_is_told_with_what_to_do() {
     assert!(text.contains("; check `archive.s3.secret_key`"), "{text}");
     let (text, is_temporary) = told(&good.replace(".access\"", ".wrong\"")).await;
     assert!(text.contains("403 ") && text.contains("`archive.s3.") && !is_temporary, "{text}");
-    let (text, is_temporary) = told(&good.replace("\"weir\"", "\"other\"")).await;
+    // This server tells so only of a listing; others are in the sink's unit tests.
+    let other = opened(&good.replace("\"weir\"", "\"other\""));
+    let error = other.catalogue(&[Topic::Logs]).await.unwrap_err();
+    let text = error.to_string();
     assert!(text.contains("404 NoSuchBucket") && text.contains("make the bucket"), "{text}");
-    assert!(!is_temporary);
+    assert!(!error.is_temporary() && !error.is_gone());
     for (mood, part) in [
         (Mood::Refuses(503, "SlowDown"), "503 SlowDown (Not now); it is busy"),
         (Mood::Refuses(507, "XMinioStorageFull"), "make room or raise the quota"),
@@ -222,13 +225,15 @@ fn a_sink_that_is_killed_while_its_store_refuses_loses_nothing() {
             line.sink.restart();
         }
         line.wait_ready();
+        line.wait_committed();
     }
-    for _ in 0..4 {
+    for _ in 0..6 {
         line.send(200);
         sleep(Duration::from_millis(random.below(2_500)));
         line.sink.kill9();
         line.sink.restart();
         line.wait_ready();
+        line.wait_committed();
     }
     line.store.leave();
     line.send(100);
@@ -248,7 +253,7 @@ fn a_sink_that_is_killed_while_its_store_refuses_loses_nothing() {
 fn merged_by_command(line: &mut Line, random: &mut Random) {
     let archive = line.store.bucket().join("sites/north/logs");
     let before = objects(&archive).len();
-    assert!(before > 8, "{before} objects");
+    assert!(before >= 8, "{before} objects");
     let planned = line.run(&["archive", "merge", "--dry-run"]).ok();
     assert!(planned.contains("would become"), "{planned}");
     assert_eq!(objects(&archive).len(), before);
@@ -263,7 +268,7 @@ fn merged_by_command(line: &mut Line, random: &mut Random) {
     }
     let done = line.run(&["archive", "merge"]).ok();
     let after = objects(&archive).len();
-    assert!(after < 8, "{before} objects became {after}: {done}");
+    assert!(after <= 4, "{before} objects became {after}: {done}");
     line.check();
     assert_eq!(line.archived(), (1..=line.sent).collect::<Vec<_>>());
     // The memory of duplicates is where the commits say.

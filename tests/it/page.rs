@@ -16,7 +16,12 @@ pub(crate) fn test_id(id: &str) -> String {
 
 /// Waits until the number in an attribute is as wanted.
 #[track_caller]
-pub(crate) fn wait_number(browser: &Browser, css: &str, name: &str, wanted: impl Fn(u64) -> bool) -> u64 {
+pub(crate) fn wait_number(
+    browser: &Browser,
+    css: &str,
+    name: &str,
+    wanted: impl Fn(u64) -> bool,
+) -> u64 {
     let script = "return document.querySelector(arguments[0])?.getAttribute(arguments[1]) ?? null";
     wait_until(&format!("`{name}` of `{css}`"), SOON, || {
         let seen = browser.script(script, &[css.into(), name.into()]);

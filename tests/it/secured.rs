@@ -69,7 +69,7 @@ fn line_arrives(agents_kafka: &str, sink: &mut Program, port: u16) {
     let word = unique("word");
     let config = format!(
         "agent = {{ id = \"gw\", site = \"plant\", data_dir = \"data\" }}\n\
-         [source.stdin]\nformat = \"text\"\n{agents_kafka}"
+         status = {{ listen = \"\" }}\n[source.stdin]\nformat = \"text\"\n{agents_kafka}"
     );
     let agent = Launch::ours("weir-agent").file("a.toml", config).stdin(format!("says {word}\n"));
     agent.args(["run", "-c", "a.toml"]).run(SOON).ok();

@@ -185,7 +185,7 @@ async fn the_cql_of_the_document_finds_its_row() {
     let (store, keyspace) = migrated("document").await;
     let batch = Batch {
         readings: vec![reading()],
-        logs: vec![log()],
+        logs: vec![Arc::new(log().into())],
         alerts: vec![alert()],
         devices: vec![device()],
         agents: vec![agent()],

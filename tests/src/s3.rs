@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
@@ -151,6 +151,7 @@ async fn answer(
     service: S3Service,
     mood: Mood,
 ) -> Result<Response<s3s::Body>, s3s::HttpError> {
+    let request = request.map(s3s::Body::from);
     let reads = matches!(request.method().as_str(), "GET" | "HEAD");
     match mood {
         Mood::Refuses(status, code) => Ok(refusal(status, code)),

@@ -57,8 +57,8 @@ mod rollups;
 mod summary;
 mod watch;
 
-pub use archive::ArchiveStatus;
 pub use alerts::AlertItem;
+pub use archive::ArchiveStatus;
 pub use bins::Bin;
 pub use devices::Deleted;
 pub use history::Revision;

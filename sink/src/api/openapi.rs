@@ -12,7 +12,8 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::{
-    Problem, PrometheusError, alerts, archive, devices, etag, feedback, history, imports, lists, logs, losses, prom, readings, rollups, summary, watch,
+    Problem, PrometheusError, alerts, archive, devices, etag, feedback, history, imports, lists,
+    logs, losses, prom, readings, rollups, summary, watch,
 };
 
 /// The problems that every path may answer with.

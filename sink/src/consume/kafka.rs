@@ -154,7 +154,8 @@ impl KafkaConsumer {
             group: group.to_owned(),
             paused: false,
             probed: None,
-            denied: None,
+            group_denied: false,
+            topics_denied: None,
         };
         std::thread::Builder::new()
             .name("kafka-poll".into())
@@ -286,8 +287,10 @@ struct Poller {
     group: String,
     paused: bool,
     probed: Option<Instant>,
-    /// Since when a topic may be seen and not be read, or when that was last tried.
-    denied: Option<Instant>,
+    /// Whether the group may not be used, as far as is known.
+    group_denied: bool,
+    /// Since when a topic may not be read, or when that was last tried.
+    topics_denied: Option<Instant>,
 }
 
 impl Poller {
@@ -334,13 +337,23 @@ impl Poller {
     }
 
     fn failed(&mut self, error: &KafkaError) {
-        let denied = faults::is_denied(error);
+        let (status, part) = (&self.shared.status, self.shared.part);
+        let mut reason = error.to_string();
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                self.group_denied = true;
+                reason.clone_from(&self.group);
+            }
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                self.topics_denied.get_or_insert_with(Instant::now);
+            }
+            _ => {}
+        }
         if let KafkaError::MessageConsumptionFatal(code) = error {
             self.shared.handover.fail(code.to_string());
-        } else if denied || !self.shared.status.has_problem(self.shared.part) {
-            self.denied = self.denied.or_else(|| denied.then(Instant::now));
+        } else if faults::is_denied(error) || !status.has_problem(part) {
             // The error callback tells of the same with more words.
-            faults::tell(&self.shared.status, self.shared.part, error, &error.to_string());
+            faults::tell(status, part, error, &reason);
         }
     }
 
@@ -387,14 +400,16 @@ impl Poller {
             self.topics.iter().map(|topic| &**shared.names.name(*topic)).collect();
         let is_there = |name: &&str| cluster.topics().iter().any(|topic| topic.name() == *name);
         let missing: Vec<&str> = names.iter().copied().filter(|name| !is_there(name)).collect();
-        let lack = if missing.is_empty() {
-            let group = rights::of_group(&self.consumer, &self.group, names[0]);
-            group.or_else(|| self.unreadable(&names))
-        } else {
+        let lack = if !missing.is_empty() {
             Some(rights::of_missing(&self.consumer, &missing))
+        } else if self.group_denied && !rights::may_use_group(&self.consumer, names[0]) {
+            Some((RDKafkaErrorCode::GroupAuthorizationFailed, self.group.clone()))
+        } else {
+            self.group_denied = false;
+            self.unreadable(&names)
         };
         match lack {
-            None if self.denied.is_some() => {}
+            None if self.topics_denied.is_some() => {}
             None => self.shared.status.fine(self.shared.part),
             Some((code, reason)) => {
                 let error = KafkaError::Global(code);
@@ -405,12 +420,13 @@ impl Poller {
 
     /// The topics that may not be read, if librdkafka said that there are some; tried again now and then.
     fn unreadable(&mut self, names: &[&str]) -> Option<rights::Lack> {
-        if self.denied?.elapsed() < TRY_EVERY {
+        if self.topics_denied?.elapsed() < TRY_EVERY {
             return None;
         }
         let unreadable = rights::unreadable(&self.connection, names);
-        self.denied = (!unreadable.is_empty()).then(Instant::now);
-        self.denied?;
+        let is_over = unreadable.as_ref().is_some_and(Vec::is_empty);
+        self.topics_denied = (!is_over).then(Instant::now);
+        let unreadable = unreadable.filter(|_| !is_over)?;
         Some((RDKafkaErrorCode::TopicAuthorizationFailed, unreadable.join(", ")))
     }
 }

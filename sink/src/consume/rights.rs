@@ -4,17 +4,17 @@
 //! while something is wrong, on the polling thread. What can go wrong: the broker does not answer in time; then
 //! nothing is said of rights.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::scan;
+use super::{faults, scan};
 
 /// How long the broker may take for each question.
-const WITHIN: Duration = Duration::from_secs(2);
+const WITHIN: Duration = Duration::from_secs(3);
 
 /// What is missing: the broker's word for it, and on what.
 pub(super) type Lack = (RDKafkaErrorCode, String);
@@ -37,46 +37,42 @@ pub(super) fn of_missing<C: ConsumerContext>(consumer: &BaseConsumer<C>, missing
     }
 }
 
-/// Whether the group may not be used; `topic` is one that may be read.
-pub(super) fn of_group<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    group: &str,
-    topic: &str,
-) -> Option<Lack> {
+/// Whether the group may be used; `topic` is one that may be seen. No answer is no proof.
+pub(super) fn may_use_group<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str) -> bool {
     let mut asked = TopicPartitionList::new();
     asked.add_partition(topic, 0);
     let answer = consumer.committed_offsets(asked, WITHIN);
     let answer =
         answer.and_then(|list| list.elements().iter().try_for_each(|element| element.error()));
-    let code = answer.err()?.rdkafka_error_code()?;
-    let denied = RDKafkaErrorCode::GroupAuthorizationFailed;
-    (code == denied).then(|| (denied, group.to_owned()))
+    answer.is_ok()
 }
 
-/// Which topics may be seen and not read. librdkafka tells of it once and then tries on in silence, so whether
-/// it is over has to be tried with another consumer.
-pub(super) fn unreadable(connection: &BTreeMap<String, String>, topics: &[&str]) -> Vec<String> {
-    let denied = |topic: &&&str| {
-        let read = scan::connect(connection, topic).ok().and_then(|consumer| {
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(topic, 0, Offset::End).ok()?;
-            consumer.assign(&list).ok()?;
-            first_error(&consumer)
-        });
-        read == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
-    };
-    let denied = topics.iter().filter(denied).map(|topic| (*topic).to_owned());
-    denied.collect::<BTreeSet<_>>().into_iter().collect()
+/// Which topics may be seen and not read; none when that cannot be told now. librdkafka tells of it once and then
+/// tries on in silence, so whether it is over has to be tried with another consumer.
+pub(super) fn unreadable(
+    connection: &BTreeMap<String, String>,
+    topics: &[&str],
+) -> Option<Vec<String>> {
+    let mut denied = Vec::new();
+    for topic in topics {
+        if !may_read(connection, topic)? {
+            denied.push((*topic).to_owned());
+        }
+    }
+    Some(denied)
 }
 
-/// The first error; the end of the partition, or a record, is none.
-fn first_error(consumer: &BaseConsumer) -> Option<RDKafkaErrorCode> {
+fn may_read(connection: &BTreeMap<String, String>, topic: &str) -> Option<bool> {
+    let consumer = scan::connect(connection, topic).ok()?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::End).ok()?;
+    consumer.assign(&list).ok()?;
     let until = Instant::now() + WITHIN;
     while Instant::now() < until {
         match consumer.poll(Duration::from_millis(100)) {
-            None => {}
-            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return None,
-            Some(Err(error)) => return error.rdkafka_error_code(),
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Some(true),
+            Some(Err(error)) if faults::is_denied(&error) => return Some(false),
+            Some(Err(_)) | None => {}
         }
     }
     None

@@ -30,7 +30,7 @@ mod csv;
 mod import;
 mod sent;
 
-pub(crate) use body::{HINT, DeviceBody, Invalid, differences, tag};
+pub(crate) use body::{DeviceBody, HINT, Invalid, differences, tag};
 pub(crate) use command::{DevicesCommand, run_devices};
 pub(crate) use import::{IMPORT_BYTES_MAX, ImportReport};
 pub(crate) use sent::text_bytes;

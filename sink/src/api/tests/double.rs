@@ -15,7 +15,9 @@ use weir_models::topic::Topic;
 use crate::consume::{BY, ProduceError, Producer, author};
 use crate::store::sealed::rolls_of;
 use crate::store::{
-    Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, DeviceChange, Feedbacks, Latest, Lines, LogFilter, LogQuery, LogRow, LossQuery, LossRow, Point, Rolls, Series, Store, StoreError, TimeRange,
+    Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, DeviceChange, Feedbacks, Latest,
+    Lines, LogFilter, LogQuery, LogRow, LossQuery, LossRow, Point, Rolls, Series, Store,
+    StoreError, TimeRange,
 };
 
 /// Keeps what is written in memory; may be told to fail or to be slow.

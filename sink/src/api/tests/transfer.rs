@@ -192,7 +192,10 @@ fn a_cursor_of_something_else_is_refused() {
         format!("/v1/series?site=hall&cursor={other}"),
         format!("/v1/alerts?site=hall&cursor={other}"),
         format!("/v1/losses?site=hall&cursor={other}"),
-        format!("/v1/losses?site=hall&cursor={}", super::super::cursor::write("losses", ["1", "2"])),
+        format!(
+            "/v1/losses?site=hall&cursor={}",
+            super::super::cursor::write("losses", ["1", "2"])
+        ),
         "/v1/sites?cursor=x".into(),
         format!("/v1/alerts?site=hall&cursor={}", super::super::cursor::write("alerts", ["soon"])),
         format!("/v1/alerts?site=hall&cursor={}", super::super::cursor::write("alerts", ["5"])),

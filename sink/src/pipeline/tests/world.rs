@@ -25,8 +25,8 @@ use crate::consume::{
     Committed, ConsumeError, Consumer, Partition, Polled, ProduceError, Producer, Record,
 };
 use crate::store::{
-    Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, DeviceChange, Feedbacks, Latest, LogQuery, LogRow, LossQuery, LossRow, Point, Series,
-    Store, StoreError, TimeRange,
+    Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, DeviceChange, Feedbacks, Latest,
+    LogQuery, LogRow, LossQuery, LossRow, Point, Series, Store, StoreError, TimeRange,
 };
 
 /// Random numbers that the seed repeats (xorshift64*).

@@ -45,8 +45,9 @@ use super::config::CassandraConfig;
 use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
 use super::{
-    Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, Chunks, DeviceChange, Feedbacks, Latest, Lines, LogQuery, LogRow, LossQuery, LossRow,
-    Point, Rolls, Series, Store, StoreError, TimeRange,
+    Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, Chunks, DeviceChange, Feedbacks,
+    Latest, Lines, LogQuery, LogRow, LossQuery, LossRow, Point, Rolls, Series, Store, StoreError,
+    TimeRange,
 };
 
 /// A keyspace of a Cassandra cluster.

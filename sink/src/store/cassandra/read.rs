@@ -384,7 +384,10 @@ pub(super) fn part_of(range: TimeRange, bucket: Bucket) -> TimeRange {
 }
 
 /// Reads partitions in order, some at once, until `limit` rows are there.
-pub(super) async fn bounded<T, F>(parts: impl Iterator<Item = F>, limit: usize) -> Result<Vec<T>, StoreError>
+pub(super) async fn bounded<T, F>(
+    parts: impl Iterator<Item = F>,
+    limit: usize,
+) -> Result<Vec<T>, StoreError>
 where
     F: Future<Output = Result<Vec<T>, StoreError>>,
 {

@@ -48,7 +48,9 @@ async fn every_change_stays_with_who_made_it(store: &dyn Store) {
         change(&site, NOON_US, 3, None),
         change(&site, NOON_US + 300 * DAY_US, 4, Some("C")),
     ];
-    let other = DeviceChange { device: "fan".into(), ..change(&site, NOON_US, 9, Some("X")) };
+    let fan = Some(device(&site, "fan", "X"));
+    let other =
+        DeviceChange { device: "fan".into(), record: fan, ..change(&site, NOON_US, 9, None) };
     // In one batch, in another order, and again: the rows are the same.
     write(store, &[changes[1].clone(), changes[2].clone(), other]).await;
     for _ in 0..2 {

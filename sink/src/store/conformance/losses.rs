@@ -13,7 +13,7 @@ pub(super) async fn all(store: &dyn Store) {
 }
 
 fn loss(site: &str, agent: &str, ts_us: i64, stream: u64, seq: u64) -> LossRow {
-    let range = (seq % 2 == 0).then_some((Stream(u64::MAX - stream), seq, u64::MAX >> 1));
+    let range = seq.is_multiple_of(2).then_some((Stream(u64::MAX - stream), seq, u64::MAX >> 1));
     let lane = range.map(|_| "urgent".to_owned());
     let loss = Loss { count: u64::MAX >> 2, range, reason: "spool_full \u{fc}".into(), lane };
     LossRow {
@@ -71,7 +71,8 @@ async fn losses_come_newest_first(store: &dyn Store) {
 async fn audits_come_newest_first(store: &dyn Store) {
     // Others may audit the same store meanwhile; nobody else does so in a far future, and no run ends at a moment of another.
     let ended_us = 4_000_000_000_000_000 + i64::from(getrandom::u32().unwrap());
-    let audit = |n: i64| Audit { ended_us: ended_us + n, faults: n.unsigned_abs(), ..Audit::default() };
+    let audit =
+        |n: i64| Audit { ended_us: ended_us + n, faults: n.unsigned_abs(), ..Audit::default() };
     for audits in [vec![audit(2)], vec![audit(1), audit(3)], vec![audit(2)]] {
         let batch = Batch { audits, ..Batch::default() };
         store.write(&batch).await.unwrap();

@@ -36,7 +36,9 @@ use super::config::SqliteConfig;
 use super::seal::marks::Marks;
 use super::seal::{self, SealStore};
 use super::{
-    Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, Chunks, DeviceChange, Feedbacks, Latest, Lines, LogQuery, LogRow, LossQuery, LossRow, Point, Rolls, Series, Store, StoreError, TimeRange,
+    Agents, AlertQuery, AlertRecords, Audit, Batch, ChangesQuery, Chunks, DeviceChange, Feedbacks,
+    Latest, Lines, LogQuery, LogRow, LossQuery, LossRow, Point, Rolls, Series, Store, StoreError,
+    TimeRange,
 };
 
 /// The migrations in their order; the number in its name is the version. Never change one that was released.
