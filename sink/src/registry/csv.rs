@@ -360,7 +360,8 @@ mod tests {
         assert_eq!(lines.by_ref().take_while(Result::is_ok).count(), 50_000);
         assert!(lines.next().is_none());
         let columns: String = (0..9_000).map(|n| format!(",meta.{n}")).collect();
-        let wide = format!("site,device{columns}\n{}", format!("{}\n", ",".repeat(9_001)).repeat(500));
+        let wide =
+            format!("site,device{columns}\n{}", format!("{}\n", ",".repeat(9_001)).repeat(500));
         assert_eq!(all(&wide).unwrap_err(), "more than 4,000,000 cells");
         let columns: String = (0..10_000).map(|n| format!(",meta.{n}")).collect();
         assert!(all(&format!("site,device{columns}\n")).unwrap_err().contains("10,000 at most"));

@@ -223,10 +223,11 @@ impl Registry {
         condition: &Condition,
         by: Option<&str>,
     ) -> Result<Outcome, RegistryError> {
-        let needs_store =
-            condition.is_given() || matches!(wish, Wish::Patch(_) | Wish::Merge(_));
+        let needs_store = condition.is_given() || matches!(wish, Wish::Patch(_) | Wish::Merge(_));
         let mut known = self.known(&place, needs_store).await?;
-        if condition.is_given() && let Some(doubt) = known.doubt.take() {
+        if condition.is_given()
+            && let Some(doubt) = known.doubt.take()
+        {
             // Whether Kafka has it cannot be told; once it is sent again, it has.
             self.send(&place, doubt.us, doubt.record.clone(), doubt.by.as_deref()).await?;
             known.current = doubt.record;
@@ -247,14 +248,24 @@ impl Registry {
             }
         };
         let record = body.map(|body| body.record(&place.0, &place.1));
-        if is_sure && current.is_some() && record.is_some() && differences(current.as_ref(), record.as_ref()).is_empty() {
+        if is_sure
+            && current.is_some()
+            && record.is_some()
+            && differences(current.as_ref(), record.as_ref()).is_empty()
+        {
             return Ok((current, false));
         }
         // Agents leave an older stamp aside.
         let us = now_us().max(before_us.saturating_add(1));
         let record = record.map(|record| Device { updated_us: us, ..record });
         self.send(&place, us, record.clone(), by).await?;
-        tracing::info!(site = place.0, device = place.1, by, deleted = record.is_none(), "device metadata was changed");
+        tracing::info!(
+            site = place.0,
+            device = place.1,
+            by,
+            deleted = record.is_none(),
+            "device metadata was changed"
+        );
         Ok((record, true))
     }
 

@@ -164,7 +164,12 @@ mod tests {
     }
 
     fn record(us: i64) -> Option<Device> {
-        Some(Device { site: "hall".into(), device: "press".into(), updated_us: us, ..Device::default() })
+        Some(Device {
+            site: "hall".into(),
+            device: "press".into(),
+            updated_us: us,
+            ..Device::default()
+        })
     }
 
     fn doubt(us: i64, record: Option<Device>) -> Doubt {

@@ -157,9 +157,9 @@ impl Broker {
         let mut reader = partition.reader();
         let mut catch_up = |newest: &mut BTreeMap<Bytes, Stored>| {
             while let Some(records) = next_records(&mut reader, 0)? {
-                let keyed = records.into_iter().map(|mut record| {
-                    (record.key.take().unwrap_or_default(), record)
-                });
+                let keyed = records
+                    .into_iter()
+                    .map(|mut record| (record.key.take().unwrap_or_default(), record));
                 newest.extend(keyed);
             }
             Ok::<_, LogError>(())

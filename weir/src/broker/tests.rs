@@ -202,7 +202,11 @@ async fn a_rewritten_record_keeps_its_time_author_and_place() {
         let (_, records) = read(&broker).await;
         let again = &records[records.len() - 2..];
         for (record, before) in again.iter().zip(&before) {
-            let expected = Record { offset: before.offset + 2 * round, again: Some(before.offset), ..before.clone() };
+            let expected = Record {
+                offset: before.offset + 2 * round,
+                again: Some(before.offset),
+                ..before.clone()
+            };
             assert_eq!(*record, expected);
         }
     }

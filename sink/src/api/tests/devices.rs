@@ -3,8 +3,8 @@
 use weir_models::topic::Topic;
 
 use super::*;
-use crate::consume::ProduceError;
 use crate::access::{Access, Role, TokenConfig, TokenHash};
+use crate::consume::ProduceError;
 
 pub(super) const PRESS: &str = "/v1/devices/hall/press";
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -182,9 +182,11 @@ fn a_page_of_history_ends_behind_a_few_mebibytes() {
     let text = "x".repeat(1_000);
     for n in 1..=120 {
         let meta = (0..50).map(|entry| (format!("entry-{entry}"), text.clone())).collect();
-        let record = Device { site: "hall".into(), device: "press".into(), meta, ..Device::default() };
+        let record =
+            Device { site: "hall".into(), device: "press".into(), meta, ..Device::default() };
         let (site, device) = (record.site.clone(), record.device.clone());
-        let change = DeviceChange { site, device, record: Some(record), by: None, ts_us: n, position: n };
+        let change =
+            DeviceChange { site, device, record: Some(record), by: None, ts_us: n, position: n };
         server.store.rows.lock().unwrap().devices.push(change);
     }
     let (mut stamps, mut next) = (Vec::new(), String::new());
