@@ -48,6 +48,7 @@ fn records() -> Vec<Record> {
             value: Some(Bytes::from(event.to_string())),
             retried: 0,
             by: None,
+            again: None,
         }
     };
     text.lines().cycle().take(EVENTS).enumerate().map(record).collect()

@@ -211,6 +211,7 @@ fn record(topic: Option<Topic>, names: &TopicNames, line: &[u8]) -> Result<Recor
         value: bytes,
         retried: 0,
         by: None,
+        again: None,
     })
 }
 

@@ -8,10 +8,13 @@ use axum::http::Method;
 
 use super::Role;
 
-/// Method, route as the router has it (a `*` at its end stands for anything), and the least role.
+/// Method, route as the router has it, and the least role.
 const NEEDS: &[(&str, &str, Role)] = &[
     // A query in PromQL may come as a form; what it asks changes nothing.
-    ("POST", "/api/v1/*", Role::Read),
+    ("POST", "/api/v1/query", Role::Read),
+    ("POST", "/api/v1/query_range", Role::Read),
+    ("POST", "/api/v1/labels", Role::Read),
+    ("POST", "/api/v1/series", Role::Read),
     ("PUT", "/v1/devices/{site}/{device}", Role::Devices),
     ("PATCH", "/v1/devices/{site}/{device}", Role::Devices),
     ("DELETE", "/v1/devices/{site}/{device}", Role::Devices),
@@ -24,10 +27,7 @@ pub(crate) fn need(method: &Method, route: &str) -> Role {
     if matches!(*method, Method::GET | Method::HEAD) {
         return Role::Read;
     }
-    let is_meant = |&&(named, path, _): &&(&str, &str, Role)| {
-        *method == named
-            && path.strip_suffix('*').map_or(route == path, |begin| route.starts_with(begin))
-    };
+    let is_meant = |&&(named, path, _): &&(&str, &str, Role)| *method == named && route == path;
     NEEDS.iter().find(is_meant).map_or(Role::Admin, |(_, _, role)| *role)
 }
 
@@ -48,6 +48,8 @@ mod tests {
             (Method::POST, "/v1/devices/import", Role::Devices),
             (Method::POST, "/v1/alerts/{id}/feedback", Role::Devices),
             (Method::POST, device, Role::Admin),
+            (Method::POST, "/api/v1/series", Role::Read),
+            (Method::POST, "/api/v1/new", Role::Admin),
             (Method::PUT, "/api/v1/query", Role::Admin),
             (Method::POST, "/v1/new", Role::Admin),
             (Method::DELETE, "", Role::Admin),

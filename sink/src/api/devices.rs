@@ -81,6 +81,11 @@ fn versioned(status: StatusCode, record: Device) -> Response {
     (status, [(header::ETAG, tag)], Json(record)).into_response()
 }
 
+/// The record, and whether it was sent.
+fn answer((record, changed): (Device, bool)) -> Response {
+    versioned(if changed { StatusCode::ACCEPTED } else { StatusCode::OK }, record)
+}
+
 /// One device.
 #[utoipa::path(
     get, path = "/v1/devices/{site}/{device}", operation_id = "get_device", tag = "fleet", params(DevicePath),
@@ -98,11 +103,12 @@ pub(super) async fn get(State(api): State<Api>, path: DevicePath) -> Result<Resp
 
 /// Says what is known of a device.
 ///
-/// With `If-Match` only while the record is that version, with `If-None-Match: *` only while there is none.
+/// What is so already is not sent again. With `If-Match` only while the record is that version, with `If-None-Match: *` only while there is none.
 #[utoipa::path(
     put, path = "/v1/devices/{site}/{device}", operation_id = "put_device", tag = "fleet", params(DevicePath),
     request_body = DeviceBody,
     responses(
+        (status = 200, description = "The record, which is so already", body = Device),
         (status = 202, description = "The record, safe in Kafka and on its way to agents and store", body = Device),
         (status = 412, description = "The record is another version", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
@@ -121,8 +127,8 @@ pub(super) async fn put(
     let DevicePath { site, device } = path;
     let body: DeviceBody = read_body(&headers, body, &["application/json"], HINT)?;
     let (condition, by) = (condition(&headers)?, caller.name.as_deref());
-    let record = api.registry.put(&site, &device, body, &condition, by).await?;
-    Ok(versioned(StatusCode::ACCEPTED, record))
+    let changed = api.registry.put(&site, &device, body, &condition, by).await?;
+    Ok(answer(changed))
 }
 
 /// Changes some of what is known of a device: a JSON merge patch (RFC 7396).
@@ -153,8 +159,8 @@ pub(super) async fn patch(
     let DevicePath { site, device } = path;
     let patch: serde_json::Value = read_body(&headers, body, &PATCHES, HINT)?;
     let (condition, by) = (condition(&headers)?, caller.name.as_deref());
-    let (record, changed) = api.registry.patch(&site, &device, &patch, &condition, by).await?;
-    Ok(versioned(if changed { StatusCode::ACCEPTED } else { StatusCode::OK }, record))
+    let changed = api.registry.patch(&site, &device, patch, &condition, by).await?;
+    Ok(answer(changed))
 }
 
 /// Forgets what is known of a device; its data and its history stay.
@@ -192,6 +198,11 @@ fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
             // What a proxy compresses it calls a weak version; ours name the content in either form.
             let tag = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
             tags.extend(text.split(',').map(tag).filter(|tag| !tag.is_empty()));
+        }
+        // A script whose variable is empty must not overwrite whatever is there.
+        if tags.is_empty() && headers.contains_key(&name) {
+            let hint = "send an `ETag` as it came, or leave the header out";
+            return Err(Problem::parameter(format!("`{name}` is empty"), hint));
         }
         Ok((!tags.is_empty()).then_some(tags))
     };

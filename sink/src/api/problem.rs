@@ -202,7 +202,15 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         tracing::warn!(%error, "a query failed");
         match error {
-            StoreError::Retry(_) | StoreError::Refused(_) => Self::new(
+            // What it says may name a user or an address: that is for the log.
+            StoreError::Refused(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store-unavailable",
+                "The store refuses the sink",
+                "the store does not take the sink's password, certificate or rights",
+                "the sink's log and /readyz say what to grant; then try again",
+            ),
+            StoreError::Retry(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "store-unavailable",
                 "The store does not answer",

@@ -173,6 +173,7 @@ mod tests {
             value: Some(bytes::Bytes::from_static(b"x")),
             retried: 0,
             by: None,
+            again: None,
         }
     }
 

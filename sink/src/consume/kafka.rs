@@ -331,6 +331,8 @@ impl Poller {
             value: message.payload().map(Bytes::copy_from_slice),
             retried: retried(message),
             by: (topic == Topic::Metadata).then(|| by(message)).flatten(),
+            // Kafka compacts in place: offsets stay.
+            again: None,
         });
     }
 

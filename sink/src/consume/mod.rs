@@ -48,6 +48,8 @@ pub struct Record {
     pub retried: u32,
     /// Who changed a device, by the header [`BY`]; read for device metadata only.
     pub by: Option<Box<str>>,
+    /// The offset at which it was new, where a compacted topic was rewritten and this is the same record again.
+    pub again: Option<i64>,
 }
 
 /// Header of device metadata: the name of the token, or of the command, by which the device was changed.

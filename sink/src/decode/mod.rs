@@ -176,7 +176,8 @@ fn device(record: &Record) -> Result<Decoded, Poison> {
     // A producer may send no time; then the record tells its own.
     let told_us = of_value.as_ref().map_or(0, |known| known.updated_us);
     let ts_us = if record.ts_ms > 0 { record.ts_ms.saturating_mul(1_000) } else { told_us };
-    let (by, position) = (record.by.clone(), record.offset);
+    // The history has a change once, also when the topic was rewritten.
+    let (by, position) = (record.by.clone(), record.again.unwrap_or(record.offset));
     Ok(Decoded::Device(DeviceChange { site, device, record: of_value, by, ts_us, position }))
 }
 

@@ -19,6 +19,7 @@ fn record(topic: Topic, key: &str, value: Option<&str>) -> Record {
         value: value.map(|text| Bytes::copy_from_slice(text.as_bytes())),
         retried: 0,
         by: None,
+        again: None,
     }
 }
 

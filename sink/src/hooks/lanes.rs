@@ -161,7 +161,16 @@ mod tests {
     const PARTITION: Partition = Partition { topic: Topic::Alerts, number: 3 };
 
     fn record(offset: i64, ts_ms: i64) -> Record {
-        Record { partition: PARTITION, offset, ts_ms, key: None, value: None, retried: 0, by: None }
+        Record {
+            partition: PARTITION,
+            offset,
+            ts_ms,
+            key: None,
+            value: None,
+            retried: 0,
+            by: None,
+            again: None,
+        }
     }
 
     fn lanes(committed: Option<(i64, &str)>, now_ms: i64) -> Lanes {

@@ -111,6 +111,7 @@ impl World {
             value,
             retried: 0,
             by: None,
+            again: None,
         });
     }
 

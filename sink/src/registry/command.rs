@@ -64,7 +64,9 @@ pub(crate) async fn run_devices(
             for site in sites {
                 devices.extend(store.devices(&site).await.map_err(text)?);
             }
-            say(csv::write(&devices).trim_end());
+            let list = csv::write(&devices);
+            // Saying ends the last line; the blanks before it belong to its last cell.
+            say(list.strip_suffix('\n').unwrap_or(&list));
             Ok(())
         }
         DevicesCommand::Import { file, dry_run, json } => {
@@ -74,9 +76,9 @@ pub(crate) async fn run_devices(
             let connection = config.kafka.librdkafka_settings(secrets.kafka.as_ref());
             let producer = KafkaProducer::start(&connection, &config.topic_names());
             let producer = producer.map_err(|error| error.to_string())?;
-            let registry = Registry::new(store, Arc::new(producer));
+            let registry = Arc::new(Registry::new(store, Arc::new(producer)));
             let import = registry.import().ok_or("another import runs")?;
-            let report = import.run(&list, *dry_run, Some(BY)).await;
+            let report = import.run(list, *dry_run, Some(BY)).await;
             let report = report.map_err(|error| error.to_string())?;
             tell(&report, *json, say)
         }

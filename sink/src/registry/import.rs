@@ -6,25 +6,27 @@
 //! the store fail half-way: then the same list is sent again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use utoipa::ToSchema;
 use weir_models::device::Device;
 use weir_models::limit::NAME_BYTES_MAX;
+use weir_models::time::now_us;
 
 use super::body::check_text;
 use super::csv::{self, Row};
-use super::{DeviceBody, Invalid, Registry, RegistryError, differences, newest};
+use super::sent::Place;
+use super::{Condition, DeviceBody, Invalid, Registry, RegistryError, Wish, differences};
+use crate::store::StoreError;
 
 /// Largest list taken, in bytes.
 pub(crate) const IMPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Most lines of a list.
-const LINES_MAX: usize = 50_000;
 /// Most lines that a report tells one by one.
 const TOLD_MAX: usize = 1_000;
-/// Devices that are changed at once.
-const AT_ONCE: usize = 64;
+/// Devices that are changed at once; an acknowledgement is worth waiting for together.
+const AT_ONCE: usize = 256;
 
 /// What became, or would become, of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -69,24 +71,26 @@ pub(crate) struct RefusedLine {
     pub(crate) message: String,
 }
 
-/// A list that is read, and a place to import it.
+/// A place to import a list.
 pub(crate) struct Import<'a> {
-    registry: &'a Registry,
+    registry: &'a Arc<Registry>,
     _place: tokio::sync::SemaphorePermit<'a>,
 }
 
 /// What becomes of one line.
 struct Planned {
-    told: ImportedLine,
+    line: usize,
+    is_new: bool,
     row: Row,
-    /// What it was planned on.
-    base: Option<Device>,
-    record: Device,
+    /// As far as there is room in the report.
+    told: Option<ImportedLine>,
 }
+
+type Known = HashMap<Place, Device>;
 
 impl Registry {
     /// A place for an import; none while another one runs.
-    pub(crate) fn import(&self) -> Option<Import<'_>> {
+    pub(crate) fn import(self: &Arc<Self>) -> Option<Import<'_>> {
         let place = self.importing.try_acquire().ok()?;
         Some(Import { registry: self, _place: place })
     }
@@ -99,139 +103,164 @@ impl Import<'_> {
     /// When the list cannot be read, or the store or Kafka fail.
     pub(crate) async fn run(
         self,
-        text: &str,
+        text: String,
         dry_run: bool,
         by: Option<&str>,
     ) -> Result<ImportReport, RegistryError> {
-        let hint = "send CSV in UTF-8 with a first line like `site,device,aliases,meta.hall,units.temperature`";
-        let lines = csv::read(text).map_err(|why| Invalid::new(why, hint))?;
-        if lines.len() > LINES_MAX {
-            let detail = format!("{} lines", lines.len());
-            return Err(Invalid::new(detail, "50,000 at most: send the list in parts").into());
-        }
-        let mut report = ImportReport { dry_run, ..ImportReport::default() };
-        let rows = sound(lines, &mut report);
+        // Computing for long on a thread of the runtime would hold up other requests.
+        let (rows, mut report) = apart(move || {
+            let mut report = ImportReport { dry_run, ..ImportReport::default() };
+            let rows = read(&text, &mut report)?;
+            Ok((rows, report))
+        })
+        .await?;
         let known = self.known(&rows).await?;
-        let mut planned = Vec::new();
-        for (line, row) in rows {
-            let current = known.get(&(row.site.clone(), row.device.clone()));
-            match plan(line, row, current) {
-                Ok(Some(plan)) => planned.push(plan),
-                Ok(None) => report.unchanged += 1,
-                Err(error) => report.refuse(line, error.to_string()),
+        let (planned, mut report) = apart(move || {
+            let planned = plan(rows, &known, &mut report);
+            Ok((planned, report))
+        })
+        .await?;
+        if dry_run {
+            planned.into_iter().for_each(|plan| report.take(plan));
+        } else {
+            let sends = stream::iter(planned).map(|plan| self.send(plan, by));
+            let mut sent = sends.buffered(AT_ONCE);
+            while let Some(outcome) = sent.try_next().await? {
+                match outcome {
+                    Sent::Changed(plan) => report.take(plan),
+                    Sent::Unchanged => report.unchanged += 1,
+                    Sent::Refused(line, why) => report.refuse(line, why.to_string()),
+                }
             }
-        }
-        if !dry_run {
-            let mut sends = Vec::with_capacity(planned.len());
-            for plan in &planned {
-                sends.push(self.send(plan, by));
-            }
-            stream::iter(sends).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-        }
-        for plan in planned {
-            report.take(plan.told);
         }
         report.errors.sort_by_key(|error| error.line);
         report.errors.truncate(TOLD_MAX);
         Ok(report)
     }
 
-    /// What is known of the devices of these sites.
-    async fn known(
-        &self,
-        rows: &[(usize, Row)],
-    ) -> Result<HashMap<(String, String), Device>, RegistryError> {
+    /// What is known of the devices that the list names.
+    async fn known(&self, rows: &[(usize, Row)]) -> Result<Known, RegistryError> {
+        let mut stored: HashMap<&str, HashMap<String, Device>> = HashMap::new();
         let mut known = HashMap::new();
         for (_, row) in rows {
-            let place = (row.site.clone(), row.device.clone());
-            if !known.contains_key(&row.site) {
+            if !stored.contains_key(&*row.site) {
                 let devices = self.registry.store.devices(&row.site).await?;
                 let devices = devices.into_iter().map(|device| (device.device.clone(), device));
-                known.insert(row.site.clone(), devices.collect::<HashMap<String, Device>>());
+                stored.insert(&row.site, devices.collect());
             }
-            let Some(devices) = known.get_mut(&row.site) else { continue };
-            let mut sent = self.registry.lock(&row.device).await;
-            let stored = devices.remove(&row.device);
-            if let Some(now) = newest(&mut sent, &place.0, &place.1, stored) {
-                devices.insert(row.device.clone(), now);
+            let stored = stored.get_mut(&*row.site).and_then(|site| site.remove(&row.device));
+            let place = (row.site.clone(), row.device.clone());
+            let now = self.registry.sent().look(&place, stored, now_us());
+            if let Some(current) = now.current {
+                known.insert(place, current);
             }
         }
-        let all = known.into_values().flat_map(HashMap::into_values);
-        Ok(all.map(|device| ((device.site.clone(), device.device.clone()), device)).collect())
+        Ok(known)
     }
 
-    /// Sends what was planned; where somebody was faster, the line is applied to what they said.
-    async fn send(&self, plan: &Planned, by: Option<&str>) -> Result<(), RegistryError> {
-        let Planned { row, base, record, .. } = plan;
-        let mut sent = self.registry.lock(&row.device).await;
-        let current = newest(&mut sent, &row.site, &row.device, base.clone());
-        let record =
-            if current == *base { record.clone() } else { patched(row, current.as_ref())? };
-        self.registry.send(&mut sent, record, by).await.map(drop)
+    /// Applies a line to what is known by now: somebody may have said something since it was planned.
+    async fn send(&self, plan: Planned, by: Option<&str>) -> Result<Sent, RegistryError> {
+        let (row, any) = (&plan.row, Condition::default());
+        let wish = Wish::Merge(row.patch());
+        match self.registry.change(&row.site, &row.device, wish, &any, by).await {
+            Ok((_, true)) => Ok(Sent::Changed(plan)),
+            Ok((_, false)) => Ok(Sent::Unchanged),
+            Err(RegistryError::Invalid(why)) => Ok(Sent::Refused(plan.line, why)),
+            Err(error) => Err(error),
+        }
     }
 }
 
-/// The lines that name a device that can be, each once.
-fn sound(lines: Vec<csv::Line>, report: &mut ImportReport) -> Vec<(usize, Row)> {
-    let mut first: HashMap<(String, String), usize> = HashMap::new();
-    let mut rows = Vec::with_capacity(lines.len());
-    for (line, row) in lines {
-        let checked = row.and_then(|row| {
-            for (what, name) in [("site", &row.site), ("device", &row.device)] {
-                let sound = check_text(name, 1, NAME_BYTES_MAX);
-                sound.map_err(|error| format!("{what}: {error}"))?;
-            }
-            if row.site.contains('/') {
-                return Err("the site contains a slash, which only a device may have".to_owned());
-            }
-            let place = (row.site.clone(), row.device.clone());
-            match first.insert(place, line) {
-                None => Ok(row),
-                Some(before) => Err(format!("the device stands in line {before} already")),
-            }
-        });
-        match checked {
+/// What became of a line.
+enum Sent {
+    Changed(Planned),
+    Unchanged,
+    Refused(usize, Invalid),
+}
+
+/// Computes on a thread where that holds up nobody.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RegistryError> + Send + 'static,
+) -> Result<T, RegistryError> {
+    let broke_off = |error: tokio::task::JoinError| StoreError::Retry(error.to_string());
+    tokio::task::spawn_blocking(work).await.map_err(broke_off)?
+}
+
+/// The lines of a list that name a device that can be.
+fn read(text: &str, report: &mut ImportReport) -> Result<Vec<(usize, Row)>, RegistryError> {
+    let hint = "send CSV in UTF-8 with a first line like `site,device,aliases,meta.hall,units.temperature`, \
+                50,000 lines and 4,000,000 cells at most: a longer list in parts";
+    let unreadable = |why: String| RegistryError::from(Invalid::new(why, hint));
+    let mut first = HashMap::new();
+    let mut rows = Vec::new();
+    for line in csv::read(text).map_err(unreadable)? {
+        let (line, row) = line.map_err(unreadable)?;
+        match row.and_then(|row| sound(line, row, &mut first)) {
             Ok(row) => rows.push((line, row)),
             Err(why) => report.refuse(line, why),
         }
     }
-    rows
+    Ok(rows)
 }
 
-/// The record that a line makes of what is known.
-fn patched(row: &Row, current: Option<&Device>) -> Result<Device, Invalid> {
-    let body = current.map(DeviceBody::of).unwrap_or_default().patched(&row.patch)?;
-    let mut record = body.record(&row.site, &row.device);
-    record.updated_us = current.map_or(0, |current| current.updated_us);
-    Ok(record)
-}
-
-/// What becomes of a line; none where nothing changes.
-fn plan(line: usize, row: Row, base: Option<&Device>) -> Result<Option<Planned>, Invalid> {
-    let record = patched(&row, base)?;
-    let fields = differences(base, Some(&record));
-    if base.is_some() && fields.is_empty() {
-        return Ok(None);
+/// The row, when it names a device that can be, and for the first time.
+fn sound(line: usize, row: Row, first: &mut HashMap<Place, usize>) -> Result<Row, String> {
+    for (what, name) in [("site", &row.site), ("device", &row.device)] {
+        let sound = check_text(name, 1, NAME_BYTES_MAX);
+        sound.map_err(|error| format!("{what}: {error}"))?;
     }
-    let (site, device) = (row.site.clone(), row.device.clone());
-    let told = ImportedLine { line, site, device, created: base.is_none(), fields };
-    Ok(Some(Planned { told, row, base: base.cloned(), record }))
+    if row.site.contains('/') {
+        return Err("the site contains a slash, which only a device may have".to_owned());
+    }
+    match first.insert((row.site.clone(), row.device.clone()), line) {
+        None => Ok(row),
+        Some(before) => Err(format!("the device stands in line {before} already")),
+    }
+}
+
+/// What becomes of each line; those that change nothing are counted.
+fn plan(rows: Vec<(usize, Row)>, known: &Known, report: &mut ImportReport) -> Vec<Planned> {
+    let mut planned = Vec::new();
+    for (line, row) in rows {
+        let (site, device) = (row.site.clone(), row.device.clone());
+        let base = known.get(&(site.clone(), device.clone()));
+        let body = base.map(DeviceBody::of).unwrap_or_default();
+        let record = match body.patched(&row.patch()) {
+            Ok(body) => body.record(&site, &device),
+            Err(error) => {
+                report.refuse(line, error.to_string());
+                continue;
+            }
+        };
+        let (is_new, fields) = (base.is_none(), differences(base, Some(&record)));
+        if !is_new && fields.is_empty() {
+            report.unchanged += 1;
+            continue;
+        }
+        let told = ImportedLine { line, site, device, created: is_new, fields };
+        let told = (planned.len() < TOLD_MAX).then_some(told);
+        planned.push(Planned { line, is_new, row, told });
+    }
+    planned
 }
 
 impl ImportReport {
     fn refuse(&mut self, line: usize, message: String) {
         self.refused += 1;
         self.errors.push(RefusedLine { line, message });
+        // They come in the order of lines, twice: when they are read, and when they are planned.
+        if self.errors.len() >= 3 * TOLD_MAX {
+            self.errors.sort_by_key(|error| error.line);
+            self.errors.truncate(TOLD_MAX);
+        }
     }
 
-    fn take(&mut self, line: ImportedLine) {
-        if line.created {
+    fn take(&mut self, plan: Planned) {
+        if plan.is_new {
             self.created += 1;
         } else {
             self.changed += 1;
         }
-        if self.changes.len() < TOLD_MAX {
-            self.changes.push(line);
-        }
+        self.changes.extend(plan.told);
     }
 }

@@ -3,37 +3,43 @@
 //! In: changes by a person or a program, through the API or a command. Out: records on `weir.metadata`; from there
 //! they come into the cache of every agent and, through the pipeline, into the store. Promises: a change is
 //! answered when it is safe in Kafka; whoever names the version that they saw changes that version or nothing,
-//! and a stamp of a device only rises. Of this instance that holds exactly: it remembers what it sent until the store
-//! has it. Another instance sees it once it is stored, which takes about as long as `consume.gather_ms`; so changes of
+//! and a stamp of a device only rises. Of this instance that holds exactly while it runs: it remembers what it sent
+//! until the store has it, and a change that has begun goes on when its request ends. Another instance, and this one
+//! after a restart, sees it once it is stored, which takes about as long as `consume.gather_ms`; so changes of
 //! many people go through one instance. What can go wrong: Kafka or the store is away; the version is not the last.
 //!
-//! `body` is what may be said of a device, `csv` lists as text, `import` lists as changes, `command` is
-//! `weir-sink devices`.
+//! `body` is what may be said of a device, `sent` what was sent and may not be stored, `csv` lists as text, `import`
+//! lists as changes, `command` is `weir-sink devices`.
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use lru::LruCache;
-use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use serde_json::Value;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 use weir_models::device::Device;
 use weir_models::time::now_us;
 use weir_models::topic::Topic;
 
 use crate::consume::{BY, ProduceError, Producer};
-use crate::store::bucket::shard;
 use crate::store::{Store, StoreError};
 
 mod body;
 mod command;
 mod csv;
 mod import;
+mod sent;
 
 pub(crate) use body::{DeviceBody, HINT, Invalid, differences, tag};
 pub(crate) use command::{DevicesCommand, run_devices};
 pub(crate) use import::{IMPORT_BYTES_MAX, ImportReport};
+pub(crate) use sent::text_bytes;
+use sent::{Doubt, Known, Place, Sent};
 
-/// Devices of which each shard remembers what was sent; beyond it the store has to show them.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_023);
+/// Locks that changes of devices are spread over: more than are made at once.
+const LOCKS: usize = 1_024;
+/// Longest time that a change waits for the store.
+const STORE_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a request says of the version that it is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,28 +86,54 @@ pub(crate) enum RegistryError {
     Produce(#[from] ProduceError),
 }
 
-/// What was sent last for each device of a shard: its record, or none where it was deleted.
-type Sent = LruCache<(String, String), (i64, Option<Device>)>;
+/// What is to become of a device.
+#[derive(Debug)]
+enum Wish {
+    /// This instead of what is known.
+    Put(DeviceBody),
+    /// Some of it becomes other; it has to be known.
+    Patch(Value),
+    /// The same, and an unknown device is made.
+    Merge(Value),
+    /// Nothing is known any more.
+    Delete,
+}
+
+/// The record as it is now, and whether that was sent.
+type Outcome = (Option<Device>, bool);
 
 /// The devices, as the API and the commands change them.
 pub(crate) struct Registry {
     store: Arc<dyn Store>,
     producer: Arc<dyn Producer>,
-    /// By shard of the device's name. Held while a device is changed, so that one change comes after another.
-    sent: Vec<Mutex<Sent>>,
+    sent: Mutex<Sent>,
+    /// By hash of the device. Held while a device is changed, so that one change comes after another.
+    locks: Vec<Arc<tokio::sync::Mutex<()>>>,
+    hasher: RandomState,
     /// One import at a time: each may hold the largest body that there is.
     importing: Semaphore,
 }
 
 impl Registry {
     pub(crate) fn new(store: Arc<dyn Store>, producer: Arc<dyn Producer>) -> Self {
-        let shards = crate::store::bucket::shards();
-        let sent = shards.map(|_| Mutex::new(LruCache::new(REMEMBERED))).collect();
-        Self { store, producer, sent, importing: Semaphore::new(1) }
+        Self {
+            store,
+            producer,
+            sent: Mutex::default(),
+            locks: (0..LOCKS).map(|_| Arc::default()).collect(),
+            hasher: RandomState::new(),
+            importing: Semaphore::new(1),
+        }
     }
 
-    async fn lock(&self, device: &str) -> MutexGuard<'_, Sent> {
-        self.sent[usize::from(shard(device).unsigned_abs()) % self.sent.len()].lock().await
+    /// Never held over an await: reading a device does not wait for Kafka.
+    fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn lock(&self, place: &Place) -> OwnedMutexGuard<()> {
+        let number = self.hasher.hash_one(place) % LOCKS as u64;
+        Arc::clone(&self.locks[number as usize]).lock_owned().await
     }
 
     /// What is known of a device, with what was sent and is not stored yet.
@@ -110,31 +142,25 @@ impl Registry {
     /// When the store does not answer.
     pub(crate) async fn get(&self, site: &str, device: &str) -> Result<Option<Device>, StoreError> {
         let stored = self.store.device(site, device).await?;
-        let mut sent = self.lock(device).await;
-        Ok(newest(&mut sent, site, device, stored))
+        Ok(self.sent().look(&(site.into(), device.into()), stored, now_us()).current)
     }
 
-    /// Replaces what is known of a device.
+    /// Replaces what is known of a device; the record, and whether it changed.
     ///
     /// # Errors
     /// When the condition does not hold, Kafka does not take the record or, where there is a condition, the store
     /// does not answer.
     pub(crate) async fn put(
-        &self,
+        self: &Arc<Self>,
         site: &str,
         device: &str,
         body: DeviceBody,
         condition: &Condition,
         by: Option<&str>,
-    ) -> Result<Device, RegistryError> {
-        let body = body.checked()?;
-        let mut sent = self.lock(device).await;
-        let mut record = body.record(site, device);
-        if condition.is_given() {
-            let current = self.check(&mut sent, site, device, condition).await?;
-            record.updated_us = current.map_or(0, |current| current.updated_us);
-        }
-        self.send(&mut sent, record, by).await
+    ) -> Result<(Device, bool), RegistryError> {
+        let wish = Wish::Put(body.checked()?);
+        let (record, changed) = self.change(site, device, wish, condition, by).await?;
+        record.map(|record| (record, changed)).ok_or(RegistryError::Unknown)
     }
 
     /// Changes some of what is known of a device by a JSON merge patch (RFC 7396); the record, and whether it changed.
@@ -143,22 +169,16 @@ impl Registry {
     /// When nothing is known of it, the patch or its outcome cannot be, the condition does not hold, the
     /// store or Kafka are away.
     pub(crate) async fn patch(
-        &self,
+        self: &Arc<Self>,
         site: &str,
         device: &str,
-        patch: &serde_json::Value,
+        patch: Value,
         condition: &Condition,
         by: Option<&str>,
     ) -> Result<(Device, bool), RegistryError> {
-        let mut sent = self.lock(device).await;
-        let current = self.check(&mut sent, site, device, condition).await?;
-        let current = current.ok_or(RegistryError::Unknown)?;
-        let mut record = DeviceBody::of(&current).patched(patch)?.record(site, device);
-        record.updated_us = current.updated_us;
-        if differences(Some(&current), Some(&record)).is_empty() {
-            return Ok((current, false));
-        }
-        self.send(&mut sent, record, by).await.map(|record| (record, true))
+        let wish = Wish::Patch(patch);
+        let (record, changed) = self.change(site, device, wish, condition, by).await?;
+        record.map(|record| (record, changed)).ok_or(RegistryError::Unknown)
     }
 
     /// Forgets what is known of a device.
@@ -166,86 +186,125 @@ impl Registry {
     /// # Errors
     /// As [`Self::put`].
     pub(crate) async fn delete(
-        &self,
+        self: &Arc<Self>,
         site: &str,
         device: &str,
         condition: &Condition,
         by: Option<&str>,
     ) -> Result<(), RegistryError> {
-        let mut sent = self.lock(device).await;
-        if condition.is_given() {
-            self.check(&mut sent, site, device, condition).await?;
-        }
-        let key = format!("{site}/{device}");
-        self.produce(&key, None, by).await?;
-        sent.put((site.into(), device.into()), (now_us(), None));
-        tracing::info!(device = key, by, "device metadata was deleted");
-        Ok(())
+        self.change(site, device, Wish::Delete, condition, by).await.map(drop)
     }
 
-    /// The record as it is now, when the condition holds for it.
-    async fn check(
-        &self,
-        sent: &mut Sent,
+    /// Makes a change, in a task of its own: what has begun to be sent is remembered also when nobody waits for it.
+    async fn change(
+        self: &Arc<Self>,
         site: &str,
         device: &str,
+        wish: Wish,
         condition: &Condition,
-    ) -> Result<Option<Device>, RegistryError> {
-        let stored = self.store.device(site, device).await?;
-        let current = newest(sent, site, device, stored);
-        if condition.holds(current.as_ref()) { Ok(current) } else { Err(RegistryError::Changed) }
+        by: Option<&str>,
+    ) -> Result<Outcome, RegistryError> {
+        let place = (site.to_owned(), device.to_owned());
+        let (registry, condition) = (Arc::clone(self), condition.clone());
+        let by = by.map(ToOwned::to_owned);
+        let lock = self.lock(&place).await;
+        let change = tokio::spawn(async move {
+            let _lock = lock;
+            registry.apply(place, wish, &condition, by.as_deref()).await
+        });
+        let broke_off = |error: tokio::task::JoinError| ProduceError::Retry(error.to_string());
+        change.await.map_err(broke_off)?
     }
 
-    /// Sends a record with a stamp above its own and the one sent before: agents leave an older one aside.
+    async fn apply(
+        &self,
+        place: Place,
+        wish: Wish,
+        condition: &Condition,
+        by: Option<&str>,
+    ) -> Result<Outcome, RegistryError> {
+        let needs_store = condition.is_given() || matches!(wish, Wish::Patch(_) | Wish::Merge(_));
+        let mut known = self.known(&place, needs_store).await?;
+        if condition.is_given()
+            && let Some(doubt) = known.doubt.take()
+        {
+            // Whether Kafka has it cannot be told; once it is sent again, it has.
+            self.send(&place, doubt.us, doubt.record.clone(), doubt.by.as_deref()).await?;
+            known.current = doubt.record;
+        }
+        if !condition.holds(known.current.as_ref()) {
+            return Err(RegistryError::Changed);
+        }
+        let Known { current, before_us, doubt } = known;
+        let is_sure = doubt.is_none();
+        let base = doubt.and_then(|doubt| doubt.record).or_else(|| current.clone());
+        let body = match (wish, &base) {
+            (Wish::Delete, _) => None,
+            (Wish::Put(body), _) => Some(body),
+            (Wish::Patch(_), None) => return Err(RegistryError::Unknown),
+            (Wish::Patch(patch) | Wish::Merge(patch), base) => {
+                let body = base.as_ref().map(DeviceBody::of).unwrap_or_default();
+                Some(body.patched(&patch)?)
+            }
+        };
+        let record = body.map(|body| body.record(&place.0, &place.1));
+        if is_sure
+            && current.is_some()
+            && record.is_some()
+            && differences(current.as_ref(), record.as_ref()).is_empty()
+        {
+            return Ok((current, false));
+        }
+        // Agents leave an older stamp aside.
+        let us = now_us().max(before_us.saturating_add(1));
+        let record = record.map(|record| Device { updated_us: us, ..record });
+        self.send(&place, us, record.clone(), by).await?;
+        tracing::info!(
+            site = place.0,
+            device = place.1,
+            by,
+            deleted = record.is_none(),
+            "device metadata was changed"
+        );
+        Ok((record, true))
+    }
+
+    /// What is known of a device; without `needs_store` what was sent is enough while the store is away.
+    async fn known(&self, place: &Place, needs_store: bool) -> Result<Known, StoreError> {
+        let asked = tokio::time::timeout(STORE_WITHIN, self.store.device(&place.0, &place.1)).await;
+        let late = |_| Err(StoreError::Retry("no answer within 10 seconds".into()));
+        match asked.unwrap_or_else(late) {
+            Ok(stored) => Ok(self.sent().look(place, stored, now_us())),
+            Err(error) if needs_store => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "a device is changed without knowing what is stored");
+                Ok(self.sent().recall(place))
+            }
+        }
+    }
+
+    /// Sends a record, or a deletion, and remembers it.
     async fn send(
         &self,
-        sent: &mut Sent,
-        mut record: Device,
+        place: &Place,
+        us: i64,
+        record: Option<Device>,
         by: Option<&str>,
-    ) -> Result<Device, RegistryError> {
-        let place = (record.site.clone(), record.device.clone());
-        let before_us = sent.peek(&place).map_or(0, |(sent_us, _)| *sent_us);
-        record.updated_us = now_us().max(record.updated_us + 1).max(before_us + 1);
-        let json = serde_json::to_vec(&record).map_err(|error| Invalid::json(&error))?;
-        self.produce(&record.key(), Some(&json), by).await?;
-        sent.put(place, (record.updated_us, Some(record.clone())));
-        tracing::info!(device = record.key(), by, "device metadata was changed");
-        Ok(record)
-    }
-
-    async fn produce(
-        &self,
-        key: &str,
-        json: Option<&[u8]>,
-        by: Option<&str>,
-    ) -> Result<(), ProduceError> {
+    ) -> Result<(), RegistryError> {
+        let json = record.as_ref().map(serde_json::to_vec).transpose();
+        let json = json.map_err(|error| Invalid::json(&error))?;
+        let key = format!("{}/{}", place.0, place.1);
         let headers = by.map(|by| (BY, by.as_bytes()));
-        self.producer.send(Topic::Metadata, key.as_bytes(), json, headers.as_slice()).await
+        let (topic, headers) = (Topic::Metadata, headers.as_slice());
+        let sent = self.producer.send(topic, key.as_bytes(), json.as_deref(), headers).await;
+        match &sent {
+            Ok(()) => self.sent().sent(place.clone(), us, record),
+            Err(ProduceError::Retry(_)) => {
+                let by = by.map(ToOwned::to_owned);
+                self.sent().doubt(place.clone(), Doubt { us, record, by });
+            }
+            Err(ProduceError::Refused(_)) => {}
+        }
+        Ok(sent?)
     }
 }
-
-/// The newer of what is stored and what was sent; what is stored by now need not be remembered.
-fn newest(sent: &mut Sent, site: &str, device: &str, stored: Option<Device>) -> Option<Device> {
-    let place = (site.to_owned(), device.to_owned());
-    let Some((sent_us, record)) = sent.peek(&place) else {
-        return stored;
-    };
-    let stored_us = stored.as_ref().map(|stored| stored.updated_us);
-    match (record, stored_us) {
-        // Its deletion is stored; or somebody else has said something since.
-        (None, None) => {}
-        (_, Some(stored_us)) if stored_us > *sent_us => {}
-        (Some(record), Some(stored_us)) if stored_us == record.updated_us => {}
-        // On its way; after a while without a trace of it somebody else has deleted it.
-        (record, _) if now_us() - sent_us < IN_DOUBT_US => return record.clone(),
-        _ => {}
-    }
-    // Its stamp stays: the next one has to be above it.
-    if let Some((_, record)) = sent.peek_mut(&place) {
-        record.clone_from(&stored);
-    }
-    stored
-}
-
-/// Longest time for which what was sent counts although the store does not show it, microseconds.
-const IN_DOUBT_US: i64 = 300_000_000;

@@ -105,7 +105,7 @@ pub struct DeviceChange {
     pub by: Option<Box<str>>,
     /// When it was changed, microseconds since the Unix epoch.
     pub ts_us: i64,
-    /// Its offset in the topic: tells changes of one moment apart, and one that comes again from a new one.
+    /// The offset at which it was new: tells changes of one moment apart, and one that comes again from a new one.
     pub position: i64,
 }
 

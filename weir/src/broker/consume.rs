@@ -83,6 +83,7 @@ impl Member {
                     // Letters are sent again through Kafka only.
                     retried: 0,
                     by: record.by,
+                    again: record.again.and_then(|offset| i64::try_from(offset).ok()),
                 }));
             }
             if out.len() >= max {

@@ -17,6 +17,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ struct Partition {
     end: watch::Sender<u64>,
     /// Offset after the last record synced, told to those who wait for an acknowledgement.
     synced: watch::Sender<u64>,
+    /// Size above which it is rewritten next, where its topic is compacted.
+    due_above: AtomicU64,
 }
 
 /// The broker.
@@ -178,7 +181,8 @@ impl Broker {
 impl Partition {
     fn new(log: Log) -> Self {
         let end = log.next_ordinal();
-        Self { log: Mutex::new(log), end: watch::Sender::new(end), synced: watch::Sender::new(end) }
+        let (log, due_above) = (Mutex::new(log), AtomicU64::new(COMPACT_ABOVE_BYTES));
+        Self { log, end: watch::Sender::new(end), synced: watch::Sender::new(end), due_above }
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {
@@ -197,7 +201,18 @@ impl Partition {
         records: u32,
         batch: &[u8],
     ) -> Result<u64, LogError> {
-        let mut log = self.lock();
+        self.append_to(&mut self.lock(), topic, number, records, batch)
+    }
+
+    /// Appends to the log that is held.
+    fn append_to(
+        &self,
+        log: &mut Log,
+        topic: &Arc<str>,
+        number: u32,
+        records: u32,
+        batch: &[u8],
+    ) -> Result<u64, LogError> {
         let first = log.next_ordinal();
         let end = first + u64::from(records);
         let head = FrameHead {
@@ -211,7 +226,6 @@ impl Partition {
         let mut group = GroupBuilder::default();
         group.frame(&head, |out| out.extend_from_slice(batch));
         log.append(&group)?;
-        drop(log);
         self.end.send_replace(end);
         Ok(end)
     }

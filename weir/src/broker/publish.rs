@@ -20,6 +20,20 @@ use super::{Broker, Ticket, follow};
 #[derive(Clone, Debug)]
 pub struct Embedded(pub Arc<Broker>);
 
+/// A batch of one record.
+pub(super) fn batch_of(
+    ts_ms: i64,
+    key: &[u8],
+    value: Option<&[u8]>,
+    headers: &[(&str, &[u8])],
+) -> Vec<u8> {
+    let mut builder = BatchBuilder::new();
+    builder.push(ts_ms, Some(key), value, headers);
+    let mut batch = Vec::new();
+    builder.finish(&mut Compressor::new(Codec::None, 0), &mut batch);
+    batch
+}
+
 impl Broker {
     pub(super) fn count(&self, topic: Topic) -> u32 {
         self.topics.get(&topic).map_or(1, |partitions| u32::try_from(partitions.len()).unwrap_or(1))
@@ -33,11 +47,8 @@ impl Broker {
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
     ) -> Result<Ticket, String> {
-        let mut builder = BatchBuilder::new();
         let now_ms = weir_models::time::now_us() / 1_000;
-        builder.push(now_ms, Some(key), value, headers);
-        let mut batch = Vec::new();
-        builder.finish(&mut Compressor::new(Codec::None, 0), &mut batch);
+        let batch = batch_of(now_ms, key, value, headers);
         let partition = partition_for(key, self.count(topic));
         self.append(topic, partition, 1, &batch).map_err(|error| error.to_string())
     }

@@ -186,6 +186,77 @@ async fn a_rewritten_topic_keeps_the_newest_record_of_each_key_and_deletions() {
     assert_eq!(newest, expected);
 }
 
+/// A change that is written again is the same change: the history must not have it twice.
+#[tokio::test]
+async fn a_rewritten_record_keeps_its_time_author_and_place() {
+    let folder = TempDir::new().unwrap();
+    let broker = open(&folder);
+    let embedded = Embedded(broker.clone());
+    let by: &[(&str, &[u8])] = &[("by", b"ann")];
+    Producer::send(&embedded, Topic::Metadata, b"a", Some(b"1"), by).await.unwrap();
+    Producer::send(&embedded, Topic::Metadata, b"b", None, by).await.unwrap();
+    let (_, before) = read(&broker).await;
+    let partition = broker.partition(Topic::Metadata, 0).unwrap();
+    for round in 1..=2 {
+        broker.rewrite(Topic::Metadata, partition).unwrap();
+        let (_, records) = read(&broker).await;
+        let again = &records[records.len() - 2..];
+        for (record, before) in again.iter().zip(&before) {
+            let expected = Record {
+                offset: before.offset + 2 * round,
+                again: Some(before.offset),
+                ..before.clone()
+            };
+            assert_eq!(*record, expected);
+        }
+    }
+}
+
+/// Many live records are no reason to write them again and again.
+#[tokio::test]
+async fn a_topic_that_has_not_grown_is_not_rewritten() {
+    let folder = TempDir::new().unwrap();
+    let broker = open(&folder);
+    let large = "x".repeat(1 << 20);
+    for n in 0..20 {
+        send(&broker, Topic::Metadata, &n.to_string(), &large).await;
+    }
+    let partition = broker.partition(Topic::Metadata, 0).unwrap();
+    broker.compact(Topic::Metadata).unwrap();
+    let end = partition.lock().next_ordinal();
+    assert!(end > 20, "it was rewritten once");
+    broker.compact(Topic::Metadata).unwrap();
+    assert_eq!(partition.lock().next_ordinal(), end);
+    let mut newest = BTreeMap::new();
+    newest.extend(told(&broker, "weir.metadata").await);
+    assert_eq!(newest.len(), 20);
+}
+
+/// What comes while the topic is rewritten stays the newest of its key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_during_a_rewriting_is_kept() {
+    let folder = TempDir::new().unwrap();
+    let broker = open(&folder);
+    for n in 0..2_000 {
+        let key = format!("{n:04}");
+        broker.append_record(Topic::Metadata, key.as_bytes(), Some(b"old"), &[]).unwrap();
+    }
+    let rewriting = broker.clone();
+    let rewriting = std::thread::spawn(move || {
+        let partition = rewriting.partition(Topic::Metadata, 0).unwrap();
+        rewriting.rewrite(Topic::Metadata, partition).unwrap();
+    });
+    // The last keys first: they are written again last.
+    for n in (0..2_000).rev() {
+        let key = format!("{n:04}");
+        broker.append_record(Topic::Metadata, key.as_bytes(), Some(b"new"), &[]).unwrap();
+    }
+    rewriting.join().unwrap();
+    let mut newest = BTreeMap::new();
+    newest.extend(told(&broker, "weir.metadata").await);
+    assert!(newest.values().all(|value| value.as_deref() == Some(b"new".as_slice())));
+}
+
 #[tokio::test]
 async fn what_is_committed_gives_its_space_back() {
     let folder = TempDir::new().unwrap();

@@ -70,7 +70,8 @@ fn a_role_that_is_too_low_is_told_and_changes_nothing() {
         assert!(server.producer.sent.lock().unwrap().is_empty());
     }
     for token in ["weir_devices", "weir_admin"] {
-        assert_eq!(with_token(&server, "PUT", "/v1/devices/hall/press", token).status, 202);
+        let device = format!("/v1/devices/hall/{token}");
+        assert_eq!(with_token(&server, "PUT", &device, token).status, 202);
     }
     // What nobody thought of is for the highest role only.
     with_token(&server, "PUT", "/v1/sites", "weir_devices").is_problem(403, "forbidden");

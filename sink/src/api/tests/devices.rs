@@ -4,6 +4,7 @@ use weir_models::topic::Topic;
 
 use super::*;
 use crate::access::{Access, Role, TokenConfig, TokenHash};
+use crate::consume::ProduceError;
 
 pub(super) const PRESS: &str = "/v1/devices/hall/press";
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -100,6 +101,10 @@ fn a_record_is_made_only_once_and_only_what_is_there_is_changed() {
     server.request("PUT", PRESS, &once, "{}").is_problem(412, "changed");
     let odd = [JSON, ("if-none-match", "\"abc\"")];
     server.request("PUT", new, &odd, "{}").is_problem(400, "bad-parameter");
+    for name in ["if-match", "if-none-match"] {
+        let empty = [JSON, (name, "")];
+        server.request("PUT", new, &empty, "{}").is_problem(400, "bad-parameter");
+    }
     assert_eq!(server.request("DELETE", new, &[("if-match", "*")], "").status, 202);
     server.get(new).is_problem(404, "not-found");
     server.consume();
@@ -124,6 +129,76 @@ fn stamps_rise_however_fast_changes_come() {
         assert!(stamp > last, "{stamp} {last}");
         last = stamp;
     }
+}
+
+#[test]
+fn a_put_without_a_condition_is_above_the_stored_stamp_and_says_nothing_twice() {
+    let server = Server::start(rows());
+    let far = now_us() + 3_600_000_000;
+    server.store.rows.lock().unwrap().devices[0].record.as_mut().unwrap().updated_us = far;
+    let body = r#"{"meta":{"hall":"B"}}"#;
+    let (status, _, record) = server.version("PUT", &[JSON], body);
+    assert_eq!(status, 202);
+    assert!(record["updated_us"].as_i64().unwrap() > far);
+    // The same again sends nothing, on its way and stored.
+    for _ in 0..2 {
+        let sent = server.sent();
+        assert_eq!(server.version("PUT", &[JSON], body), (200, tag_of(&record), record.clone()));
+        assert_eq!(server.sent(), sent);
+        server.consume();
+    }
+    // A deletion counts although its stamp is in the future, too.
+    assert_eq!(server.request("DELETE", PRESS, &[], "").status, 202);
+    server.get(PRESS).is_problem(404, "not-found");
+}
+
+fn tag_of(record: &Value) -> String {
+    crate::registry::tag(&serde_json::from_value(record.clone()).unwrap())
+}
+
+#[test]
+fn a_change_that_kafka_may_have_is_settled_before_a_version_counts() {
+    let server = Server::start(rows());
+    let (_, first, _) = server.version("GET", &[], "");
+    *server.producer.fails.lock().unwrap() = Some(|| ProduceError::Retry("late".into()));
+    let mine = [PATCH, ("if-match", first.as_str())];
+    let body = r#"{"meta":{"hall":"A"}}"#;
+    assert_eq!(server.version("PATCH", &mine, body).0, 503);
+    // While Kafka is away nobody can tell which version there is.
+    assert_eq!(server.version("PATCH", &mine, r#"{"meta":{"hall":"B"}}"#).0, 503);
+    *server.producer.fails.lock().unwrap() = None;
+    // Then the first one counts, and the other one is told so.
+    assert_eq!(server.version("PATCH", &mine, r#"{"meta":{"hall":"B"}}"#).0, 412);
+    assert_eq!(server.sent(), 1);
+    let (_, now, record) = server.version("GET", &[], "");
+    assert_eq!(record["meta"]["hall"], "A");
+    let mine = [PATCH, ("if-match", now.as_str())];
+    assert_eq!(server.version("PATCH", &mine, r#"{"meta":{"hall":"B"}}"#).0, 202);
+}
+
+#[test]
+fn a_page_of_history_ends_behind_a_few_mebibytes() {
+    let server = Server::start(Batch::default());
+    let text = "x".repeat(1_000);
+    for n in 1..=120 {
+        let meta = (0..50).map(|entry| (format!("entry-{entry}"), text.clone())).collect();
+        let record =
+            Device { site: "hall".into(), device: "press".into(), meta, ..Device::default() };
+        let (site, device) = (record.site.clone(), record.device.clone());
+        let change =
+            DeviceChange { site, device, record: Some(record), by: None, ts_us: n, position: n };
+        server.store.rows.lock().unwrap().devices.push(change);
+    }
+    let (mut stamps, mut next) = (Vec::new(), String::new());
+    loop {
+        let page = server.get(&format!("{PRESS}/history?limit=1000{next}")).json();
+        let items = page["items"].as_array().unwrap();
+        assert!(!items.is_empty() && items.len() < 90, "{}", items.len());
+        stamps.extend(items.iter().map(|item| item["ts_us"].as_i64().unwrap()));
+        let Some(cursor) = page["next"].as_str() else { break };
+        next = format!("&cursor={cursor}");
+    }
+    assert_eq!(stamps, (1..=120).rev().collect::<Vec<_>>());
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub(crate) struct MemoryStore {
     pub(crate) rows: Mutex<Batch>,
     pub(crate) fails: Mutex<Option<fn() -> StoreError>>,
     pub(crate) hangs: Mutex<bool>,
+    /// What happens when the devices of a site were read.
+    pub(crate) behind_a_list: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Whether rollups have to be made of points, as of a day that is not sealed.
     pub(crate) hot: AtomicBool,
     /// How often the series of a site were asked for.
@@ -43,6 +45,17 @@ impl MemoryStore {
         }
         let rows = self.rows.lock();
         rows.map(|rows| query(&rows)).map_err(|error| StoreError::Fatal(error.to_string()))
+    }
+
+    async fn known(&self, site: &str) -> Result<Vec<Device>, StoreError> {
+        self.read(|rows| {
+            let mut last = BTreeMap::new();
+            for change in rows.devices.iter().filter(|row| row.site == site) {
+                last.insert(change.device.clone(), change.record.clone());
+            }
+            last.into_values().flatten().collect()
+        })
+        .await
     }
 }
 
@@ -236,18 +249,16 @@ impl Store for MemoryStore {
     }
 
     async fn devices(&self, site: &str) -> Result<Vec<Device>, StoreError> {
-        self.read(|rows| {
-            let mut last = BTreeMap::new();
-            for change in rows.devices.iter().filter(|row| row.site == site) {
-                last.insert(change.device.clone(), change.record.clone());
-            }
-            last.into_values().flatten().collect()
-        })
-        .await
+        let devices = self.known(site).await?;
+        if let Some(happens) = self.behind_a_list.lock().ok().and_then(|mut happens| happens.take())
+        {
+            happens();
+        }
+        Ok(devices)
     }
 
     async fn device(&self, site: &str, device: &str) -> Result<Option<Device>, StoreError> {
-        let devices = self.devices(site).await?;
+        let devices = self.known(site).await?;
         Ok(devices.into_iter().find(|known| known.device == device))
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::consume::ProduceError;
+use crate::registry::Registry;
 
 const CSV: (&str, &str) = ("content-type", "text/csv; charset=utf-8");
 const LIST: &str = "site,device,aliases,meta.line,units.temp\n\
@@ -91,6 +92,27 @@ fn a_list_that_cannot_be_read_changes_nothing() {
     server.request("POST", path, &json, LIST).is_problem(415, "bad-body");
     server.get(path).is_problem(405, "method-not-allowed");
     assert!(server.producer.sent.lock().unwrap().is_empty());
+}
+
+/// The store and what was sent are looked at when a line is sent, not only when the list is read.
+#[tokio::test]
+async fn a_change_made_while_a_list_is_imported_is_kept() {
+    let (store, producer) = (Arc::new(MemoryStore::default()), Arc::new(MemoryProducer::default()));
+    *store.rows.lock().unwrap() = rows();
+    let registry = Arc::new(Registry::new(store.clone(), producer.clone()));
+    let list = "site,device,meta.line\nhall,press,5\n".to_owned();
+    let changing = store.clone();
+    // Another instance changes the device between the two.
+    *store.behind_a_list.lock().unwrap() = Some(Box::new(move || {
+        let mut rows = changing.rows.lock().unwrap();
+        let mut change = rows.devices[0].clone();
+        change.record.as_mut().unwrap().meta.insert("hall".into(), "B".into());
+        rows.devices.push(change);
+    }));
+    registry.import().unwrap().run(list, false, None).await.unwrap();
+    let sent = producer.sent.lock().unwrap();
+    let record: Device = serde_json::from_slice(sent[0].2.as_ref().unwrap()).unwrap();
+    assert_eq!(serde_json::json!(record.meta), json!({"hall": "B", "line": "5"}));
 }
 
 #[test]

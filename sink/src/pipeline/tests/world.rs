@@ -113,7 +113,16 @@ impl World {
         // Offsets have holes, as after transaction markers.
         let offset = log.last().map_or(5, |last| last.offset + 1 + i64::from(ts_ms % 7 == 0));
         let value = value.map(Bytes::from);
-        log.push(Record { partition, offset, ts_ms, key: None, value, retried, by: None });
+        log.push(Record {
+            partition,
+            offset,
+            ts_ms,
+            key: None,
+            value,
+            retried,
+            by: None,
+            again: None,
+        });
     }
 
     pub(super) fn consumer(&self) -> Box<dyn Consumer> {

@@ -210,7 +210,8 @@ fn batch(
     let (mut batch, mut reader) = (Batch::default(), Reader::default());
     for (Outgoing { key, value, ts_ms, .. }, offset) in records {
         let (key, value) = (Some(key.into_bytes().into()), Some(value));
-        let record = Record { partition, offset, ts_ms, key, value, retried: 0, by: None };
+        let record =
+            Record { partition, offset, ts_ms, key, value, retried: 0, by: None, again: None };
         match decode(&record, &mut reader).map_err(|error| format!("offset {offset}: {error}"))? {
             Decoded::Event(event) => add_event(&event, &mut batch),
             Decoded::Alert(alert) => batch.alerts.push((*alert).clone()),
