@@ -134,7 +134,7 @@ impl Broker {
         }
     }
 
-    fn compact(&self, topic: Topic) -> Result<(), LogError> {
+    pub(super) fn compact(&self, topic: Topic) -> Result<(), LogError> {
         let Some(partition) = self.partition(topic, 0) else { return Ok(()) };
         if partition.lock().bytes() <= partition.due_above.load(Relaxed) {
             return Ok(());
@@ -151,7 +151,7 @@ impl Broker {
     }
 
     /// Writes the newest record of each key again, and gives back what lies before.
-    fn rewrite(&self, topic: Topic, partition: &Partition) -> Result<(), LogError> {
+    pub(super) fn rewrite(&self, topic: Topic, partition: &Partition) -> Result<(), LogError> {
         let begin = partition.lock().next_ordinal();
         let mut newest: BTreeMap<Bytes, Stored> = BTreeMap::new();
         let mut reader = partition.reader();
