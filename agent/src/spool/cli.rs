@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use weir_models::event::{Event, Loss};
+use weir_models::event::{Loss, RawBytes};
 
 use super::log::Log;
 use super::survey::{LaneReport, LaneSurvey, PartitionReport};
@@ -354,7 +354,7 @@ impl Export {
     fn line(&self, event: &[u8], out: &mut impl Write) -> io::Result<bool> {
         if !self.raw {
             out.write_all(event)?;
-        } else if let Some(raw) = Event::from_json(event).ok().and_then(|event| event.raw) {
+        } else if let Some(raw) = RawBytes::of_json(event) {
             out.write_all(&raw.0)?;
         } else {
             return Ok(false);

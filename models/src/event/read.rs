@@ -35,6 +35,28 @@ pub enum BadEvent {
     NotFinite(String),
 }
 
+impl RawBytes {
+    /// The bytes as received of an event in JSON, and nothing else of it; none where they were not kept,
+    /// or where this is no event.
+    #[must_use]
+    pub fn of_json(json: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Raw<'a> {
+            #[serde(borrow)]
+            raw: Option<Cow<'a, str>>,
+            #[serde(borrow)]
+            raw_b64: Option<Cow<'a, str>>,
+        }
+        let Raw { raw, raw_b64 } = serde_json::from_slice(json).ok()?;
+        let bytes = match (raw, raw_b64) {
+            (Some(text), _) => text.into_owned().into_bytes(),
+            (None, Some(text)) => BASE64.decode(text.as_bytes()).ok()?,
+            (None, None) => return None,
+        };
+        Some(Self(bytes.into()))
+    }
+}
+
 /// Reads events and remembers what they have in common.
 #[derive(Debug, Default)]
 pub struct Reader {
