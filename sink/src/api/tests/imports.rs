@@ -125,7 +125,9 @@ fn a_large_list_is_taken_and_one_that_fails_half_way_may_come_again() {
     import(&server, "", &list).is_problem(503, "kafka-unavailable");
     *server.producer.fails.lock().unwrap() = None;
     let report = import(&server, "", &list).json();
-    assert_eq!(counts(&report), [5_000, 0, 0, 0]);
+    // Lines that were on their way when the first list failed may have arrived since.
+    let [created, changed, unchanged, refused] = counts(&report);
+    assert_eq!((created + unchanged, changed, refused), (5_000, 0, 0));
     // As many are told one by one as fit.
     assert_eq!(report["changes"].as_array().unwrap().len(), 1_000);
     assert_eq!(server.producer.sent.lock().unwrap().len(), 5_000);
