@@ -116,7 +116,7 @@ fn changes_arrive_in_an_agent_and_in_the_history() {
     let dry = site.ask("POST", &format!("{import}?dry_run=true"), &inventory, "text/csv", list);
     assert_eq!((dry.status, &dry.json()["created"]), (200, &json!(2)), "{}", dry.text());
     // Readings all the time, from before the change on.
-    let (stop, stopped) = mpsc::channel::<()>();
+    let (stop, stopped) = mpsc::sync_channel::<()>(1);
     let sending = std::thread::spawn(move || {
         let mut n = 0;
         while stopped.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {

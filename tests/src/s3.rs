@@ -85,7 +85,7 @@ impl S3 {
         let (service, mood) = (builder.build(), Arc::clone(&self.mood));
         let (stop, stopped) = oneshot::channel();
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
-        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async move {

@@ -255,7 +255,7 @@ fn rules_and_silence_are_never_held_back() {
     let ranked: Vec<_> = drafts.iter().map(|Draft(a)| a.rank.is_some()).collect();
     assert_eq!(ranked, [false, false, false, false, true]);
     let ids = |ranks: &Ranks| ranks.held.iter().map(|a| a.alert_id.clone()).collect::<Vec<_>>();
-    assert_eq!(ids(&ranks), [first.alert_id.clone()]);
+    assert_eq!(ids(&ranks), std::slice::from_ref(&first.alert_id));
     // So many are held back, and no more: the oldest is told.
     let mut drafts = Vec::new();
     let long = Some("\u{e4}".repeat(MESSAGE_MAX));

@@ -244,10 +244,10 @@ async fn merged_objects_count_as_they_are() {
         let day = &found.days[0];
         (day.objects, day.counted, day.rows)
     };
-    assert_eq!(rows(&*survey.look().await.unwrap()), (7, 7, 21));
+    assert_eq!(rows(&survey.look().await.unwrap()), (7, 7, 21));
     assert!(!merged(&archive).await.is_empty());
     expire(&survey, true);
-    let (objects, counted, sum) = rows(&*survey.look().await.unwrap());
+    let (objects, counted, sum) = rows(&survey.look().await.unwrap());
     assert!(objects < 7, "{objects} objects");
     assert_eq!((counted, sum), (objects, 21));
     // Of what is gone nothing is remembered.
@@ -270,9 +270,9 @@ async fn of_too_many_objects_the_newest_are_remembered() {
     let counted =
         |found: &Surveyed| -> Vec<u64> { found.days.iter().map(|day| day.counted).collect() };
     // The newest one is read at each look.
-    assert_eq!(counted(&*survey.look().await.unwrap()), [1, 1, 1, 0, 0, 0]);
+    assert_eq!(counted(&survey.look().await.unwrap()), [1, 1, 1, 0, 0, 0]);
     expire(&survey, true);
-    assert_eq!(counted(&*survey.look().await.unwrap()), [1, 1, 1, 0, 0, 0]);
+    assert_eq!(counted(&survey.look().await.unwrap()), [1, 1, 1, 0, 0, 0]);
     assert_eq!(survey.counts.lock().await.len(), 2);
 }
 
