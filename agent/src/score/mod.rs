@@ -153,7 +153,7 @@ fn any() -> String {
 const RULE: &str = "rule";
 
 /// An alert that has no identity yet: the spool gives it one. One that has an end and yet fires says that it goes on and
-/// is worse: [`Ranks`] tells it, without the end, where its beginning was held back, and drops it elsewhere.
+/// is worse: `Ranks` tells it, without the end, where its beginning was held back, and drops it elsewhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft(AlertData);
 
