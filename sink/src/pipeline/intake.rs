@@ -188,22 +188,11 @@ impl Lane {
         self.skipped += u64::try_from(record.offset - expected).unwrap_or(0);
         self.from.get_or_insert(record.offset);
         self.since.get_or_insert(now.instant);
-        work.records += 1;
-        work.bytes += record.bytes();
-        let taken = work.taken.entry(partition).or_insert((record.offset, next));
-        taken.1 = next;
+        work.took(&record);
         let decoded = match decode(&record, reader) {
             Ok(decoded) => decoded,
             Err(poison) => {
-                work.dead.push_back(DeadLetter {
-                    partition,
-                    offset: record.offset,
-                    reason: poison.to_string(),
-                    label: poison.label(),
-                    key: record.key,
-                    value: record.value,
-                    retried: record.retried,
-                });
+                work.dead.push_back(DeadLetter::of(record, &poison));
                 return Ok(());
             }
         };

@@ -12,7 +12,8 @@ use weir_models::metric::{SINK_DEAD_LETTERS, SINK_STORED};
 use weir_models::topic::{Topic, TopicNames};
 
 use crate::commit::Ticket;
-use crate::consume::{Partition, ProduceError, Producer, RETRIED};
+use crate::consume::{Partition, ProduceError, Producer, RETRIED, Record};
+use crate::decode::Poison;
 use crate::live::Live;
 use crate::status::{Part, Status};
 use crate::store::{Batch, Store};
@@ -28,6 +29,21 @@ pub(super) struct DeadLetter {
     pub(super) label: &'static str,
     /// How often it was sent again before.
     pub(super) retried: u32,
+}
+
+impl DeadLetter {
+    /// The record, which is `poison`.
+    pub(super) fn of(record: Record, poison: &Poison) -> Self {
+        Self {
+            partition: record.partition,
+            offset: record.offset,
+            reason: poison.to_string(),
+            label: poison.label(),
+            key: record.key,
+            value: record.value,
+            retried: record.retried,
+        }
+    }
 }
 
 /// What goes to the store in one go.
@@ -52,6 +68,14 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn new(ticket: Ticket) -> Self {
         Self { ticket, ..Self::default() }
+    }
+
+    /// Notes that a record was taken for it.
+    pub(super) fn took(&mut self, record: &Record) {
+        self.records += 1;
+        self.bytes += record.bytes();
+        let next = record.offset + 1;
+        self.taken.entry(record.partition).or_insert((record.offset, next)).1 = next;
     }
 
     /// Tries to make all of it safe; says whether it is.
