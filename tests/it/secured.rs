@@ -110,7 +110,9 @@ fn the_whole_line_is_encrypted_and_known_by_name() {
 fn check_told(sink: &mut Program, port: u16, parts: &[&str]) {
     wait_not_ready(sink, port, parts, TOLD);
     let told = |line: &weir_tests::program::Line| parts.iter().all(|part| line.text.contains(part));
-    assert!(sink.lines().iter().any(told), "{parts:?} is not in the log");
+    sink.wait("the same in the log", TOLD, |sink| {
+        sink.lines().iter().any(told).then_some(()).ok_or(format!("{parts:?} is not there"))
+    });
     assert!(sink.try_status().is_none());
 }
 
