@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::OffsetBufferBuilder;
+use arrow_array::builder::{OffsetBufferBuilder, StringBuilder};
 use arrow_array::{
     Array, ArrayRef, BinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
     ListArray, MapArray, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
@@ -18,6 +18,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use weir_models::alert::Alert;
 use weir_models::event::{Body, Event, Log, Loss, Value};
+use weir_models::ident::Stream;
 use weir_models::topic::Topic;
 
 /// One row: a record that was taken.
@@ -94,6 +95,28 @@ impl Columns {
         self.add(name, false, StringArray::from_iter_values(values));
     }
 
+    /// The texts of values that are mostly as the one before.
+    fn text_of<T: PartialEq>(
+        &mut self,
+        name: &str,
+        values: impl Iterator<Item = T>,
+        text: impl Fn(&T) -> String,
+    ) {
+        let mut column = StringBuilder::new();
+        let mut last: Option<(T, String)> = None;
+        for value in values {
+            match &last {
+                Some((of, text)) if *of == value => column.append_value(text),
+                _ => {
+                    let text = text(&value);
+                    column.append_value(&text);
+                    last = Some((value, text));
+                }
+            }
+        }
+        self.add(name, false, column.finish());
+    }
+
     fn text_or_null<'a>(&mut self, name: &str, values: impl Iterator<Item = Option<&'a str>>) {
         self.add(name, true, values.collect::<StringArray>());
     }
@@ -126,25 +149,21 @@ fn word(value: &impl Serialize) -> String {
 }
 
 fn add_head(columns: &mut Columns, events: &[&Event]) -> Result<(), ArrowError> {
-    let streams: Vec<String> = events.iter().map(|e| e.id.stream.to_string()).collect();
     columns.text("agent", events.iter().map(|e| &*e.agent));
-    columns.text("stream", streams.iter().map(|s| &**s));
+    columns.text_of("stream", events.iter().map(|e| e.id.stream), Stream::to_string);
     columns.number("seq", events.iter().map(|e| e.id.seq));
     columns.text("site", events.iter().map(|e| &*e.site));
     columns.text("device", events.iter().map(|e| &*e.device));
     columns.stamp_us("ts_us", events.iter().map(|e| e.ts_us));
     columns.stamp_us("received_us", events.iter().map(|e| e.received_us));
-    let words: Vec<String> = events.iter().map(|e| word(&e.clock)).collect();
-    columns.text("clock", words.iter().map(|w| &**w));
+    columns.text_of("clock", events.iter().map(|e| e.clock), word);
     columns.text("source", events.iter().map(|e| &*e.source));
     columns.text("dialect", events.iter().map(|e| &*e.dialect));
-    let words: Vec<String> = events.iter().map(|e| word(&e.parse)).collect();
-    columns.text("parse", words.iter().map(|w| &**w));
+    columns.text_of("parse", events.iter().map(|e| e.parse), word);
     let reasons = events.iter().map(|e| e.parse_reason.as_deref());
     columns.text_or_null("parse_reason", reasons);
     columns.add("meta", false, meta(events)?);
-    let words: Vec<String> = events.iter().map(|e| word(&e.meta_state)).collect();
-    columns.text("meta_state", words.iter().map(|w| &**w));
+    columns.text_of("meta_state", events.iter().map(|e| e.meta_state), word);
     let ages = events.iter().map(|e| e.meta_age_s.map(signed));
     columns.add("meta_age_s", true, ages.collect::<Int64Array>());
     let raw = events.iter().map(|e| e.raw.as_ref().map(|raw| &*raw.0));

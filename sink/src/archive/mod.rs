@@ -37,6 +37,7 @@ mod fields;
 mod marks;
 pub mod merge;
 mod object;
+mod packed;
 mod read;
 pub(crate) mod readings;
 pub(crate) mod rows;

@@ -9,9 +9,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -23,6 +24,7 @@ use weir_models::time::{date, hour_of_day};
 use weir_models::topic::Topic;
 
 use super::columns::{Row, RowBody, Source, record_batch};
+use super::packed::Packed;
 use crate::consume::Partition;
 use crate::decode::dedupe::Snapshot;
 
@@ -30,6 +32,12 @@ use crate::decode::dedupe::Snapshot;
 const ENCODE_ROWS: usize = 1_024;
 /// Rows are turned into columns when about so many bytes wait.
 const ENCODE_BYTES: usize = 1024 * 1024;
+/// The same for an object that is packed: its rows wait beside those of many others.
+const PACK_ROWS: usize = 128;
+const PACK_BYTES: usize = 128 * 1024;
+/// Memory of the compressors of an object that is being written, which its writer does not count: one for each column
+/// that is compressed, with tables for pages of about a MB in two of them.
+const COMPRESSORS_BYTES: usize = 3 * 1024 * 1024;
 /// A row group is closed at so many rows.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// A page ends at so many rows: what a reader can skip.
@@ -41,6 +49,39 @@ const BLOOM_FPP: f64 = 0.01;
 /// Different values of a row group that a Bloom filter has room for: 32 KiB of memory for each open object, less
 /// on disk where fewer came.
 const BLOOM_VALUES_MAX: u64 = 16 * 1024;
+/// Columns of numbers that grow from row to row: differences, packed into as few bits as they need.
+const GROWING: [&str; 5] = ["seq", "ts_us", "received_us", "offset", "kafka_ts_ms"];
+/// Columns of few different values, which their dictionaries make small enough. A column that is compressed takes some
+/// hundred KiB of memory for each open object, and most of the time to write it.
+const FEW_VALUES: [&str; 27] = [
+    "agent",
+    "stream",
+    "site",
+    "device",
+    "clock",
+    "source",
+    "dialect",
+    "parse",
+    "parse_reason",
+    "meta.key_value.key",
+    "meta.key_value.value",
+    "meta_state",
+    "meta_age_s",
+    "facility",
+    "severity",
+    "host",
+    "app",
+    "msgid",
+    "template",
+    "topic",
+    "partition",
+    "lost_count",
+    "lost_stream",
+    "lost_first_seq",
+    "lost_last_seq",
+    "lost_reason",
+    "lost_lane",
+];
 /// Zstd level: 3 is zstd's own default, and what most of the size is won with.
 const ZSTD_LEVEL: i32 = 3;
 pub(super) const HOUR_MS: i64 = 3_600_000;
@@ -161,10 +202,12 @@ pub struct Open {
     rows: u64,
     waiting: Vec<Row>,
     waiting_bytes: usize,
+    /// What takes the rows, where they are not written as they come.
+    packed: Option<Packed>,
     writer: Option<ArrowWriter<Vec<u8>>>,
-    /// Parquet bytes so far, as of the last encoding.
+    /// Bytes of Parquet so far, or packed ones, as of the last encoding.
     encoded_bytes: usize,
-    /// Memory of the writer, as of the last encoding.
+    /// Memory of the writer, or of what is packed, as of the last encoding.
     writer_bytes: usize,
     streams: BTreeMap<Stream, StreamRange>,
 }
@@ -240,6 +283,7 @@ impl Open {
             rows: 0,
             waiting: Vec::new(),
             waiting_bytes: 0,
+            packed: None,
             writer: None,
             encoded_bytes: 0,
             writer_bytes: 0,
@@ -256,6 +300,19 @@ impl Open {
         self
     }
 
+    /// Lets its rows wait packed until it is closed: a little memory, and they are written twice.
+    #[must_use]
+    pub fn packed(mut self) -> Self {
+        self.packed = Some(Packed::default());
+        self
+    }
+
+    /// Whether its rows are not written before it is closed.
+    #[must_use]
+    pub fn is_packed(&self) -> bool {
+        self.packed.is_some()
+    }
+
     /// Adds a row of about `bytes` bytes.
     ///
     /// # Errors
@@ -265,7 +322,9 @@ impl Open {
         self.rows += 1;
         self.waiting.push(row);
         self.waiting_bytes += bytes;
-        if self.waiting.len() >= ENCODE_ROWS || self.waiting_bytes >= ENCODE_BYTES {
+        let (rows, bytes) =
+            if self.is_packed() { (PACK_ROWS, PACK_BYTES) } else { (ENCODE_ROWS, ENCODE_BYTES) };
+        if self.waiting.len() >= rows || self.waiting_bytes >= bytes {
             self.encode()?;
         }
         Ok(())
@@ -290,6 +349,18 @@ impl Open {
 
     fn encode(&mut self) -> Result<(), ParquetError> {
         let batch = record_batch(&self.source, &self.waiting)?;
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+        if let Some(packed) = &mut self.packed {
+            packed.add(&batch)?;
+            self.encoded_bytes = packed.bytes();
+            self.writer_bytes = packed.bytes();
+            return Ok(());
+        }
+        self.write(&batch)
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => {
@@ -297,11 +368,9 @@ impl Open {
                 none.insert(writer)
             }
         };
-        writer.write(&batch)?;
+        writer.write(batch)?;
         self.encoded_bytes = writer.bytes_written() + writer.in_progress_size();
-        self.writer_bytes = writer.inner().capacity() + writer.memory_size();
-        self.waiting.clear();
-        self.waiting_bytes = 0;
+        self.writer_bytes = writer.inner().capacity() + writer.memory_size() + COMPRESSORS_BYTES;
         Ok(())
     }
 
@@ -336,8 +405,11 @@ impl Open {
     /// # Errors
     /// Only on a defect, as [`Open::push`].
     pub fn seal(mut self, next_offset: i64, dedupe: Snapshot) -> Result<Sealed, ParquetError> {
-        if !self.waiting.is_empty() || self.writer.is_none() {
+        if !self.waiting.is_empty() || self.rows == 0 {
             self.encode()?;
+        }
+        for batch in self.packed.take().into_iter().flat_map(Packed::batches) {
+            self.write(&batch?)?;
         }
         let data = match self.writer.take() {
             Some(writer) => Bytes::from(writer.into_inner()?),
@@ -372,6 +444,15 @@ pub(super) fn properties() -> Result<WriterProperties, ParquetError> {
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_created_by(concat!("weir-sink ", env!("CARGO_PKG_VERSION")).into());
+    for column in GROWING.map(ColumnPath::from) {
+        properties = properties
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED)
+            .set_column_compression(column, Compression::UNCOMPRESSED);
+    }
+    for column in FEW_VALUES.map(path_of) {
+        properties = properties.set_column_compression(column, Compression::UNCOMPRESSED);
+    }
     for column in SOUGHT {
         properties = properties
             .set_column_bloom_filter_enabled(ColumnPath::from(column), true)
@@ -379,6 +460,11 @@ pub(super) fn properties() -> Result<WriterProperties, ParquetError> {
             .set_column_bloom_filter_max_ndv(ColumnPath::from(column), BLOOM_VALUES_MAX);
     }
     Ok(properties.build())
+}
+
+/// A column by the names from the outermost inwards, with dots between.
+fn path_of(column: &str) -> ColumnPath {
+    ColumnPath::new(column.split('.').map(str::to_owned).collect())
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -319,6 +319,30 @@ fn many_rows_are_encoded_in_parts_and_all_there() {
 }
 
 #[test]
+fn what_waits_packed_is_the_same_in_less_memory() {
+    let name: Arc<str> = "weir.logs".into();
+    let new = || Open::new(partition(Topic::Logs), &name, 0, 10 * HOUR_MS, Instant::now());
+    let (mut written, mut packed) = (new(), new().packed());
+    for seq in 1..=5_000 {
+        let message = format!("session {} opened by {}", seq * 7_919, seq % 90);
+        let log = Log { host: "pump-1".into(), message, ..Log::default() };
+        let body = event(seq, Body::Log(log));
+        let row = Row { offset: seq as i64, kafka_ms: 0, body };
+        written.push(row.clone(), 600).unwrap();
+        packed.push(row, 600).unwrap();
+    }
+    assert!(packed.is_packed() && !written.is_packed());
+    let (written_bytes, packed_bytes) = (written.memory_bytes(), packed.memory_bytes());
+    assert!(packed_bytes * 8 < written_bytes, "{packed_bytes} and {written_bytes} bytes");
+
+    let [written, packed] =
+        [written, packed].map(|open| open.seal(6_000, Snapshot::default()).unwrap());
+    assert_eq!((&packed.path, packed.manifest.rows), (&written.path, 5_000));
+    assert_eq!(packed.manifest.streams, written.manifest.streams);
+    assert_eq!(read(&packed.data), read(&written.data));
+}
+
+#[test]
 fn an_object_ends_by_age_count_and_later_hour() {
     let now = Instant::now();
     let at = CloseAt { age: Duration::from_secs(60), rows: 2, bytes: usize::MAX };

@@ -3,8 +3,9 @@
 //! In: records of the partitions that are ours, in the order of their offsets. Out: rows and dead letters
 //! added to a [`Work`], and [`Closed`] archive objects. No IO; it uses the processor and runs
 //! on a blocking thread. Promises: each record is accounted for once, in order; a duplicate goes
-//! nowhere; an object ends with the duplicate memory as it was at its end. Memory is bounded: when all
-//! open objects together hold more than their budget, the largest are closed first.
+//! nowhere; an object ends with the duplicate memory as it was at its end. Memory is bounded: beside some open objects
+//! that are written as their rows come those of further partitions wait packed, and when all together hold more than their
+//! budget, the largest are closed first.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,9 @@ use crate::live::Live;
 /// structures around it.
 const ROW_BYTES_PER_JSON_BYTE: usize = 2;
 const ROW_BYTES: usize = 512;
+
+/// So many objects are written as their rows come; those of further partitions wait packed.
+const WRITTEN_MAX: usize = 8;
 
 /// An end in a partition: everything before `next` is accounted for.
 #[derive(Debug)]
@@ -60,6 +64,16 @@ struct Lane {
 pub(super) struct Now {
     pub(super) instant: Instant,
     pub(super) ms: i64,
+}
+
+/// How a record is taken.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    /// Somebody looks at what comes.
+    watched: bool,
+    /// An object that begins with it waits packed.
+    packed: bool,
+    now: Now,
 }
 
 /// The state of all partitions that are ours.
@@ -105,6 +119,7 @@ impl Intake {
     ) -> Result<Vec<Closed>, ParquetError> {
         let mut closed = Vec::new();
         let mut consumed: BTreeMap<Topic, u64> = BTreeMap::new();
+        let mut written = self.lanes.values().filter(|lane| lane.is_written()).count();
         for record in records {
             let partition = record.partition;
             let Some(lane) = self.lanes.get_mut(&partition) else {
@@ -117,7 +132,10 @@ impl Intake {
             if lane.open.as_ref().is_some_and(|open| open.ends_before(record.ts_ms)) {
                 closed.extend(lane.close(partition)?);
             }
-            lane.take(record, &self.names, &mut self.reader, work, watched, now)?;
+            let (was_written, packed) = (lane.is_written(), written >= WRITTEN_MAX);
+            let how = How { watched, packed, now };
+            lane.take(record, &self.names, &mut self.reader, work, how)?;
+            written += usize::from(!was_written && lane.is_written());
             if lane.open.as_ref().is_some_and(|open| open.full(self.close)) {
                 closed.extend(lane.close(partition)?);
             }
@@ -179,9 +197,9 @@ impl Lane {
         names: &TopicNames,
         reader: &mut Reader,
         work: &mut Work,
-        watched: bool,
-        now: Now,
+        how: How,
     ) -> Result<(), ParquetError> {
+        let How { watched, packed, now } = how;
         let partition = record.partition;
         let next = record.offset + 1;
         let expected = self.next.replace(next).unwrap_or(record.offset);
@@ -235,7 +253,10 @@ impl Lane {
         let row = Row { offset, kafka_ms, body };
         let name = names.name(partition.topic);
         self.open
-            .get_or_insert_with(|| Open::new(partition, name, offset, kafka_ms, now.instant))
+            .get_or_insert_with(|| {
+                let open = Open::new(partition, name, offset, kafka_ms, now.instant);
+                if packed { open.packed() } else { open }
+            })
             .push(row, row_bytes)
     }
 
@@ -265,5 +286,58 @@ impl Lane {
 
     fn memory_bytes(&self) -> usize {
         self.open.as_ref().map_or(0, Open::memory_bytes)
+    }
+
+    /// Whether its open object is written as its rows come.
+    fn is_written(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| !open.is_packed())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::decode::dedupe::Bounds;
+
+    fn record(number: i32, seq: u64) -> Record {
+        let json = serde_json::json!({
+            "agent": "gw-17", "stream": "bcb4a7ab1f683e35", "seq": seq, "site": "plant", "device": "pump-1",
+            "ts_us": 1, "received_us": 1, "clock": "synced", "source": "syslog", "dialect": "rfc3164", "parse": "ok",
+            "meta": {}, "meta_state": "miss", "host": "pump-1", "message": "opened", "raw": "opened",
+        });
+        let partition = Partition { topic: Topic::Logs, number };
+        let value = Some(json.to_string().into());
+        Record {
+            partition,
+            offset: 0,
+            ts_ms: 0,
+            key: None,
+            value,
+            retried: 0,
+            by: None,
+            again: None,
+        }
+    }
+
+    #[test]
+    fn few_objects_are_written_as_they_come_and_all_hold_their_rows() {
+        let now = Now { instant: Instant::now(), ms: 0 };
+        let close = CloseAt { age: Duration::from_secs(60), rows: 1_000, bytes: usize::MAX };
+        let mut intake = Intake::new(TopicNames::default(), close, usize::MAX);
+        let (partitions, mut work) = (3 * WRITTEN_MAX as i32, Work::new(1));
+        for number in 0..partitions {
+            let dedupe = Some(Dedupe::new(Bounds::default()));
+            let partition = Partition { topic: Topic::Logs, number };
+            intake.assign(partition, dedupe, String::new(), None, None);
+        }
+        let records = (0..partitions).map(|number| record(number, number as u64 + 1)).collect();
+        assert!(intake.take(records, &mut work, false, now).unwrap().is_empty());
+        assert!(work.dead.is_empty(), "{:?}", work.dead);
+        let written = intake.lanes.values().filter(|lane| lane.is_written()).count();
+        assert_eq!(written, WRITTEN_MAX);
+        let closed = intake.close_all().unwrap();
+        let rows = closed.iter().map(|closed| closed.object.as_ref().unwrap().manifest.rows);
+        assert_eq!(rows.collect::<Vec<_>>(), vec![1; 3 * WRITTEN_MAX]);
     }
 }

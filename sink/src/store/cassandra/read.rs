@@ -105,7 +105,7 @@ impl CassandraStore {
     pub(super) async fn known_series(&self, census: &Census<'_>) -> Result<Vec<Known>, StoreError> {
         let one = async |key: &SeriesKey| match self.series.get(key) {
             Some(known) => Ok(Known::clone(&known)),
-            None => self.series_record(key, Look::Usual).await,
+            None => Box::pin(self.series_record(key, Look::Usual)).await,
         };
         let reads: Vec<_> = census.series.iter().map(|seen| one(seen.key)).collect();
         self.in_order(reads).await
@@ -114,7 +114,7 @@ impl CassandraStore {
     pub(super) async fn known_hosts(&self, census: &Census<'_>) -> Result<Vec<Known>, StoreError> {
         let one = async |site: &str, host: &str| match self.hosts.get(&(site.into(), host.into())) {
             Some(known) => Ok(Known::clone(&known)),
-            None => self.host_record(site, host).await,
+            None => Box::pin(self.host_record(site, host)).await,
         };
         let reads: Vec<_> = census.hosts.iter().map(|seen| one(seen.site, seen.host)).collect();
         self.in_order(reads).await
@@ -123,12 +123,14 @@ impl CassandraStore {
     pub(super) async fn known_sites(&self, census: &Census<'_>) -> Result<Vec<Known>, StoreError> {
         let one = async |site: &str| match self.sites.get(&site.into()) {
             Some(known) => Ok(Known::clone(&known)),
-            None => self.site_record(site).await,
+            None => Box::pin(self.site_record(site)).await,
         };
         let reads: Vec<_> = census.sites.keys().map(|site| one(site)).collect();
         self.in_order(reads).await
     }
 
+    /// The answers to `reads`, a bounded number of them under way. A read takes some 20 KiB, so it is to be boxed when
+    /// it begins: most of what is asked for is known and reads nothing.
     async fn in_order<T, F>(&self, reads: Vec<F>) -> Result<Vec<T>, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,

@@ -17,18 +17,18 @@ use weir_tests::services::unique;
 use weir_tests::{Launch, free_port};
 
 use crate::measure::mib;
-use crate::sink::{Figures, LONGEST, config, count, fill, migrated};
+use crate::sink::{Figures, LONGEST, Work, config, count, fill, migrated};
 
 /// What it is called in the table.
 pub(crate) const NAME: &str = "connect";
-const PARTITIONS: i32 = 4;
 
 /// Fills a topic and measures how it is emptied.
-pub(crate) fn run(sink: &Path, kafka: &Kafka, cassandra: &Cassandra, events: usize) -> Figures {
+pub(crate) fn run(sink: &Path, kafka: &Kafka, cassandra: &Cassandra, work: Work) -> Figures {
+    let Work { events, partitions, .. } = work;
     let name = unique("bench_connect");
-    kafka.create_topic(&name, PARTITIONS);
-    migrated(sink, config(&name, kafka, cassandra, free_port()));
-    fill(kafka, &name, events);
+    kafka.create_topic(&name, partitions);
+    migrated(sink, config(&name, kafka, cassandra, free_port(), work));
+    fill(kafka, &name, work);
     let classes = format!("{}/*", kafka_jars().display());
     let launch = Launch::tool("java");
     let offsets = launch.dir().join("offsets");

@@ -34,7 +34,8 @@ const USAGE: &str = "weir-bench agent|udp|peers PATH-OF-WEIR-AGENT [--work full|
                      [--events N] [--rate EVENTS_PER_SECOND] [--rounds N] [--only NAME,NAME]\n\
                      weir-bench outage PATH-OF-WEIR-AGENT [MINUTES]\n\
                      weir-bench readings PATH-OF-WEIR-AGENT [READINGS]\n\
-                     weir-bench sink PATH-OF-WEIR-SINK [--events N] [--rounds N] [--alone]";
+                     weir-bench sink PATH-OF-WEIR-SINK [--events N] [--rounds N] [--hosts N] [--partitions N] \
+                     [--close-after SECONDS] [--alone [--instances N]]";
 
 struct Options {
     agent: PathBuf,
@@ -85,7 +86,14 @@ fn main() {
 }
 
 fn of_sink(program: &Path, mut rest: &[&str]) {
-    let (mut events, mut rounds, mut with_peer) = (1_000_000, 3, true);
+    let (mut rounds, mut with_peer) = (3, true);
+    let mut work = sink::Work {
+        events: 1_000_000,
+        hosts: 1_000,
+        partitions: 4,
+        instances: 1,
+        close_after_s: 1,
+    };
     while let [option, more @ ..] = rest {
         rest = more;
         let mut number = || {
@@ -94,13 +102,18 @@ fn of_sink(program: &Path, mut rest: &[&str]) {
             number.parse().expect(USAGE)
         };
         match *option {
-            "--events" => events = number(),
+            "--events" => work.events = number(),
             "--rounds" => rounds = number(),
+            "--hosts" => work.hosts = number(),
+            "--partitions" => work.partitions = i32::try_from(number()).expect(USAGE),
+            "--instances" => work.instances = number(),
+            "--close-after" => work.close_after_s = number() as u64,
             "--alone" => with_peer = false,
             _ => panic!("{USAGE}"),
         }
     }
-    sink::sink(program, events, rounds, with_peer);
+    assert!(work.instances == 1 || !with_peer, "{USAGE}");
+    sink::sink(program, work, rounds, with_peer);
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Options {

@@ -2,9 +2,10 @@
 //!
 //! In: the path of a release build of `weir-sink`, how many events. Out: for each run rows a second between the
 //! first and the last write, CPU seconds per million rows (the start included), peak memory, and what is missing
-//! from the table. Both read the same events as JSON from four partitions and write one row for each into the same
+//! from the table. Both read the same events as JSON from as many partitions and write one row for each into the same
 //! table of one Cassandra node; ours also drops duplicates and writes the archive. What is measured begins when
-//! the node is warm: with its Java still being compiled, that would be the figure.
+//! the node is warm: with its Java still being compiled, that would be the figure. Without the peer it can be several
+//! instances of ours that share the work: their rows and CPU seconds together, the memory of the largest.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,10 +17,8 @@ use weir_tests::services::{self, unique};
 use weir_tests::{Launch, free_port};
 
 use crate::connect;
-use crate::measure::{create_topics, mib};
+use crate::measure::mib;
 
-/// So many hosts write the lines.
-const HOSTS: usize = 1_000;
 /// Messages handed to the producer together.
 const CHUNK: usize = 20_000;
 /// How often it is looked what was written: the rate of a run of a second is right to 2 %.
@@ -29,6 +28,21 @@ const WARM_UP: usize = 500_000;
 /// A run that takes longer has failed.
 pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 const START: Duration = Duration::from_secs(60);
+
+/// What is done in each run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    /// Events.
+    pub(crate) events: usize,
+    /// Hosts that write them, in turn.
+    pub(crate) hosts: usize,
+    /// Partitions of the topic that has them.
+    pub(crate) partitions: i32,
+    /// Sinks that share them.
+    pub(crate) instances: usize,
+    /// Seconds after which ours closes an object of the archive.
+    pub(crate) close_after_s: u64,
+}
 
 /// What one run gave.
 pub(crate) struct Figures {
@@ -47,20 +61,24 @@ pub(crate) struct Figures {
 }
 
 /// Runs both `rounds` times, in turn.
-pub(crate) fn sink(sink: &Path, events: usize, rounds: usize, with_peer: bool) {
+pub(crate) fn sink(sink: &Path, work: Work, rounds: usize, with_peer: bool) {
     let (kafka, cassandra) = (services::kafka(), services::cassandra());
-    println!("{events} log lines of {HOSTS} hosts, four partitions, one Cassandra node");
+    let Work { events, hosts, partitions, instances, .. } = work;
+    println!(
+        "{events} log lines of {hosts} hosts, partitions {partitions}, sinks {instances}, one Cassandra node"
+    );
     println!("              rows/s   s with start   CPU s per M   peak MiB   missing");
     let mut runs = Vec::new();
-    ours(sink, kafka, cassandra, WARM_UP);
+    let warm_up = Work { events: WARM_UP, ..work };
+    ours(sink, kafka, cassandra, warm_up);
     if with_peer {
-        connect::run(sink, kafka, cassandra, WARM_UP);
+        connect::run(sink, kafka, cassandra, warm_up);
     }
     for _ in 0..rounds {
-        runs.push(ours(sink, kafka, cassandra, events));
+        runs.push(ours(sink, kafka, cassandra, work));
         show(&runs);
         if with_peer {
-            runs.push(connect::run(sink, kafka, cassandra, events));
+            runs.push(connect::run(sink, kafka, cassandra, work));
             show(&runs);
         }
     }
@@ -89,19 +107,32 @@ fn show(runs: &[Figures]) {
     );
 }
 
-fn ours(sink: &Path, kafka: &Kafka, cassandra: &Cassandra, events: usize) -> Figures {
+fn ours(sink: &Path, kafka: &Kafka, cassandra: &Cassandra, work: Work) -> Figures {
+    let Work { events, .. } = work;
     let name = unique("bench");
-    create_topics(kafka, &format!("{name}."));
     let topic = format!("{name}.logs");
-    fill(kafka, &topic, events);
-    let port = free_port();
-    let launch = migrated(sink, config(&name, kafka, cassandra, port));
+    for topic in ["readings", "logs", "alerts"] {
+        kafka.create_topic(&format!("{name}.{topic}"), work.partitions);
+    }
+    fill(kafka, &topic, work);
+    let home = migrated(sink, config(&name, kafka, cassandra, free_port(), work));
+    let archive = home.dir().join("archive");
     let began = Instant::now();
-    let mut program = launch.args(["run", "-c", "sink.toml"]).start();
-    let metrics = format!("http://127.0.0.1:{port}/metrics");
-    let stored = || metric(&metrics, "weir_sink_stored_rows_total{table=\"logs\"");
+    let start = |_| {
+        let port = free_port();
+        let config = config(&name, kafka, cassandra, port, work);
+        let config = config.replace("\"archive\"", &format!("{archive:?}"));
+        let launch = Launch::at("weir-sink", sink.into()).file("sink.toml", config);
+        (
+            launch.args(["run", "-c", "sink.toml"]).start(),
+            format!("http://127.0.0.1:{port}/metrics"),
+        )
+    };
+    let (mut programs, metrics): (Vec<_>, Vec<_>) = (0..work.instances).map(start).unzip();
+    let of_one = |url: &String| metric(url, "weir_sink_stored_rows_total{table=\"logs\"");
+    let stored = || metrics.iter().map(of_one).sum::<Result<f64, _>>();
     let (mut first, mut last) = (None, (Instant::now(), 0.0));
-    program.wait("all rows", LONGEST, |_| {
+    programs[0].wait("all rows", LONGEST, |_| {
         let rows = stored()?;
         if rows > 0.0 && first.is_none() {
             first = Some((Instant::now(), rows));
@@ -113,22 +144,25 @@ fn ours(sink: &Path, kafka: &Kafka, cassandra: &Cassandra, events: usize) -> Fig
         if rows < events as f64 { Err(format!("{rows} rows")) } else { Ok(()) }
     });
     let topics = [topic];
-    program.wait("all of it to be committed", LONGEST, |_| {
+    programs[0].wait("all of it to be committed", LONGEST, |_| {
         match kafka.uncommitted(&name, &topics) {
             0 => Ok(()),
             left => Err(format!("{left} records are not")),
         }
     });
-    let (seconds, cpu_s) = (began.elapsed().as_secs_f64(), program.cpu_seconds());
-    let peak_mib = mib(program.rss_peak_bytes());
-    program.term(START);
+    let seconds = began.elapsed().as_secs_f64();
+    let cpu_s: f64 = programs.iter().map(|program| program.cpu_seconds()).sum();
+    let peak = programs.iter().map(|program| program.rss_peak_bytes()).max();
+    for mut program in programs {
+        program.term(START);
+    }
     let (from, rows) = first.unwrap();
     Figures {
         name: "weir",
         rows_a_second: (last.1 - rows) / (last.0 - from).as_secs_f64(),
         seconds,
         cpu_s_per_million: cpu_s / (events as f64 / 1e6),
-        peak_mib,
+        peak_mib: peak.map_or(0.0, mib),
         missing: events as i64 - count(cassandra, &name),
     }
 }
@@ -141,10 +175,14 @@ pub(crate) fn migrated(sink: &Path, config: String) -> Launch {
 }
 
 /// Puts the events of the last while, one each millisecond, into a topic.
-pub(crate) fn fill(kafka: &Kafka, topic: &str, events: usize) {
+pub(crate) fn fill(kafka: &Kafka, topic: &str, work: Work) {
+    let Work { events, hosts, .. } = work;
     let now_us = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as usize;
     let begin_us = now_us - events * 1_000;
-    let message = |i| (format!("bench/{}", host(i)), event(i, begin_us + i * 1_000));
+    let message = |i| {
+        let host = format!("dev-{}", i % hosts);
+        (format!("bench/{host}"), event(i, &host, begin_us + i * 1_000))
+    };
     for from in (0..events).step_by(CHUNK) {
         let chunk: Vec<_> = (from..events.min(from + CHUNK)).map(message).collect();
         kafka.send(topic, &chunk);
@@ -166,18 +204,14 @@ pub(crate) fn count(cassandra: &Cassandra, keyspace: &str) -> i64 {
     (0..PARTS).map(part).sum()
 }
 
-fn host(i: usize) -> String {
-    format!("dev-{}", i % HOSTS)
-}
-
 /// What line `i` says.
 fn message(i: usize) -> String {
     format!("Failed password for root from 203.0.113.{} port 4242 ssh2", i % 250)
 }
 
 /// As the agent writes it.
-fn event(i: usize, ts_us: usize) -> String {
-    let (host, message, seq) = (host(i), message(i), i + 1);
+fn event(i: usize, host: &str, ts_us: usize) -> String {
+    let (message, seq) = (message(i), i + 1);
     format!(
         "{{\"agent\":\"gw-17\",\"stream\":\"bcb4a7ab1f683e35\",\"seq\":{seq},\"site\":\"bench\",\"device\":\"{host}\",\
          \"ts_us\":{ts_us},\"received_us\":{ts_us},\"clock\":\"synced\",\"source\":\"syslog\",\"dialect\":\"rfc5424\",\
@@ -188,12 +222,19 @@ fn event(i: usize, ts_us: usize) -> String {
     )
 }
 
-pub(crate) fn config(name: &str, kafka: &Kafka, cassandra: &Cassandra, port: u16) -> String {
+pub(crate) fn config(
+    name: &str,
+    kafka: &Kafka,
+    cassandra: &Cassandra,
+    port: u16,
+    work: Work,
+) -> String {
+    let Work { partitions, close_after_s, .. } = work;
     format!(
         "kafka = {{ brokers = [\"{}\"], topic_prefix = \"{name}.\" }}\n\
          consume = {{ group = \"{name}\" }}\n\
-         topics = {{ partitions = 4 }}\n\
-         archive = {{ path = \"archive\", close_after_s = 1 }}\n\
+         topics = {{ partitions = {partitions} }}\n\
+         archive = {{ path = \"archive\", close_after_s = {close_after_s} }}\n\
          http = {{ listen = \"127.0.0.1:{port}\" }}\n\
          [store.cassandra]\ncontact_points = {:?}\nkeyspace = \"{name}\"\nlocal_datacenter = \"dc1\"\n\
          replication = {{ dc1 = 1 }}\n",
