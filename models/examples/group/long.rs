@@ -17,6 +17,8 @@ const FIRST: usize = 1_000;
 const EACH: usize = 4;
 /// Where a channel shifts, and by how many standard deviations.
 const SHIFT: (usize, f64) = (5_000, 6.0);
+/// Rows of which the mean score says whether it is over.
+const SPAN: usize = 500;
 /// So many rows below a level before the next time counts as another one.
 const APART: usize = 60;
 
@@ -34,6 +36,10 @@ fn plants() -> Vec<Vec<Vec<f64>>> {
 fn scores(rows: &[Vec<f64>]) -> Vec<f32> {
     let mut group = Group::default();
     rows.iter().map(|row| group.update(row).map_or(0.0, |verdict| verdict.score)).collect()
+}
+
+fn usual(scores: &[f32]) -> f32 {
+    scores.iter().sum::<f32>() / scores.len() as f32
 }
 
 pub(crate) fn print(out: &mut impl Write) -> Result<(), Fault> {
@@ -67,8 +73,10 @@ pub(crate) fn print(out: &mut impl Write) -> Result<(), Fault> {
         let size = size * (squares.sum::<f64>() / n).sqrt();
         rows[from..].iter_mut().for_each(|row| row[0] += size);
         let scores = scores(rows);
-        let last = (from..ROWS).rev().find(|row| scores[*row] >= 1.5).unwrap_or(from);
-        ends.push(last - from);
+        // Until a span in which it is like before.
+        let is_over = |row: &usize| usual(&scores[*row..*row + SPAN]) < 1.2;
+        let end = (from + SPAN..ROWS - SPAN).find(is_over).unwrap_or(ROWS);
+        ends.push(end - from);
     }
     ends.sort_unstable();
     writeln!(

@@ -26,7 +26,7 @@ const STEPS: f64 = 0.05;
 /// The same of the score.
 const SCORE: f64 = 0.05;
 /// So much of a score goes into its mean at most: one far value is not to be heard for long.
-const SCORE_CUT: f64 = 3.0;
+const SCORE_CUT: f64 = 4.0;
 /// A far value is told at once, by this part.
 const AT_ONCE: f64 = 0.25;
 /// Slowest rate of means and covariances: 2,000 readings; plain averages at first.
@@ -44,6 +44,9 @@ const UNUSUAL: (f64, f64) = (1.0, 1.3);
 const UNUSUAL_WEIGHT: f64 = 0.02;
 /// ... until it has lasted for so many readings: then this is how the device is now.
 const STAYS: u32 = 5_000;
+/// A reading of a score below the first counts for so many of these: what is hardly unusual is soon how the device is.
+const MILD: f64 = 2.0;
+const MILD_STEP: u32 = 8;
 /// Readings until steps are known at all.
 const STEPS_FIRST: f64 = 20.0;
 const SCORE_MAX: f64 = 1_000.0;
@@ -171,7 +174,9 @@ impl Group {
 
     /// How much is learnt from a reading.
     fn weight(&mut self, score: f64) -> f64 {
-        self.unusual_for = if score >= UNUSUAL.0 { self.unusual_for.saturating_add(1) } else { 0 };
+        let step = if score < MILD { MILD_STEP } else { 1 };
+        self.unusual_for =
+            if score >= UNUSUAL.0 { self.unusual_for.saturating_add(step) } else { 0 };
         if self.unusual_for > STAYS {
             return 1.0;
         }
@@ -209,78 +214,4 @@ impl Group {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
-
-    /// Two metrics that move together, and one of its own; numbers from a fixed generator.
-    fn readings(n: usize) -> impl Iterator<Item = [f64; 3]> {
-        let mut x = 0x2545_f491_4f6c_dd1d_u64;
-        let mut noise = move || {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-            (x >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-        };
-        let mut load = 0.0;
-        (0..n).map(move |_| {
-            load = 0.98 * load + noise();
-            [100.0 + 10.0 * load, 5.0 + load + 0.1 * noise(), noise()]
-        })
-    }
-
-    #[test]
-    fn sees_metrics_part_that_belong_together() {
-        let mut group = Group::default();
-        let mut usual = 0;
-        for (i, mut values) in readings(3_000).enumerate() {
-            if i >= 2_500 {
-                // Within the range of each of them, but against each other.
-                values[1] = 10.0 - values[1];
-            }
-            let verdict = group.update(&values).unwrap();
-            usual += u32::from((1_000..2_500).contains(&i) && verdict.score > 1.5);
-            if i == 2_600 {
-                assert!(verdict.score > 2.0, "{verdict:?}");
-            }
-        }
-        assert!(usual < 40, "{usual} of 1500 above 1.5");
-    }
-
-    #[test]
-    fn names_the_metric_that_jumps() {
-        let mut group = Group::default();
-        let mut last = None;
-        for (i, mut values) in readings(1_000).enumerate() {
-            values[2] += if i >= 950 { 20.0 } else { 0.0 };
-            last = group.update(&values);
-        }
-        let last = last.unwrap();
-        assert!(last.score > 5.0 && last.channel == 2, "{last:?}");
-    }
-
-    #[test]
-    fn what_repeats_another_or_never_moves_is_no_harm() {
-        let mut group = Group::default();
-        for values in readings(2_000) {
-            let [a, _, c] = values;
-            let verdict = group.update(&[a, a, 2.0 * a, 7.0, c]).unwrap();
-            assert!(verdict.score.is_finite() && verdict.score < 10.0, "{verdict:?}");
-        }
-        let before = group.clone();
-        assert_eq!(group.update(&[1.0, f64::NAN, 1.0, 7.0, 0.0]), None);
-        assert_eq!(group.update(&[1.0]), None);
-        assert_eq!(group, before);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn every_score_is_a_number(readings in proptest::collection::vec((proptest::num::f64::ANY, proptest::num::f64::ANY, -3.0..3.0), 1..300)) {
-            let mut group = Group::default();
-            for (a, b, c) in readings {
-                if let Some(verdict) = group.update(&[a, b, c]) {
-                    proptest::prop_assert!(verdict.score.is_finite() && verdict.score >= 0.0);
-                }
-            }
-        }
-    }
-}
+mod tests;
