@@ -33,7 +33,7 @@ type Fault = Box<dyn Error>;
 const EACH: usize = 5;
 /// Windows of which there are pictures: plant and fault.
 const PICTURES: [(&str, &str); 4] =
-    [("factors", "shift"), ("cycle", "stick"), ("pump", "leak"), ("board", "variance")];
+    [("factors", "shift"), ("cycle", "stick"), ("pump", "leak"), ("still", "variance")];
 
 /// The three sensor boards of the fixtures: all that they measure continuously.
 fn boards() -> Result<Vec<Board>, Fault> {
@@ -144,8 +144,9 @@ fn print_cost(out: &mut impl Write, cases: &[Case]) -> Result<(), Fault> {
 fn write_plots(cases: &[Case], folder: &Path) -> Result<(), Fault> {
     std::fs::create_dir_all(folder)?;
     for (plant, fault) in PICTURES {
-        let is = |case: &&Case| (case.plant, case.fault) == (plant, fault) && case.is_large;
-        let case = cases.iter().find(is).ok_or("no such window")?;
+        let is = |case: &&Case| (case.plant, case.fault) == (plant, fault);
+        let large = cases.iter().filter(is).find(|case| case.is_large);
+        let case = large.or_else(|| cases.iter().find(is)).ok_or("no such window")?;
         let scores = group(case);
         // The channel that differs most within the fault is the one to be looked at.
         let channels = 0..case.rows.first().map_or(0, Vec::len);
