@@ -202,8 +202,8 @@ impl Group {
         self.levels.learn(n, &self.smoothed, rate(0.0));
         if f64::from(self.seen) > STEPS_FIRST {
             let rate = rate(STEPS_FIRST - 1.0);
-            for i in 0..n {
-                let delta = steps[i] - self.step_mean[i];
+            for (i, step) in steps.iter().enumerate().take(n) {
+                let delta = step - self.step_mean[i];
                 self.step_mean[i] += rate * delta;
                 let old = self.step_variance[i];
                 self.step_variance[i] = (1.0 - rate) * (old + rate * delta * delta);
