@@ -92,7 +92,7 @@ pub struct CassandraConfig {
     /// How long one request may take, milliseconds.
     #[serde(default = "default_request_timeout_ms")]
     pub request_timeout_ms: u64,
-    /// How many requests are under way at once.
+    /// At most so many requests that write are under way at once; fewer while Cassandra is slow or refuses.
     #[serde(default = "default_in_flight")]
     pub in_flight: usize,
     /// Days after which readings and log lines leave the hot tables; 0 keeps them for ever.

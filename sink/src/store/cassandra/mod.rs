@@ -11,14 +11,17 @@
 //! | `seal_rows`, `seal_statements`, `line_rows` | what sealing needs |
 //! | `catalogue` | what is recorded of series and hosts, remembered |
 //! | `failure` | what an error means; trying again |
+//! | `pace`, `limit` | how many writes are under way at once |
 //!
 //! The tables, with a query for each, are described in `docs/cassandra.md`.
 
 mod catalogue;
 mod connect;
 mod failure;
+mod limit;
 mod line_rows;
 mod losses;
+mod pace;
 mod read;
 mod read_devices;
 mod read_logs;
@@ -31,15 +34,18 @@ mod tls;
 mod write;
 mod write_records;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use scylla::client::session::Session;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use weir_models::alert::Alert;
 use weir_models::device::{AgentStatus, Device};
 use weir_models::ident::{EventId, SeriesKey};
 
 use self::catalogue::Remembered;
 use self::failure::Failure;
+use self::pace::Pace;
 use self::statements::Statements;
 use super::config::CassandraConfig;
 use super::seal::marks::Marks;
@@ -57,8 +63,7 @@ pub struct CassandraStore {
     datacentre: String,
     /// Prepared at the first use: before `migrate` there is nothing to prepare.
     statements: OnceCell<Statements>,
-    permits: Semaphore,
-    in_flight: usize,
+    pace: Pace,
     series: Remembered<SeriesKey>,
     hosts: Remembered<(String, String)>,
     sites: Remembered<String>,
@@ -78,8 +83,7 @@ impl CassandraStore {
             config: config.clone(),
             datacentre: connected.datacentre,
             statements: OnceCell::new(),
-            permits: Semaphore::new(config.in_flight),
-            in_flight: config.in_flight,
+            pace: Pace::new(config.in_flight, slow(config)),
             series: Remembered::new(),
             hosts: Remembered::new(),
             sites: Remembered::new(),
@@ -92,6 +96,11 @@ impl CassandraStore {
         let prepared = self.statements.get_or_try_init(prepare).await;
         prepared.map_err(|failure: Failure| failure.into())
     }
+}
+
+/// A write that takes so long is a sign of trouble, well before it times out.
+fn slow(config: &CassandraConfig) -> Duration {
+    Duration::from_millis(config.request_timeout_ms) / 4
 }
 
 #[async_trait]

@@ -133,7 +133,7 @@ impl CassandraStore {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        stream::iter(reads).buffered(self.in_flight).try_collect().await
+        stream::iter(reads).buffered(self.pace.now()).try_collect().await
     }
 
     pub(super) async fn read_points(

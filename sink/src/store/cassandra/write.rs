@@ -1,4 +1,4 @@
-//! Write: a batch as unlogged batches of one partition each, a bounded number under way.
+//! Write: a batch as unlogged batches of one partition each, as many under way as [`Pace`](super::pace::Pace) allows.
 //!
 //! In: a [`Batch`]. Out: nothing, or the first error. Promises: `Ok` means that every row was
 //! confirmed at the configured consistency; any other answer, a timeout too, means that the batch
@@ -17,7 +17,7 @@ use weir_models::time::now_us;
 
 use super::CassandraStore;
 use super::catalogue::{Addition, Known};
-use super::failure::{WRITE_PATIENCE, persist};
+use super::failure::WRITE_PATIENCE;
 use super::losses::losses_and_audits;
 use super::statements::{Insert, ROWS_BYTES_MAX, ROWS_MAX, Statements};
 use super::write_records::{alerts, devices_and_agents, feedback, records};
@@ -50,10 +50,10 @@ impl<'a> Jobs<'a> {
         Self { store, jobs: Vec::new() }
     }
 
-    /// Does all of them, a bounded number at once.
+    /// Does all of them, at most `in_flight` at once.
     pub(super) async fn run(self) -> Result<(), StoreError> {
-        let in_flight = self.store.in_flight;
-        stream::iter(self.jobs).buffer_unordered(in_flight).try_collect().await
+        let at_once = self.store.config.in_flight;
+        stream::iter(self.jobs).buffer_unordered(at_once).try_collect().await
     }
 
     /// Rows of one partition, with about how many bytes each has.
@@ -68,9 +68,9 @@ impl<'a> Jobs<'a> {
         for rows in cut(rows) {
             let store = self.store;
             self.jobs.push(Box::pin(async move {
-                let _permit = store.permits.acquire().await;
                 let rows = rows.as_slice();
-                persist(what, WRITE_PATIENCE, || insert.write(&store.session, rows)).await
+                let write = || insert.write(&store.session, rows);
+                store.pace.persist(what, WRITE_PATIENCE, write).await
             }));
         }
     }
