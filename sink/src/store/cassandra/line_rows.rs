@@ -72,8 +72,8 @@ impl CassandraStore {
         };
         let reads = shards().map(|shard| self.rows::<HostRow>(statement, (site, shard)));
         let hosts: Vec<Vec<_>> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        let known = |(host, first_us, last_us, widths)| {
-            let record: Record = (first_us, last_us, widths);
+        let known = |(host, first_us, last_us, widths, narrower)| {
+            let record: Record = (first_us, last_us, widths, narrower);
             (host, Known::read(Some(record), None, LOGS_WIDTH_US))
         };
         Ok(hosts.into_iter().flatten().map(known).collect())
@@ -141,11 +141,12 @@ impl CassandraStore {
         let hosts = self.hosts_of(site, Look::Sure).await?;
         let mut reads = Vec::new();
         for (host, known) in &hosts {
-            let range = recorded(known, range);
             let values = |bucket: Bucket| (site, host.as_str(), bucket.number);
-            for bucket in known.widths.ascending(range) {
-                let part = part_of(range, bucket);
-                reads.push(self.read_lines(statement, values(bucket), part, weight, weight_max));
+            for (widths, range) in known.layout.covers(recorded(known, range)) {
+                for bucket in widths.ascending(range) {
+                    let (part, values) = (part_of(range, bucket), values(bucket));
+                    reads.push(self.read_lines(statement, values, part, weight, weight_max));
+                }
             }
         }
         let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(LARGE_AT_ONCE));
@@ -271,10 +272,12 @@ impl CassandraStore {
             self.config.keyspace
         );
         for (host, known) in self.hosts_of(site, Look::Sure).await? {
-            for bucket in known.widths.ascending(range) {
-                let values = (site, &host, bucket.number, range.from_us, range.to_us);
-                let deleted = self.session.query_unpaged(delete.as_str(), values).await;
-                deleted.map_err(Failure::from)?;
+            for (widths, range) in known.layout.covers(range) {
+                for bucket in widths.ascending(range) {
+                    let values = (site, &host, bucket.number, range.from_us, range.to_us);
+                    let deleted = self.session.query_unpaged(delete.as_str(), values).await;
+                    deleted.map_err(Failure::from)?;
+                }
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `connect`, `tls` | a session, or an error that helps |
-//! | `schema` | migrations |
+//! | `schema`, `guard` | migrations; whether the hot tables are as they have to be |
 //! | `statements` | all CQL of rows, prepared once |
 //! | `write`, `write_records` | batches of one partition, bounded, tried again |
 //! | `read`, `read_devices`, `read_logs` | answers, bounded in partitions |
@@ -18,6 +18,7 @@
 mod catalogue;
 mod connect;
 mod failure;
+mod guard;
 mod limit;
 mod line_rows;
 mod losses;
@@ -91,6 +92,14 @@ impl CassandraStore {
         })
     }
 
+    /// What whoever runs the cluster should change at the tables whose rows leave; nothing where all is well.
+    ///
+    /// # Errors
+    /// [`StoreError::Fatal`] when rows would leave before they are sealed.
+    pub async fn advice(&self) -> Result<Vec<String>, StoreError> {
+        guard::advice(&self.session, &self.config).await
+    }
+
     async fn statements(&self) -> Result<&Statements, StoreError> {
         let prepare = || Statements::prepare(&self.session, &self.config);
         let prepared = self.statements.get_or_try_init(prepare).await;
@@ -110,7 +119,11 @@ impl Store for CassandraStore {
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
-        schema::check(&self.session, &self.config).await
+        schema::check(&self.session, &self.config).await?;
+        for advice in self.advice().await? {
+            tracing::warn!("{advice}");
+        }
+        Ok(())
     }
 
     async fn write(&self, batch: &Batch) -> Result<(), StoreError> {

@@ -202,7 +202,11 @@ mod tests {
         let (pace, node) = (Pace::new(MAX, SLOW), Node::default());
         write_all(&pace, node.with_room(1_000), 2_000).await;
         assert_eq!((pace.now(), node.most.load(Ordering::SeqCst)), (MAX, MAX));
-        assert_eq!(node.tries.load(Ordering::SeqCst), 2_000, "nothing twice on a node that is well");
+        assert_eq!(
+            node.tries.load(Ordering::SeqCst),
+            2_000,
+            "nothing twice on a node that is well"
+        );
         write_all(&pace, node.with_room(6), 1_000).await;
         assert!(pace.now() <= 12, "{}", pace.now());
         assert!(node.tries.load(Ordering::SeqCst) > 1_000);
@@ -225,10 +229,12 @@ mod tests {
         let (pace, node) = (Pace::new(8, SLOW), Node::default());
         node.with_room(1_000);
         let (given_up, handles): (Vec<_>, Vec<_>) = (0..20)
-            .map(|row| abortable(pace.persist("test", WRITE_PATIENCE, {
-                let node = &node;
-                move || node.write(row)
-            })))
+            .map(|row| {
+                abortable(pace.persist("test", WRITE_PATIENCE, {
+                    let node = &node;
+                    move || node.write(row)
+                }))
+            })
             .unzip();
         let abort = async {
             sleep(Duration::from_millis(5)).await;

@@ -35,6 +35,15 @@ use crate::store::{
 /// How many partitions one query reads at once.
 pub(super) const AT_ONCE: usize = 16;
 
+/// The record of a series as it is stored.
+type SeriesRecord = (
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<BTreeMap<i64, i64>>,
+    Option<BTreeMap<i64, i64>>,
+);
+
 /// The newest value of a series, as stored.
 #[derive(DeserializeValue)]
 struct LastValue {
@@ -77,14 +86,12 @@ impl CassandraStore {
         let one = &looking(statements, &statements.one_series, look);
         let shard = shard(&key.device);
         let values = (&key.site, shard, &key.device, &key.metric);
-        let rows = self
-            .rows::<(Option<String>, Option<i64>, Option<i64>, Option<BTreeMap<i64, i64>>)>(
-                one, values,
-            );
+        let rows = self.rows::<SeriesRecord>(one, values);
         Ok(match rows.await?.pop() {
             None => Known::read(None, None, READINGS_WIDTH_US),
-            Some((unit, first_us, last_us, widths)) => {
-                Known::read(Some((first_us, last_us, widths)), unit, READINGS_WIDTH_US)
+            Some((unit, first_us, last_us, widths, narrower)) => {
+                let record = (first_us, last_us, widths, narrower);
+                Known::read(Some(record), unit, READINGS_WIDTH_US)
             }
         })
     }
@@ -98,7 +105,7 @@ impl CassandraStore {
     async fn site_record(&self, site: &str) -> Result<Known, StoreError> {
         let one = &self.statements().await?.one_site;
         let rows = self.rows::<(Option<i64>, Option<i64>)>(one, (shard(site), site)).await?;
-        let row = rows.into_iter().next().map(|(first, last)| (first, last, None));
+        let row = rows.into_iter().next().map(|(first, last)| (first, last, None, None));
         Ok(Known::read(row, None, ALERTS_WIDTH_US))
     }
 
@@ -149,23 +156,6 @@ impl CassandraStore {
         let statements = self.statements().await?;
         let statement = &looking(statements, &statements.readings, look);
         let cql_limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let parts = known.widths.ascending(range).map(|bucket| {
-            let part = part_of(range, bucket);
-            let from = from.max(Position::at(part.from_us));
-            let values = (
-                &key.site,
-                &key.device,
-                &key.metric,
-                bucket.number,
-                from.ts_us,
-                from.stream,
-                from.seq,
-                part.to_us,
-                cql_limit,
-            );
-            self.rows::<(i64, i64, i64, f64, Option<f32>)>(statement, values)
-        });
-        let rows = bounded(parts, limit).await?;
         let point = |(ts_us, stream, seq, value, score): (i64, i64, i64, f64, Option<f32>)| Point {
             ts_us,
             value,
@@ -173,7 +163,35 @@ impl CassandraStore {
             stream: EventStream::from_i64(stream),
             seq: seq.cast_unsigned(),
         };
-        Ok(rows.into_iter().map(point).collect())
+        let mut points = Vec::new();
+        let covers = known.layout.covers(range);
+        for (widths, range) in &covers {
+            let parts = widths.ascending(*range).map(|bucket| {
+                let part = part_of(*range, bucket);
+                let from = from.max(Position::at(part.from_us));
+                let values = (
+                    &key.site,
+                    &key.device,
+                    &key.metric,
+                    bucket.number,
+                    from.ts_us,
+                    from.stream,
+                    from.seq,
+                    part.to_us,
+                    cql_limit,
+                );
+                self.rows::<(i64, i64, i64, f64, Option<f32>)>(statement, values)
+            });
+            points.extend(bounded(parts, limit).await?.into_iter().map(point));
+        }
+        if covers.len() > 1 {
+            // Of each width the first ones: the first ones of all are among them. One that was written again may be
+            // under two widths.
+            points.sort_by_key(Position::of);
+            points.dedup_by_key(|point| Position::of(point));
+            points.truncate(limit);
+        }
+        Ok(points)
     }
 
     /// One query for each shard of a site.

@@ -6,6 +6,7 @@
 //! `limit` lines kept. What can go wrong: [`StoreError::TooWide`], when that many partitions did not
 //! hold enough matching lines.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,9 +39,10 @@ pub(super) type LineRow = (
 );
 
 /// The record of a host as it is stored.
-pub(super) type HostRow = (String, Option<i64>, Option<i64>, Option<BTreeMap<i64, i64>>);
+pub(super) type HostRow =
+    (String, Option<i64>, Option<i64>, Option<BTreeMap<i64, i64>>, Option<BTreeMap<i64, i64>>);
 
-/// Where the reading of one host is.
+/// Where the reading of the buckets of one host and of one width is.
 struct Front {
     host: String,
     widths: Widths,
@@ -50,10 +52,14 @@ struct Front {
 }
 
 impl Front {
-    fn new(host: String, known: &Known, range: TimeRange) -> Option<Self> {
-        let range = recorded(known, range);
-        let bucket = known.widths.descending(range).next()?;
-        Some(Self { host, widths: known.widths.clone(), range, bucket })
+    /// One for each width.
+    fn all(host: &str, known: &Known, range: TimeRange) -> Vec<Self> {
+        let covers = known.layout.covers(recorded(known, range)).into_iter();
+        let front = |(widths, range): (Cow<'_, Widths>, TimeRange)| {
+            let bucket = widths.descending(range).next()?;
+            Some(Self { host: host.into(), widths: widths.into_owned(), range, bucket })
+        };
+        covers.filter_map(front).collect()
     }
 
     /// Goes on to the bucket before; false when there is none.
@@ -110,11 +116,11 @@ impl CassandraStore {
     async fn fronts(&self, query: &LogQuery) -> Result<Vec<Front>, StoreError> {
         if let Some(host) = &query.host {
             let known = self.host_record(&query.site, host).await?;
-            return Ok(Front::new(host.clone(), &known, query.range).into_iter().collect());
+            return Ok(Front::all(host, &known, query.range));
         }
         let hosts = self.hosts_of(&query.site, Look::Usual).await?;
-        let front = |(host, known): (String, Known)| Front::new(host, &known, query.range);
-        Ok(hosts.into_iter().filter_map(front).collect())
+        let fronts = hosts.iter().flat_map(|(host, known)| Front::all(host, known, query.range));
+        Ok(fronts.collect())
     }
 
     /// The newest matching lines of one bucket, at most as many as are wanted in all.

@@ -18,6 +18,7 @@ use weir_models::time::{DAY_US, SECOND_US, now_us};
 
 use super::CassandraStore;
 use super::failure::Failure;
+use super::guard::HOT_TABLES;
 use crate::store::StoreError;
 use crate::store::config::{CassandraConfig, Replication};
 use crate::store::seal::{mark_before_sealing, mark_before_sealing_lines};
@@ -30,6 +31,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_device_changes", include_str!("migrations/0004_device_changes.cql")),
     ("0005_losses", include_str!("migrations/0005_losses.cql")),
     ("0006_feedback", include_str!("migrations/0006_feedback.cql")),
+    ("0007_widths", include_str!("migrations/0007_widths.cql")),
 ];
 /// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";
@@ -215,7 +217,7 @@ async fn set_ttl(
 ) -> Result<Vec<String>, StoreError> {
     let wanted = ttl_s(config);
     let mut changed = Vec::new();
-    for table in ["readings", "logs"] {
+    for table in HOT_TABLES {
         let select = "SELECT default_time_to_live FROM system_schema.tables WHERE keyspace_name = \
                       ? AND table_name = ?";
         let answer = session
@@ -329,7 +331,8 @@ mod tests {
             let statements = statements(text, &config(None));
             assert!(!statements.is_empty());
             for statement in statements {
-                let repeatable = statement.contains(" IF NOT EXISTS weir.");
+                let adds = statement.contains(" ADD IF NOT EXISTS ");
+                let repeatable = statement.contains(" IF NOT EXISTS weir.") || adds;
                 assert!(
                     repeatable && !statement.contains(['{', ';']) || statement.contains("= {'"),
                     "{statement}"

@@ -23,6 +23,7 @@ use super::statements::{Insert, ROWS_BYTES_MAX, ROWS_MAX, Statements};
 use super::write_records::{alerts, devices_and_agents, feedback, records};
 use crate::store::bucket::shard;
 use crate::store::census::{Census, order_us};
+use crate::store::layout::{LOGS_LADDER_US, READINGS_LADDER_US, line_weight};
 use crate::store::{Batch, StoreError};
 
 /// The newest value of a series as one cell. `stream` and `seq` come first: of two values of one
@@ -107,15 +108,27 @@ pub(super) async fn write(store: &CassandraStore, batch: &Batch) -> Result<(), S
     let series = store.known_series(&census).await?;
     let hosts = store.known_hosts(&census).await?;
     let sites = store.known_sites(&census).await?;
+    let partition_rows = store.config.partition_rows;
     let series: Vec<_> = series
         .iter()
         .zip(&census.series)
-        .map(|(known, seen)| known.add(Some(seen.extent), seen.unit))
+        .map(|(known, seen)| {
+            let (mut addition, mut known) = known.add(Some(seen.extent), seen.unit);
+            let rows = seen.rows.iter().map(|row| (row.ts_us, 1));
+            addition.narrower = known.fill(rows, READINGS_LADDER_US, partition_rows);
+            (addition, known)
+        })
         .collect();
     let hosts: Vec<_> = hosts
         .iter()
         .zip(&census.hosts)
-        .map(|(known, seen)| known.add(Some(seen.extent), None))
+        .map(|(known, seen)| {
+            let (mut addition, mut known) = known.add(Some(seen.extent), None);
+            let rows = seen.rows.iter();
+            let rows = rows.map(|line| (line.event.ts_us, line_weight(&line.log.message)));
+            addition.narrower = known.fill(rows, LOGS_LADDER_US, partition_rows);
+            (addition, known)
+        })
         .collect();
     let sites: Vec<_> = sites
         .iter()
@@ -160,7 +173,7 @@ fn readings<'a>(
         let size = site.len() + device.len() + metric.len() + 64;
         let mut partitions: BTreeMap<i64, Vec<_>> = BTreeMap::new();
         for row in &seen.rows {
-            let bucket = known.widths.bucket(row.ts_us).number;
+            let bucket = known.layout.bucket(row.ts_us).number;
             let (stream, seq) = (row.id.stream.as_i64(), row.id.seq.cast_signed());
             let score = unset_or(row.score);
             let values = (site, device, metric, bucket, row.ts_us, stream, seq, row.value, score);
@@ -213,7 +226,7 @@ fn logs<'a>(
         let mut partitions: BTreeMap<i64, Vec<_>> = BTreeMap::new();
         for line in &seen.rows {
             let (event, log) = (line.event, line.log);
-            let bucket = known.widths.bucket(event.ts_us).number;
+            let bucket = known.layout.bucket(event.ts_us).number;
             let values = (
                 seen.site,
                 seen.host,
