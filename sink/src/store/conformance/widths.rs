@@ -85,7 +85,7 @@ async fn a_hot_series_is_read_whole(store: &dyn Store, sealing: &dyn SealStore) 
     let site = fresh("hot");
     let keys = ["a", "b"].map(|metric| key(&site, "d", metric));
     let mut model = Model::default();
-    for step in 0..18 {
+    for step in 0..19 {
         let begin_us = NOON_US + step * 3 * HOUR_US;
         let rows = minutes(&keys, step, begin_us);
         write_readings(store, rows.clone()).await;
@@ -110,7 +110,7 @@ async fn a_hot_series_is_read_whole(store: &dyn Store, sealing: &dyn SealStore) 
         assert_eq!(super::sealing::hot_of(sealing, key).await, [], "all of it was sealed");
     }
     let ids = store.event_ids().await.unwrap();
-    for seq in 1..=18 * ROWS as u64 {
+    for seq in 1..=19 * ROWS as u64 {
         assert!(ids.binary_search(&id(7, seq)).is_ok(), "{seq}");
     }
 }
