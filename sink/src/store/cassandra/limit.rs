@@ -24,7 +24,7 @@ pub(super) enum End {
     Confirmed,
     /// Timed out, partly done, or not taken because there was too much.
     Congested,
-    /// Given up, or refused for another reason; says nothing about how busy the store is.
+    /// Given up, refused for another reason, or too large to be judged by its time; says nothing about how busy the store is.
     Other,
 }
 

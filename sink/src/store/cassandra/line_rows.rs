@@ -209,14 +209,14 @@ impl CassandraStore {
     ) -> Result<(), StoreError> {
         let seal = self.sealing().await?;
         let DeviceDay { device: site, span, .. } = hour;
-        let mut jobs = Jobs::new(self);
+        let mut jobs = Jobs::large(self);
         for (number, block) in part.blocks.iter().enumerate() {
             let row = (site, span, part.id, number_of(number), block);
             // Each in a request of its own: they are large.
             jobs.push("log_blocks", &seal.put_block, [(row, block.len())]);
         }
         jobs.run().await?;
-        let mut jobs = Jobs::new(self);
+        let mut jobs = Jobs::large(self);
         let row = (site, span.div_euclid(HOURS), span, part.id, &part.heads);
         jobs.push("log_heads", &seal.put_heads, [(row, part.heads.len())]);
         jobs.run().await

@@ -57,6 +57,9 @@ use super::{
     TimeRange,
 };
 
+/// No write is taken for slow before this time: one to all of two datacentres may well take a good part of it.
+const SLOW_MIN: Duration = Duration::from_secs(2);
+
 /// A keyspace of a Cassandra cluster.
 pub struct CassandraStore {
     session: Session,
@@ -107,9 +110,12 @@ impl CassandraStore {
     }
 }
 
-/// A write that takes so long is a sign of trouble, well before it times out.
+/// A write that takes so long is a sign of trouble, before it times out. Whoever wants to hear of failures early
+/// sets a short timeout: that says nothing of how long a write to a cluster that is well may take, so the least is
+/// [`SLOW_MIN`], or what is just below the timeout.
 fn slow(config: &CassandraConfig) -> Duration {
-    Duration::from_millis(config.request_timeout_ms) / 4
+    let timeout = Duration::from_millis(config.request_timeout_ms);
+    (timeout / 4).max(SLOW_MIN.min(timeout * 7 / 8))
 }
 
 #[async_trait]
@@ -232,5 +238,19 @@ impl Store for CassandraStore {
 
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError> {
         seal::event_ids(self).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_timeout_does_not_make_a_write_slow() {
+        let slow = |request_timeout_ms| {
+            let config = CassandraConfig { request_timeout_ms, ..CassandraConfig::at(Vec::new()) };
+            slow(&config).as_millis()
+        };
+        assert_eq!([60_000, 10_000, 3_000, 1_000].map(slow), [15_000, 2_500, 2_000, 875]);
     }
 }

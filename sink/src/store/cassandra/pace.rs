@@ -62,11 +62,13 @@ impl Pace {
         self.lock().limit.now()
     }
 
-    /// Writes until it is confirmed, fails for good, or `patience` is over, which counts from its first turn.
+    /// Writes until it is confirmed, fails for good, or `patience` is over, which counts from its first turn. What its
+    /// confirmation says about how busy the store is, `done` tells.
     pub(super) async fn persist<T, F, R>(
         &self,
         what: &'static str,
         patience: Duration,
+        done: End,
         operation: F,
     ) -> Result<T, StoreError>
     where
@@ -78,7 +80,7 @@ impl Pace {
         loop {
             let failure = match operation().await {
                 Ok(value) => {
-                    turn.ended(End::Confirmed);
+                    turn.ended(done);
                     return Ok(value);
                 }
                 Err(failure) => failure,
@@ -190,8 +192,9 @@ mod tests {
 
     /// Writes so many rows as a batch does; all of them are confirmed.
     async fn write_all(pace: &Pace, node: &Node, rows: usize) {
-        let writes =
-            (0..rows).map(|row| pace.persist("test", WRITE_PATIENCE, move || node.write(row)));
+        let writes = (0..rows).map(|row| {
+            pace.persist("test", WRITE_PATIENCE, End::Confirmed, move || node.write(row))
+        });
         let done = stream::iter(writes).buffer_unordered(MAX).try_collect::<()>().await;
         assert!(done.is_ok(), "{done:?}");
         assert_eq!(node.confirmed.lock().unwrap().len(), rows, "each was confirmed");
@@ -230,7 +233,7 @@ mod tests {
         node.with_room(1_000);
         let (given_up, handles): (Vec<_>, Vec<_>) = (0..20)
             .map(|row| {
-                abortable(pace.persist("test", WRITE_PATIENCE, {
+                abortable(pace.persist("test", WRITE_PATIENCE, End::Confirmed, {
                     let node = &node;
                     move || node.write(row)
                 }))
@@ -249,7 +252,7 @@ mod tests {
     async fn what_is_refused_is_told_at_once_and_is_no_trouble() {
         let pace = Pace::new(MAX, SLOW);
         let tries = AtomicUsize::new(0);
-        let refused = pace.persist("test", WRITE_PATIENCE, async || {
+        let refused = pace.persist("test", WRITE_PATIENCE, End::Confirmed, async || {
             tries.fetch_add(1, Ordering::SeqCst);
             Err::<(), _>(Failure::lasting(&"no such table"))
         });

@@ -219,7 +219,7 @@ impl SealStore for CassandraStore {
     async fn put_part(&self, day: &DeviceDay, part: &Part) -> Result<(), StoreError> {
         let seal = self.sealing().await?;
         let DeviceDay { site, device, span } = day;
-        let mut jobs = Jobs::new(self);
+        let mut jobs = Jobs::large(self);
         let row = (site, device, span, part.id, &part.stamps);
         jobs.push("stamps", &seal.put_stamps, [(row, part.stamps.len())]);
         for episode in &part.episodes {

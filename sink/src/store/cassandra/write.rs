@@ -18,6 +18,7 @@ use weir_models::time::now_us;
 use super::CassandraStore;
 use super::catalogue::{Addition, Known};
 use super::failure::WRITE_PATIENCE;
+use super::limit::End;
 use super::losses::losses_and_audits;
 use super::statements::{Insert, ROWS_BYTES_MAX, ROWS_MAX, Statements};
 use super::write_records::{alerts, devices_and_agents, feedback, records};
@@ -43,12 +44,19 @@ type Job<'a> = BoxFuture<'a, Result<(), StoreError>>;
 /// The requests of one batch.
 pub(super) struct Jobs<'a> {
     store: &'a CassandraStore,
+    /// What a confirmation says about how busy the store is.
+    done: End,
     jobs: Vec<Job<'a>>,
 }
 
 impl<'a> Jobs<'a> {
     pub(super) fn new(store: &'a CassandraStore) -> Self {
-        Self { store, jobs: Vec::new() }
+        Self { store, done: End::Confirmed, jobs: Vec::new() }
+    }
+
+    /// Requests of some MB: how long they take says nothing.
+    pub(super) fn large(store: &'a CassandraStore) -> Self {
+        Self { done: End::Other, ..Self::new(store) }
     }
 
     /// Does all of them, at most `in_flight` at once.
@@ -67,11 +75,11 @@ impl<'a> Jobs<'a> {
         R: SerializeRow + Send + Sync + 'a,
     {
         for rows in cut(rows) {
-            let store = self.store;
+            let (store, done) = (self.store, self.done);
             self.jobs.push(Box::pin(async move {
                 let rows = rows.as_slice();
                 let write = || insert.write(&store.session, rows);
-                store.pace.persist(what, WRITE_PATIENCE, write).await
+                store.pace.persist(what, WRITE_PATIENCE, done, write).await
             }));
         }
     }
