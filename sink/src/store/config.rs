@@ -95,7 +95,7 @@ pub struct CassandraConfig {
     /// At most so many requests that write are under way at once; fewer while Cassandra is slow or refuses.
     #[serde(default = "default_in_flight")]
     pub in_flight: usize,
-    /// A series or host whose partition gets more rows than this has narrower buckets from then on.
+    /// A series or host whose partition gets more rows than this has narrower buckets from then on; 0: never.
     #[serde(default = "default_partition_rows")]
     pub partition_rows: u64,
     /// Days after which readings and log lines leave the hot tables; 0 keeps them for ever.
@@ -137,7 +137,7 @@ fn default_in_flight() -> usize {
 }
 
 fn default_partition_rows() -> u64 {
-    100_000
+    0
 }
 
 fn default_hot_days() -> u32 {

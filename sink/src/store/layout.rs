@@ -87,7 +87,7 @@ impl Layout {
     }
 
     /// Counts rows, told by stamp and weight, for the buckets they are written to; says which width they need from
-    /// now on, where one has got more than `max`.
+    /// now on, where one has got more than `max`. With a `max` of 0 there is never another width.
     pub(crate) fn fill(
         &self,
         filling: &mut Filling,
@@ -95,6 +95,9 @@ impl Layout {
         ladder: &[i64],
         max: u64,
     ) -> Option<Narrower> {
+        if max == 0 {
+            return None;
+        }
         let mut found = None;
         let mut end = |run: Option<(Bucket, Count)>| {
             if let Some((bucket, run)) = run {
@@ -219,6 +222,17 @@ mod tests {
         layout.add(narrower.unwrap());
         let many = std::iter::repeat_n((421, 1), 1_000);
         assert_eq!(layout.fill(&mut filling, many, LADDER, 30), None, "the narrowest one stays");
+    }
+
+    #[test]
+    fn a_bound_of_nothing_divides_nothing() {
+        let (layout, mut filling) = (plain(), Filling::default());
+        let mut fill = |max| {
+            let rows = std::iter::repeat_n((5, 1), 1_000);
+            layout.fill(&mut filling, rows, LADDER, max)
+        };
+        assert_eq!(fill(0), None);
+        assert_eq!(fill(1).map(|narrower| narrower.width_us), Some(20));
     }
 
     #[test]

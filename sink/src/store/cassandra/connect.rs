@@ -115,9 +115,6 @@ fn check(config: &CassandraConfig) -> Result<(), String> {
     if config.in_flight == 0 || config.request_timeout_ms == 0 {
         return Err("store.cassandra: in_flight and request_timeout_ms must be above 0".into());
     }
-    if config.partition_rows == 0 {
-        return Err("store.cassandra.partition_rows must be above 0, best about 100000".into());
-    }
     Ok(())
 }
 
