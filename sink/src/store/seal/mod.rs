@@ -244,6 +244,9 @@ impl Position {
 pub enum Look {
     /// As every read.
     Usual,
+    /// As every read, but where nobody has left a mark: no row can be in a narrower bucket there, because whoever writes to
+    /// one marks the day before.
+    Unmarked,
     /// Sees every write that was confirmed to any instance, in any datacentre.
     Sure,
     /// Sees every change of a seal, those that are under way too.
