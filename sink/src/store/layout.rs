@@ -70,9 +70,16 @@ impl Layout {
         Bucket { to_us: bucket.to_us.min(until_us), ..bucket }
     }
 
-    /// Where rows of a range may be: widths, each with the part of the range for which it holds.
+    /// What holds for what was written before there were narrower widths.
+    pub(crate) fn first(&self) -> Self {
+        Self { base: self.base.clone(), narrower: BTreeMap::new() }
+    }
+
+    /// Where rows of a range may be: widths, each with the part of the range for which it holds, the widest first. Each
+    /// narrower one lies in time beside the first one. A row that is in two of them was written to the narrower one last,
+    /// unless its writer had not heard of that: a writer never goes back.
     pub(crate) fn covers(&self, range: TimeRange) -> Vec<(Cow<'_, Widths>, TimeRange)> {
-        let narrower = self.narrower.iter().map(|(&width_us, &since_us)| {
+        let narrower = self.narrower.iter().rev().map(|(&width_us, &since_us)| {
             let holds = TimeRange { from_us: since_us, to_us: i64::MAX };
             (Cow::Owned(Widths::constant(width_us)), range.intersect(holds))
         });

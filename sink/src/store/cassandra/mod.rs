@@ -6,7 +6,7 @@
 //! | `schema`, `guard` | migrations; whether the hot tables are as they have to be |
 //! | `statements` | all CQL of rows, prepared once |
 //! | `write`, `write_records` | batches of one partition, bounded, tried again |
-//! | `read`, `read_devices`, `read_logs` | answers, bounded in partitions |
+//! | `read`, `read_points`, `read_devices`, `read_logs` | answers, bounded in partitions |
 //! | `losses` | losses and results of audits |
 //! | `seal_rows`, `seal_statements`, `line_rows` | what sealing needs |
 //! | `catalogue` | what is recorded of series and hosts, remembered |
@@ -26,6 +26,7 @@ mod pace;
 mod read;
 mod read_devices;
 mod read_logs;
+mod read_points;
 mod schema;
 mod seal_rows;
 mod seal_statements;

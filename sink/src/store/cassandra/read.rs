@@ -26,10 +26,10 @@ use crate::store::bucket::{
     SERIES_ALERTS_WIDTH_US, Widths, shard, shards,
 };
 use crate::store::census::Census;
-use crate::store::seal::{Look, Position};
+use crate::store::seal::Look;
 use crate::store::select::{alert_matches, fold_alert, read_alert};
 use crate::store::{
-    Agents, AlertQuery, AlertRecords, Feedbacks, Latest, Point, Series, StoreError, TimeRange,
+    Agents, AlertQuery, AlertRecords, Feedbacks, Latest, Series, StoreError, TimeRange,
 };
 
 /// How many partitions one query reads at once.
@@ -141,57 +141,6 @@ impl CassandraStore {
         F: Future<Output = Result<T, StoreError>>,
     {
         stream::iter(reads).buffered(self.pace.now()).try_collect().await
-    }
-
-    pub(super) async fn read_points(
-        &self,
-        key: &SeriesKey,
-        from: Position,
-        to_us: i64,
-        limit: usize,
-        look: Look,
-    ) -> Result<Vec<Point>, StoreError> {
-        let known = self.series_record(key, look).await?;
-        let range = recorded(&known, TimeRange { from_us: from.ts_us, to_us });
-        let statements = self.statements().await?;
-        let statement = &looking(statements, &statements.readings, look);
-        let cql_limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let point = |(ts_us, stream, seq, value, score): (i64, i64, i64, f64, Option<f32>)| Point {
-            ts_us,
-            value,
-            score,
-            stream: EventStream::from_i64(stream),
-            seq: seq.cast_unsigned(),
-        };
-        let mut points = Vec::new();
-        let covers = known.layout.covers(range);
-        for (widths, range) in &covers {
-            let parts = widths.ascending(*range).map(|bucket| {
-                let part = part_of(*range, bucket);
-                let from = from.max(Position::at(part.from_us));
-                let values = (
-                    &key.site,
-                    &key.device,
-                    &key.metric,
-                    bucket.number,
-                    from.ts_us,
-                    from.stream,
-                    from.seq,
-                    part.to_us,
-                    cql_limit,
-                );
-                self.rows::<(i64, i64, i64, f64, Option<f32>)>(statement, values)
-            });
-            points.extend(bounded(parts, limit).await?.into_iter().map(point));
-        }
-        if covers.len() > 1 {
-            // Of each width the first ones: the first ones of all are among them. One that was written again may be
-            // under two widths.
-            points.sort_by_key(Position::of);
-            points.dedup_by_key(|point| Position::of(point));
-            points.truncate(limit);
-        }
-        Ok(points)
     }
 
     /// One query for each shard of a site.
@@ -384,13 +333,13 @@ impl CassandraStore {
 }
 
 /// A statement for a look. The usual one is as it was prepared.
-fn looking(
+pub(super) fn looking(
     statements: &Statements,
     statement: &PreparedStatement,
     look: Look,
 ) -> PreparedStatement {
     match look {
-        Look::Usual => statement.clone(),
+        Look::Usual | Look::Unmarked => statement.clone(),
         look => statements.seal.looking(statement, look),
     }
 }
