@@ -131,10 +131,20 @@ impl Newest {
         }
     }
 
+    /// Adds rows of which each counts in place of one that was added before and is the same line.
+    pub(crate) fn replace(&mut self, mut rows: Vec<LogRow>) {
+        if rows.is_empty() {
+            return;
+        }
+        rows.append(&mut self.rows);
+        self.rows = Vec::new();
+        self.add(rows);
+    }
+
     fn settle(&mut self) {
         // Newest first; of one stamp as the stores sort them: by the signed bits, downwards.
         self.rows.sort_by(|a, b| place_of(b).cmp(&place_of(a)));
-        // A line may come from a block and from the hot rows.
+        // A line may come from a block and from the hot rows; sorting is stable, the first one stays.
         self.rows.dedup_by(|a, b| place_of(a) == place_of(b));
         self.rows.truncate(self.limit);
     }

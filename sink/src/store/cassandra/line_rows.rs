@@ -142,14 +142,15 @@ impl CassandraStore {
         let mut reads = Vec::new();
         for (host, known) in &hosts {
             let values = |bucket: Bucket| (site, host.as_str(), bucket.number);
-            for (widths, range) in known.layout.covers(recorded(known, range)) {
+            // The narrowest first: of a line that was written again it has what counts.
+            for (widths, range) in known.layout.covers(recorded(known, range)).into_iter().rev() {
                 for bucket in widths.ascending(range) {
                     let (part, values) = (part_of(range, bucket), values(bucket));
                     reads.push(self.read_lines(statement, values, part, weight, weight_max));
                 }
             }
         }
-        let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(LARGE_AT_ONCE));
+        let mut reads = std::pin::pin!(stream::iter(reads).buffered(LARGE_AT_ONCE));
         let mut lines = Vec::new();
         loop {
             match reads.try_next().await {

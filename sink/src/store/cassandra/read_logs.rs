@@ -2,8 +2,9 @@
 //!
 //! In: a [`LogQuery`]. Out: at most `limit` lines that match. Buckets are read from the newest to
 //! the oldest, those of one time from all hosts together; reading ends as soon as nothing older can
-//! belong to the answer. Promises: at most [`PARTITIONS_MAX`] partitions for a search, at most about twice
-//! `limit` lines kept. What can go wrong: [`StoreError::TooWide`], when that many partitions did not
+//! belong to the answer. Of a line that was written again under a narrower width, what was written there counts. Promises:
+//! at most [`PARTITIONS_MAX`] partitions for a search, not counting narrower ones, of which there are at most some beside
+//! each that counts; at most about twice `limit` lines kept. What can go wrong: [`StoreError::TooWide`], when that many partitions did not
 //! hold enough matching lines.
 
 use std::borrow::Cow;
@@ -49,15 +50,17 @@ struct Front {
     range: TimeRange,
     /// The next bucket to read.
     bucket: Bucket,
+    /// Whether it is of a width beside the first one: in time it lies in a bucket that is counted.
+    narrow: bool,
 }
 
 impl Front {
     /// One for each width.
     fn all(host: &str, known: &Known, range: TimeRange) -> Vec<Self> {
-        let covers = known.layout.covers(recorded(known, range)).into_iter();
-        let front = |(widths, range): (Cow<'_, Widths>, TimeRange)| {
-            let bucket = widths.descending(range).next()?;
-            Some(Self { host: host.into(), widths: widths.into_owned(), range, bucket })
+        let covers = known.layout.covers(recorded(known, range)).into_iter().enumerate();
+        let front = |(nth, (widths, range)): (usize, (Cow<'_, Widths>, TimeRange))| {
+            let (bucket, narrow) = (widths.descending(range).next()?, nth > 0);
+            Some(Self { host: host.into(), widths: widths.into_owned(), range, bucket, narrow })
         };
         covers.filter_map(front).collect()
     }
@@ -73,6 +76,11 @@ impl Front {
             None => false,
         }
     }
+}
+
+/// How many partitions they count for.
+fn partitions_of<'a>(fronts: impl Iterator<Item = &'a Front>) -> usize {
+    fronts.filter(|front| !front.narrow).count()
 }
 
 impl CassandraStore {
@@ -93,7 +101,7 @@ impl CassandraStore {
                 break;
             }
             let group = || fronts.iter().filter(|front| front.bucket.to_us == top_us);
-            let partitions = group().count();
+            let partitions = partitions_of(group());
             if read.fetch_add(partitions, Ordering::Relaxed) + partitions > PARTITIONS_MAX {
                 return Err(StoreError::TooWide { partitions_max: PARTITIONS_MAX });
             }
@@ -103,9 +111,10 @@ impl CassandraStore {
                     self.read_bucket(query, &filter, &front.host, front.bucket.number, range)
                 })
                 .collect();
-            let mut parts = stream::iter(reads).buffer_unordered(AT_ONCE);
+            // Of a host the widest first, as its fronts are; what ends later was read before.
+            let mut parts = stream::iter(reads).buffered(AT_ONCE);
             while let Some(rows) = parts.try_next().await? {
-                newest.add(rows);
+                newest.replace(rows);
             }
             drop(parts);
             fronts.retain_mut(|front| front.bucket.to_us != top_us || front.step());
@@ -190,5 +199,34 @@ pub(super) fn line(site: &str, host: &str, row: LineRow) -> LogRow {
         message: message.unwrap_or_default(),
         template,
         score,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use weir_models::time::{HOUR_US, SECOND_US};
+
+    use super::*;
+    use crate::store::bucket::LOGS_WIDTH_US;
+
+    #[test]
+    fn narrower_buckets_do_not_count() {
+        let narrower = BTreeMap::from([(600 * SECOND_US, 0), (60 * SECOND_US, 0)]);
+        let record = (Some(0), Some(9), None, Some(narrower));
+        let known = Known::read(Some(record), None, LOGS_WIDTH_US);
+        let mut fronts = Front::all("h", &known, TimeRange { from_us: 0, to_us: 3 * HOUR_US });
+        let (mut all, mut counted) = (0, 0);
+        let mut widths = Vec::new();
+        while let Some(top_us) = fronts.iter().map(|front| front.bucket.to_us).max() {
+            let group = || fronts.iter().filter(|front| front.bucket.to_us == top_us);
+            widths.extend(group().map(|front| front.bucket.width_us / SECOND_US));
+            (all, counted) = (all + group().count(), counted + partitions_of(group()));
+            fronts.retain_mut(|front| front.bucket.to_us != top_us || front.step());
+        }
+        assert_eq!((all, counted), (3 * 67, 3), "an hour counts once");
+        // What is narrower comes later, so that it is what stays.
+        assert_eq!(widths[..5], [3_600, 600, 60, 60, 60]);
+        assert_eq!(widths.iter().rposition(|&width| width == 60).unwrap(), widths.len() - 1);
     }
 }

@@ -118,18 +118,30 @@ async fn a_hot_series_is_read_whole(store: &dyn Store, sealing: &dyn SealStore) 
 async fn what_comes_again_is_there_once(store: &dyn Store, sealing: &dyn SealStore) {
     let key = key(&fresh("again"), "d", "m");
     let mut model = Model::default();
-    // The second time round it is known that there are many.
+    let mut lines = Lines::default();
+    // The second time round it is known that there are many, and they have another value and score: what was written last
+    // counts, and is what is sealed.
     for round in 0..3 {
+        let again = f64::from(round.min(1));
         for step in 0..4 {
             let begin_us = NOON_US + step * 40 * MINUTE_US;
-            let rows = minutes(std::slice::from_ref(&key), step, begin_us);
+            let mut rows = minutes(std::slice::from_ref(&key), step, begin_us);
+            rows.iter_mut().for_each(|row| row.value += again);
+            let mut again_lines = line_minutes(&key.site, step, begin_us);
+            again_lines.iter_mut().for_each(|row| row.score = Some(again as f32));
+            write(store, again_lines.clone()).await;
+            lines.add(&again_lines);
             write_readings(store, rows.clone()).await;
             model.add(&rows);
         }
         model.check(store, &key, EVER).await;
+        lines.check(store, &query(&key.site, 10_000)).await;
         if round == 1 {
             let new = seal_all(sealing, &key.site, 1_000_000).await;
             assert_eq!(new, 4 * ROWS as usize);
+            seal_lines(sealing, &key.site, 1_000_000).await;
+            drop_sealed_lines(sealing, &key.site).await;
+            lines.check(store, &query(&key.site, 10_000)).await;
         }
     }
     assert_eq!(seal_all(sealing, &key.site, 1_000_000).await, 0, "nothing is new");
