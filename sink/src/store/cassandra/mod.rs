@@ -68,6 +68,8 @@ pub struct CassandraStore {
     datacentre: String,
     /// Prepared at the first use: before `migrate` there is nothing to prepare.
     statements: OnceCell<Statements>,
+    /// From when on partitions may be divided; read when it is first needed.
+    divides_from_us: OnceCell<i64>,
     pace: Pace,
     series: Remembered<SeriesKey>,
     hosts: Remembered<(String, String)>,
@@ -88,6 +90,7 @@ impl CassandraStore {
             config: config.clone(),
             datacentre: connected.datacentre,
             statements: OnceCell::new(),
+            divides_from_us: OnceCell::new(),
             pace: Pace::new(config.in_flight, slow(config)),
             series: Remembered::new(),
             hosts: Remembered::new(),
@@ -102,6 +105,17 @@ impl CassandraStore {
     /// [`StoreError::Fatal`] when rows would leave before they are sealed.
     pub async fn advice(&self) -> Result<Vec<String>, StoreError> {
         guard::advice(&self.session, &self.config).await
+    }
+
+    /// How many rows a partition has at most, before narrower ones follow; 0 while none may.
+    async fn partition_rows(&self, now_us: i64) -> Result<u64, StoreError> {
+        let wanted = self.config.partition_rows;
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let read = || schema::divides_from_us(&self.session, &self.config);
+        let from_us = *self.divides_from_us.get_or_try_init(read).await?;
+        Ok(if now_us < from_us { 0 } else { wanted })
     }
 
     async fn statements(&self) -> Result<&Statements, StoreError> {

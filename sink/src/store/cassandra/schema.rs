@@ -31,12 +31,19 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_device_changes", include_str!("migrations/0004_device_changes.cql")),
     ("0005_losses", include_str!("migrations/0005_losses.cql")),
     ("0006_feedback", include_str!("migrations/0006_feedback.cql")),
-    ("0007_widths", include_str!("migrations/0007_widths.cql")),
+    (WIDTHS, include_str!("migrations/0007_widths.cql")),
 ];
 /// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";
 /// From this one on log lines are sealed.
 const LOG_BLOCKS: &str = "0003_log_blocks";
+
+/// From this one on partitions may be divided.
+const WIDTHS: &str = "0007_widths";
+/// How long after [`WIDTHS`] a sink of an older version may still run beside newer ones.
+const OLD_SINKS_US: i64 = 2 * DAY_US;
+/// Migrations that are noted within this time are of one run.
+const MIGRATED_AT_ONCE_US: i64 = 60 * SECOND_US;
 
 /// The version of a migration: the number in front of its name.
 fn version_of(name: &str) -> i32 {
@@ -272,6 +279,40 @@ async fn applied(
         .collect()
 }
 
+/// The first stamp at which partitions may be divided.
+pub(super) async fn divides_from_us(
+    session: &Session,
+    config: &CassandraConfig,
+) -> Result<i64, StoreError> {
+    let select = format!(
+        "SELECT version, applied_us FROM {}.schema_migrations WHERE program = 'weir'",
+        config.keyspace
+    );
+    let answer = session.query_unpaged(select, ()).await;
+    let rows =
+        answer.map_err(Failure::from)?.into_rows_result().map_err(|e| Failure::lasting(&e))?;
+    let rows = rows.rows::<(i32, Option<i64>)>().map_err(|e| Failure::lasting(&e))?;
+    let mut applied = BTreeMap::new();
+    for row in rows {
+        let (version, applied_us) = row.map_err(|e| Failure::lasting(&e))?;
+        applied.extend(applied_us.map(|applied_us| (version, applied_us)));
+    }
+    Ok(may_divide_from_us(&applied))
+}
+
+/// A sink that was started before [`WIDTHS`] and still runs finds only what lies in buckets of the first width: nothing
+/// is divided while one may run. One never did where the keyspace was made with it.
+fn may_divide_from_us(applied: &BTreeMap<i32, i64>) -> i64 {
+    let first_us = applied.first_key_value().map(|(_, &applied_us)| applied_us);
+    match (first_us, applied.get(&version_of(WIDTHS))) {
+        (Some(first_us), Some(&widths_us)) if widths_us - first_us < MIGRATED_AT_ONCE_US => {
+            first_us
+        }
+        (_, Some(widths_us)) => widths_us.saturating_add(OLD_SINKS_US),
+        (_, None) => i64::MAX,
+    }
+}
+
 fn refuse_newer(
     config: &CassandraConfig,
     applied: &BTreeMap<i32, String>,
@@ -362,6 +403,18 @@ mod tests {
         }
         let copies = BTreeMap::from([("dc1".to_owned(), 3), ("it's".to_owned(), 1)]);
         assert!(of(Some(Replication::PerDatacentre(copies)), 1).is_err());
+    }
+
+    #[test]
+    fn nothing_is_divided_while_an_older_sink_may_run() {
+        let of = |applied: &[(i32, i64)]| {
+            may_divide_from_us(&applied.iter().copied().collect::<BTreeMap<_, _>>())
+        };
+        let upgraded_us = 300 * DAY_US;
+        assert_eq!(of(&[(1, DAY_US), (6, DAY_US), (7, upgraded_us)]), upgraded_us + 2 * DAY_US);
+        assert_eq!(of(&[(1, DAY_US), (7, DAY_US + 5 * SECOND_US)]), DAY_US, "a new keyspace");
+        assert_eq!(of(&[(1, DAY_US), (6, DAY_US)]), i64::MAX);
+        assert_eq!(of(&[]), i64::MAX);
     }
 
     #[test]

@@ -116,7 +116,7 @@ pub(super) async fn write(store: &CassandraStore, batch: &Batch) -> Result<(), S
     let series = store.known_series(&census).await?;
     let hosts = store.known_hosts(&census).await?;
     let sites = store.known_sites(&census).await?;
-    let partition_rows = store.config.partition_rows;
+    let partition_rows = store.partition_rows(now_us).await?;
     let series: Vec<_> = series
         .iter()
         .zip(&census.series)
