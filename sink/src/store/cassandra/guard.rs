@@ -126,8 +126,17 @@ fn window_s(compaction: &BTreeMap<String, String>) -> Option<i64> {
     Some(unit_s * size.unwrap_or(1).max(1))
 }
 
+/// The width of a window in days for a table that is made: a day, unless there would be too many.
+pub(super) fn window_days(ttl_s: i64) -> i64 {
+    if ttl_s / DAY_S > WINDOWS_MAX { wider_days(ttl_s) } else { 1 }
+}
+
+fn wider_days(ttl_s: i64) -> i64 {
+    ttl_s.div_euclid(DAY_S * WINDOWS).max(1)
+}
+
 fn set_window(table: &str, ttl_s: i64) -> String {
-    let days = ttl_s.div_euclid(DAY_S * WINDOWS).max(1);
+    let days = wider_days(ttl_s);
     format!(
         "set it with ALTER TABLE {table} WITH compaction = {{'class': 'TimeWindowCompactionStrategy', \
          'compaction_window_unit': 'DAYS', 'compaction_window_size': {days}}}"
@@ -161,10 +170,12 @@ mod tests {
 
     #[test]
     fn what_migrate_makes_is_as_it_should_be() {
-        let made = [TWCS, ("compaction_window_unit", "DAYS"), ("compaction_window_size", "1")];
-        check(30, &options(30, &made), &[]);
-        check(60, &options(60, &made), &[]);
-        check(0, &options(0, &made), &[]);
+        for (days, window) in [(30, 1), (60, 1), (0, 1), (61, 2), (90, 3), (3_650, 121)] {
+            assert_eq!(window_days(days * DAY_S), window);
+            let size = window.to_string();
+            let size = ("compaction_window_size", size.as_str());
+            check(days, &options(days, &[TWCS, ("compaction_window_unit", "DAYS"), size]), &[]);
+        }
         check(3, &options(3, &[TWCS]), &[]);
     }
 

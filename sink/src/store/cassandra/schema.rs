@@ -18,7 +18,7 @@ use weir_models::time::{DAY_US, SECOND_US, now_us};
 
 use super::CassandraStore;
 use super::failure::Failure;
-use super::guard::HOT_TABLES;
+use super::guard::{HOT_TABLES, window_days};
 use crate::store::StoreError;
 use crate::store::config::{CassandraConfig, Replication};
 use crate::store::seal::{mark_before_sealing, mark_before_sealing_lines};
@@ -68,12 +68,17 @@ fn ttl_s(config: &CassandraConfig) -> i64 {
     i64::from(config.hot_days) * (DAY_US / SECOND_US)
 }
 
-/// The statements of a migration.
+/// The window in which hot tables are compacted, as the first migration has it.
+const WINDOW: &str = "'compaction_window_size': 1}";
+
+/// The statements of a migration; a table that is made has windows for its time to live.
 fn statements(text: &str, config: &CassandraConfig) -> Vec<String> {
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("--"));
     let code: String = lines.flat_map(|line| [line, "\n"]).collect();
     let code =
         code.replace("{keyspace}", &config.keyspace).replace("{ttl_s}", &ttl_s(config).to_string());
+    let window = format!("'compaction_window_size': {}}}", window_days(ttl_s(config)));
+    let code = code.replace(WINDOW, &window);
     let parts = code.split(";\n").map(str::trim);
     parts.filter(|part| !part.is_empty()).map(Into::into).collect()
 }
@@ -387,6 +392,12 @@ mod tests {
         let text = "-- words\nA {keyspace} {ttl_s};\n\nB\n  c;\n";
         let two_days = CassandraConfig { hot_days: 2, ..config(None) };
         assert_eq!(statements(text, &two_days), ["A weir 172800", "B\n  c"]);
+        for (hot_days, window) in [(30, 1), (90, 3)] {
+            let config = CassandraConfig { hot_days, ..config(None) };
+            let made = statements(MIGRATIONS[0].1, &config);
+            let window = format!("'compaction_window_size': {window}}}");
+            assert_eq!(made.iter().filter(|made| made.contains(&window)).count(), 2);
+        }
     }
 
     #[test]
