@@ -105,13 +105,13 @@ impl Layout {
         if max == 0 {
             return None;
         }
-        let mut found = None;
+        // One addition for each bucket, whatever the order of the rows.
+        let mut runs: BTreeMap<(i64, i64), (Bucket, Count)> = BTreeMap::new();
         let mut end = |run: Option<(Bucket, Count)>| {
             if let Some((bucket, run)) = run {
-                let count = filling.add(bucket, run);
-                if count.weight > max {
-                    found = found.or_else(|| self.next(bucket, count.newest_us, ladder));
-                }
+                let place = (bucket.from_us, bucket.width_us);
+                let whole = |(_, count): &mut (Bucket, Count)| count.add(run.weight, run.newest_us);
+                runs.entry(place).and_modify(whole).or_insert((bucket, run));
             }
         };
         let mut run: Option<(Bucket, Count)> = None;
@@ -125,6 +125,13 @@ impl Layout {
             }
         }
         end(run);
+        let mut found = None;
+        for (bucket, run) in runs.into_values() {
+            let count = filling.add(bucket, run);
+            if count.weight > max {
+                found = found.or_else(|| self.next(bucket, count.newest_us, ladder));
+            }
+        }
         found
     }
 
@@ -158,20 +165,23 @@ impl Count {
     }
 }
 
-/// How full the buckets are that were written to last: two, because a backlog may come beside live data. What this
-/// instance has not written, or has forgotten, is not counted: a partition has some times the wanted rows then.
+/// How full the buckets are that were written to last: some, because a backlog may come beside live data, and hosts
+/// behind a relay may have clocks that are hours apart. What this instance has not written, or has forgotten, is not
+/// counted: a partition has some times the wanted rows then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Filling([Option<(i64, i64, Count)>; 2]);
+pub(crate) struct Filling([Option<(i64, i64, Count)>; 4]);
 
 impl Filling {
     /// Adds to the count of a bucket, and says what it is now.
     fn add(&mut self, bucket: Bucket, run: Count) -> Count {
         let Bucket { from_us, width_us, .. } = bucket;
         let is_it = |&(from, width, _): &(i64, i64, Count)| from == from_us && width == width_us;
-        match self.0.iter().position(|one| one.as_ref().is_some_and(is_it)) {
-            Some(0) => {}
-            Some(_) => self.0.swap(0, 1),
-            None => self.0 = [None, self.0[0]],
+        // The one that was written to last is in front; the one that was not for the longest time goes.
+        let found = self.0.iter().position(|one| one.as_ref().is_some_and(is_it));
+        let last = self.0.len() - 1;
+        self.0[..=found.unwrap_or(last)].rotate_right(1);
+        if found.is_none() {
+            self.0[0] = None;
         }
         let new = Count { weight: 0, newest_us: run.newest_us };
         let (_, _, count) = self.0[0].get_or_insert((from_us, width_us, new));
@@ -263,6 +273,17 @@ mod tests {
         }
         let narrower = layout.fill(&mut filling, [(5_010, 1)].into_iter(), LADDER, 20).unwrap();
         assert_eq!(narrower, Narrower { width_us: 20, since_us: 5_020 });
+    }
+
+    #[test]
+    fn what_goes_round_some_buckets_is_counted() {
+        let (layout, mut filling) = (plain(), Filling::default());
+        for n in 0..10 {
+            let rows = [3_000, 5_000, 9_000, 3_001].map(|ts_us| (ts_us + n, 1));
+            assert_eq!(layout.fill(&mut filling, rows.into_iter(), LADDER, 20), None, "{n}");
+        }
+        let narrower = layout.fill(&mut filling, [(3_010, 1)].into_iter(), LADDER, 20).unwrap();
+        assert_eq!(narrower, Narrower { width_us: 20, since_us: 3_020 });
     }
 
     #[test]
