@@ -222,3 +222,41 @@ pub(crate) fn alert_kind(alert: &Alert) -> &'static str {
         AlertKind::Silence => "silence",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use weir_models::ident::Stream;
+
+    use super::*;
+
+    fn row(ts_us: i64, score: f32) -> LogRow {
+        LogRow {
+            site: "s".into(),
+            host: "h".into(),
+            ts_us,
+            stream: Stream(1),
+            seq: 1,
+            device: "d".into(),
+            facility: None,
+            severity: None,
+            app: None,
+            procid: None,
+            msgid: None,
+            message: "m".into(),
+            template: None,
+            score: Some(score),
+        }
+    }
+
+    #[test]
+    fn what_replaces_a_line_counts_and_what_is_added_does_not() {
+        let mut newest = Newest::new(3);
+        newest.add([row(1, 0.0), row(2, 0.0), row(3, 0.0), row(4, 0.0)]);
+        newest.replace(vec![row(4, 1.0), row(3, 1.0)]);
+        newest.add([row(2, 2.0), row(3, 2.0)]);
+        newest.replace(Vec::new());
+        let rows = newest.into_rows();
+        let scores: Vec<_> = rows.iter().map(|row| (row.ts_us, row.score)).collect();
+        assert_eq!(scores, [(4, Some(1.0)), (3, Some(1.0)), (2, Some(0.0))]);
+    }
+}

@@ -7,6 +7,8 @@
 //! belongs to the answer. What can go wrong: [`StoreError::TooWide`]; narrower buckets do not count, they lie beside one
 //! that does.
 
+use std::future::Future;
+
 use futures_util::stream::{self, StreamExt};
 use weir_models::ident::{SeriesKey, Stream};
 
@@ -29,6 +31,19 @@ struct Reads {
     max: usize,
 }
 
+impl Reads {
+    /// For the `nth` width of a range: the first one comes first.
+    fn of(nth: usize, look: Look) -> Self {
+        let at_once = match (nth, look) {
+            (0, _) => AT_ONCE,
+            // Sealing asks for many rows at once.
+            (_, Look::Sure) => 1,
+            _ => NARROW_AT_ONCE,
+        };
+        Self { at_once, max: if nth == 0 { PARTITIONS_MAX } else { usize::MAX } }
+    }
+}
+
 impl CassandraStore {
     pub(super) async fn read_points(
         &self,
@@ -49,14 +64,7 @@ impl CassandraStore {
         let mut to_us = range.to_us;
         for (nth, (widths, range)) in layout.covers(range).into_iter().enumerate() {
             let range = range.intersect(TimeRange { to_us, ..range });
-            // Of a range the first width comes first.
-            let at_once = match (nth, look) {
-                (0, _) => AT_ONCE,
-                // Sealing asks for many rows at once.
-                (_, Look::Sure) => 1,
-                _ => NARROW_AT_ONCE,
-            };
-            let reads = Reads { at_once, max: if nth == 0 { PARTITIONS_MAX } else { usize::MAX } };
+            let reads = Reads::of(nth, look);
             let own = self.points_of_width(key, from, (&*widths, range), limit, look, reads);
             points = first_of(points, own.await?, limit);
             if let Some(last) = points.last().filter(|_| points.len() >= limit) {
@@ -94,21 +102,33 @@ impl CassandraStore {
             );
             self.rows::<Row>(statement, values)
         });
-        let mut parts = std::pin::pin!(stream::iter(parts).buffered(reads.at_once));
-        let (mut points, mut read) = (Vec::new(), 0);
-        while let Some(part) = parts.next().await {
-            read += 1;
-            if read > reads.max {
-                return Err(StoreError::TooWide { partitions_max: PARTITIONS_MAX });
-            }
-            points.extend(part?.into_iter().map(point));
-            if points.len() >= limit {
-                points.truncate(limit);
-                break;
-            }
-        }
-        Ok(points)
+        gather(parts, limit, reads).await
     }
+}
+
+/// The first points of buckets that are told in order.
+async fn gather<F>(
+    parts: impl Iterator<Item = F>,
+    limit: usize,
+    reads: Reads,
+) -> Result<Vec<Point>, StoreError>
+where
+    F: Future<Output = Result<Vec<Row>, StoreError>>,
+{
+    let mut parts = std::pin::pin!(stream::iter(parts).buffered(reads.at_once));
+    let (mut points, mut read) = (Vec::new(), 0);
+    while let Some(part) = parts.next().await {
+        read += 1;
+        if read > reads.max {
+            return Err(StoreError::TooWide { partitions_max: PARTITIONS_MAX });
+        }
+        points.extend(part?.into_iter().map(point));
+        if points.len() >= limit {
+            points.truncate(limit);
+            break;
+        }
+    }
+    Ok(points)
 }
 
 fn point((ts_us, stream, seq, value, score): Row) -> Point {
@@ -133,7 +153,36 @@ fn first_of(wide: Vec<Point>, mut narrow: Vec<Point>, limit: usize) -> Vec<Point
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    #[tokio::test]
+    async fn few_narrow_buckets_are_read_at_once_and_none_counts() {
+        let read = AtomicUsize::new(0);
+        let bucket = |number: i64, rows: i64| {
+            let read = &read;
+            async move {
+                read.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                let rows = (0..rows).map(|n| (number * 1_000 + n, 1, 1, 0.0, None));
+                Ok::<Vec<Row>, StoreError>(rows.collect())
+            }
+        };
+        // Each bucket has as many rows as are asked for: what is read in vain is what is read at once.
+        for (nth, look, most) in [(1, Look::Sure, 1), (3, Look::Usual, NARROW_AT_ONCE)] {
+            let parts = (0..144).map(|number| bucket(number, 100));
+            let points = gather(parts, 100, Reads::of(nth, look)).await;
+            assert_eq!(points.map(|points| points.len()).ok(), Some(100));
+            assert!((1..=most).contains(&read.swap(0, Ordering::SeqCst)), "{nth} {look:?}");
+        }
+        let many = i64::try_from(PARTITIONS_MAX).unwrap_or_default() + 1;
+        let empty = || (0..many).map(|number| bucket(number, 0));
+        let narrow = gather(empty(), 100, Reads::of(1, Look::Usual)).await;
+        assert_eq!(narrow.map(|points| points.len()).ok(), Some(0));
+        let first = gather(empty(), 100, Reads::of(0, Look::Usual)).await;
+        assert!(matches!(first, Err(StoreError::TooWide { .. })));
+    }
 
     #[test]
     fn what_was_written_again_is_the_narrower_one() {
