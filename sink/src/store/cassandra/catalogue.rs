@@ -19,7 +19,7 @@ use crate::store::bucket::{Widths, day_end};
 use crate::store::census::Extent;
 use crate::store::layout::{Filling, Layout, Narrower};
 
-/// How many series, and as many hosts and sites, are remembered: about 30 MB of series.
+/// How many series, and as many hosts and sites, are remembered: about 50 MB of series, more where many have narrower buckets.
 const REMEMBERED_MAX: NonZeroUsize = match NonZeroUsize::new(100_000) {
     Some(max) => max,
     None => NonZeroUsize::MIN,
@@ -89,8 +89,9 @@ impl Known {
         (addition, after)
     }
 
-    /// Counts rows that are written, told by stamp and weight; see [`Layout::fill`]. What is found holds from the next
-    /// batch on, when it is recorded, or is found again.
+    /// Counts rows that are written, told by stamp and weight; see [`Layout::fill`]. What is found holds for this
+    /// batch already: its record is written with the rows, and neither is confirmed without the other. Where that fails
+    /// nothing is remembered, and the same rows find it again.
     pub(super) fn fill(
         &mut self,
         rows: impl Iterator<Item = (i64, u64)>,

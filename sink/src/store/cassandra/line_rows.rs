@@ -99,7 +99,8 @@ impl CassandraStore {
         }))
     }
 
-    /// Every site and hour with hot lines: all keys of partitions, which are no more than an hour wide. A line that is
+    /// Every site and hour with hot lines: all keys of partitions, each of an hour: only for the
+    /// migration that began sealing, which is before there were narrower ones. A line that is
     /// missed here would not be found any more, so every confirmed write is among them.
     pub(super) async fn read_hours_of_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
         let keys = format!(
