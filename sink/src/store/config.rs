@@ -137,7 +137,7 @@ fn default_in_flight() -> usize {
 }
 
 fn default_partition_rows() -> u64 {
-    0
+    100_000
 }
 
 fn default_hot_days() -> u32 {
