@@ -47,6 +47,7 @@ cargo dev COMMAND
   bench readings [READINGS]  a million readings over line protocol and over MQTT
   bench sink                 the sink as a whole, beside Kafka Connect with the engine of the DataStax connector;
                              --alone without it, --events N, --rounds N
+  bench reads                how long the API takes: plots, a year of rollups, newest values, before and after sealing
   bench nab [FOLDER]         scores on a benchmark in the layout of NAB (./NAB); FOLDER --csv OUT writes them
   bench group [MORE]         scores of the group detector on faults that are put in; --kinds, --set N, --plot OUT
   plot FOLDER OUT            the same, and a picture (SVG) of each series in the folder OUT
@@ -79,8 +80,8 @@ fn main() -> ExitCode {
         ["bench", what @ ("agent" | "udp" | "peers" | "outage" | "readings"), more @ ..] => {
             run(|| bench_program(&mut steps, "weir-agent", what, more))
         }
-        ["bench", "sink", more @ ..] => {
-            run(|| bench_program(&mut steps, "weir-sink", "sink", more))
+        ["bench", what @ ("sink" | "reads"), more @ ..] => {
+            run(|| bench_program(&mut steps, "weir-sink", what, more))
         }
         ["fuzz"] => run(|| fuzz::replay(&mut steps, "10")),
         ["fuzz", "--seconds", seconds] => run(|| fuzz::replay(&mut steps, seconds)),

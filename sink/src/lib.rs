@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod hooks;
 mod backoff;
 mod explain;
+pub mod fault;
 pub mod front;
 pub mod health;
 pub mod sealer;

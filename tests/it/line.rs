@@ -17,7 +17,7 @@ use random::Random;
 use steady::Steady;
 
 mod api;
-mod arrived;
+pub(crate) mod arrived;
 mod input;
 mod overtaking;
 pub(crate) mod random;

@@ -14,6 +14,10 @@ mod sealing;
 mod log_blocks;
 /// The agent killed again and again, with Kafka coming and going.
 mod kills;
+/// Two sinks killed at named points and at random.
+mod faults;
+/// Three nodes of each service, of which some fail.
+mod clusters;
 /// A clock that is wrong at first.
 mod clock;
 /// Three brokers, of which some are killed, frozen and stopped.

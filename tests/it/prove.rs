@@ -19,10 +19,10 @@ const SOON: Duration = Duration::from_secs(60);
 const ARRIVE: Duration = Duration::from_secs(90);
 
 /// The sink's commands, with the archive of a sink that runs in `folder`.
-struct Commands(Launch);
+pub(crate) struct Commands(Launch);
 
 impl Commands {
-    fn of(folder: &Path) -> Self {
+    pub(crate) fn of(folder: &Path) -> Self {
         let config = fs::read_to_string(folder.join("sink.toml")).unwrap();
         let config = ["archive", "store.sqlite"].iter().fold(config, |config, name| {
             let place = folder.join(name).display().to_string();
@@ -39,7 +39,7 @@ impl Commands {
     }
 
     #[track_caller]
-    fn ok(&self, command: &str, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, command: &str, args: &[&str]) -> String {
         self.run(command, args).ok()
     }
 

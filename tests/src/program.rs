@@ -341,6 +341,21 @@ impl Program {
         self.status = None;
     }
 
+    /// Starts it again with another value of an environment variable; the value stays for later starts.
+    #[track_caller]
+    pub fn restart_with(&mut self, key: &str, value: &str) {
+        self.launch.env.retain(|(other, _)| other != key);
+        self.launch.env.push((key.to_string(), value.to_string()));
+        self.restart();
+    }
+
+    /// Starts it again without an environment variable.
+    #[track_caller]
+    pub fn restart_without(&mut self, key: &str) {
+        self.launch.env.retain(|(other, _)| other != key);
+        self.restart();
+    }
+
     /// Memory that it holds now, in bytes.
     pub fn rss_bytes(&self) -> u64 {
         self.memory("VmRSS:")

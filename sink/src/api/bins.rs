@@ -1,12 +1,14 @@
 //! Bins: many values of a series as few, so that a plot of years costs as much as one of minutes.
 //!
-//! In: points in ascending time. Out: per bin of equal width the number, least, greatest and mean
+//! In: points, or windows of them, in ascending time. Out: per bin of equal width the number, least, greatest and mean
 //! value, and the point with the highest score above 1, so that no anomaly drowns in a mean.
 //! Constant memory: as many bins as were asked for. Pure.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::store::bucket::window_start;
+use crate::store::sealed::Roll;
 use crate::store::{Point, TimeRange};
 
 /// The values of one span of time.
@@ -26,65 +28,68 @@ pub struct Bin {
     pub score: Option<f32>,
 }
 
-/// Gathers points into bins.
+impl From<Roll> for Bin {
+    fn from(roll: Roll) -> Self {
+        let mean = roll.mean();
+        let Roll { ts_us, n, min, max, score, .. } = roll;
+        Self { ts_us, n, min, max, mean, score }
+    }
+}
+
+/// Gathers points, and windows of them, into bins.
 pub(super) struct Binner {
     from_us: i64,
     width_us: i64,
-    bins: Vec<Bin>,
+    bins: Vec<Roll>,
     anomalies: Vec<Point>,
-    anomalies_n: u64,
 }
 
 impl Binner {
-    /// At most `bins_max` bins over `range`.
-    pub(super) fn new(range: TimeRange, bins_max: usize) -> Self {
-        let span_us = range.to_us.saturating_sub(range.from_us).max(1);
+    /// At most `bins_max` bins over `range`, which begin at, and are as wide as, a multiple of `step_us`
+    /// microseconds, counted from the Unix epoch; 1 for any.
+    pub(super) fn new(range: TimeRange, bins_max: usize, step_us: i64) -> Self {
+        let from_us =
+            if step_us == 1 { range.from_us } else { window_start(range.from_us, step_us) };
+        let span_us = range.to_us.saturating_sub(from_us).max(1);
         let bins = i64::try_from(bins_max.max(1)).unwrap_or(i64::MAX);
-        Self {
-            from_us: range.from_us,
-            width_us: (span_us - 1) / bins + 1,
-            bins: Vec::new(),
-            anomalies: Vec::new(),
-            anomalies_n: 0,
+        let steps = (span_us - 1) / bins / step_us + 1;
+        let width_us = steps.saturating_mul(step_us);
+        Self { from_us, width_us, bins: Vec::new(), anomalies: Vec::new() }
+    }
+
+    /// Adds a point; points and windows come in ascending time.
+    pub(super) fn push(&mut self, point: &Point) {
+        self.add(&Roll::of(point.ts_us, point));
+        if point.is_anomaly() {
+            self.worst(point);
         }
     }
 
-    /// Adds a point; points come in ascending time.
-    pub(super) fn push(&mut self, point: &Point) {
-        let since_us = point.ts_us.saturating_sub(self.from_us);
-        let ts_us = self.from_us + since_us.div_euclid(self.width_us) * self.width_us;
+    /// Adds the points of a window, which lies within one bin; its worst point is told by [`Self::worst`].
+    pub(super) fn add(&mut self, roll: &Roll) {
         match self.bins.last_mut() {
-            Some(bin) if bin.ts_us == ts_us => {
-                bin.n += 1;
-                bin.min = bin.min.min(point.value);
-                bin.max = bin.max.max(point.value);
-                // The running mean does not overflow where a sum would.
-                bin.mean += (point.value - bin.mean) / bin.n as f64;
-                bin.score = match (bin.score, point.score) {
-                    (Some(a), Some(b)) => Some(a.max(b)),
-                    (a, b) => a.or(b),
-                };
-            }
-            _ => self.bins.push(Bin {
-                ts_us,
-                n: 1,
-                min: point.value,
-                max: point.value,
-                mean: point.value,
-                score: point.score,
-            }),
+            // Most are of the same bin, and a division takes longer than all of the rest.
+            Some(bin) if roll.ts_us.saturating_sub(bin.ts_us) < self.width_us => bin.merge(roll),
+            _ => self.bins.push(Roll { ts_us: self.bin_of(roll.ts_us), ..roll.clone() }),
         }
-        if point.is_anomaly() {
-            self.anomalies_n += 1;
-            match self.anomalies.last_mut() {
-                Some(last) if last.ts_us >= ts_us => {
-                    if point.score > last.score {
-                        *last = point.clone();
-                    }
+    }
+
+    /// Notes a point with a score above 1, if it is the worst of its bin.
+    pub(super) fn worst(&mut self, point: &Point) {
+        let ts_us = self.bin_of(point.ts_us);
+        match self.anomalies.last_mut() {
+            Some(last) if last.ts_us >= ts_us => {
+                if point.score > last.score {
+                    *last = point.clone();
                 }
-                _ => self.anomalies.push(point.clone()),
             }
+            _ => self.anomalies.push(point.clone()),
         }
+    }
+
+    fn bin_of(&self, ts_us: i64) -> i64 {
+        let since_us = ts_us.saturating_sub(self.from_us);
+        self.from_us + since_us.div_euclid(self.width_us) * self.width_us
     }
 
     /// Width of a bin in microseconds.
@@ -92,14 +97,19 @@ impl Binner {
         self.width_us
     }
 
+    /// Number of points.
+    pub(super) fn n(&self) -> u64 {
+        self.bins.iter().map(|bin| bin.n).sum()
+    }
+
     /// Number of points with a score above 1.
     pub(super) fn anomalies_n(&self) -> u64 {
-        self.anomalies_n
+        self.bins.iter().map(|bin| bin.anomalies_n).sum()
     }
 
     /// The bins that hold values, and the worst anomaly of each.
     pub(super) fn finish(self) -> (Vec<Bin>, Vec<Point>) {
-        (self.bins, self.anomalies)
+        (self.bins.into_iter().map(Bin::from).collect(), self.anomalies)
     }
 }
 
@@ -116,7 +126,7 @@ mod tests {
 
     fn binned(range: (i64, i64), bins: usize, points: &[Point]) -> (Vec<Bin>, Vec<Point>) {
         let (from_us, to_us) = range;
-        let mut binner = Binner::new(TimeRange { from_us, to_us }, bins);
+        let mut binner = Binner::new(TimeRange { from_us, to_us }, bins, 1);
         for point in points {
             binner.push(point);
         }
@@ -146,6 +156,19 @@ mod tests {
     fn a_bin_without_values_is_left_out() {
         let (bins, _) = binned((0, 100), 10, &[point(5, 1.0, None), point(95, 1.0, None)]);
         assert_eq!(bins.iter().map(|bin| bin.ts_us).collect::<Vec<_>>(), [0, 90]);
+    }
+
+    #[test]
+    fn bins_begin_and_end_at_whole_steps() {
+        let range = TimeRange { from_us: -25, to_us: 1_001 };
+        for (bins_max, width_us) in [(1, 1_200), (10, 200), (11, 200), (12, 100), (2_000, 100)] {
+            let mut binner = Binner::new(range, bins_max, 100);
+            assert_eq!(binner.width_us(), width_us, "{bins_max}");
+            binner.push(&point(-25, 1.0, None));
+            binner.push(&point(1_000, 1.0, None));
+            let (bins, _) = binner.finish();
+            assert!(bins.iter().all(|bin| bin.ts_us % 100 == 0), "{bins:?}");
+        }
     }
 
     proptest! {

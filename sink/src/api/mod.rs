@@ -50,6 +50,7 @@ mod logs;
 mod losses;
 mod openapi;
 mod params;
+mod plot;
 mod problem;
 mod prom;
 mod readings;

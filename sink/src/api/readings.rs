@@ -2,15 +2,15 @@
 
 use axum::Json;
 use axum::extract::State;
-use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use weir_models::ident::SeriesKey;
 use weir_models::time::HOUR_US;
 
-use super::bins::{Bin, Binner};
+use super::bins::Bin;
 use super::openapi::Problems;
 use super::params::{self, Params, When};
+use super::plot::plot;
 use super::{Api, Problem};
 use crate::store::{Point, Store, StoreError, TimeRange};
 
@@ -125,48 +125,4 @@ async fn raw(
 
 fn count_anomalies(points: &[Point]) -> u64 {
     points.iter().filter(|point| point.is_anomaly()).count() as u64
-}
-
-/// Reads the whole range chunk by chunk, in bounded memory, until `scan_rows_max` rows. As long as they are
-/// few, the values themselves are kept.
-async fn plot(
-    store: &dyn Store,
-    key: &SeriesKey,
-    range: TimeRange,
-    points_max: usize,
-    scan_rows_max: u64,
-) -> Result<Readings, StoreError> {
-    let mut binner = Binner::new(range, points_max);
-    let mut points: Vec<Point> = Vec::new();
-    let (mut n, mut next_from_us) = (0u64, None);
-    let mut chunks = store.scan(key, range);
-    'all: while let Some(chunk) = chunks.try_next().await? {
-        for point in chunk {
-            if n >= scan_rows_max {
-                next_from_us = Some(point.ts_us);
-                break 'all;
-            }
-            n += 1;
-            binner.push(&point);
-            if points.len() <= points_max {
-                points.push(point);
-            }
-        }
-    }
-    drop(chunks);
-    let answer = Readings {
-        from_us: range.from_us,
-        to_us: range.to_us,
-        n,
-        anomalies_n: binner.anomalies_n(),
-        truncated: next_from_us.is_some(),
-        next_from_us,
-        ..Readings::default()
-    };
-    if points.len() <= points_max && next_from_us.is_none() {
-        return Ok(Readings { points, ..answer });
-    }
-    let bin_us = Some(binner.width_us());
-    let (bins, anomalies) = binner.finish();
-    Ok(Readings { bin_us, bins, anomalies, ..answer })
 }

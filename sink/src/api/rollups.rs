@@ -96,9 +96,8 @@ pub struct Window {
 
 impl From<Roll> for Window {
     fn from(roll: Roll) -> Self {
-        let Roll { ts_us, n, min, max, sum, last, score, anomalies_n, .. } = roll;
-        // A sum beyond what a number can hold has no mean; the middle is the best that is known.
-        let mean = if sum.is_finite() { sum / n as f64 } else { min / 2. + max / 2. };
+        let mean = roll.mean();
+        let Roll { ts_us, n, min, max, last, score, anomalies_n, .. } = roll;
         Self { ts_us, n, min, max, mean, last, score, anomalies_n }
     }
 }

@@ -26,6 +26,7 @@ use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
 
 use crate::decode::dedupe::Snapshot;
+use crate::fault::{self, Point};
 
 mod catalogue;
 mod columns;
@@ -149,9 +150,13 @@ impl Archive {
     /// # Errors
     /// When either is not safely there; the same call may be made again.
     pub async fn put(&self, sealed: &Sealed) -> Result<(), ArchiveError> {
+        fault::passed(Point::ObjectBefore);
         self.write(&sealed.path, sealed.data.clone()).await?;
+        fault::passed(Point::ObjectAfter);
         let json = serde_json::to_vec(&sealed.manifest).unwrap_or_default();
-        self.write(&manifest_path(&sealed.path), json.into()).await
+        self.write(&manifest_path(&sealed.path), json.into()).await?;
+        fault::passed(Point::ManifestAfter);
+        Ok(())
     }
 
     /// What the duplicate memory held after this object; none when object or manifest are gone.

@@ -19,6 +19,7 @@ use crate::archive::Archive;
 use crate::backoff::Backoff;
 use crate::consume::{Committed, Partition};
 use crate::decode::dedupe::{Bounds, Dedupe};
+use crate::fault::{self, Point};
 use crate::status::{Part, Status};
 
 /// How long a revocation waits for an object that is on its way. Less than the consumer keeps the partition back for.
@@ -65,6 +66,7 @@ impl Run {
 
     /// The duplicate memory of a partition is there: its records go on.
     pub(super) async fn restored(&mut self, restored: Restored) -> Result<(), SinkError> {
+        fault::passed(Point::Restored);
         let Restored { partition, epoch, committed, dedupe, from } = restored;
         if self.epochs.get(&partition) != Some(&epoch) {
             return Ok(());
@@ -80,6 +82,7 @@ impl Run {
     }
 
     pub(super) fn revoked(&mut self, partitions: Vec<Partition>, done: oneshot::Sender<()>) {
+        fault::passed(Point::HandoverBefore);
         for &partition in &partitions {
             tracing::info!(
                 topic = partition.topic.suffix(),
@@ -111,6 +114,8 @@ impl Run {
                 self.letting_go.push(letting_go);
             } else if letting_go.done.send(()).is_err() {
                 tracing::warn!("the group did not wait for the partitions to be let go");
+            } else {
+                fault::passed(Point::HandoverAfter);
             }
         }
     }

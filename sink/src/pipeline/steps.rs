@@ -18,6 +18,7 @@ use super::work::Work;
 use super::{PutDone, Run, SinkError};
 use crate::archive::{Archive, Sealed};
 use crate::consume::{ConsumeError, Partition, Record};
+use crate::fault::{self, Point};
 use crate::status::{Part, Status};
 
 /// Objects on their way to the archive at once, over all partitions.
@@ -67,6 +68,7 @@ impl Run {
         if ours.is_empty() {
             return Ok(());
         }
+        fault::passed(Point::Taken);
         if self.gathering.records == 0 {
             self.gathering_since = Instant::now();
         }
@@ -202,8 +204,12 @@ impl Run {
             return Ok(());
         }
         self.committed_at = now;
+        if archived {
+            fault::passed(Point::CommitBefore);
+        }
         match self.consumer.commit(&ready).await {
             Ok(()) => {
+                fault::passed(Point::CommitAfter);
                 self.commit_backoff.worked();
                 self.ledger.committed(&ready);
                 for (partition, _) in &ready {

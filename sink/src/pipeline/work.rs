@@ -14,6 +14,7 @@ use weir_models::topic::{Topic, TopicNames};
 use crate::commit::Ticket;
 use crate::consume::{Partition, ProduceError, Producer, RETRIED, Record};
 use crate::decode::Poison;
+use crate::fault::{self, Point};
 use crate::live::Live;
 use crate::status::{Part, Status};
 use crate::store::{Batch, Store};
@@ -87,12 +88,14 @@ impl Work {
         status: &Status,
     ) -> bool {
         if !self.stored {
+            fault::passed(Point::StoreBefore);
             if !self.batch.is_empty()
                 && let Err(error) = store.write(&self.batch).await
             {
                 status.problem(Part::Store, error.to_string());
                 return false;
             }
+            fault::passed(Point::StoreAfter);
             self.stored = true;
             self.count_rows();
             status.fine(Part::Store);

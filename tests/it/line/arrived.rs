@@ -16,7 +16,7 @@ use weir_tests::parquet_rows;
 pub(super) type Id = (String, i64);
 
 /// Rows of the archive by topic, and of the store by table.
-pub(super) struct Arrived {
+pub(crate) struct Arrived {
     /// What Kafka holds. An event may be there twice: what the sink is to sort out.
     published: BTreeSet<Id>,
     pub(super) readings: Vec<Row>,
@@ -30,7 +30,7 @@ pub(super) struct Arrived {
 impl Arrived {
     /// Reads all of it, once [`Line::settle`] was called.
     #[track_caller]
-    pub(super) fn read(line: &Line) -> Self {
+    pub(crate) fn read(line: &Line) -> Self {
         let mut published = BTreeSet::new();
         for topic in ["readings", "logs", "alerts"] {
             for message in line.kafka.read(&line.topic(topic)) {
@@ -67,13 +67,13 @@ impl Arrived {
     }
 
     /// Readings and log lines in the archive.
-    pub(super) fn events(&self) -> impl Iterator<Item = &Row> {
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Row> {
         self.readings.iter().chain(&self.logs)
     }
 
     /// Fails unless every event is in archive and store exactly once and the same.
     #[track_caller]
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         let rows = self.events().chain(&self.alerts);
         let archived = once("the archive", rows.map(|row| (id(row), ())));
         let archived: BTreeSet<Id> = archived.into_keys().collect();

@@ -64,7 +64,7 @@ pub(crate) struct Sent {
 impl Steady {
     /// Starts `senders` of them: each turns between line protocol, JSON readings and JSON without
     /// a number, which becomes a log line.
-    pub(super) fn start(line: &Line, senders: u64) -> Self {
+    pub(crate) fn start(line: &Line, senders: u64) -> Self {
         Self::to(&[line.input("/v1/write?precision=s"), line.input("/v1/events")], senders)
     }
 

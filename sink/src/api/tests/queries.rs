@@ -1,5 +1,7 @@
 //! Queries answer what is stored, within the asked bounds.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::*;
 use crate::store::StoreError;
 
@@ -60,6 +62,75 @@ fn a_plot_has_every_value_while_they_are_few_and_bins_when_many() {
     let few =
         server.get(&format!("/v1/readings?{SERIES}&from=1000000&to=1001000&max_points=100")).json();
     assert_eq!((few["points"].as_array().unwrap().len(), &few["bin_us"]), (30, &Value::Null));
+}
+
+#[test]
+fn a_plot_of_days_has_whole_minutes_and_misses_nothing() {
+    const STEP_US: i64 = 10_000_000;
+    let mut rows = rows();
+    let all: Vec<_> = (0..26_000u64)
+        .map(|i| {
+            let score = (i % 4_999 == 17 || i % 7_001 == 3).then(|| 1.5 + (i % 10) as f32);
+            reading(i64::try_from(i).unwrap() * STEP_US + 7, i, (i * 7_919 % 1_000) as f64, score)
+        })
+        .collect();
+    rows.readings.clone_from(&all);
+    let server = Server::start(rows);
+    // Neither begin nor end is one of a minute.
+    for (from, to) in [(95_000_007, 250_000_000_008_i64), (60_000_000, 240_000_000_000)] {
+        let query = format!("/v1/readings?{SERIES}&from={from}&to={to}&max_points=500");
+        let json = server.get(&query).json();
+        let within: Vec<_> = all.iter().filter(|r| from <= r.ts_us && r.ts_us < to).collect();
+        let bin_us = json["bin_us"].as_i64().unwrap();
+        assert_eq!(bin_us % 60_000_000, 0);
+        let bins = json["bins"].as_array().unwrap();
+        assert!((400..=500).contains(&bins.len()), "{}", bins.len());
+        assert_eq!(json["n"], within.len());
+        for bin in bins {
+            let ts_us = bin["ts_us"].as_i64().unwrap();
+            assert_eq!(ts_us % 60_000_000, 0);
+            let of_it: Vec<_> =
+                within.iter().filter(|r| ts_us <= r.ts_us && r.ts_us < ts_us + bin_us).collect();
+            let values = || of_it.iter().map(|row| row.value);
+            let expected = json!({
+                "ts_us": ts_us, "n": of_it.len(), "min": values().fold(f64::MAX, f64::min),
+                "max": values().fold(f64::MIN, f64::max),
+                "mean": values().sum::<f64>() / of_it.len() as f64,
+                "score": of_it.iter().filter_map(|row| row.score).reduce(f32::max),
+            });
+            assert_eq!(*bin, expected);
+        }
+        let scored = within.iter().filter(|row| row.score.is_some());
+        assert_eq!(json["anomalies_n"], scored.clone().count());
+        // None of them share a bin here.
+        let seqs: Vec<_> = scored.map(|row| json!(row.id.seq)).collect();
+        let told = json["anomalies"].as_array().unwrap().iter().map(|point| point["seq"].clone());
+        assert_eq!(told.collect::<Vec<_>>(), seqs);
+    }
+    let limits = super::super::Limits { scan_rows_max: 20_000, ..Default::default() };
+    let mut rows = Batch::default();
+    rows.readings = all;
+    let server = Server::start_with(rows, |api| api.limits(limits));
+    server.store.hot.store(true, Relaxed);
+    let query = format!("/v1/readings?{SERIES}&from=0&to=260000000000&max_points=500");
+    let json = server.get(&query).json();
+    // It stops at the end of the second day, for there the rows have become too many.
+    assert_eq!(
+        (&json["truncated"], &json["next_from_us"]),
+        (&json!(true), &json!(172_800_000_000_i64))
+    );
+    assert_eq!(json["n"], 17_280);
+}
+
+#[test]
+fn a_plot_of_a_long_time_with_few_values_has_the_values() {
+    let mut rows = rows();
+    rows.readings =
+        (0..300).map(|i| reading(i * 3_600_000_000, i.unsigned_abs(), 1.0, None)).collect();
+    let server = Server::start(rows);
+    let query = format!("/v1/readings?{SERIES}&from=0&to=9000000000000000&max_points=500");
+    let json = server.get(&query).json();
+    assert_eq!((json["points"].as_array().unwrap().len(), &json["bin_us"]), (300, &Value::Null));
 }
 
 #[test]

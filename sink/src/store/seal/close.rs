@@ -16,6 +16,7 @@ use super::close_lines::Lines;
 use super::close_readings::Readings;
 use super::plan::too_many;
 use super::{DeviceDay, Look, Mark, PartRef, Seal, SealStore};
+use crate::fault::{self, Point};
 use crate::store::sealed::Damaged;
 use crate::store::{StoreError, TimeRange};
 
@@ -104,6 +105,7 @@ pub(crate) async fn seal_within(
     rows_max: usize,
 ) -> Result<Sealed, StoreError> {
     store.marks().let_go(mark).await;
+    fault::passed(Point::SealBefore);
     let mut sealed = Sealed::default();
     if is_in_seal(store, mark).await? {
         match mark.day.lines() {
@@ -120,6 +122,7 @@ pub(crate) async fn seal_within(
         // One that timed out may come later.
         store.remove_mark(mark).await?;
     }
+    fault::passed(Point::SealAfter);
     store.forget_mark(owner, mark).await?;
     Ok(sealed)
 }
@@ -192,6 +195,7 @@ async fn add<K: Kind>(
             return Ok(());
         }
         let (part, bytes) = kind.put(store, content.rows).await?;
+        fault::passed(Point::PartAfter);
         let id = part.id;
         let mut parts = seal.parts;
         parts.retain(|old| !merged.contains(old) && old.id != id);

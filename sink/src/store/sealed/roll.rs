@@ -38,7 +38,8 @@ pub struct Roll {
 }
 
 impl Roll {
-    fn of(ts_us: i64, point: &Point) -> Self {
+    /// The roll of one point, in the window that begins at `ts_us`.
+    pub(crate) fn of(ts_us: i64, point: &Point) -> Self {
         Self {
             ts_us,
             n: 1,
@@ -50,6 +51,12 @@ impl Roll {
             score: point.score,
             anomalies_n: point.is_anomaly().into(),
         }
+    }
+
+    /// The mean of the values. A sum beyond what a number can hold has none; the middle is the best that is known then.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        if self.sum.is_finite() { self.sum / self.n as f64 } else { self.min / 2. + self.max / 2. }
     }
 
     /// Adds what another roll of the same window, or of one within it, knows. Of two last values of one

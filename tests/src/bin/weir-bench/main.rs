@@ -5,7 +5,7 @@
 //! the same messages, ends when Kafka has all, and reads the topic back: a message that is missing or
 //! there twice is told. Run by `cargo dev bench agent`,
 //! `cargo dev bench udp`, `cargo dev bench peers`, `cargo dev bench outage` and
-//! `cargo dev bench readings`; `cargo dev bench sink` measures the sink (`sink`).
+//! `cargo dev bench readings`; `cargo dev bench sink` and `cargo dev bench reads` measure the sink (`sink`, `reads`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench fails so")]
 #![allow(
@@ -21,6 +21,7 @@ mod load;
 mod measure;
 mod outage;
 mod readings;
+mod reads;
 mod sink;
 
 use std::path::{Path, PathBuf};
@@ -34,8 +35,9 @@ const USAGE: &str = "weir-bench agent|udp|peers PATH-OF-WEIR-AGENT [--work full|
                      [--events N] [--rate EVENTS_PER_SECOND] [--rounds N] [--only NAME,NAME]\n\
                      weir-bench outage PATH-OF-WEIR-AGENT [MINUTES]\n\
                      weir-bench readings PATH-OF-WEIR-AGENT [READINGS]\n\
+                     weir-bench reads PATH-OF-WEIR-SINK\n\
                      weir-bench sink PATH-OF-WEIR-SINK [--events N] [--rounds N] [--hosts N] [--partitions N] \
-                     [--close-after SECONDS] [--alone [--instances N]]";
+                     [--close-after SECONDS] [--gather MIB] [--alone [--instances N]]";
 
 struct Options {
     agent: PathBuf,
@@ -47,6 +49,9 @@ struct Options {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let ["reads", program] = words.as_slice() {
+        return reads::reads(&std::fs::canonicalize(program).expect(USAGE));
+    }
     if let ["sink", program, rest @ ..] = words.as_slice() {
         return of_sink(&std::fs::canonicalize(program).expect(USAGE), rest);
     }
@@ -93,6 +98,7 @@ fn of_sink(program: &Path, mut rest: &[&str]) {
         partitions: 4,
         instances: 1,
         close_after_s: 1,
+        gather_bytes: 8 << 20,
     };
     while let [option, more @ ..] = rest {
         rest = more;
@@ -108,6 +114,7 @@ fn of_sink(program: &Path, mut rest: &[&str]) {
             "--partitions" => work.partitions = i32::try_from(number()).expect(USAGE),
             "--instances" => work.instances = number(),
             "--close-after" => work.close_after_s = number() as u64,
+            "--gather" => work.gather_bytes = number() << 20,
             "--alone" => with_peer = false,
             _ => panic!("{USAGE}"),
         }

@@ -42,6 +42,8 @@ pub(crate) struct Work {
     pub(crate) instances: usize,
     /// Seconds after which ours closes an object of the archive.
     pub(crate) close_after_s: u64,
+    /// Bytes of records that ours gathers for a write.
+    pub(crate) gather_bytes: usize,
 }
 
 /// What one run gave.
@@ -223,10 +225,10 @@ pub(crate) fn config(
     port: u16,
     work: Work,
 ) -> String {
-    let Work { partitions, close_after_s, .. } = work;
+    let Work { partitions, close_after_s, gather_bytes, .. } = work;
     format!(
         "kafka = {{ brokers = [\"{}\"], topic_prefix = \"{name}.\" }}\n\
-         consume = {{ group = \"{name}\" }}\n\
+         consume = {{ group = \"{name}\", gather_bytes = {gather_bytes} }}\n\
          topics = {{ partitions = {partitions} }}\n\
          archive = {{ path = \"archive\", close_after_s = {close_after_s} }}\n\
          http = {{ listen = \"127.0.0.1:{port}\" }}\n\
