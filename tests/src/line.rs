@@ -180,7 +180,7 @@ fn agent_config(name: &str, kafka: &Kafka, ports: Ports) -> String {
         data_dir = "data"
         heartbeat_s = 1
         [kafka]
-        brokers = ["{brokers}"]
+        brokers = {brokers:?}
         topic_prefix = "{name}."
         [[source.syslog]]
         name = "udp"
@@ -200,7 +200,7 @@ fn agent_config(name: &str, kafka: &Kafka, ports: Ports) -> String {
         [status]
         listen = "127.0.0.1:{status}"
         "#,
-        brokers = kafka.bootstrap,
+        brokers = kafka.bootstrap.split(',').collect::<Vec<_>>(),
     )
 }
 
@@ -208,7 +208,7 @@ fn sink_config(name: &str, kafka: &Kafka, cassandra: &Cassandra, ports: Ports) -
     format!(
         r#"
         [kafka]
-        brokers = ["{brokers}"]
+        brokers = {brokers:?}
         topic_prefix = "{name}."
         # a killed sink is missed soon
         librdkafka = {{ "session.timeout.ms" = "6000", "heartbeat.interval.ms" = "1000" }}
@@ -227,7 +227,7 @@ fn sink_config(name: &str, kafka: &Kafka, cassandra: &Cassandra, ports: Ports) -
         [http]
         listen = "127.0.0.1:{port}"
         "#,
-        brokers = kafka.bootstrap,
+        brokers = kafka.bootstrap.split(',').collect::<Vec<_>>(),
         points = cassandra.contact_points,
         port = ports.sink,
     )
