@@ -16,6 +16,8 @@ mod log_blocks;
 mod kills;
 /// Two sinks killed at named points and at random.
 mod faults;
+/// A partition that goes and comes back.
+mod rebalance;
 /// Three nodes of each service, of which some fail.
 mod clusters;
 /// A clock that is wrong at first.

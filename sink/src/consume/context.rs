@@ -115,7 +115,10 @@ impl Context {
             self.0.handover.assigned(partition, committed);
         }
         self.0.grown.store(true, Ordering::SeqCst);
-        consumer.incremental_assign(&committed)
+        consumer.incremental_assign(&committed)?;
+        // What was taken away while it was paused is paused still when it comes back. The polling thread pauses
+        // all of them again where that is due.
+        consumer.resume(&committed)
     }
 
     /// The committed offsets and notes of these partitions; goes on until the group's coordinator
