@@ -48,6 +48,7 @@ cargo dev COMMAND
   bench sink                 the sink as a whole, beside Kafka Connect with the engine of the DataStax connector;
                              --alone without it, --events N, --rounds N
   bench nab [FOLDER]         scores on a benchmark in the layout of NAB (./NAB); FOLDER --csv OUT writes them
+  bench group [MORE]         scores of the group detector on faults that are put in; --kinds, --second, --plot OUT
   plot FOLDER OUT            the same, and a picture (SVG) of each series in the folder OUT
   bench instructions         instructions of parts, compared with the stored ones; --keep stores
   bench [FILTER]             the benchmarks of parts, by the clock
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         ["fuzz", "--grow", seconds] => run(|| fuzz::grow(&mut steps, seconds)),
         ["bench", "nab"] => run(|| bench_nab(&mut steps, "NAB", &[])),
         ["bench", "nab", folder, more @ ..] => run(|| bench_nab(&mut steps, folder, more)),
+        ["bench", "group", more @ ..] => run(|| bench_group(&mut steps, more)),
         ["plot", folder, out] => run(|| bench_nab(&mut steps, folder, &["--plot", out])),
         ["bench", "instructions"] => run(|| instructions::run(&mut steps, false)),
         ["bench", "instructions", "--keep"] => run(|| instructions::run(&mut steps, true)),
@@ -189,6 +191,13 @@ fn bench_nab(steps: &mut Steps, folder: &str, more: &[&str]) {
     let mut nab = vec!["run", "--release", "-p", "weir-models", "--example", "nab", "--", folder];
     nab.extend(more);
     steps.cargo("nab", &nab, &[]);
+}
+
+/// The detector of several metrics on faults that are put in.
+fn bench_group(steps: &mut Steps, more: &[&str]) {
+    let mut group = vec!["run", "--release", "-p", "weir-models", "--example", "group", "--"];
+    group.extend(more);
+    steps.cargo("group", &group, &[]);
 }
 
 /// The release build of a program against real services.

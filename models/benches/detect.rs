@@ -4,6 +4,7 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
+use weir_models::detect::group::{CHANNELS_MAX, Group};
 use weir_models::detect::stuck::Stuck;
 use weir_models::detect::{Suite, SuiteConfig, physical};
 
@@ -75,5 +76,25 @@ fn defaults(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, suite, defaults);
+/// Metrics of one device together: two, eight, and as many as there may be.
+fn group(c: &mut Criterion) {
+    let readings = readings(10_000);
+    let mut benches = c.benchmark_group("group");
+    for n in [2, 8, CHANNELS_MAX] {
+        let row = |at: usize| (0..n).map(|k| readings[(at + 997 * k) % 10_000].1).collect();
+        let rows: Vec<Vec<f64>> = (0..2_000).map(row).collect();
+        let mut group = Group::default();
+        benches.throughput(Throughput::Elements(rows.len() as u64));
+        benches.bench_function(n.to_string(), |b| {
+            b.iter(|| {
+                for row in &rows {
+                    black_box(group.update(row));
+                }
+            });
+        });
+    }
+    benches.finish();
+}
+
+criterion_group!(benches, suite, defaults, group);
 criterion_main!(benches);

@@ -47,7 +47,7 @@ pub(super) struct GroupScore {
 
 impl Groups {
     pub(super) fn new(agent: Arc<str>, most: NonZeroUsize) -> Self {
-        let model = Model { name: "mewma".into(), version: "1".into() };
+        let model = Model { name: Group::MODEL.name.into(), version: Group::MODEL.version.into() };
         Self { agent, model, groups: Recent::new(most), firing: 0, key: String::new() }
     }
 

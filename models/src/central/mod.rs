@@ -160,7 +160,7 @@ impl Model {
             }
             Self::Shapes(_) => b"weir shapes 1: 8 extremes of 4, standardised".to_vec(),
             Self::Rerank(_) => b"weir rerank 2: of the record of an alert".to_vec(),
-            Self::Level(_) => b"weir level 1: a factor".to_vec(),
+            Self::Level(_) => b"weir level 2: a factor, the level it was fitted to".to_vec(),
         };
         first_half(ring::digest::digest(&ring::digest::SHA256, &text).as_ref())
     }

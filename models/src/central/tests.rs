@@ -77,7 +77,7 @@ fn shapes_model() -> Model {
 fn models() -> Vec<Model> {
     let weights = (0..RERANK_WIDTH).map(|n| 0.5 - n as f64 * 0.1).collect();
     let rerank = Model::Rerank(Rerank::new(-1.0, weights).unwrap());
-    let level = Model::Level(Level::new(1.5).unwrap());
+    let level = Model::Level(Level::new(1.5).unwrap().fitted_to(1.2).unwrap());
     vec![linear_model(), forest_model(), group_model(), shapes_model(), rerank, level]
 }
 

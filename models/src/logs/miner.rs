@@ -23,11 +23,13 @@
 //! leaves.
 
 mod likeness;
+mod sketch;
 
 use super::identity::{hash, identity, mix};
 use super::mask::{Masked, Shape, WILDCARD};
 use likeness::{Likeness, Places, Sibling, merges};
 use lru::LruCache;
+use sketch::{Row, Sketch};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -115,7 +117,7 @@ pub struct Miner {
     /// Slots without a template.
     free: Vec<u32>,
     /// Slots of templates by number of tokens.
-    rows: HashMap<u64, Vec<u32>, ById>,
+    rows: HashMap<u64, Row, ById>,
     /// Slot and birth of the template that messages of these frames had before.
     frames: HashMap<u64, (u32, u64), ById>,
     /// Slots, least recently used first out. A template moves to the front only when a quarter of the
@@ -254,15 +256,22 @@ impl Miner {
         found
     }
 
-    fn row(&self) -> &[u32] {
-        self.rows.get(&mix(self.masked.tokens.len() as u64)).map_or(&[], Vec::as_slice)
+    fn row(&self) -> Option<&Row> {
+        self.rows.get(&mix(self.masked.tokens.len() as u64))
+    }
+
+    /// Of the message.
+    fn sketch(&self) -> Sketch {
+        Sketch::of(self.masked.tokens.iter().map(|token| token.shape))
     }
 
     /// The template that shares most with the message, if one may take it; of two the older.
     fn most_alike(&self) -> Option<u32> {
         let mut best: Option<(Likeness, u64, u32)> = None;
-        for slot in self.row() {
-            let template = &self.templates[*slot as usize];
+        let sketch = self.sketch();
+        // A word has to be the same word.
+        for slot in self.row().iter().flat_map(|row| row.near(&sketch, 0)) {
+            let template = &self.templates[slot as usize];
             let Some(likeness) = Likeness::of(&template.tokens, &self.masked.tokens) else {
                 continue;
             };
@@ -270,7 +279,7 @@ impl Miner {
                 likeness > *most || likeness == *most && template.born < *born
             });
             if is_better {
-                best = Some((likeness, template.born, *slot));
+                best = Some((likeness, template.born, slot));
             }
         }
         best.map(|(_, _, slot)| slot)
@@ -279,7 +288,7 @@ impl Miner {
     /// Makes `<*>` of what differs between a template and the message; says whether there was something.
     fn generalise(&mut self, slot: u32, message: &str) -> bool {
         let template = &mut self.templates[slot as usize];
-        let mut changed = false;
+        let (mut changed, mut is_wider) = (false, false);
         let mut text = String::new();
         let mut words = template.text.split(' ');
         for (at, (own, token)) in template.tokens.iter_mut().zip(&self.masked.tokens).enumerate() {
@@ -297,6 +306,7 @@ impl Miner {
                 self.masked.write_token(message, token, false, &mut text);
             } else {
                 *own = Shape::WILD;
+                is_wider = true;
                 text.push_str(WILDCARD);
             }
             changed |= text[from..] != *word;
@@ -304,16 +314,30 @@ impl Miner {
         if changed {
             template.text = text;
         }
+        if is_wider {
+            self.resketch(slot);
+        }
         changed
+    }
+
+    /// After tokens of a template became anything.
+    fn resketch(&mut self, slot: u32) {
+        let tokens = &self.templates[slot as usize].tokens;
+        let sketch = Sketch::of(tokens.iter().copied());
+        if let Some(row) = self.rows.get_mut(&mix(tokens.len() as u64)) {
+            row.change(slot, sketch);
+        }
     }
 
     /// Joins the template that just began with those that differ from it in what varies only.
     fn join_siblings(&mut self, slot: u32) -> Option<u32> {
         let own = &self.templates[slot as usize];
         let mut siblings: Vec<Sibling> = Vec::new();
-        for other in self.row().iter().filter(|other| **other != slot) {
-            let tokens = &self.templates[*other as usize].tokens;
-            siblings.extend(Sibling::of(*other, &own.tokens, tokens));
+        let sketch = Sketch::of(own.tokens.iter().copied());
+        let near = self.row().into_iter().flat_map(|row| row.near(&sketch, likeness::WORDS_MAX));
+        for other in near.filter(|other| *other != slot) {
+            let tokens = &self.templates[other as usize].tokens;
+            siblings.extend(Sibling::of(other, &own.tokens, tokens));
             if siblings.len() == SIBLINGS {
                 break;
             }
@@ -333,7 +357,7 @@ impl Miner {
     fn absorb(&mut self, slot: u32, places: Places) -> u32 {
         self.generalise_places(slot, places);
         let whole = &self.templates[slot as usize];
-        let row = self.rows.get(&mix(whole.tokens.len() as u64)).map_or(&[][..], Vec::as_slice);
+        let row = self.rows.get(&mix(whole.tokens.len() as u64)).map_or(&[][..], Row::slots);
         let is_part = |other: &u32| {
             let part = &self.templates[*other as usize];
             *other != slot && likeness::is_part(&whole.tokens, &part.tokens)
@@ -380,10 +404,11 @@ impl Miner {
             }
         }
         template.text = text;
+        self.resketch(slot);
     }
 
     fn insert(&mut self, message: &str) -> u32 {
-        let row = self.row();
+        let row = self.row().map_or(&[][..], Row::slots);
         let oldest = (row.len() >= ROW_TEMPLATES)
             .then(|| row.iter().min_by_key(|s| self.templates[**s as usize].used).copied())
             .flatten();
@@ -409,7 +434,9 @@ impl Miner {
         template.tokens.clear();
         template.tokens.extend(self.masked.tokens.iter().map(|t| t.shape));
         template.id = identity(&template.text);
-        self.rows.entry(mix(template.tokens.len() as u64)).or_default().push(slot);
+        let tokens = &template.tokens;
+        let sketch = Sketch::of(tokens.iter().copied());
+        self.rows.entry(mix(tokens.len() as u64)).or_default().push(slot, sketch);
         self.recency.put(slot, ());
         slot
     }
@@ -421,9 +448,9 @@ impl Miner {
         // No frame leads here any more.
         template.born = 0;
         let row = mix(template.tokens.len() as u64);
-        if let Some(slots) = self.rows.get_mut(&row) {
-            slots.retain(|s| *s != slot);
-            if slots.is_empty() {
+        if let Some(of) = self.rows.get_mut(&row) {
+            of.remove(slot);
+            if of.slots().is_empty() {
                 self.rows.remove(&row);
             }
         }

@@ -43,6 +43,9 @@ impl Likeness {
     }
 }
 
+/// In so many words two templates may differ that are to become one.
+pub(super) const WORDS_MAX: u32 = 2;
+
 /// A template that differs from another one in words at these places.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sibling {
@@ -68,7 +71,7 @@ impl Sibling {
                 (Kind::Word | Kind::Lettered, Kind::Word | Kind::Lettered) => places |= 1 << at,
                 _ => return None,
             }
-            if places.count_ones() > 2 {
+            if places.count_ones() > WORDS_MAX {
                 return None;
             }
         }
