@@ -12,6 +12,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::cases;
 use crate::config::{Config, Written, file};
 use crate::explain::{self, Explainer};
 use crate::plan::Plan;
@@ -56,6 +57,8 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: String,
     },
+    /// Tests what a configuration makes of given inputs, without starting anything.
+    Test(cases::Options),
     /// Looks into the queue on disk, checks it, mends it, or prints what is in it.
     Spool(spool::cli::Args),
     /// Says what the parser makes of the lines on standard input.
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => explain(&options),
         Command::Score(options) => score(&options),
         Command::Templates(options) => templates(&options),
+        Command::Test(options) => test(&options),
         Command::Run { config } => match Written::read(&config) {
             Ok(written) => run(&config, written),
             Err(error) => say(&error, MISUSED),
@@ -153,6 +157,18 @@ fn templates(options: &templates::Options) -> ExitCode {
     };
     let (input, output) = (std::io::stdin().lock(), &mut std::io::stdout().lock());
     end_of_output("templates", templates::run(options, &config, input, output))
+}
+
+fn test(options: &cases::Options) -> ExitCode {
+    let config = match load(&options.config) {
+        Ok(config) => config,
+        Err(error) => return say(&error, MISUSED),
+    };
+    match cases::run(options, &config, &mut std::io::stdout().lock()) {
+        Ok(as_expected) => ExitCode::from(if as_expected { 0 } else { FAILED }),
+        Err(cases::Fault::Write(error)) => end_of_output("test", Err(error)),
+        Err(cases::Fault::Tests(error)) => say(&error, MISUSED),
+    }
 }
 
 fn end_of_output(command: &str, outcome: std::io::Result<()>) -> ExitCode {

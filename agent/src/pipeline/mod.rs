@@ -13,6 +13,7 @@
 
 mod heartbeat;
 mod reload;
+pub(crate) mod route;
 mod tally;
 mod worker;
 

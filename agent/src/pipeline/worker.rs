@@ -13,12 +13,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use weir_models::device::LaneStatus;
-use weir_models::event::{Body, Clock, Event, Loss};
+use weir_models::event::{Clock, Event, Loss};
 use weir_models::ident::EventId;
 use weir_models::metric;
 use weir_models::time::now_us;
-use weir_models::topic::{Topic, TopicNames, write_key};
+use weir_models::topic::{Topic, TopicNames};
 
+use super::route::{lane_of, record_key};
 use super::tally::Tally;
 use crate::central::Order;
 use crate::clock::GatewayClock;
@@ -39,8 +40,6 @@ mod report;
 mod silence;
 mod swap;
 
-/// Logs at most this severe (numerically) go before readings: warning and worse.
-const URGENT_SEVERITY: u8 = 4;
 /// So many payloads are not left for a while.
 const MUCH: Much = Much { short: 512, long: 2_048 };
 /// So long at most an answer waits for the flush: meanwhile its peer may send nothing (HTTP) or not much
@@ -341,12 +340,8 @@ impl Worker {
 
     fn append(&mut self, lane: Lane, mut event: Box<Event>) -> EventId {
         let [of_readings, of_logs] = self.partitions;
-        let (topic, partitions, who) = match &event.body {
-            Body::Reading(_) => (Topic::Readings, of_readings, event.device.as_str()),
-            Body::Log(log) if !log.host.is_empty() => (Topic::Logs, of_logs, log.host.as_str()),
-            Body::Log(_) | Body::Loss(_) => (Topic::Logs, of_logs, event.device.as_str()),
-        };
-        write_key(&mut self.key, [&*event.site, who]);
+        let topic = record_key(&event, &mut self.key);
+        let partitions = if topic == Topic::Readings { of_readings } else { of_logs };
         let topic = self.shared.names.name(topic);
         // The broker checks its stamp, and keeps the record by it: the receive time is sane even
         // where the event's own is from 1970.
@@ -459,15 +454,6 @@ impl Worker {
             self.shared.counters.tell_spool(Some(error.to_string()));
             timers.sync_at = Some(Instant::now() + RETRY);
         }
-    }
-}
-
-fn lane_of(event: &Event, verdict: Verdict) -> Lane {
-    match &event.body {
-        _ if verdict == Verdict::Lower => Lane::Rest,
-        Body::Reading(_) => Lane::Readings,
-        Body::Log(log) if log.severity.is_some_and(|s| s <= URGENT_SEVERITY) => Lane::Urgent,
-        Body::Log(_) | Body::Loss(_) => Lane::Rest,
     }
 }
 

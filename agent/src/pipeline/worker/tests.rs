@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt as _;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
+use weir_models::event::Body;
 use weir_models::ident::Stream;
 use weir_models::wire::{BatchView, MAX_RAW_BYTES};
 
