@@ -24,6 +24,8 @@ pub mod explain;
 pub mod pipeline;
 pub mod plan;
 pub mod status;
+mod tap;
+mod top;
 pub mod templates;
 
 pub mod cli;

@@ -40,8 +40,11 @@ pub fn read_devices(path: &Path, site: &str) -> Result<Vec<Device>, FileError> {
     let updated_us = modified
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
-    parse_devices(&text, site, updated_us)
-        .map_err(|(line, reason)| FileError::Line { file: name, line, reason })
+    parse_devices(&text, site, updated_us).map_err(|(line, reason)| FileError::Line {
+        file: name,
+        line,
+        reason,
+    })
 }
 
 /// The devices that the text of a file tells; `site` is taken where a line names none.

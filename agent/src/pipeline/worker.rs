@@ -34,6 +34,7 @@ use crate::source::{Format, Input, Source, at, stopping};
 use crate::spool::log::Cause;
 use crate::spool::{Lane, LaneStats, Spool, WhenFull};
 use crate::status::Counters;
+use crate::tap::{Passing, Taps};
 pub(super) use swap::Swap;
 
 mod report;
@@ -102,6 +103,7 @@ pub(super) struct Shared {
     pub(super) names: TopicNames,
     pub(super) counters: Arc<Counters>,
     pub(super) clock: Arc<GatewayClock>,
+    pub(super) taps: Arc<Taps>,
 }
 
 /// The stages.
@@ -130,6 +132,8 @@ pub(super) struct Worker {
     key: String,
     /// By the index of a source.
     when_full: Vec<WhenFull>,
+    /// Whether somebody looks on, as it was when the input at hand came.
+    is_tapped: bool,
     /// In whose name the spool's losses are marked.
     marker: Source,
     losses: Arc<Notify>,
@@ -188,6 +192,7 @@ impl Worker {
             tally: Tally::default(),
             open_s: 0,
             key: String::new(),
+            is_tapped: false,
         };
         worker.look_at_clock();
         worker
@@ -291,6 +296,7 @@ impl Worker {
     }
 
     fn take(&mut self, input: Input) {
+        self.is_tapped = self.shared.taps.is_open();
         if input.lost > 0 {
             self.mark_loss(&input);
         }
@@ -310,6 +316,9 @@ impl Worker {
         self.tally.event(&event);
         let verdict = self.filter.apply(&mut event);
         if verdict == Verdict::Drop {
+            if self.is_tapped {
+                self.show_dropped(&event);
+            }
             return self.parser.recycle(event);
         }
         self.scorer.score(&mut event, &mut self.drafts);
@@ -327,13 +336,21 @@ impl Worker {
             let topic = self.shared.names.name(Topic::Alerts).clone();
             let partitions = self.partitions(&topic);
             let (key, now) = (draft.key(), now_us());
+            let taps = self.is_tapped.then_some(&self.shared.taps);
             self.spool.append(
                 Lane::Alerts,
                 &topic,
                 partitions,
                 key.as_bytes(),
                 received_us / 1_000,
-                |id, out| draft.seal(id, cause, now).write_json(out),
+                |id, out| {
+                    let from = out.len();
+                    let alert = draft.seal(id, cause, now);
+                    alert.write_json(out);
+                    if let Some(taps) = taps {
+                        taps.show(Passing::alert(&alert.data.device, &out[from..]));
+                    }
+                },
             );
         }
     }
@@ -346,6 +363,7 @@ impl Worker {
         // The broker checks its stamp, and keeps the record by it: the receive time is sane even
         // where the event's own is from 1970.
         let kafka_ts_ms = event.received_us / 1_000;
+        let taps = self.is_tapped.then_some(&self.shared.taps);
         let id = self.spool.append(
             lane,
             topic,
@@ -354,11 +372,23 @@ impl Worker {
             kafka_ts_ms,
             |id, out| {
                 event.id = id;
+                let from = out.len();
                 event.write_json(out);
+                if let Some(taps) = taps {
+                    taps.show(Passing::event(&event, Some(lane.name()), &out[from..]));
+                }
             },
         );
         self.parser.recycle(event);
         id
+    }
+
+    /// Shows what a filter rule takes away; nobody else sees it.
+    #[cold]
+    fn show_dropped(&self, event: &Event) {
+        let mut json = Vec::new();
+        event.write_json(&mut json);
+        self.shared.taps.show(Passing::event(event, None, &json));
     }
 
     fn partitions(&self, topic: &str) -> u32 {
