@@ -145,7 +145,7 @@ fn a_tap_that_nobody_reads_holds_nothing_up() {
     let socket = rig.agent.dir().join("data/tap.sock");
     assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     let mut stalled = UnixStream::connect(&socket).unwrap();
-    let wants = json!({"source": null, "device": null, "kind": null, "text": null, "dropped": false, "sample": 1, "per_s": 0});
+    let wants = json!({"kind": "reading", "sample": 1, "per_s": 0});
     writeln!(stalled, "{wants}").unwrap();
     rig.wait_taps(1);
     // Some 50 MB of records, of which nobody reads any.

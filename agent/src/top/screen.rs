@@ -41,15 +41,14 @@ impl Screen {
 
     /// Shows `text`.
     pub(super) fn show(&mut self, text: &str) -> io::Result<()> {
-        let size = tcgetwinsize(io::stdout()).ok();
+        // A serial line may not know its size.
+        let size =
+            tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 0 && size.ws_col > 0);
         let (rows, columns) = size.map_or((24, 80), |size| (size.ws_row, size.ws_col));
         let mut out = String::from("\x1b[H");
-        for (n, line) in text.lines().take(usize::from(rows.max(1))).enumerate() {
-            let line: String = line
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(usize::from(columns.max(1)))
-                .collect();
+        for (n, line) in text.lines().take(usize::from(rows)).enumerate() {
+            let line: String =
+                line.chars().filter(|c| !c.is_control()).take(usize::from(columns)).collect();
             let feed = if n == 0 { "" } else { "\r\n" };
             // Writing to a string cannot fail.
             let _ = write!(out, "{feed}{line}\x1b[K");
