@@ -50,6 +50,8 @@ mod feedback;
 mod prove;
 /// The archive in a bucket: one contract with the folder; refusals, kills, merges.
 mod bucket;
+/// Commands that look at a configuration or a running agent: `test`, `tap`, `top`.
+mod hands;
 /// How log lines are grouped.
 mod templates;
 /// Who reads alerts: the consumers of the documents.

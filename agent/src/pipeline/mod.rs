@@ -13,6 +13,7 @@
 
 mod heartbeat;
 mod reload;
+pub(crate) mod route;
 mod tally;
 mod worker;
 
@@ -39,6 +40,7 @@ use crate::publish::{DeadLetters, Lanes, Transport, publish_lane};
 use crate::source::{self, Input, Running, SourceSettings, StartError as SourceError};
 use crate::spool::{LaneReader, Spool, SpoolError};
 use crate::status::{Counters, Served, Status, StatusError, serve};
+use crate::tap::{self, Taps};
 
 pub use reload::ReloadError;
 pub use worker::Report;
@@ -97,6 +99,8 @@ pub struct Agent {
     orders: mpsc::Sender<Order>,
     status: Status,
     served: Option<Served>,
+    taps: Arc<Taps>,
+    tapping: Option<tap::Served>,
     metadata: Task,
     models: Task,
     heartbeat: Task,
@@ -183,7 +187,11 @@ pub async fn start(
     let served = serve(&config.status.listen, status.clone()).await?;
     let sources = source::start(&config.source, &data_dir, &inputs)?;
 
+    let taps = Arc::new(Taps::default());
+    let tapping = config.status.tap.then(|| tap::serve(&data_dir, &taps)).flatten();
+
     let shared = Shared {
+        taps: taps.clone(),
         table: stages.table.clone(),
         transport: transport.clone(),
         names: stages.names.clone(),
@@ -216,6 +224,8 @@ pub async fn start(
         orders,
         status,
         served,
+        taps,
+        tapping,
         metadata,
         models,
         heartbeat,
@@ -381,6 +391,9 @@ impl Agent {
         self.metadata.end().await;
         self.models.end().await;
         self.heartbeat.end().await;
+        if let Some(tapping) = self.tapping {
+            tapping.end().await;
+        }
         for task in self.lanes {
             // A task that panicked has told so already.
             let _ = task.await;
