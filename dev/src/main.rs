@@ -48,7 +48,7 @@ cargo dev COMMAND
   bench sink                 the sink as a whole, beside Kafka Connect with the engine of the DataStax connector;
                              --alone without it, --events N, --rounds N
   bench nab [FOLDER]         scores on a benchmark in the layout of NAB (./NAB); FOLDER --csv OUT writes them
-  bench group [MORE]         scores of the group detector on faults that are put in; --kinds, --second, --plot OUT
+  bench group [MORE]         scores of the group detector on faults that are put in; --kinds, --set N, --plot OUT
   plot FOLDER OUT            the same, and a picture (SVG) of each series in the folder OUT
   bench instructions         instructions of parts, compared with the stored ones; --keep stores
   bench [FILTER]             the benchmarks of parts, by the clock

@@ -1,12 +1,12 @@
 //! Scores the group detector on windows with faults that were put in:
-//! `cargo run --release -p weir-models --example group -- [--kinds] [--second] [--plot OUT]`
+//! `cargo run --release -p weir-models --example group -- [--kinds] [--set N] [--plot OUT]`
 //!
 //! In: nothing but the fixtures; all windows are made from fixed numbers. Out, on standard output: F1 over all rows after
 //! the first 400 of each window, pooled, with one level for all windows, chosen on the same windows and on one half of them
 //! for the other; beside it the share of normal rows called faulty (FAR) and of faulty rows called normal (MAR), and how
 //! often a faulty row scores higher than a normal one. Then what a long time without faults gives, and what a row costs.
-//! `--kinds` tells plants and faults apart, `--second` takes windows that were not looked at while settings were chosen,
-//! `--plot` writes pictures of some windows.
+//! `--kinds` tells plants and faults apart, `--set` takes other windows of the same kinds: the second set was looked at while
+//! settings were chosen as well, higher ones were not; `--plot` writes pictures of some windows.
 
 use std::error::Error;
 use std::io::Write;
@@ -188,9 +188,12 @@ fn main() -> Result<(), Fault> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--kinds" => kinds = true,
-            "--second" => first = 10_000,
+            "--set" => {
+                let set: usize = args.next().ok_or("--set needs a number from 1 on")?.parse()?;
+                first = set.saturating_sub(1) * 10_000;
+            }
             "--plot" => plots = Some(args.next().ok_or("name a folder behind --plot")?),
-            _ => return Err(format!("`{arg}` is not known: --kinds, --second, --plot OUT").into()),
+            _ => return Err(format!("`{arg}` is not known: --kinds, --set N, --plot OUT").into()),
         }
     }
     let cases = cases(first, &boards()?);

@@ -470,7 +470,7 @@ fn describe(model: &Model) -> String {
             let lines = weights.iter().map(|(name, weight)| format!("  {weight:+.2} {name}"));
             lines.collect::<Vec<_>>().join("\n")
         }
-        Model::Level(model) => format!("  alarm level times {}", model.factor()),
+        Model::Level(model) => format!("  {model}"),
     }
 }
 

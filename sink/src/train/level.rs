@@ -77,5 +77,6 @@ pub fn fit_level(said: &[Judged], set: f32, factor: f32) -> Result<Trained, Trai
     );
     let until_us = said.iter().map(|one| one.alert.fired_us).max().unwrap_or(0);
     let golden = (1..=8).map(|n| vec![f64::from(n) * 0.5]).collect();
-    Ok(Trained { model: Model::Level(Level::new(factor)?), golden, until_us, report })
+    let level = Level::new(factor)?.fitted_to(set)?;
+    Ok(Trained { model: Model::Level(level), golden, until_us, report })
 }
