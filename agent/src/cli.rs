@@ -175,7 +175,8 @@ fn test(options: &cases::Options) -> ExitCode {
     };
     match cases::run(options, &config, &mut std::io::stdout().lock()) {
         Ok(as_expected) => ExitCode::from(if as_expected { 0 } else { FAILED }),
-        Err(cases::Fault::Write(error)) => end_of_output("test", Err(error)),
+        // Whoever reads has seen enough, but not all tests have run.
+        Err(cases::Fault::Write(error)) => say(&format!("weir-agent: test: {error}"), FAILED),
         Err(cases::Fault::Tests(error)) => say(&error, MISUSED),
     }
 }

@@ -152,9 +152,13 @@ device = "p"
     );
 }
 
+fn of_network(more: &str) -> String {
+    format!("[[test]]\nname = \"n\"\nsource = \"network\"\n{more}")
+}
+
 #[test]
 fn what_cannot_be_used_is_named_with_what_to_do() {
-    let test = |more: &str| format!("[[test]]\nname = \"n\"\nsource = \"network\"\n{more}");
+    let test = of_network;
     check_refused(
         "now = 2026-01-01T00:00:00Z\n",
         expect!["agent.tests.toml: there is no test: begin one with `[[test]]`"],
@@ -194,6 +198,15 @@ fn what_cannot_be_used_is_named_with_what_to_do() {
         expect![
             "agent.tests.toml:1: test `n`: `now` is no time with an offset, such as 2026-01-01T00:00:00Z"
         ],
+    );
+}
+
+#[test]
+fn what_would_never_come_in_is_named() {
+    let test = of_network;
+    check_refused(
+        &test("input = \"\"\nevents = 0\n"),
+        expect!["agent.tests.toml:1: nothing comes in of an empty payload"],
     );
     check_refused(
         &test("input = \"x\"\nevents = 1\npeer = \"h\"\n"),

@@ -19,7 +19,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -168,13 +168,7 @@ pub async fn start(
     let wait = Duration::from_secs(config.agent.clock_wait_s);
     let clock = Arc::new(GatewayClock::new(&spool_dir, wait));
     let (spool, readers) = Spool::open(&spool_dir, &config.spool)?;
-    let stages = Stages {
-        agent: config.id().into(),
-        names: TopicNames::new(&config.kafka.topic_prefix),
-        table: Arc::new(Table::open(&data_dir.join("metadata.redb"))?),
-        started_us: now_us(),
-        publishing: publishing.clone(),
-    };
+    let stages = Stages::open(&config, &data_dir, publishing)?;
     let parser = Parser::new(&stages.agent, &config).map_err(StartError::Parse)?;
 
     let (stop_lanes, lanes_stopped) = watch::channel(false);
@@ -237,6 +231,16 @@ pub async fn start(
 }
 
 impl Stages {
+    fn open(config: &Config, data_dir: &Path, publishing: &Handle) -> Result<Self, StartError> {
+        Ok(Self {
+            agent: config.id().into(),
+            names: TopicNames::new(&config.kafka.topic_prefix),
+            table: Arc::new(Table::open(&data_dir.join("metadata.redb"))?),
+            started_us: now_us(),
+            publishing: publishing.clone(),
+        })
+    }
+
     /// The tasks beside the line: metadata, models, heartbeat.
     fn spawn(&self, config: &Config, status: &Status, orders: &mpsc::Sender<Order>) -> [Task; 3] {
         let metadata = self.follow_metadata(config, status);
@@ -386,14 +390,15 @@ impl Agent {
             drained(&self.status.ask).await;
         };
         let _ = tokio::time::timeout(DRAIN, end).await;
+        // While the spool is still locked: afterwards the socket may be that of the next agent.
+        if let Some(tapping) = self.tapping {
+            tapping.end().await;
+        }
         let _ = self.stop_lanes.send(true);
         let _ = self.closed.await;
         self.metadata.end().await;
         self.models.end().await;
         self.heartbeat.end().await;
-        if let Some(tapping) = self.tapping {
-            tapping.end().await;
-        }
         for task in self.lanes {
             // A task that panicked has told so already.
             let _ = task.await;

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use weir_models::limit::LINE_BYTES_MAX;
 
+use super::framing::{Framer, Framing};
+use super::listen::Listen;
 use super::outlet::trimmed;
 use super::{Input, Labels, OneSource, Raw, Source, http, mqtt};
 
@@ -50,8 +52,18 @@ pub(crate) fn given(
                 "`to` is the topic of MQTT or the path of HTTP; this source has neither".into()
             );
         }
-        (_, None) => vec![payload.slice_ref(trimmed(&payload))],
+        (source, None) => match framing(source) {
+            Some(framing) => {
+                let mut framer = Framer::new(framing);
+                framer.buffer().extend_from_slice(&payload);
+                framer.finish().into_iter().map(|frame| frame.bytes).collect()
+            }
+            None => vec![payload.slice_ref(trimmed(&payload))],
+        },
     };
+    if payloads.iter().all(Bytes::is_empty) {
+        return Err("nothing comes in of an empty payload".into());
+    }
     if payloads.iter().any(|payload| payload.len() > LINE_BYTES_MAX) {
         return Err(format!("a payload has more than {LINE_BYTES_MAX} bytes: it would be cut"));
     }
@@ -66,4 +78,16 @@ pub(crate) fn given(
         is_awaited: false,
         room: None,
     })
+}
+
+/// How a source finds payloads in a stream; none where each comes alone.
+fn framing(source: &OneSource) -> Option<Framing> {
+    match source {
+        OneSource::File(_) | OneSource::Stdin(_) => Some(Framing::Lines),
+        OneSource::Syslog(config) => {
+            let is_stream = matches!(config.listen, Listen::Tcp(_) | Listen::Tls(_));
+            is_stream.then_some(Framing::Syslog)
+        }
+        OneSource::Http(_) | OneSource::Mqtt(_) | OneSource::Relp(_) => None,
+    }
 }

@@ -94,13 +94,14 @@ async fn tap(mut stream: UnixStream, taps: Arc<Taps>) {
         // Who says nothing that can be understood is nobody of ours.
         Ok(Err(_)) | Err(_) => return,
     };
-    tracing::info!(?wants, "a tap is opened");
     let Some(tap) = taps.tap(wants) else {
         let error = format!("{{\"error\":\"{TAPS_MAX} taps are open: end one of them first\"}}\n");
         // Whether that is read is not for us to see to.
         let _ = timeout(WANTS_WAIT, stream.write_all(error.as_bytes())).await;
         return;
     };
+    // What it looks for may be a secret.
+    tracing::info!("a tap is opened");
     let (mut from, mut to) = stream.split();
     loop {
         tokio::select! {
