@@ -100,6 +100,15 @@ metrics! {
     SINK_STORED = "weir_sink_stored_rows_total";
     /// Failed tries to write to the store.
     SINK_STORE_ERRORS = "weir_sink_store_errors_total";
+    /// How many requests that write to Cassandra may be under way at once just now: as configured, fewer while it is slow
+    /// or refuses.
+    SINK_STORE_WRITES_MAX = "weir_sink_store_writes_max";
+    /// How long a request that writes to Cassandra takes until it is confirmed, in seconds, smoothed.
+    SINK_STORE_WRITE_TIME = "weir_sink_store_write_seconds";
+    /// Requests that write to Cassandra that timed out or were not taken, and were done again.
+    SINK_STORE_RETRIES = "weir_sink_store_retries_total";
+    /// Series and hosts whose partitions in Cassandra got many rows and are narrower from then on, by `table` (`readings`, `logs`).
+    SINK_STORE_NARROWED = "weir_sink_store_narrowed_total";
     /// Events written to the archive.
     SINK_ARCHIVED = "weir_sink_archived_events_total";
     /// Objects written to the archive.

@@ -381,6 +381,14 @@ fn for_a_person(output: &mut impl Write, answer: &Answer) -> io::Result<()> {
     for Row { table, partition, row } in rows {
         writeln!(output, "  {table:<17} {} | {}", written(partition), written(row))?;
     }
+    if rows.iter().any(|row| matches!(row.table, "readings" | "logs")) {
+        // Only the store knows.
+        writeln!(
+            output,
+            "  {:<17} or a narrower one, where the series or host has `narrower`",
+            "bucket"
+        )?;
+    }
     if let Some(path) = archive {
         writeln!(output, "  {:<17} {path}", "archive")?;
     }
@@ -428,6 +436,7 @@ mod tests {
                 line 1: readings: reading
                   readings          site=plant device=pump metric=flow bucket=20254 | ts_us=1749945601000000 stream=-8136627526607169926 seq=7
                   readings          site=plant device=pump metric=temp bucket=20254 | ts_us=1749945601000000 stream=-8136627526607169926 seq=7
+                  bucket            or a narrower one, where the series or host has `narrower`
                   archive           readings/date=2026-03-01/hour=10/weir.readings-3-00000000000000001200.parquet
             "#]],
         );
@@ -437,6 +446,7 @@ mod tests {
             expect![[r#"
                 line 1: logs: log
                   logs              site=plant host=web bucket=486096 | ts_us=1749945602000000 stream=1 seq=8
+                  bucket            or a narrower one, where the series or host has `narrower`
                   archive           logs/date=1970-01-01/hour=00/weir.logs-0-00000000000000000000.parquet
             "#]],
         );

@@ -8,6 +8,8 @@ use weir_models::device::{AgentStatus, Device};
 use weir_models::event::{Clock, Loss};
 use weir_models::feedback::{Feedback, Verdict};
 use weir_models::ident::{EventId, SeriesKey, Stream};
+use weir_models::time::now_us;
+use weir_sink::store::cassandra::CassandraStore;
 use weir_sink::store::config::CassandraConfig;
 use weir_sink::store::seal::close::seal;
 use weir_sink::store::{
@@ -39,11 +41,40 @@ async fn cassandra_passes_the_conformance_suite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_seal_one_keyspace() {
     let (a, keyspace) = migrated("sealers").await;
+    conformance::two(&*a, &*narrow(&keyspace, 100_000).await).await;
+}
+
+/// An instance whose partitions are to have few rows.
+async fn narrow(keyspace: &str, partition_rows: u64) -> Arc<dyn Store> {
     let points = services::cassandra().contact_points.clone();
-    let cassandra = CassandraConfig { keyspace, ..CassandraConfig::at(points) };
-    let config = StoreConfig { cassandra: Some(cassandra), ..StoreConfig::default() };
-    let b = open(&config).await.unwrap();
+    let keyspace = keyspace.to_owned();
+    let cassandra = CassandraConfig { keyspace, partition_rows, ..CassandraConfig::at(points) };
+    open(&StoreConfig { cassandra: Some(cassandra), ..StoreConfig::default() }).await.unwrap()
+}
+
+/// How many series and hosts have narrower buckets.
+fn narrowed(keyspace: &str) -> [usize; 2] {
+    ["series", "hosts"].map(|table| {
+        let rows = services::cassandra().cql(&format!("SELECT narrower FROM {keyspace}.{table}"));
+        rows.iter().filter(|row| !row["narrower"].is_null()).count()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_get_narrower_all_the_time_keep_the_contract() {
+    let (_, keyspace) = migrated("narrow").await;
+    let store = narrow(&keyspace, 20).await;
+    conformance::all(&*store).await;
+    let [series, hosts] = narrowed(&keyspace);
+    assert!(series >= 20 && hosts >= 3, "{series} series and {hosts} hosts have got narrower");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_divide_one_keyspace() {
+    let (_, keyspace) = migrated("dividers").await;
+    let (a, b) = (narrow(&keyspace, 20).await, narrow(&keyspace, 30).await);
     conformance::two(&*a, &*b).await;
+    assert!(narrowed(&keyspace).iter().all(|count| *count > 0));
 }
 
 /// 2025-06-15 00:00 UTC, the time that the queries of the document ask for.
@@ -243,4 +274,51 @@ async fn the_cql_of_the_document_finds_its_row() {
     let mut there: Vec<&str> = listed.iter().map(|r| r["table_name"].as_str().unwrap()).collect();
     there.sort();
     assert_eq!(tables, there, "each table has its query in the document");
+}
+
+/// What decision 24 rests on: a window of compaction is that of the write, and all in it lives equally long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_row_is_in_the_window_of_its_write_and_leaves_with_it() {
+    let (store, keyspace) = migrated("late").await;
+    let began_us = now_us();
+    let now = ReadingRow { ts_us: began_us, id: id(50), ..reading() };
+    let line = LogRow { ts_us: began_us, seq: 51, ..log() };
+    let logs = [log(), line].map(|row| Arc::new(row.into()));
+    let batch = Batch { readings: vec![reading(), now], logs: logs.into(), ..Batch::default() };
+    store.write(&batch).await.unwrap();
+    for (table, column) in [("readings", "value"), ("logs", "message")] {
+        let rows = services::cassandra().cql(&format!(
+            "SELECT ts_us, writetime({column}) AS written_us, ttl({column}) AS left_s FROM {keyspace}.{table}"
+        ));
+        assert_eq!(rows.len(), 2, "one of last year, one of now: {rows:?}");
+        for row in rows {
+            let written_us = row["written_us"].as_i64().unwrap();
+            assert!((began_us - 60_000_000..=now_us()).contains(&written_us), "{row:?}");
+            let left_s = row["left_s"].as_i64().unwrap();
+            assert!((30 * 86_400 - 120..=30 * 86_400).contains(&left_s), "{row:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_somebody_changed_is_told() {
+    let (store, keyspace) = migrated("changed").await;
+    let points = services::cassandra().contact_points.clone();
+    let config = CassandraConfig { keyspace: keyspace.clone(), ..CassandraConfig::at(points) };
+    let own = CassandraStore::connect(&config).await.unwrap();
+    assert_eq!(own.advice().await.unwrap(), Vec::<String>::new());
+    let alter = |what: &str| services::cassandra().cql(&format!("ALTER TABLE {keyspace}.{what}"));
+    alter("logs WITH default_time_to_live = 864000");
+    alter("readings WITH compaction = {'class': 'LeveledCompactionStrategy'}");
+    let advice = own.advice().await.unwrap();
+    assert_eq!(advice.len(), 2, "{advice:?}");
+    // What it says mends it.
+    let (_, statement) = advice[0].split_once("set it with ").unwrap();
+    services::cassandra().cql(statement);
+    assert!(advice[1].contains("weir-sink migrate"), "{advice:?}");
+    store.migrate().await.unwrap();
+    assert_eq!(own.advice().await.unwrap(), Vec::<String>::new());
+    alter("logs WITH default_time_to_live = 3600");
+    let refused = store.check_schema().await.unwrap_err().to_string();
+    assert!(refused.contains("before they are sealed"), "{refused}");
 }

@@ -38,6 +38,23 @@ pub struct Bucket {
     pub from_us: i64,
     /// The first microsecond after it (the last one at the far end of `i64`).
     pub to_us: i64,
+    /// By what stamps are divided to get its number; it may be cut where another width begins.
+    pub width_us: i64,
+}
+
+impl Bucket {
+    /// The bucket of a stamp under a width of at least one that holds from `since_us` on.
+    pub(crate) fn of(ts_us: i64, width_us: i64, since_us: i64) -> Self {
+        let number = ts_us.div_euclid(width_us);
+        let from_us = number.saturating_mul(width_us);
+        let to_us = from_us.saturating_add(width_us);
+        Self { number, from_us: from_us.max(since_us), to_us, width_us }
+    }
+
+    /// Whether a stamp surely is in it.
+    pub(crate) fn holds(&self, ts_us: i64) -> bool {
+        self.from_us <= ts_us && ts_us < self.to_us
+    }
 }
 
 /// The widths of the buckets of one series or host, by the stamp from which each holds.
@@ -77,13 +94,8 @@ impl Widths {
             .range(ts_us.saturating_add(1)..)
             .next()
             .map_or(i64::MAX, |(&from_us, _)| from_us);
-        let number = ts_us.div_euclid(width_us);
-        let from_us = number.saturating_mul(width_us);
-        Bucket {
-            number,
-            from_us: from_us.max(since_us),
-            to_us: from_us.saturating_add(width_us).min(until_us),
-        }
+        let bucket = Bucket::of(ts_us, width_us, since_us);
+        Bucket { to_us: bucket.to_us.min(until_us), ..bucket }
     }
 
     /// The buckets that `range` touches, oldest first.

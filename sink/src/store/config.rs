@@ -92,9 +92,12 @@ pub struct CassandraConfig {
     /// How long one request may take, milliseconds.
     #[serde(default = "default_request_timeout_ms")]
     pub request_timeout_ms: u64,
-    /// How many requests are under way at once.
+    /// At most so many requests that write are under way at once; fewer while Cassandra is slow or refuses.
     #[serde(default = "default_in_flight")]
     pub in_flight: usize,
+    /// A series or host whose partition gets more rows than this has narrower buckets from then on; 0: never.
+    #[serde(default = "default_partition_rows")]
+    pub partition_rows: u64,
     /// Days after which readings and log lines leave the hot tables; 0 keeps them for ever.
     #[serde(default = "default_hot_days")]
     pub hot_days: u32,
@@ -115,6 +118,7 @@ impl CassandraConfig {
             tls: None,
             request_timeout_ms: default_request_timeout_ms(),
             in_flight: default_in_flight(),
+            partition_rows: default_partition_rows(),
             hot_days: default_hot_days(),
         }
     }
@@ -130,6 +134,10 @@ fn default_request_timeout_ms() -> u64 {
 
 fn default_in_flight() -> usize {
     64
+}
+
+fn default_partition_rows() -> u64 {
+    100_000
 }
 
 fn default_hot_days() -> u32 {

@@ -10,6 +10,7 @@ pub mod bucket;
 pub mod cassandra;
 mod census;
 pub mod config;
+mod layout;
 mod line;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;

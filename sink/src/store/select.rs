@@ -131,10 +131,20 @@ impl Newest {
         }
     }
 
+    /// Adds rows of which each counts in place of one that was added before and is the same line.
+    pub(crate) fn replace(&mut self, mut rows: Vec<LogRow>) {
+        if rows.is_empty() {
+            return;
+        }
+        rows.append(&mut self.rows);
+        self.rows = Vec::new();
+        self.add(rows);
+    }
+
     fn settle(&mut self) {
         // Newest first; of one stamp as the stores sort them: by the signed bits, downwards.
         self.rows.sort_by(|a, b| place_of(b).cmp(&place_of(a)));
-        // A line may come from a block and from the hot rows.
+        // A line may come from a block and from the hot rows; sorting is stable, the first one stays.
         self.rows.dedup_by(|a, b| place_of(a) == place_of(b));
         self.rows.truncate(self.limit);
     }
@@ -210,5 +220,43 @@ pub(crate) fn alert_kind(alert: &Alert) -> &'static str {
         AlertKind::Reading => "reading",
         AlertKind::Log => "log",
         AlertKind::Silence => "silence",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_models::ident::Stream;
+
+    use super::*;
+
+    fn row(ts_us: i64, score: f32) -> LogRow {
+        LogRow {
+            site: "s".into(),
+            host: "h".into(),
+            ts_us,
+            stream: Stream(1),
+            seq: 1,
+            device: "d".into(),
+            facility: None,
+            severity: None,
+            app: None,
+            procid: None,
+            msgid: None,
+            message: "m".into(),
+            template: None,
+            score: Some(score),
+        }
+    }
+
+    #[test]
+    fn what_replaces_a_line_counts_and_what_is_added_does_not() {
+        let mut newest = Newest::new(3);
+        newest.add([row(1, 0.0), row(2, 0.0), row(3, 0.0), row(4, 0.0)]);
+        newest.replace(vec![row(4, 1.0), row(3, 1.0)]);
+        newest.add([row(2, 2.0), row(3, 2.0)]);
+        newest.replace(Vec::new());
+        let rows = newest.into_rows();
+        let scores: Vec<_> = rows.iter().map(|row| (row.ts_us, row.score)).collect();
+        assert_eq!(scores, [(4, Some(1.0)), (3, Some(1.0)), (2, Some(0.0))]);
     }
 }

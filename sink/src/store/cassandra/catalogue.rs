@@ -17,8 +17,9 @@ use lru::LruCache;
 
 use crate::store::bucket::{Widths, day_end};
 use crate::store::census::Extent;
+use crate::store::layout::{Filling, Layout, Narrower};
 
-/// How many series, and as many hosts and sites, are remembered: about 30 MB of series.
+/// How many series, and as many hosts and sites, are remembered: about 50 MB of series, more where many have narrower buckets.
 const REMEMBERED_MAX: NonZeroUsize = match NonZeroUsize::new(100_000) {
     Some(max) => max,
     None => NonZeroUsize::MIN,
@@ -29,13 +30,16 @@ const REMEMBERED_MAX: NonZeroUsize = match NonZeroUsize::new(100_000) {
 pub(super) struct Known {
     /// Whether there is a record at all.
     pub(super) recorded: bool,
-    pub(super) widths: Widths,
+    pub(super) layout: Layout,
     pub(super) extent: Option<Extent>,
     pub(super) unit: Option<String>,
+    /// What this instance wrote to the newest buckets; not recorded.
+    filling: Filling,
 }
 
-/// A record as it is stored: first stamp, last stamp, widths.
-pub(super) type Record = (Option<i64>, Option<i64>, Option<BTreeMap<i64, i64>>);
+/// A record as it is stored: first stamp, last stamp, widths, narrower widths.
+pub(super) type Record =
+    (Option<i64>, Option<i64>, Option<BTreeMap<i64, i64>>, Option<BTreeMap<i64, i64>>);
 
 /// What a batch adds to a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,19 +48,22 @@ pub(super) struct Addition {
     pub(super) unit: bool,
     pub(super) first_us: Option<i64>,
     pub(super) last_us: Option<i64>,
+    pub(super) narrower: Option<Narrower>,
 }
 
 impl Known {
     /// From what was read; nothing where there is no row yet.
     pub(super) fn read(row: Option<Record>, unit: Option<String>, width_us: i64) -> Self {
         let recorded = row.is_some();
-        let (first_us, last_us, widths) = row.unwrap_or_default();
+        let (first_us, last_us, widths, narrower) = row.unwrap_or_default();
+        let widths = Widths::recorded(widths.unwrap_or_default(), width_us);
         let extent = first_us.zip(last_us);
         Self {
             recorded,
-            widths: Widths::recorded(widths.unwrap_or_default(), width_us),
+            layout: Layout::new(widths, narrower.unwrap_or_default()),
             extent: extent.map(|(first_us, last_us)| Extent { first_us, last_us }),
             unit,
+            filling: Filling::default(),
         }
     }
 
@@ -80,6 +87,22 @@ impl Known {
             extent.last_us = addition.last_us.unwrap_or(extent.last_us);
         }
         (addition, after)
+    }
+
+    /// Counts rows that are written, told by stamp and weight; see [`Layout::fill`]. What is found holds for this
+    /// batch already: its record is written with the rows, and neither is confirmed without the other. Where that fails
+    /// nothing is remembered, and the same rows find it again.
+    pub(super) fn fill(
+        &mut self,
+        rows: impl Iterator<Item = (i64, u64)>,
+        ladder: &[i64],
+        max: u64,
+    ) -> Option<Narrower> {
+        let narrower = self.layout.fill(&mut self.filling, rows, ladder, max);
+        if let Some(narrower) = narrower {
+            self.layout.add(narrower);
+        }
+        narrower
     }
 }
 
@@ -119,7 +142,13 @@ mod tests {
     fn a_record_is_written_when_it_is_new_or_its_day_changes() {
         let new = Known::read(None, None, 10);
         let (addition, known) = new.add(extent(5, 9), Some("C"));
-        let all = Addition { record: true, unit: true, first_us: Some(5), last_us: Some(9) };
+        let all = Addition {
+            record: true,
+            unit: true,
+            first_us: Some(5),
+            last_us: Some(9),
+            narrower: None,
+        };
         assert_eq!(addition, all);
         let (addition, same) = known.add(extent(6, DAY_US - 1), Some("C"));
         assert_eq!((addition, &same), (Addition::default(), &known));
@@ -132,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_half_written_record_is_completed() {
-        let known = Known::read(Some((Some(5), None, None)), None, 10);
+        let known = Known::read(Some((Some(5), None, None, None)), None, 10);
         let (addition, _) = known.add(extent(6, 7), None);
         assert!(!addition.record);
         assert_eq!((addition.first_us, addition.last_us), (Some(6), Some(7)));

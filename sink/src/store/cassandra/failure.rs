@@ -7,12 +7,13 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use scylla::errors::{
     BadQuery, DbError, ExecutionError, NextPageError, NextRowError, PagerExecutionError,
     PrepareError, RequestAttemptError,
 };
+use tokio::time::Instant;
 
 use crate::store::StoreError;
 
@@ -43,7 +44,7 @@ pub(super) struct Failure {
 
 impl Failure {
     /// Also a node that is going down or coming up: the reader is told where to look all the same.
-    fn passing(error: &impl Display) -> Self {
+    pub(super) fn passing(error: &impl Display) -> Self {
         let look = "check that the nodes of `[store.cassandra]` run and the network to them";
         Self { kind: Kind::Passing, message: format!("{error}; {look}") }
     }
@@ -176,20 +177,41 @@ where
     F: Fn() -> R,
     R: Future<Output = Result<T, Failure>>,
 {
-    let started = Instant::now();
-    let mut waits = Waits::within(patience);
+    let mut tries = Tries::new(what, patience);
     loop {
-        let failure = match operation().await {
+        match operation().await {
             Ok(value) => return Ok(value),
-            Err(failure) => failure,
-        };
-        let Some(wait) = waits.next(started.elapsed()).filter(|_| failure.kind == Kind::Passing)
-        else {
+            Err(failure) => tries.failed(failure).await?,
+        }
+    }
+}
+
+/// The tries of one request, from now on.
+#[derive(Debug)]
+pub(super) struct Tries {
+    what: &'static str,
+    started: Instant,
+    waits: Waits,
+}
+
+impl Tries {
+    pub(super) fn new(what: &'static str, patience: Duration) -> Self {
+        Self { what, started: Instant::now(), waits: Waits::within(patience) }
+    }
+
+    /// A try has failed: waits until the next one is due.
+    ///
+    /// # Errors
+    /// There is none: it failed for good, or the time is over.
+    pub(super) async fn failed(&mut self, failure: Failure) -> Result<(), StoreError> {
+        let wait = self.waits.next(self.started.elapsed());
+        let Some(wait) = wait.filter(|_| failure.kind == Kind::Passing) else {
             return Err(failure.into());
         };
-        let (wait_ms, error) = (wait.as_millis(), &failure.message);
+        let (what, wait_ms, error) = (self.what, wait.as_millis(), &failure.message);
         tracing::warn!(what, wait_ms, error, "trying again");
         tokio::time::sleep(wait).await;
+        Ok(())
     }
 }
 

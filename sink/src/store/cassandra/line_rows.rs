@@ -72,8 +72,8 @@ impl CassandraStore {
         };
         let reads = shards().map(|shard| self.rows::<HostRow>(statement, (site, shard)));
         let hosts: Vec<Vec<_>> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        let known = |(host, first_us, last_us, widths)| {
-            let record: Record = (first_us, last_us, widths);
+        let known = |(host, first_us, last_us, widths, narrower)| {
+            let record: Record = (first_us, last_us, widths, narrower);
             (host, Known::read(Some(record), None, LOGS_WIDTH_US))
         };
         Ok(hosts.into_iter().flatten().map(known).collect())
@@ -99,7 +99,8 @@ impl CassandraStore {
         }))
     }
 
-    /// Every site and hour with hot lines: all keys of partitions, which are no more than an hour wide. A line that is
+    /// Every site and hour with hot lines: all keys of partitions, each of an hour: only for the
+    /// migration that began sealing, which is before there were narrower ones. A line that is
     /// missed here would not be found any more, so every confirmed write is among them.
     pub(super) async fn read_hours_of_lines(&self) -> Result<BTreeSet<(String, i64)>, StoreError> {
         let keys = format!(
@@ -141,14 +142,16 @@ impl CassandraStore {
         let hosts = self.hosts_of(site, Look::Sure).await?;
         let mut reads = Vec::new();
         for (host, known) in &hosts {
-            let range = recorded(known, range);
             let values = |bucket: Bucket| (site, host.as_str(), bucket.number);
-            for bucket in known.widths.ascending(range) {
-                let part = part_of(range, bucket);
-                reads.push(self.read_lines(statement, values(bucket), part, weight, weight_max));
+            // The narrowest first: of a line that was written again it has what counts.
+            for (widths, range) in known.layout.covers(recorded(known, range)).into_iter().rev() {
+                for bucket in widths.ascending(range) {
+                    let (part, values) = (part_of(range, bucket), values(bucket));
+                    reads.push(self.read_lines(statement, values, part, weight, weight_max));
+                }
             }
         }
-        let mut reads = std::pin::pin!(stream::iter(reads).buffer_unordered(LARGE_AT_ONCE));
+        let mut reads = std::pin::pin!(stream::iter(reads).buffered(LARGE_AT_ONCE));
         let mut lines = Vec::new();
         loop {
             match reads.try_next().await {
@@ -208,14 +211,14 @@ impl CassandraStore {
     ) -> Result<(), StoreError> {
         let seal = self.sealing().await?;
         let DeviceDay { device: site, span, .. } = hour;
-        let mut jobs = Jobs::new(self);
+        let mut jobs = Jobs::large(self);
         for (number, block) in part.blocks.iter().enumerate() {
             let row = (site, span, part.id, number_of(number), block);
             // Each in a request of its own: they are large.
             jobs.push("log_blocks", &seal.put_block, [(row, block.len())]);
         }
         jobs.run().await?;
-        let mut jobs = Jobs::new(self);
+        let mut jobs = Jobs::large(self);
         let row = (site, span.div_euclid(HOURS), span, part.id, &part.heads);
         jobs.push("log_heads", &seal.put_heads, [(row, part.heads.len())]);
         jobs.run().await
@@ -271,10 +274,12 @@ impl CassandraStore {
             self.config.keyspace
         );
         for (host, known) in self.hosts_of(site, Look::Sure).await? {
-            for bucket in known.widths.ascending(range) {
-                let values = (site, &host, bucket.number, range.from_us, range.to_us);
-                let deleted = self.session.query_unpaged(delete.as_str(), values).await;
-                deleted.map_err(Failure::from)?;
+            for (widths, range) in known.layout.covers(range) {
+                for bucket in widths.ascending(range) {
+                    let values = (site, &host, bucket.number, range.from_us, range.to_us);
+                    let deleted = self.session.query_unpaged(delete.as_str(), values).await;
+                    deleted.map_err(Failure::from)?;
+                }
             }
         }
         Ok(())

@@ -3,25 +3,30 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `connect`, `tls` | a session, or an error that helps |
-//! | `schema` | migrations |
+//! | `schema`, `guard` | migrations; whether the hot tables are as they have to be |
 //! | `statements` | all CQL of rows, prepared once |
 //! | `write`, `write_records` | batches of one partition, bounded, tried again |
-//! | `read`, `read_devices`, `read_logs` | answers, bounded in partitions |
+//! | `read`, `read_points`, `read_devices`, `read_logs` | answers, bounded in partitions |
 //! | `losses` | losses and results of audits |
 //! | `seal_rows`, `seal_statements`, `line_rows` | what sealing needs |
 //! | `catalogue` | what is recorded of series and hosts, remembered |
 //! | `failure` | what an error means; trying again |
+//! | `pace`, `limit` | how many writes are under way at once |
 //!
 //! The tables, with a query for each, are described in `docs/cassandra.md`.
 
 mod catalogue;
 mod connect;
 mod failure;
+mod guard;
+mod limit;
 mod line_rows;
 mod losses;
+mod pace;
 mod read;
 mod read_devices;
 mod read_logs;
+mod read_points;
 mod schema;
 mod seal_rows;
 mod seal_statements;
@@ -31,15 +36,18 @@ mod tls;
 mod write;
 mod write_records;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use scylla::client::session::Session;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use weir_models::alert::Alert;
 use weir_models::device::{AgentStatus, Device};
 use weir_models::ident::{EventId, SeriesKey};
 
 use self::catalogue::Remembered;
 use self::failure::Failure;
+use self::pace::Pace;
 use self::statements::Statements;
 use super::config::CassandraConfig;
 use super::seal::marks::Marks;
@@ -50,6 +58,9 @@ use super::{
     TimeRange,
 };
 
+/// No write is taken for slow before this time: one to all of two datacentres may well take a good part of it.
+const SLOW_MIN: Duration = Duration::from_secs(2);
+
 /// A keyspace of a Cassandra cluster.
 pub struct CassandraStore {
     session: Session,
@@ -57,8 +68,9 @@ pub struct CassandraStore {
     datacentre: String,
     /// Prepared at the first use: before `migrate` there is nothing to prepare.
     statements: OnceCell<Statements>,
-    permits: Semaphore,
-    in_flight: usize,
+    /// From when on partitions may be divided; read when it is first needed.
+    divides_from_us: OnceCell<i64>,
+    pace: Pace,
     series: Remembered<SeriesKey>,
     hosts: Remembered<(String, String)>,
     sites: Remembered<String>,
@@ -78,13 +90,32 @@ impl CassandraStore {
             config: config.clone(),
             datacentre: connected.datacentre,
             statements: OnceCell::new(),
-            permits: Semaphore::new(config.in_flight),
-            in_flight: config.in_flight,
+            divides_from_us: OnceCell::new(),
+            pace: Pace::new(config.in_flight, slow(config)),
             series: Remembered::new(),
             hosts: Remembered::new(),
             sites: Remembered::new(),
             marks: Marks::default(),
         })
+    }
+
+    /// What whoever runs the cluster should change at the tables whose rows leave; nothing where all is well.
+    ///
+    /// # Errors
+    /// [`StoreError::Fatal`] when rows would leave before they are sealed.
+    pub async fn advice(&self) -> Result<Vec<String>, StoreError> {
+        guard::advice(&self.session, &self.config).await
+    }
+
+    /// How many rows a partition has at most, before narrower ones follow; 0 while none may.
+    async fn partition_rows(&self, now_us: i64) -> Result<u64, StoreError> {
+        let wanted = self.config.partition_rows;
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let read = || schema::divides_from_us(&self.session, &self.config);
+        let from_us = *self.divides_from_us.get_or_try_init(read).await?;
+        Ok(if now_us < from_us { 0 } else { wanted })
     }
 
     async fn statements(&self) -> Result<&Statements, StoreError> {
@@ -94,6 +125,14 @@ impl CassandraStore {
     }
 }
 
+/// A write that takes so long is a sign of trouble, before it times out. Whoever wants to hear of failures early
+/// sets a short timeout: that says nothing of how long a write to a cluster that is well may take, so the least is
+/// [`SLOW_MIN`], or what is just below the timeout.
+fn slow(config: &CassandraConfig) -> Duration {
+    let timeout = Duration::from_millis(config.request_timeout_ms);
+    (timeout / 4).max(SLOW_MIN.min(timeout * 7 / 8))
+}
+
 #[async_trait]
 impl Store for CassandraStore {
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
@@ -101,7 +140,11 @@ impl Store for CassandraStore {
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
-        schema::check(&self.session, &self.config).await
+        schema::check(&self.session, &self.config).await?;
+        for advice in self.advice().await? {
+            tracing::warn!("{advice}");
+        }
+        Ok(())
     }
 
     async fn write(&self, batch: &Batch) -> Result<(), StoreError> {
@@ -210,5 +253,19 @@ impl Store for CassandraStore {
 
     async fn event_ids(&self) -> Result<Vec<EventId>, StoreError> {
         seal::event_ids(self).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_timeout_does_not_make_a_write_slow() {
+        let slow = |request_timeout_ms| {
+            let config = CassandraConfig { request_timeout_ms, ..CassandraConfig::at(Vec::new()) };
+            slow(&config).as_millis()
+        };
+        assert_eq!([60_000, 10_000, 3_000, 1_000].map(slow), [15_000, 2_500, 2_000, 875]);
     }
 }

@@ -26,14 +26,23 @@ use crate::store::bucket::{
     SERIES_ALERTS_WIDTH_US, Widths, shard, shards,
 };
 use crate::store::census::Census;
-use crate::store::seal::{Look, Position};
+use crate::store::seal::Look;
 use crate::store::select::{alert_matches, fold_alert, read_alert};
 use crate::store::{
-    Agents, AlertQuery, AlertRecords, Feedbacks, Latest, Point, Series, StoreError, TimeRange,
+    Agents, AlertQuery, AlertRecords, Feedbacks, Latest, Series, StoreError, TimeRange,
 };
 
 /// How many partitions one query reads at once.
 pub(super) const AT_ONCE: usize = 16;
+
+/// The record of a series as it is stored.
+type SeriesRecord = (
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<BTreeMap<i64, i64>>,
+    Option<BTreeMap<i64, i64>>,
+);
 
 /// The newest value of a series, as stored.
 #[derive(DeserializeValue)]
@@ -77,14 +86,12 @@ impl CassandraStore {
         let one = &looking(statements, &statements.one_series, look);
         let shard = shard(&key.device);
         let values = (&key.site, shard, &key.device, &key.metric);
-        let rows = self
-            .rows::<(Option<String>, Option<i64>, Option<i64>, Option<BTreeMap<i64, i64>>)>(
-                one, values,
-            );
+        let rows = self.rows::<SeriesRecord>(one, values);
         Ok(match rows.await?.pop() {
             None => Known::read(None, None, READINGS_WIDTH_US),
-            Some((unit, first_us, last_us, widths)) => {
-                Known::read(Some((first_us, last_us, widths)), unit, READINGS_WIDTH_US)
+            Some((unit, first_us, last_us, widths, narrower)) => {
+                let record = (first_us, last_us, widths, narrower);
+                Known::read(Some(record), unit, READINGS_WIDTH_US)
             }
         })
     }
@@ -98,7 +105,7 @@ impl CassandraStore {
     async fn site_record(&self, site: &str) -> Result<Known, StoreError> {
         let one = &self.statements().await?.one_site;
         let rows = self.rows::<(Option<i64>, Option<i64>)>(one, (shard(site), site)).await?;
-        let row = rows.into_iter().next().map(|(first, last)| (first, last, None));
+        let row = rows.into_iter().next().map(|(first, last)| (first, last, None, None));
         Ok(Known::read(row, None, ALERTS_WIDTH_US))
     }
 
@@ -135,47 +142,7 @@ impl CassandraStore {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        stream::iter(reads).buffered(self.in_flight).try_collect().await
-    }
-
-    pub(super) async fn read_points(
-        &self,
-        key: &SeriesKey,
-        from: Position,
-        to_us: i64,
-        limit: usize,
-        look: Look,
-    ) -> Result<Vec<Point>, StoreError> {
-        let known = self.series_record(key, look).await?;
-        let range = recorded(&known, TimeRange { from_us: from.ts_us, to_us });
-        let statements = self.statements().await?;
-        let statement = &looking(statements, &statements.readings, look);
-        let cql_limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let parts = known.widths.ascending(range).map(|bucket| {
-            let part = part_of(range, bucket);
-            let from = from.max(Position::at(part.from_us));
-            let values = (
-                &key.site,
-                &key.device,
-                &key.metric,
-                bucket.number,
-                from.ts_us,
-                from.stream,
-                from.seq,
-                part.to_us,
-                cql_limit,
-            );
-            self.rows::<(i64, i64, i64, f64, Option<f32>)>(statement, values)
-        });
-        let rows = bounded(parts, limit).await?;
-        let point = |(ts_us, stream, seq, value, score): (i64, i64, i64, f64, Option<f32>)| Point {
-            ts_us,
-            value,
-            score,
-            stream: EventStream::from_i64(stream),
-            seq: seq.cast_unsigned(),
-        };
-        Ok(rows.into_iter().map(point).collect())
+        stream::iter(reads).buffered(self.pace.now()).try_collect().await
     }
 
     /// One query for each shard of a site.
@@ -368,13 +335,13 @@ impl CassandraStore {
 }
 
 /// A statement for a look. The usual one is as it was prepared.
-fn looking(
+pub(super) fn looking(
     statements: &Statements,
     statement: &PreparedStatement,
     look: Look,
 ) -> PreparedStatement {
     match look {
-        Look::Usual => statement.clone(),
+        Look::Usual | Look::Unmarked => statement.clone(),
         look => statements.seal.looking(statement, look),
     }
 }

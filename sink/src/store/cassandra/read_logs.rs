@@ -2,10 +2,12 @@
 //!
 //! In: a [`LogQuery`]. Out: at most `limit` lines that match. Buckets are read from the newest to
 //! the oldest, those of one time from all hosts together; reading ends as soon as nothing older can
-//! belong to the answer. Promises: at most [`PARTITIONS_MAX`] partitions for a search, at most about twice
-//! `limit` lines kept. What can go wrong: [`StoreError::TooWide`], when that many partitions did not
+//! belong to the answer. Of a line that was written again under a narrower width, what was written there counts. Promises:
+//! at most [`PARTITIONS_MAX`] partitions for a search, not counting narrower ones, of which there are at most some beside
+//! each that counts; at most about twice `limit` lines kept. What can go wrong: [`StoreError::TooWide`], when that many partitions did not
 //! hold enough matching lines.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,22 +40,29 @@ pub(super) type LineRow = (
 );
 
 /// The record of a host as it is stored.
-pub(super) type HostRow = (String, Option<i64>, Option<i64>, Option<BTreeMap<i64, i64>>);
+pub(super) type HostRow =
+    (String, Option<i64>, Option<i64>, Option<BTreeMap<i64, i64>>, Option<BTreeMap<i64, i64>>);
 
-/// Where the reading of one host is.
+/// Where the reading of the buckets of one host and of one width is.
 struct Front {
     host: String,
     widths: Widths,
     range: TimeRange,
     /// The next bucket to read.
     bucket: Bucket,
+    /// Whether it is of a width beside the first one: in time it lies in a bucket that is counted.
+    narrow: bool,
 }
 
 impl Front {
-    fn new(host: String, known: &Known, range: TimeRange) -> Option<Self> {
-        let range = recorded(known, range);
-        let bucket = known.widths.descending(range).next()?;
-        Some(Self { host, widths: known.widths.clone(), range, bucket })
+    /// One for each width.
+    fn all(host: &str, known: &Known, range: TimeRange) -> Vec<Self> {
+        let covers = known.layout.covers(recorded(known, range)).into_iter().enumerate();
+        let front = |(nth, (widths, range)): (usize, (Cow<'_, Widths>, TimeRange))| {
+            let (bucket, narrow) = (widths.descending(range).next()?, nth > 0);
+            Some(Self { host: host.into(), widths: widths.into_owned(), range, bucket, narrow })
+        };
+        covers.filter_map(front).collect()
     }
 
     /// Goes on to the bucket before; false when there is none.
@@ -67,6 +76,11 @@ impl Front {
             None => false,
         }
     }
+}
+
+/// How many partitions they count for.
+fn partitions_of<'a>(fronts: impl Iterator<Item = &'a Front>) -> usize {
+    fronts.filter(|front| !front.narrow).count()
 }
 
 impl CassandraStore {
@@ -87,7 +101,7 @@ impl CassandraStore {
                 break;
             }
             let group = || fronts.iter().filter(|front| front.bucket.to_us == top_us);
-            let partitions = group().count();
+            let partitions = partitions_of(group());
             if read.fetch_add(partitions, Ordering::Relaxed) + partitions > PARTITIONS_MAX {
                 return Err(StoreError::TooWide { partitions_max: PARTITIONS_MAX });
             }
@@ -97,9 +111,10 @@ impl CassandraStore {
                     self.read_bucket(query, &filter, &front.host, front.bucket.number, range)
                 })
                 .collect();
-            let mut parts = stream::iter(reads).buffer_unordered(AT_ONCE);
+            // Of a host the widest first, as its fronts are; what ends later was read before.
+            let mut parts = stream::iter(reads).buffered(AT_ONCE);
             while let Some(rows) = parts.try_next().await? {
-                newest.add(rows);
+                newest.replace(rows);
             }
             drop(parts);
             fronts.retain_mut(|front| front.bucket.to_us != top_us || front.step());
@@ -110,11 +125,11 @@ impl CassandraStore {
     async fn fronts(&self, query: &LogQuery) -> Result<Vec<Front>, StoreError> {
         if let Some(host) = &query.host {
             let known = self.host_record(&query.site, host).await?;
-            return Ok(Front::new(host.clone(), &known, query.range).into_iter().collect());
+            return Ok(Front::all(host, &known, query.range));
         }
         let hosts = self.hosts_of(&query.site, Look::Usual).await?;
-        let front = |(host, known): (String, Known)| Front::new(host, &known, query.range);
-        Ok(hosts.into_iter().filter_map(front).collect())
+        let fronts = hosts.iter().flat_map(|(host, known)| Front::all(host, known, query.range));
+        Ok(fronts.collect())
     }
 
     /// The newest matching lines of one bucket, at most as many as are wanted in all.
@@ -184,5 +199,34 @@ pub(super) fn line(site: &str, host: &str, row: LineRow) -> LogRow {
         message: message.unwrap_or_default(),
         template,
         score,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use weir_models::time::{HOUR_US, SECOND_US};
+
+    use super::*;
+    use crate::store::bucket::LOGS_WIDTH_US;
+
+    #[test]
+    fn narrower_buckets_do_not_count() {
+        let narrower = BTreeMap::from([(600 * SECOND_US, 0), (60 * SECOND_US, 0)]);
+        let record = (Some(0), Some(9), None, Some(narrower));
+        let known = Known::read(Some(record), None, LOGS_WIDTH_US);
+        let mut fronts = Front::all("h", &known, TimeRange { from_us: 0, to_us: 3 * HOUR_US });
+        let (mut all, mut counted) = (0, 0);
+        let mut widths = Vec::new();
+        while let Some(top_us) = fronts.iter().map(|front| front.bucket.to_us).max() {
+            let group = || fronts.iter().filter(|front| front.bucket.to_us == top_us);
+            widths.extend(group().map(|front| front.bucket.width_us / SECOND_US));
+            (all, counted) = (all + group().count(), counted + partitions_of(group()));
+            fronts.retain_mut(|front| front.bucket.to_us != top_us || front.step());
+        }
+        assert_eq!((all, counted), (3 * 67, 3), "an hour counts once");
+        // What is narrower comes later, so that it is what stays.
+        assert_eq!(widths[..5], [3_600, 600, 60, 60, 60]);
+        assert_eq!(widths.iter().rposition(|&width| width == 60).unwrap(), widths.len() - 1);
     }
 }

@@ -18,6 +18,7 @@ use weir_models::time::{DAY_US, SECOND_US, now_us};
 
 use super::CassandraStore;
 use super::failure::Failure;
+use super::guard::{HOT_TABLES, window_days};
 use crate::store::StoreError;
 use crate::store::config::{CassandraConfig, Replication};
 use crate::store::seal::{mark_before_sealing, mark_before_sealing_lines};
@@ -30,11 +31,19 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_device_changes", include_str!("migrations/0004_device_changes.cql")),
     ("0005_losses", include_str!("migrations/0005_losses.cql")),
     ("0006_feedback", include_str!("migrations/0006_feedback.cql")),
+    (WIDTHS, include_str!("migrations/0007_widths.cql")),
 ];
 /// From this one on readings are sealed.
 const SEALING: &str = "0002_sealing";
 /// From this one on log lines are sealed.
 const LOG_BLOCKS: &str = "0003_log_blocks";
+
+/// From this one on partitions may be divided.
+const WIDTHS: &str = "0007_widths";
+/// How long after [`WIDTHS`] a sink of an older version may still run beside newer ones.
+const OLD_SINKS_US: i64 = 2 * DAY_US;
+/// Migrations that are noted within this time are of one run.
+const MIGRATED_AT_ONCE_US: i64 = 60 * SECOND_US;
 
 /// The version of a migration: the number in front of its name.
 fn version_of(name: &str) -> i32 {
@@ -59,12 +68,17 @@ fn ttl_s(config: &CassandraConfig) -> i64 {
     i64::from(config.hot_days) * (DAY_US / SECOND_US)
 }
 
-/// The statements of a migration.
+/// The window in which hot tables are compacted, as the first migration has it.
+const WINDOW: &str = "'compaction_window_size': 1}";
+
+/// The statements of a migration; a table that is made has windows for its time to live.
 fn statements(text: &str, config: &CassandraConfig) -> Vec<String> {
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("--"));
     let code: String = lines.flat_map(|line| [line, "\n"]).collect();
     let code =
         code.replace("{keyspace}", &config.keyspace).replace("{ttl_s}", &ttl_s(config).to_string());
+    let window = format!("'compaction_window_size': {}}}", window_days(ttl_s(config)));
+    let code = code.replace(WINDOW, &window);
     let parts = code.split(";\n").map(str::trim);
     parts.filter(|part| !part.is_empty()).map(Into::into).collect()
 }
@@ -215,7 +229,7 @@ async fn set_ttl(
 ) -> Result<Vec<String>, StoreError> {
     let wanted = ttl_s(config);
     let mut changed = Vec::new();
-    for table in ["readings", "logs"] {
+    for table in HOT_TABLES {
         let select = "SELECT default_time_to_live FROM system_schema.tables WHERE keyspace_name = \
                       ? AND table_name = ?";
         let answer = session
@@ -268,6 +282,40 @@ async fn applied(
     rows.map_err(|e| Failure::lasting(&e))?
         .map(|row| row.map_err(|e| Failure::lasting(&e).into()))
         .collect()
+}
+
+/// The first stamp at which partitions may be divided.
+pub(super) async fn divides_from_us(
+    session: &Session,
+    config: &CassandraConfig,
+) -> Result<i64, StoreError> {
+    let select = format!(
+        "SELECT version, applied_us FROM {}.schema_migrations WHERE program = 'weir'",
+        config.keyspace
+    );
+    let answer = session.query_unpaged(select, ()).await;
+    let rows =
+        answer.map_err(Failure::from)?.into_rows_result().map_err(|e| Failure::lasting(&e))?;
+    let rows = rows.rows::<(i32, Option<i64>)>().map_err(|e| Failure::lasting(&e))?;
+    let mut applied = BTreeMap::new();
+    for row in rows {
+        let (version, applied_us) = row.map_err(|e| Failure::lasting(&e))?;
+        applied.extend(applied_us.map(|applied_us| (version, applied_us)));
+    }
+    Ok(may_divide_from_us(&applied))
+}
+
+/// A sink that was started before [`WIDTHS`] and still runs finds only what lies in buckets of the first width: nothing
+/// is divided while one may run. One never did where the keyspace was made with it.
+fn may_divide_from_us(applied: &BTreeMap<i32, i64>) -> i64 {
+    let first_us = applied.first_key_value().map(|(_, &applied_us)| applied_us);
+    match (first_us, applied.get(&version_of(WIDTHS))) {
+        (Some(first_us), Some(&widths_us)) if widths_us - first_us < MIGRATED_AT_ONCE_US => {
+            first_us
+        }
+        (_, Some(widths_us)) => widths_us.saturating_add(OLD_SINKS_US),
+        (_, None) => i64::MAX,
+    }
 }
 
 fn refuse_newer(
@@ -329,7 +377,8 @@ mod tests {
             let statements = statements(text, &config(None));
             assert!(!statements.is_empty());
             for statement in statements {
-                let repeatable = statement.contains(" IF NOT EXISTS weir.");
+                let adds = statement.contains(" ADD IF NOT EXISTS ");
+                let repeatable = statement.contains(" IF NOT EXISTS weir.") || adds;
                 assert!(
                     repeatable && !statement.contains(['{', ';']) || statement.contains("= {'"),
                     "{statement}"
@@ -343,6 +392,12 @@ mod tests {
         let text = "-- words\nA {keyspace} {ttl_s};\n\nB\n  c;\n";
         let two_days = CassandraConfig { hot_days: 2, ..config(None) };
         assert_eq!(statements(text, &two_days), ["A weir 172800", "B\n  c"]);
+        for (hot_days, window) in [(30, 1), (90, 3)] {
+            let config = CassandraConfig { hot_days, ..config(None) };
+            let made = statements(MIGRATIONS[0].1, &config);
+            let window = format!("'compaction_window_size': {window}}}");
+            assert_eq!(made.iter().filter(|made| made.contains(&window)).count(), 2);
+        }
     }
 
     #[test]
@@ -359,6 +414,18 @@ mod tests {
         }
         let copies = BTreeMap::from([("dc1".to_owned(), 3), ("it's".to_owned(), 1)]);
         assert!(of(Some(Replication::PerDatacentre(copies)), 1).is_err());
+    }
+
+    #[test]
+    fn nothing_is_divided_while_an_older_sink_may_run() {
+        let of = |applied: &[(i32, i64)]| {
+            may_divide_from_us(&applied.iter().copied().collect::<BTreeMap<_, _>>())
+        };
+        let upgraded_us = 300 * DAY_US;
+        assert_eq!(of(&[(1, DAY_US), (6, DAY_US), (7, upgraded_us)]), upgraded_us + 2 * DAY_US);
+        assert_eq!(of(&[(1, DAY_US), (7, DAY_US + 5 * SECOND_US)]), DAY_US, "a new keyspace");
+        assert_eq!(of(&[(1, DAY_US), (6, DAY_US)]), i64::MAX);
+        assert_eq!(of(&[]), i64::MAX);
     }
 
     #[test]

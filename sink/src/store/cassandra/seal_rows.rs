@@ -219,7 +219,7 @@ impl SealStore for CassandraStore {
     async fn put_part(&self, day: &DeviceDay, part: &Part) -> Result<(), StoreError> {
         let seal = self.sealing().await?;
         let DeviceDay { site, device, span } = day;
-        let mut jobs = Jobs::new(self);
+        let mut jobs = Jobs::large(self);
         let row = (site, device, span, part.id, &part.stamps);
         jobs.push("stamps", &seal.put_stamps, [(row, part.stamps.len())]);
         for episode in &part.episodes {
@@ -319,9 +319,11 @@ impl SealStore for CassandraStore {
              AND ts_us >= ? AND ts_us < ?",
             self.config.keyspace
         );
-        for bucket in known.widths.ascending(range) {
-            let values = (site, device, metric, bucket.number, range.from_us, range.to_us);
-            self.session.query_unpaged(delete.as_str(), values).await.map_err(Failure::from)?;
+        for (widths, range) in known.layout.covers(range) {
+            for bucket in widths.ascending(range) {
+                let values = (site, device, metric, bucket.number, range.from_us, range.to_us);
+                self.session.query_unpaged(delete.as_str(), values).await.map_err(Failure::from)?;
+            }
         }
         Ok(())
     }

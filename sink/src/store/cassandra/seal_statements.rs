@@ -116,7 +116,7 @@ impl SealStatements {
     pub(super) fn looking(&self, statement: &PreparedStatement, look: Look) -> PreparedStatement {
         let mut statement = statement.clone();
         match look {
-            Look::Usual => {
+            Look::Usual | Look::Unmarked => {
                 if let Some(usual) = self.usual {
                     statement.set_consistency(usual);
                 }

@@ -1,4 +1,4 @@
-//! Write: a batch as unlogged batches of one partition each, a bounded number under way.
+//! Write: a batch as unlogged batches of one partition each, as many under way as [`Pace`](super::pace::Pace) allows.
 //!
 //! In: a [`Batch`]. Out: nothing, or the first error. Promises: `Ok` means that every row was
 //! confirmed at the configured consistency; any other answer, a timeout too, means that the batch
@@ -17,12 +17,14 @@ use weir_models::time::now_us;
 
 use super::CassandraStore;
 use super::catalogue::{Addition, Known};
-use super::failure::{WRITE_PATIENCE, persist};
+use super::failure::WRITE_PATIENCE;
+use super::limit::End;
 use super::losses::losses_and_audits;
 use super::statements::{Insert, ROWS_BYTES_MAX, ROWS_MAX, Statements};
 use super::write_records::{alerts, devices_and_agents, feedback, records};
 use crate::store::bucket::shard;
 use crate::store::census::{Census, order_us};
+use crate::store::layout::{LOGS_LADDER_US, READINGS_LADDER_US, line_weight};
 use crate::store::{Batch, StoreError};
 
 /// The newest value of a series as one cell. `stream` and `seq` come first: of two values of one
@@ -42,18 +44,25 @@ type Job<'a> = BoxFuture<'a, Result<(), StoreError>>;
 /// The requests of one batch.
 pub(super) struct Jobs<'a> {
     store: &'a CassandraStore,
+    /// What a confirmation says about how busy the store is.
+    done: End,
     jobs: Vec<Job<'a>>,
 }
 
 impl<'a> Jobs<'a> {
     pub(super) fn new(store: &'a CassandraStore) -> Self {
-        Self { store, jobs: Vec::new() }
+        Self { store, done: End::Confirmed, jobs: Vec::new() }
     }
 
-    /// Does all of them, a bounded number at once.
+    /// Requests of some MB: how long they take says nothing.
+    pub(super) fn large(store: &'a CassandraStore) -> Self {
+        Self { done: End::Other, ..Self::new(store) }
+    }
+
+    /// Does all of them, at most `in_flight` at once.
     pub(super) async fn run(self) -> Result<(), StoreError> {
-        let in_flight = self.store.in_flight;
-        stream::iter(self.jobs).buffer_unordered(in_flight).try_collect().await
+        let at_once = self.store.config.in_flight;
+        stream::iter(self.jobs).buffer_unordered(at_once).try_collect().await
     }
 
     /// Rows of one partition, with about how many bytes each has.
@@ -66,11 +75,11 @@ impl<'a> Jobs<'a> {
         R: SerializeRow + Send + Sync + 'a,
     {
         for rows in cut(rows) {
-            let store = self.store;
+            let (store, done) = (self.store, self.done);
             self.jobs.push(Box::pin(async move {
-                let _permit = store.permits.acquire().await;
                 let rows = rows.as_slice();
-                persist(what, WRITE_PATIENCE, || insert.write(&store.session, rows)).await
+                let write = || insert.write(&store.session, rows);
+                store.pace.persist(what, WRITE_PATIENCE, done, write).await
             }));
         }
     }
@@ -107,15 +116,27 @@ pub(super) async fn write(store: &CassandraStore, batch: &Batch) -> Result<(), S
     let series = store.known_series(&census).await?;
     let hosts = store.known_hosts(&census).await?;
     let sites = store.known_sites(&census).await?;
+    let partition_rows = store.partition_rows(now_us).await?;
     let series: Vec<_> = series
         .iter()
         .zip(&census.series)
-        .map(|(known, seen)| known.add(Some(seen.extent), seen.unit))
+        .map(|(known, seen)| {
+            let (mut addition, mut known) = known.add(Some(seen.extent), seen.unit);
+            let rows = seen.rows.iter().map(|row| (row.ts_us, 1));
+            addition.narrower = known.fill(rows, READINGS_LADDER_US, partition_rows);
+            (addition, known)
+        })
         .collect();
     let hosts: Vec<_> = hosts
         .iter()
         .zip(&census.hosts)
-        .map(|(known, seen)| known.add(Some(seen.extent), None))
+        .map(|(known, seen)| {
+            let (mut addition, mut known) = known.add(Some(seen.extent), None);
+            let rows = seen.rows.iter();
+            let rows = rows.map(|line| (line.event.ts_us, line_weight(&line.log.message)));
+            addition.narrower = known.fill(rows, LOGS_LADDER_US, partition_rows);
+            (addition, known)
+        })
         .collect();
     let sites: Vec<_> = sites
         .iter()
@@ -160,7 +181,7 @@ fn readings<'a>(
         let size = site.len() + device.len() + metric.len() + 64;
         let mut partitions: BTreeMap<i64, Vec<_>> = BTreeMap::new();
         for row in &seen.rows {
-            let bucket = known.widths.bucket(row.ts_us).number;
+            let bucket = known.layout.bucket(row.ts_us).number;
             let (stream, seq) = (row.id.stream.as_i64(), row.id.seq.cast_signed());
             let score = unset_or(row.score);
             let values = (site, device, metric, bucket, row.ts_us, stream, seq, row.value, score);
@@ -213,7 +234,7 @@ fn logs<'a>(
         let mut partitions: BTreeMap<i64, Vec<_>> = BTreeMap::new();
         for line in &seen.rows {
             let (event, log) = (line.event, line.log);
-            let bucket = known.widths.bucket(event.ts_us).number;
+            let bucket = known.layout.bucket(event.ts_us).number;
             let values = (
                 seen.site,
                 seen.host,

@@ -1,15 +1,18 @@
 //! Write records: alerts, the lists of series, hosts and sites, devices and agents.
 //!
-//! In: the census of a batch and what is known of it. Out: jobs. Four kinds of cells carry a write
+//! In: the census of a batch and what is known of it. Out: jobs. Five kinds of cells carry a write
 //! time stamp of their own and so are registers that any order of writing, and any repetition,
 //! brings to the same value: `latest`, `agents` and `feedback` (the newest wins), `first_us` (the smallest wins)
-//! and `last_us` (the largest wins).
+//! and `last_us` (the largest wins); so has each entry of `narrower` (the smallest beginning wins).
 
 use std::collections::BTreeMap;
 
+use metrics::counter;
 use scylla::serialize::row::SerializeRow;
 use weir_models::alert::Alert;
 use weir_models::feedback::Feedback;
+use weir_models::metric::SINK_STORE_NARROWED;
+use weir_models::time::SECOND_US;
 
 use super::statements::{Insert, Statements};
 use super::write::{Added, Jobs, unset_or};
@@ -17,6 +20,7 @@ use crate::store::bucket::{
     ALERTS_WIDTH_US, SERIES_ALERTS_WIDTH_US, Widths, changes_bucket, shard,
 };
 use crate::store::census::{Census, order_us};
+use crate::store::layout::Narrower;
 use crate::store::select::{alert_json, alert_kind, is_resolved};
 
 /// A firing record writes its columns and a resolved one its own, so that they may come in any
@@ -107,7 +111,7 @@ fn series_records<'a>(
         let size = names.0.len() + names.2.len() + names.3.len() + 64;
         if addition.record || addition.unit {
             let unit = unset_or(known.unit.as_deref().filter(|_| addition.unit));
-            let widths = unset_or(addition.record.then(|| known.widths.record()));
+            let widths = unset_or(addition.record.then(|| known.layout.base().record()));
             let row = (names.0, names.1, names.2, names.3, unit, widths);
             puts.entry(place).or_default().push((row, size));
         }
@@ -118,6 +122,13 @@ fn series_records<'a>(
         if let Some(us) = addition.last_us {
             let row = (names.0, names.1, names.2, names.3, us, largest_wins(us));
             lasts.entry(place).or_default().push((row, size));
+        }
+        if let Some(narrower) = addition.narrower {
+            let Narrower { width_us, since_us } = narrower;
+            told("readings", &key.to_string(), narrower);
+            let row =
+                (smallest_wins(since_us), width_us, since_us, names.0, names.1, names.2, names.3);
+            jobs.push("series", &statements.put_series_narrower, [(row, size)]);
         }
     }
     push_all(jobs, "series", &statements.put_series, puts);
@@ -136,7 +147,7 @@ fn host_records<'a>(
         let place = (seen.site, shard(seen.host));
         let size = seen.site.len() + seen.host.len() + 64;
         if addition.record {
-            let row = (place.0, place.1, seen.host, known.widths.record());
+            let row = (place.0, place.1, seen.host, known.layout.base().record());
             puts.entry(place).or_default().push((row, size));
         }
         if let Some(us) = addition.first_us {
@@ -146,6 +157,13 @@ fn host_records<'a>(
         if let Some(us) = addition.last_us {
             let row = (place.0, place.1, seen.host, us, largest_wins(us));
             lasts.entry(place).or_default().push((row, size));
+        }
+        if let Some(narrower) = addition.narrower {
+            let Narrower { width_us, since_us } = narrower;
+            told("logs", &format!("{}/{}", seen.site, seen.host), narrower);
+            let stamp = smallest_wins(since_us);
+            let row = (stamp, width_us, since_us, place.0, place.1, seen.host);
+            jobs.push("hosts", &statements.put_host_narrower, [(row, size)]);
         }
     }
     push_all(jobs, "hosts", &statements.put_host, puts);
@@ -186,6 +204,13 @@ fn push_all<'a, R>(
     for rows in partitions.into_values() {
         jobs.push(what, insert, rows);
     }
+}
+
+/// Buckets are to be narrower: counted each time it is written, so twice where a batch is.
+fn told(table: &'static str, whose: &str, narrower: Narrower) {
+    let (width_s, since_us) = (narrower.width_us / SECOND_US, narrower.since_us);
+    tracing::info!(table, whose, width_s, since_us, "many rows: its buckets get narrower");
+    counter!(SINK_STORE_NARROWED.name, "table" => table).increment(1);
 }
 
 /// The time stamp of a write by which the smallest of several stamps stays.

@@ -20,6 +20,7 @@ mod readings;
 mod records;
 mod sealers;
 mod sealing;
+mod widths;
 
 pub use self::sealers::two;
 
@@ -42,6 +43,7 @@ pub async fn all(store: &dyn Store) {
     records::all(store).await;
     changes::all(store).await;
     losses::all(store).await;
+    widths::all(store).await;
     // Before sealing: it leaves parts behind that are broken.
     log_blocks::all(store).await;
     sealing::all(store).await;

@@ -34,6 +34,7 @@ pub async fn two(a: &dyn Store, b: &dyn Store) {
     a_lost_name_makes_new_marks(a).await;
     owners_are_taken_over_when_they_are_gone(a, b).await;
     line_sealers::two(a, b).await;
+    super::widths::two(a, b).await;
 }
 
 /// When a step fails.

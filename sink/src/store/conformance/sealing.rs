@@ -203,7 +203,7 @@ async fn sealed_rows_are_read_as_hot_ones(store: &dyn Store, sealing: &dyn SealS
     }
 }
 
-async fn hot_of(store: &dyn SealStore, key: &SeriesKey) -> Vec<Point> {
+pub(super) async fn hot_of(store: &dyn SealStore, key: &SeriesKey) -> Vec<Point> {
     store.hot(key, Position::at(i64::MIN), i64::MAX, 10, Look::Sure).await.unwrap()
 }
 

@@ -96,7 +96,7 @@ impl Lines<'_> {
     }
 }
 
-/// In the order of blocks, each line once.
+/// In the order of blocks, each line once: of those that are told twice the one that is told first.
 fn in_order(mut rows: Vec<LogRow>) -> Vec<LogRow> {
     rows.sort_by(|a, b| place_of(a).cmp(&place_of(b)));
     rows.dedup_by(|a, b| place_of(a) == place_of(b));

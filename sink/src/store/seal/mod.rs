@@ -244,6 +244,9 @@ impl Position {
 pub enum Look {
     /// As every read.
     Usual,
+    /// As every read, but where nobody has left a mark: no row can be in a narrower bucket there, because whoever writes to
+    /// one marks the day before.
+    Unmarked,
     /// Sees every write that was confirmed to any instance, in any datacentre.
     Sure,
     /// Sees every change of a seal, those that are under way too.
@@ -343,14 +346,16 @@ pub trait SealStore: Send + Sync {
         site: &str,
         host: Option<&str>,
     ) -> Result<Option<TimeRange>, StoreError>;
-    /// The hot lines that match, newest first. Adds the partitions it reads to `read`, and reads none beyond
+    /// The hot lines that match, newest first. Adds the partitions it reads to `read`, not counting narrower
+    /// ones, and reads none beyond
     /// [`super::bucket::PARTITIONS_MAX`].
     async fn newest_hot_lines(
         &self,
         query: &LogQuery,
         read: &AtomicUsize,
     ) -> Result<Vec<LogRow>, StoreError>;
-    /// All hot lines of a site in a range, in any order; [`Look::Sure`]. None when they weigh more than `weight_max`
+    /// All hot lines of a site in a range, in any order; of a line that was written twice, and lies in two places, what
+    /// counts comes first. [`Look::Sure`]. None when they weigh more than `weight_max`
     /// (see [`super::sealed::weight_of`]), or did not come in time and half of a range as long may.
     async fn hot_lines(
         &self,

@@ -4,7 +4,7 @@
 //! parts, of hot rows, or of both. Parts whose times overlap are in one piece, so that a reader needs no
 //! more than one piece in memory.
 
-use super::{PartRef, Position, Seal, span_of};
+use super::{Look, PartRef, Position, Seal, span_of};
 use crate::store::{Point, TimeRange};
 
 /// A stretch of time.
@@ -14,8 +14,8 @@ pub(super) struct Piece {
     pub(super) range: TimeRange,
     /// Parts that have rows of the metric in it.
     pub(super) parts: Vec<PartRef>,
-    /// Whether hot rows are read, too.
-    pub(super) hot: bool,
+    /// How hot rows are looked for, where they are.
+    pub(super) hot: Option<Look>,
 }
 
 impl Piece {
@@ -25,62 +25,77 @@ impl Piece {
     }
 }
 
-/// Where a range of a series is read from. Days without parts are read from hot rows. What a seal covers `covers`
-/// tells of its `span`: a day, of lines an hour.
+/// Where a range of a series is read from. Days without parts are read from hot rows; where they have no marks either
+/// and are not `recent`, what is there is from before there were narrower buckets. What a seal covers `covers` tells of its
+/// `span`: a day, of lines an hour.
 pub(super) fn plan(
     range: TimeRange,
     metric: &str,
     seals: &[(i64, Seal)],
+    recent: TimeRange,
     covers: impl Fn(i64) -> TimeRange,
 ) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut from_us = range.from_us;
-    for (span, seal) in seals.iter().filter(|(_, seal)| !seal.parts.is_empty()) {
+    for (span, seal) in seals {
         let day = covers(*span).intersect(range);
-        if day.is_empty() {
+        if day.is_empty() || (seal.parts.is_empty() && seal.marks.is_empty()) {
             continue;
         }
-        hot(&mut pieces, from_us, day.from_us);
-        plan_day(&mut pieces, day, metric, seal);
+        unmarked(&mut pieces, TimeRange { from_us, to_us: day.from_us }, recent);
+        match seal.parts.is_empty() {
+            true => hot(&mut pieces, day.from_us, day.to_us, Look::Usual),
+            false => plan_day(&mut pieces, day, metric, seal),
+        }
         from_us = day.to_us;
     }
-    hot(&mut pieces, from_us, range.to_us);
+    unmarked(&mut pieces, TimeRange { from_us, to_us: range.to_us }, recent);
     pieces
 }
 
+/// A stretch without marks: the recent part of it may have got some that are not here yet.
+fn unmarked(pieces: &mut Vec<Piece>, range: TimeRange, recent: TimeRange) {
+    let (from_us, to_us) = (range.from_us, range.to_us);
+    hot(pieces, from_us, to_us.min(recent.from_us), Look::Unmarked);
+    hot(pieces, from_us.max(recent.from_us), to_us.min(recent.to_us), Look::Usual);
+    hot(pieces, from_us.max(recent.from_us).max(recent.to_us), to_us, Look::Unmarked);
+}
+
 fn plan_day(pieces: &mut Vec<Piece>, day: TimeRange, metric: &str, seal: &Seal) {
-    let marked = !seal.marks.is_empty();
+    let marked = (!seal.marks.is_empty()).then_some(Look::Usual);
     let mut from_us = day.from_us;
     for (stretch, parts) in clusters(seal.parts.iter().filter(|part| part.has(metric))) {
         let range = stretch.intersect(day);
         if range.is_empty() {
             continue;
         }
-        if marked {
-            hot(pieces, from_us, range.from_us);
+        if let Some(look) = marked {
+            hot(pieces, from_us, range.from_us, look);
         }
         let touches = |part: &PartRef| part.t0_us < range.to_us && part.t1_us >= range.from_us;
         let parts = parts.into_iter().filter(touches).collect();
         pieces.push(Piece { range, parts, hot: marked });
         from_us = range.to_us;
     }
-    if marked {
-        hot(pieces, from_us, day.to_us);
+    if let Some(look) = marked {
+        hot(pieces, from_us, day.to_us, look);
     }
 }
 
 /// Adds a piece of hot rows only, or makes the one before it longer.
-fn hot(pieces: &mut Vec<Piece>, from_us: i64, to_us: i64) {
+fn hot(pieces: &mut Vec<Piece>, from_us: i64, to_us: i64, look: Look) {
     if from_us >= to_us {
         return;
     }
     match pieces.last_mut() {
-        Some(last) if last.parts.is_empty() && last.range.to_us == from_us => {
+        Some(last)
+            if last.parts.is_empty() && last.hot == Some(look) && last.range.to_us == from_us =>
+        {
             last.range.to_us = to_us;
         }
         _ => {
             let range = TimeRange { from_us, to_us };
-            pieces.push(Piece { range, parts: Vec::new(), hot: true });
+            pieces.push(Piece { range, parts: Vec::new(), hot: Some(look) });
         }
     }
 }
@@ -148,4 +163,47 @@ pub(super) fn too_many(parts: &[PartRef], parts_max: usize, rows_max: usize) -> 
         .cloned()
         .collect();
     if together.len() > parts_max { together } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_marked_is_looked_at_under_the_first_width() {
+        let marked = Seal { marks: BTreeSet::from([7]), ..Seal::default() };
+        let (t0_us, t1_us) = (52, 53);
+        let part = PartRef { id: 1, t0_us, t1_us, n: 2, metrics: vec!["m".to_owned()] };
+        let sealed = Seal { parts: vec![part], ..Seal::default() };
+        // Marked, once marked and found empty, marked beside what is recent, sealed; days of 10.
+        let seals = [(1, marked.clone()), (3, Seal::default()), (4, marked), (5, sealed)];
+        let of = |range, recent| -> Vec<(i64, i64, Option<Look>)> {
+            let days = |span| TimeRange { from_us: span * 10, to_us: span * 10 + 10 };
+            let pieces = plan(range, "m", &seals, recent, days).into_iter();
+            pieces.map(|piece| (piece.range.from_us, piece.range.to_us, piece.hot)).collect()
+        };
+        let (usual, unmarked) = (Some(Look::Usual), Some(Look::Unmarked));
+        let recent = TimeRange { from_us: 30, to_us: 70 };
+        assert_eq!(
+            of(TimeRange { from_us: -50, to_us: 900 }, recent),
+            [
+                (-50, 10, unmarked),
+                (10, 20, usual),
+                (20, 30, unmarked),
+                (30, 50, usual),
+                (52, 54, None),
+                (60, 70, usual),
+                (70, 900, unmarked),
+            ]
+        );
+        let never = TimeRange { from_us: 0, to_us: 0 };
+        assert_eq!(
+            of(TimeRange { from_us: 15, to_us: 45 }, never),
+            [(15, 20, usual), (20, 40, unmarked), (40, 45, usual)]
+        );
+        let ever = TimeRange { from_us: i64::MIN, to_us: i64::MAX };
+        assert_eq!(of(TimeRange { from_us: 5, to_us: 45 }, ever), [(5, 45, usual)]);
+    }
 }

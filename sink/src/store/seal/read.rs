@@ -10,8 +10,10 @@ use std::collections::BTreeSet;
 use futures_util::future::try_join;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use weir_models::ident::{EventId, SeriesKey};
+use weir_models::time::{DAY_US, HOUR_US, now_us};
 
 use super::plan::{Piece, join, plan};
+use super::search::LATE_HOURS;
 use super::{DeviceDay, Look, PartRef, Position, SealStore, search, span_of, span_range};
 use crate::store::bucket::PARTITIONS_MAX;
 use crate::store::sealed::{Block, Damaged, Stamps, decode};
@@ -28,7 +30,7 @@ const TRIES: usize = 4;
 struct Loaded {
     range: TimeRange,
     points: Vec<Point>,
-    hot: bool,
+    hot: Option<Look>,
 }
 
 /// Chunks of the points of a series, ascending.
@@ -93,7 +95,15 @@ pub(super) async fn pieces(
     }
     let (first, last) = (span_of(range.from_us), span_of(range.to_us - 1));
     let seals = store.seals(&key.site, &key.device, first, last, Look::Usual).await?;
-    Ok(plan(range, &key.metric, &seals, span_range))
+    Ok(plan(range, &key.metric, &seals, recent_days(), span_range))
+}
+
+/// The days in which a mark that was made in another datacentre may come after the rows it is for.
+fn recent_days() -> TimeRange {
+    let now_us = now_us();
+    let first = span_of(now_us.saturating_sub(LATE_HOURS * HOUR_US));
+    let last = span_of(now_us.saturating_add(DAY_US));
+    TimeRange { from_us: span_range(first).from_us, to_us: span_range(last).to_us }
 }
 
 async fn load_bounded(
@@ -136,7 +146,7 @@ async fn load(
                 if listed(id) || tries >= TRIES {
                     return Err(missing(&day, &key.metric, id));
                 }
-                let mut again = plan(piece.range, &key.metric, &fresh, span_range);
+                let mut again = plan(piece.range, &key.metric, &fresh, recent_days(), span_range);
                 again.reverse();
                 pieces.extend(again);
             }
@@ -158,10 +168,10 @@ fn chunks_of<'a>(
         let Some(from) = from else {
             return Ok(None);
         };
-        if !hot {
+        let Some(look) = hot else {
             return Ok(Some((points, (Vec::new(), None))));
-        }
-        let page = store.hot(key, from, range.to_us, page_rows, Look::Usual).await?;
+        };
+        let page = store.hot(key, from, range.to_us, page_rows, look).await?;
         let last = page.last().filter(|_| page.len() >= page_rows).map(Position::of);
         let later = match last {
             Some(last) => {

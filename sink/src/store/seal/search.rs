@@ -29,7 +29,7 @@ const GROUP_WEIGHT: usize = 400_000;
 /// How many blocks are fetched and searched at once.
 const AHEAD: usize = 8;
 /// How many hours a mark may come after its lines, and they are found all the same: as long as Cassandra keeps hints.
-const LATE_HOURS: i64 = 3;
+pub(super) const LATE_HOURS: i64 = 3;
 /// How often a stretch of time is looked at again because its parts were merged meanwhile.
 const TRIES: usize = 4;
 
@@ -134,7 +134,7 @@ async fn planned(
             continue;
         }
         let range = hour_range(hour).intersect(range);
-        for piece in plan(range, LINES, &[(hour, seal)], hour_range) {
+        for piece in plan(range, LINES, &[(hour, seal)], range, hour_range) {
             match pieces.last_mut() {
                 Some(last)
                     if last.parts.is_empty()
@@ -166,8 +166,8 @@ fn groups(pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
         let own = weight(&piece);
         match groups.last_mut() {
             Some((sum, group))
-                if !piece.hot
-                    && group.iter().all(|other| !other.hot)
+                if piece.hot.is_none()
+                    && group.iter().all(|other| other.hot.is_none())
                     && group.iter().all(|other| other.span() == piece.span())
                     && *sum + own <= GROUP_WEIGHT =>
             {
@@ -205,7 +205,7 @@ async fn search(
         Ok(candidates) => candidates,
         Err(gone) => return Ok(Err(gone)),
     };
-    for piece in group.iter().filter(|piece| piece.hot) {
+    for piece in group.iter().filter(|piece| piece.hot.is_some()) {
         let query = LogQuery { range: piece.range, limit, ..query.clone() };
         newest.add(store.newest_hot_lines(&query, &cost.partitions).await?);
     }
@@ -343,11 +343,11 @@ mod tests {
 
     #[test]
     fn what_is_hot_is_read_hour_by_hour() {
-        let piece = |hour: i64, hot| {
+        let piece = |hour: i64, hot: bool| {
             let range = hour_range(hour);
             let (t0_us, t1_us) = (range.from_us, range.to_us - 1);
             let part = PartRef { id: hour, t0_us, t1_us, n: 9, metrics: vec![LINES.to_owned()] };
-            Piece { range, parts: vec![part], hot }
+            Piece { range, parts: vec![part], hot: hot.then_some(Look::Usual) }
         };
         let hours = |pieces: Vec<Piece>| -> Vec<Vec<i64>> {
             let hours = |group: Vec<Piece>| {

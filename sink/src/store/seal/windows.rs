@@ -57,7 +57,7 @@ pub(crate) async fn rollups(
 }
 
 fn is_of_day(first: &Piece, next: &Piece) -> bool {
-    !first.hot && !next.hot && first.span() == next.span()
+    first.hot.is_none() && next.hot.is_none() && first.span() == next.span()
 }
 
 /// Windows of one width, made of narrower ones in order of time.
@@ -103,7 +103,7 @@ impl Stored {
         range: TimeRange,
         pieces: &[Piece],
     ) -> Result<Option<Vec<Roll>>, StoreError> {
-        let apart = |piece: &Piece| !piece.hot && piece.parts.len() == 1;
+        let apart = |piece: &Piece| piece.hot.is_none() && piece.parts.len() == 1;
         if !pieces.iter().all(apart) {
             return Ok(None);
         }
