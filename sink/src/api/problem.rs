@@ -175,13 +175,13 @@ impl Problem {
     }
 
     /// 504: the answer took too long.
-    pub(super) fn timeout(seconds: u64) -> Self {
+    pub(super) fn timeout(seconds: u64, hint: &str) -> Self {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,
             "timeout",
             "The answer took too long",
             format!("no answer within {seconds} seconds"),
-            "ask for a shorter range (`from`, `to`) or fewer rows (`limit`)",
+            hint,
         )
     }
 

@@ -1,5 +1,8 @@
 //! Lists of devices at once.
 
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::super::Limits;
 use super::*;
 use crate::consume::ProduceError;
 use crate::registry::Registry;
@@ -92,6 +95,22 @@ fn a_list_that_cannot_be_read_changes_nothing() {
     server.request("POST", path, &json, LIST).is_problem(415, "bad-body");
     server.get(path).is_problem(405, "method-not-allowed");
     assert!(server.producer.sent.lock().unwrap().is_empty());
+}
+
+#[test]
+fn an_import_may_take_longer_than_a_query_but_not_for_ever() {
+    let short = std::time::Duration::from_millis(50);
+    let limits = Limits { timeout: short, ..Limits::default() };
+    let server = Server::start_with(rows(), |api| api.limits(limits));
+    server.producer.slow.store(true, Relaxed);
+    let done = import(&server, "", LIST);
+    assert_eq!(done.status, 202, "{}", done.text);
+    let limits = Limits { import_timeout: short, ..Limits::default() };
+    let server = Server::start_with(rows(), |api| api.limits(limits));
+    server.producer.slow.store(true, Relaxed);
+    let late = import(&server, "", LIST);
+    late.is_problem(504, "timeout");
+    assert!(late.text.contains("send the same list again"), "{}", late.text);
 }
 
 /// The store and what was sent are looked at when a line is sent, not only when the list is read.
