@@ -71,8 +71,9 @@ const TOOLS: &[Tool] = &[
         debian: Install(&["python3-venv"]),
     },
     Tool {
-        name: "Go, 1.19 or newer (the alert consumer)",
-        here: || go_minor() >= 19,
+        // From 1.21 on it gets the version that a module asks for.
+        name: "Go, 1.21 or newer (the alert consumer, promtool)",
+        here: || go_minor() >= 21,
         debian: Install(&["golang-go"]),
     },
     Tool {

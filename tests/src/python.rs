@@ -18,6 +18,14 @@ pub fn python(script: &str, args: &[&str]) -> Launch {
         .args(args)
 }
 
+/// A program that a package of the venv brings, e.g. `schemathesis`.
+#[track_caller]
+pub fn program(name: &str) -> Launch {
+    let program = cache().join("python/bin").join(name);
+    assert!(program.is_file(), "there is no {}: run `cargo dev tools`", program.display());
+    Launch::at(name, program).env("PYTHONUNBUFFERED", "1")
+}
+
 /// The code blocks of one language in a Markdown file, so that a test runs what the page shows.
 #[track_caller]
 pub fn code_blocks(file: &Path, language: &str) -> Vec<String> {

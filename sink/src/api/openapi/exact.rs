@@ -129,6 +129,12 @@ fn of_theirs(parameter: &Parameter) -> Option<RefOr<Schema>> {
             time(number.minimum(Some(-max)).maximum(Some(max)).build())
         }
         "name" => plain(text(1, 4_096, LABEL)),
+        // Zero and less is as many as there are.
+        "limit" | "limit_per_metric" => {
+            let number = ObjectBuilder::new().schema_type(Type::Integer);
+            let format = SchemaFormat::KnownFormat(KnownFormat::Int64);
+            plain(number.format(Some(format)).build())
+        }
         _ => return None,
     })
 }
