@@ -148,4 +148,9 @@ mod tests {
             "# The API: `v1`, and more\n## Errors\n```\n# no heading\n```\n### Errors\n#none\n";
         assert_eq!(anchors(text), ["the-api-v1-and-more", "errors", "errors-1"]);
     }
+
+    #[test]
+    fn all_links_of_the_project_lead_somewhere_and_the_book_has_all_pages() {
+        assert!(matches!(super::check(), Ok(None)), "{:?}", super::check().err());
+    }
 }
