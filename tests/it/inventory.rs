@@ -80,7 +80,7 @@ impl Centre {
             "unit=units.temperature",
         ];
         let maps: Vec<&str> = maps.into_iter().flat_map(|map| ["--map", map]).collect();
-        self.import(&[&table[..], &maps, &["--set", "site=plant"], more].concat())
+        self.import(&[&table[..], &maps[..], &["--set", "site=plant"][..], more].concat())
     }
 
     fn records(&self) -> Vec<Value> {
@@ -148,9 +148,9 @@ fn what_is_wrong_with_a_table_is_said() {
     let (table, absent) = (centre.table.as_str(), format!("{}s", centre.table));
     let site = ["--set", "site=plant", "--cassandra", "erp.toml"];
     let device = ["--map", "name=device"];
-    let import = |more: &[&str]| centre.import(&[&["--from-table"], more, &site[..]].concat());
+    let import = |more: &[&str]| centre.import(&[&["--from-table"][..], more, &site[..]].concat());
     for (more, part) in [
-        (&[&absent, "--map", "name=device"][..], "has no table `"),
+        (&[absent.as_str(), "--map", "name=device"][..], "has no table `"),
         (&["machines", "--map", "name=device"], "is not KEYSPACE.TABLE"),
         (&[table, "--map", "nam=device"], "has no column `nam`: it has name, photo"),
         (&[table, "--map", "name=meta.hall"], "nothing says what the device is"),
@@ -160,10 +160,11 @@ fn what_is_wrong_with_a_table_is_said() {
         assert_ne!(refused.status.code(), Some(0), "{more:?}");
         assert!(refused.stderr.contains(part), "{more:?}: {}", refused.stderr);
     }
-    let own = centre.import(&[&["--from-table", table, "--set", "site=x"], &device[..]].concat());
+    let own =
+        centre.import(&[&["--from-table", table, "--set", "site=x"][..], &device[..]].concat());
     assert!(own.stderr.contains("no `[store.cassandra]`"), "{}", own.stderr);
     // A row that cannot be is one line of the report.
-    let blob = import(&[&[table, "--map", "photo=meta.photo"], &device[..]].concat());
+    let blob = import(&[&[table, "--map", "photo=meta.photo"][..], &device[..]].concat());
     assert!(
         blob.stdout.contains("row 1: refused: `photo`: a blob cannot be a text"),
         "{}",
@@ -188,7 +189,7 @@ fn the_newest_records_of_a_topic_are_taken() {
     let sent = [("1", press("A")), ("2", fan), ("3", "no JSON".to_owned()), ("1", press("B"))];
     kafka.send(&topic, &sent);
     let maps = ["--map", "id=device", "--map", "hall=meta.hall", "--map", "hosts=aliases"];
-    let args = [&["--from-topic", topic.as_str(), "--set", "site=plant"], &maps[..]].concat();
+    let args = [&["--from-topic", topic.as_str(), "--set", "site=plant"][..], &maps[..]].concat();
     let done = centre.import(&args);
     assert!(done.stdout.contains("row 2: refused: the record is no JSON"), "{}", done.stdout);
     assert!(
