@@ -1,6 +1,6 @@
 //! What the tests have of Go: the modules of the alert consumer in `examples/alerts/go`, fetched here so that its
-//! test needs no network, and `promtool`, which reads our alert rules. Go keeps modules in its own cache, and checks
-//! them against `go.sum`.
+//! test needs no network, and for `cargo dev rules` `promtool`, which reads our alert rules. Go keeps modules in its
+//! own cache, and checks them against `go.sum`.
 //!
 //! [`build`] makes a program of a folder whose `go.mod` and `go.sum` pin it. Out: the program in the cache's `bin`,
 //! where the tests look for it. Built again when those files change.
@@ -17,12 +17,16 @@ use crate::workspace::{cache, find, root};
 const PROMTOOL: [&str; 3] =
     ["-tags", "remove_all_sd", "github.com/prometheus/prometheus/cmd/promtool"];
 
-/// Makes sure that they are there.
+/// Makes sure that the modules are there.
 pub(crate) fn ensure() -> Result<(), String> {
     let go = find("go").ok_or("install Go first")?;
     let mut download = Command::new(go);
     download.current_dir(root().join("examples/alerts/go")).env("GOWORK", "off");
-    status(download.args(["mod", "download"]))?;
+    status(download.args(["mod", "download"])).map(drop)
+}
+
+/// Makes sure that promtool is there. It wants a newer Go than Debian 12 has, and minutes.
+pub(crate) fn promtool() -> Result<(), String> {
     build("promtool", &root().join("tests/promtool"), &["go.mod", "go.sum"], &PROMTOOL)
 }
 
@@ -49,6 +53,8 @@ pub(crate) fn build(
     let go = find("go").ok_or("install Go first")?;
     let mut command = Command::new(go);
     command.current_dir(folder).env("CGO_ENABLED", "0").env("GOWORK", "off");
+    // From 1.21 on Go gets the version that `go.mod` asks for, where it may.
+    command.env("GOTOOLCHAIN", "auto");
     command.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"]);
     // With the part aside no other run takes a half-written program.
     let part = cache().join("go").join(format!(".part-{name}-{}", std::process::id()));

@@ -1,5 +1,5 @@
 //! The API against its own description, by schemathesis: whatever the description allows is taken, what it does not
-//! allow is refused, and every answer is one that it tells.
+//! allow is refused, and every answer is one that it tells. `cargo dev api` runs it; the whole check does not.
 
 use std::fs;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn text(name: &str) -> String {
 
 /// `schemathesis run` with more arguments.
 fn schemathesis(args: &[&str], description: &str) -> Finished {
-    python::program("schemathesis")
+    python::schemathesis()
         .env("WEIR_TOKEN", "secret")
         .file("schemathesis.toml", text("schemathesis.toml"))
         .file("hooks.py", text("hooks.py"))

@@ -123,7 +123,7 @@ fn a_table_is_taken_page_by_page_and_again_without_change() {
     sink.wait("all devices in the store", SOON, |_| {
         match http::get_json(&list)["items"].as_array().map_or(0, Vec::len) {
             MACHINES => Ok(()),
-            some => Err(some),
+            some => Err(some.to_string()),
         }
     });
     // What the table says no more is left, what it says to be nothing is taken away.
@@ -186,7 +186,9 @@ fn the_newest_records_of_a_topic_are_taken() {
     let press =
         |hall: &str| json!({"id": "press-1", "hall": hall, "hosts": ["10.0.0.7"]}).to_string();
     let fan = json!({"id": "fan", "hall": null}).to_string();
-    let sent = [("1", press("A")), ("2", fan), ("3", "no JSON".to_owned()), ("1", press("B"))];
+    // The last of them says of the device anew what another key has said.
+    let broken = "no JSON".to_owned();
+    let sent = [("1", press("A")), ("2", fan), ("3", broken), ("1", press("B")), ("4", press("C"))];
     kafka.send(&topic, &sent);
     let maps = ["--map", "id=device", "--map", "hall=meta.hall", "--map", "hosts=aliases"];
     let args = [&["--from-topic", topic.as_str(), "--set", "site=plant"][..], &maps[..]].concat();
@@ -199,7 +201,7 @@ fn the_newest_records_of_a_topic_are_taken() {
     );
     let records = centre.records();
     let press = records.iter().find(|record| record["device"] == "press-1").unwrap();
-    assert_eq!((&press["meta"], &press["aliases"]), (&json!({"hall": "B"}), &json!(["10.0.0.7"])));
+    assert_eq!((&press["meta"], &press["aliases"]), (&json!({"hall": "C"}), &json!(["10.0.0.7"])));
     let absent = centre.import(&["--from-topic", "nowhere", "--set", "site=plant"]);
     assert!(absent.stderr.contains("topic `nowhere` is not there"), "{}", absent.stderr);
 }

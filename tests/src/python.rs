@@ -18,12 +18,12 @@ pub fn python(script: &str, args: &[&str]) -> Launch {
         .args(args)
 }
 
-/// A program that a package of the venv brings, e.g. `schemathesis`.
+/// schemathesis, which `cargo dev api` installs.
 #[track_caller]
-pub fn program(name: &str) -> Launch {
-    let program = cache().join("python/bin").join(name);
-    assert!(program.is_file(), "there is no {}: run `cargo dev tools`", program.display());
-    Launch::at(name, program).env("PYTHONUNBUFFERED", "1")
+pub fn schemathesis() -> Launch {
+    let program = cache().join("schemathesis/bin/schemathesis");
+    assert!(program.is_file(), "there is no {}: run `cargo dev api`", program.display());
+    Launch::at("schemathesis", program).env("PYTHONUNBUFFERED", "1")
 }
 
 /// The code blocks of one language in a Markdown file, so that a test runs what the page shows.

@@ -61,7 +61,7 @@ pub(super) async fn post(
         ));
     }
     // Before the body is read: it may be large.
-    let import = api.registry.import().ok_or_else(|| Problem::busy("another import runs"))?;
+    let import = api.registry.import().ok_or_else(Problem::importing)?;
     // Whoever sends it slowly keeps others from theirs.
     let read = tokio::time::timeout(api.limits.timeout, to_bytes(body, IMPORT_BYTES_MAX)).await;
     let read = read.map_err(|_| {

@@ -49,7 +49,7 @@ pub(crate) struct Import {
     /// The table is in another cluster: a file with the keys of `[store.cassandra]`.
     #[arg(long, value_name = "FILE", requires = "from_table")]
     cassandra: Option<PathBuf>,
-    /// Takes the newest JSON record of each key of this topic, through `[kafka]`.
+    /// Takes the newest JSON record of each key and each device of this topic, through `[kafka]`.
     #[arg(long, value_name = "TOPIC")]
     from_topic: Option<String>,
     /// Which column of the table, or name in the records, is which field: site, device, aliases, meta.NAME, units.METRIC,
@@ -76,6 +76,13 @@ pub(crate) async fn run_devices(
     command: &DevicesCommand,
     say: &mut dyn FnMut(&str),
 ) -> Result<(), String> {
+    // What can be seen to be wrong is said before anybody is asked.
+    let mapping = match command {
+        DevicesCommand::Import(options) if options.file.is_none() => {
+            Some(Mapping::parse(&options.map, &options.set)?)
+        }
+        _ => None,
+    };
     let text = |error: store::StoreError| error.to_string();
     let store = store::open(&config.store).await.map_err(text)?;
     store.check_schema().await.map_err(text)?;
@@ -94,28 +101,28 @@ pub(crate) async fn run_devices(
             say(list.strip_suffix('\n').unwrap_or(&list));
             Ok(())
         }
-        DevicesCommand::Import(options) => import(config, options, store, say).await,
+        DevicesCommand::Import(options) => import(config, options, mapping, store, say).await,
     }
 }
 
 async fn import(
     config: &Config,
     options: &Import,
+    mapping: Option<Mapping>,
     store: Arc<dyn Store>,
     say: &mut dyn FnMut(&str),
 ) -> Result<(), String> {
-    let Import { file, from_table, cassandra, from_topic, map, set, dry_run, json } = options;
-    let mapping = || Mapping::parse(map, set);
+    let Import { file, from_table, cassandra, from_topic, dry_run, json, .. } = options;
     let secrets = Secrets::fetch(config).map_err(|error| error.to_string())?;
     let connection = config.kafka.librdkafka_settings(secrets.kafka.as_ref());
-    let rows = match (from_table, from_topic) {
-        (Some(table), _) => {
-            Some(rows::of_table(config, cassandra.as_deref(), table, mapping()?).await?)
+    let rows = match (mapping, from_table, from_topic) {
+        (Some(mapping), Some(table), _) => {
+            Some(rows::of_table(config, cassandra.as_deref(), table, mapping).await?)
         }
-        (None, Some(topic)) => {
-            Some(rows::of_topic(connection.clone(), topic.clone(), mapping()?).await?)
+        (Some(mapping), None, Some(topic)) => {
+            Some(rows::of_topic(connection.clone(), topic.clone(), mapping).await?)
         }
-        (None, None) => None,
+        _ => None,
     };
     let list = file.as_ref().map(|file| {
         std::fs::read_to_string(file)
@@ -127,7 +134,11 @@ async fn import(
     let registry = Arc::new(Registry::new(store, Arc::new(producer)));
     let import = registry.import().ok_or("another import runs")?;
     match rows {
-        Some(rows) => tell("row", &import.flow(rows, *dry_run, BY).await?, *json, say),
+        Some(rows) => {
+            let (report, ended) = import.flow(rows, *dry_run, BY).await;
+            let told = tell("row", &report, *json, say);
+            ended.and(told)
+        }
         None => {
             let report = import.run(list, *dry_run, Some(BY)).await;
             tell("line", &report.map_err(|error| error.to_string())?, *json, say)

@@ -2,13 +2,16 @@
 //!
 //! In: a stream of devices and patches. Out: the same report as of a list. Promises: only the rows that are being changed
 //! are held ([`AT_ONCE`]), and of each device before them a number, so that one which comes again is refused; the same
-//! rows again change nothing. What can go wrong: whoever gives the rows, the store or Kafka fail half-way; the error says
-//! after how many rows, and the same import again goes on from there.
+//! rows again change nothing. What can go wrong: whoever gives the rows, the store or Kafka fail half-way; then no more rows
+//! are taken, what is under way is waited for and reported, the error says after how many rows, and the same import again
+//! goes on from there.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::future;
+use futures_util::stream::{Stream, StreamExt as _};
 use sha2::{Digest, Sha256};
 
 use super::import::{Import, ImportReport, ImportedLine, TOLD_MAX, check_names};
@@ -28,42 +31,48 @@ enum Became {
 }
 
 impl Import<'_> {
-    /// Imports rows as they come, or with `dry_run` says what would become of them.
-    ///
-    /// # Errors
-    /// What failed, after how many rows, and what to do.
+    /// Imports rows as they come, or with `dry_run` says what would become of them. With the report of all rows that were
+    /// done comes what failed, after how many rows, and what to do.
     pub(crate) async fn flow(
         self,
         rows: impl Stream<Item = Result<Mapped, String>> + Send,
         dry_run: bool,
         by: &str,
-    ) -> Result<ImportReport, String> {
+    ) -> (ImportReport, Result<(), String>) {
         let mut report = ImportReport { dry_run, ..ImportReport::default() };
         let mut seen = HashSet::new();
         let registry = self.registry();
+        let broken = AtomicBool::new(false);
         let changes = rows
+            .take_while(|_| future::ready(!broken.load(Ordering::Relaxed)))
             .map(|row| row.and_then(|(row, entry)| Ok((row, first(&mut seen, row, entry)?))))
-            .map_ok(|(row, entry)| one(registry, row, entry, dry_run, by))
-            .try_buffered(AT_ONCE);
+            .map(|row| async move {
+                let (row, entry) = row?;
+                one(registry, row, entry, dry_run, by).await
+            })
+            .buffered(AT_ONCE);
         let mut changes = std::pin::pin!(changes);
-        let mut done = 0;
-        loop {
-            match changes.try_next().await {
-                Ok(None) => break,
-                Ok(Some(became)) => report.note(became),
+        let (mut done, mut failed) = (0, None);
+        while let Some(became) = changes.next().await {
+            match became {
+                Ok(became) => {
+                    report.note(became);
+                    done += 1;
+                }
                 Err(why) => {
-                    let again = if dry_run {
-                        "nothing was sent"
-                    } else {
-                        "import it again: what is so already is not sent twice"
-                    };
-                    return Err(format!("after {done} rows: {why}; {again}"));
+                    broken.store(true, Ordering::Relaxed);
+                    failed.get_or_insert(why);
                 }
             }
-            done += 1;
         }
         report.errors.truncate(TOLD_MAX);
-        Ok(report)
+        let again = if dry_run {
+            "nothing was sent"
+        } else {
+            "import it again: what is so already is not sent twice"
+        };
+        let ended = failed.map_or(Ok(()), |why| Err(format!("after {done} rows: {why}; {again}")));
+        (report, ended)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! In: `COLUMN=FIELD` and `FIELD=TEXT` as a person writes them; rows of cells in the order of the columns. Out: of each
 //! row the device that it names and a JSON merge patch, as a line of CSV gives them. Promises: a cell that is null takes
-//! away what is known, one that is not there leaves it. What can go wrong: a field that is none, one that is there
+//! away what is known, one that is not there leaves it; a whole map that is null says nothing (an empty one is null in
+//! Cassandra). What can go wrong: a field that is none, one that is there
 //! twice, neither site nor device (nothing is read then); a cell that cannot be that field (the row is named, the
 //! others are taken).
 
