@@ -1,10 +1,10 @@
-//! `cargo dev container`: the image of the sink, or of all in one, built and tried without a container engine.
+//! `cargo dev container`: the image of the sink, built and tried without a container engine.
 //!
-//! In: the sources. Out: `TARGET-DIR/container/NAME.tar`, an image for `podman load` and `docker load`,
+//! In: the sources. Out: `TARGET-DIR/container/weir-sink.tar`, an image for `podman load` and `docker load`,
 //! with a static program, the certificates of this machine's authorities and a list of what is in it.
-//! With `--test` the program runs from its root file system, as its user, with nothing but its folder
-//! writable: the sink in the whole line with a real Kafka and a real Cassandra, all in one with real senders.
-//! Needs buildah and, for the test, root.
+//! With `--test` the sink runs from its root file system, as its user, with nothing but its folder
+//! writable, in the whole line with a real Kafka and a real Cassandra. Needs buildah and, for the test,
+//! root.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,28 +17,11 @@ use crate::{tools, workspace};
 mod sbom;
 
 const TRIPLE: &str = "x86_64-unknown-linux-musl";
+const PROGRAM: &str = "weir-sink";
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// An image: a program, and the folder with its `Containerfile`. Both have one name.
-#[derive(Clone, Copy)]
-pub(crate) struct Image {
-    program: &'static str,
-    packaging: &'static str,
-}
-
-/// The sink.
-pub(crate) const SINK: Image = Image { program: "weir-sink", packaging: "sink/packaging" };
-/// Agent and sink with an embedded broker and store.
-pub(crate) const ALL_IN_ONE: Image = Image { program: "weir", packaging: "weir/packaging" };
-
-impl Image {
-    fn tag(self) -> String {
-        format!("{}:{}", self.program, env!("CARGO_PKG_VERSION"))
-    }
-}
-
 /// Builds the image, and tries it.
-pub(crate) fn make(steps: &mut Steps, wanted: Image, test: bool) {
+pub(crate) fn make(steps: &mut Steps, test: bool) {
     steps.step("kit", || {
         tools::buildah()?;
         Kit::make(TRIPLE)
@@ -47,7 +30,7 @@ pub(crate) fn make(steps: &mut Steps, wanted: Image, test: bool) {
         return steps.skip("image", "it needs the kit");
     }
     steps.step("build", || {
-        let args = ["zigbuild", "--locked", "--release", "-p", wanted.program, "--target", TRIPLE];
+        let args = ["zigbuild", "--locked", "--release", "-p", PROGRAM, "--target", TRIPLE];
         let mut cargo = Kit::find()?.cargo();
         // Those of the agent leave out what archives of the highest levels need.
         cargo.env_remove("CFLAGS");
@@ -59,10 +42,10 @@ pub(crate) fn make(steps: &mut Steps, wanted: Image, test: bool) {
     if steps.failed("build") {
         return steps.skip("image", "it needs the program");
     }
-    steps.step("image", || image(wanted));
+    steps.step("image", image);
     if test && !steps.failed("image") {
         steps.cargo("programs", &["build", "--workspace", "--bins"], &[]);
-        steps.step("container", || attempt(wanted));
+        steps.step("container", attempt);
     }
 }
 
@@ -86,18 +69,17 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
     fs::copy(from, to).map(drop).map_err(|e| format!("{} to {}: {e}", from.display(), to.display()))
 }
 
-fn image(wanted: Image) -> Outcome {
-    let name = wanted.program;
-    let context = folder().join("context").join(name);
+fn image() -> Outcome {
+    let context = folder().join("context");
     let make =
         |path: &Path| fs::create_dir_all(path).map_err(|e| format!("{}: {e}", path.display()));
     make(&context.join("state"))?;
     let root = workspace::root();
-    let program = workspace::target().join(TRIPLE).join("release").join(name);
-    copy(&program, &context.join(name))?;
+    let program = workspace::target().join(TRIPLE).join("release").join(PROGRAM);
+    copy(&program, &context.join(PROGRAM))?;
     copy(Path::new(CERTIFICATES), &context.join("ca-certificates.crt"))?;
     copy(&root.join("LICENSE"), &context.join("LICENSE"))?;
-    let tree = ["tree", "--locked", "-p", name, "--edges", "normal", "--target", TRIPLE];
+    let tree = ["tree", "--locked", "-p", PROGRAM, "--edges", "normal", "--target", TRIPLE];
     let tree =
         output(workspace::cargo().args(tree).args(["--prefix", "none", "--format", "{p}\t{l}"]))?;
     // `{p}` is name, version and, for our own crates, a path.
@@ -109,16 +91,16 @@ fn image(wanted: Image) -> Outcome {
     };
     let tree: String = tree.lines().map(line).collect();
     let version = env!("CARGO_PKG_VERSION");
-    let sbom = sbom::cyclonedx(name, version, &tree)?;
+    let sbom = sbom::cyclonedx(PROGRAM, version, &tree)?;
     fs::write(context.join("sbom.cdx.json"), sbom).map_err(|e| e.to_string())?;
 
-    let containerfile = root.join(wanted.packaging).join("Containerfile").display().to_string();
-    let tag = wanted.tag();
+    let containerfile = root.join("sink/packaging/Containerfile").display().to_string();
+    let tag = format!("{PROGRAM}:{version}");
     // OCI's own format knows no health check.
     let build = ["build", "--isolation=chroot", "--format=docker", "--layers=false"];
     let context = context.display().to_string();
     status(buildah(&build).args(["--tag", &tag, "--file", &containerfile, &context]))?;
-    let archive = folder().join(format!("{name}.tar"));
+    let archive = folder().join("weir-sink.tar");
     // An archive that is there would be added to.
     let _ = fs::remove_file(&archive);
     status(&mut buildah(&["push", &tag, &format!("docker-archive:{}", archive.display())]))?;
@@ -127,13 +109,13 @@ fn image(wanted: Image) -> Outcome {
     Ok(None)
 }
 
-fn attempt(wanted: Image) -> Outcome {
-    let tag = wanted.tag();
+fn attempt() -> Outcome {
+    let tag = format!("{PROGRAM}:{}", env!("CARGO_PKG_VERSION"));
     let container = output(&mut buildah(&["from", "--pull-never", &tag]))?.trim().to_owned();
     let tried = output(&mut buildah(&["mount", &container])).and_then(|root| {
         let mut command = workspace::cargo();
         command.args(["run", "--quiet", "-p", "weir-tests", "--bin", "weir-container", "--"]);
-        status(command.arg(wanted.program).arg(root.trim()))
+        status(command.arg(root.trim()))
     });
     let removed = status(&mut buildah(&["rm", &container]));
     tried.and(removed)

@@ -56,9 +56,8 @@ cargo dev COMMAND
   bench [FILTER]             the benchmarks of parts, by the clock
   cross ARCH [--test]        the agent for gateways (aarch64, armv7, x86_64); --test: its tests and a
                              run against a real Kafka, emulated
-  container [--all-in-one] [--test]
-                             the image of the sink, or of agent and sink in one; --test: events
-                             through the program run from it (as root)
+  container [--test]         the image of the sink; --test: the whole line with the sink run from it
+                             (as root)
   package deb|rpm [ARCH]     the packages of the agent, for all architectures or one
   package try                installs, upgrades and removes the .deb and the .rpm in a folder (as root)
 ";
@@ -99,7 +98,8 @@ fn main() -> ExitCode {
         ["bench", filter] => run(|| bench_parts(&mut steps, Some(filter))),
         ["cross", arch] => cross(&mut steps, arch, false),
         ["cross", arch, "--test"] => cross(&mut steps, arch, true),
-        ["container", how @ ..] => container(&mut steps, how),
+        ["container"] => run(|| container::make(&mut steps, false)),
+        ["container", "--test"] => run(|| container::make(&mut steps, true)),
         ["package", "try"] => run(|| package::attempt(&mut steps)),
         ["package", kind] => package(&mut steps, kind, cross::GATEWAYS.iter()),
         ["package", kind, arch] => package(&mut steps, kind, cross::Gateway::named(arch)),
@@ -180,17 +180,6 @@ fn cross(steps: &mut Steps, arch: &str, test: bool) -> bool {
         gateway.test(steps);
     }
     true
-}
-
-/// An image.
-fn container(steps: &mut Steps, how: &[&str]) -> bool {
-    let known = how.iter().all(|word| ["--all-in-one", "--test"].contains(word));
-    let all = how.contains(&"--all-in-one");
-    let image = if all { container::ALL_IN_ONE } else { container::SINK };
-    if known {
-        container::make(steps, image, how.contains(&"--test"));
-    }
-    known
 }
 
 /// Packages for some gateways.

@@ -29,12 +29,6 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: String,
     },
-    /// Asks a running site whether it is well, as a container's health check.
-    Health {
-        /// Its configuration file.
-        #[arg(short, long, value_name = "FILE")]
-        config: String,
-    },
 }
 
 /// Runs the command of this process.
@@ -58,10 +52,6 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => runtime.block_on(demo::run(options)),
         Command::Up { config } => match load(&config) {
             Ok(config) => runtime.block_on(up::run(config)),
-            Err(error) => return say(&error, 2),
-        },
-        Command::Health { config } => match load(&config) {
-            Ok(config) => weir_sink::health::ask(&config.http.listen).map_err(anyhow::Error::msg),
             Err(error) => return say(&error, 2),
         },
     };
