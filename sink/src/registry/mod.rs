@@ -40,6 +40,8 @@ pub(crate) use body::{
 pub(crate) use command::{DevicesCommand, run_devices};
 pub(crate) use import::{IMPORT_BYTES_MAX, ImportReport};
 pub(crate) use mapping::Cell;
+#[cfg(test)]
+pub(crate) use mapping::Entry;
 pub(crate) use sent::text_bytes;
 use sent::{Doubt, Known, Place, Sent};
 
