@@ -173,7 +173,9 @@ async fn rows_that_break_off_are_told_up_to_there() {
     // Where nobody takes anything, no more rows are asked for than are under way.
     *producer.fails.lock().unwrap() = Some(|| ProduceError::Retry("away".into()));
     let asked = std::sync::atomic::AtomicUsize::new(0);
-    let others = (1_000..9_000).map(row).inspect(|_| drop(asked.fetch_add(1, Relaxed)));
+    let others = (1_000..9_000).map(row).inspect(|_| {
+        asked.fetch_add(1, Relaxed);
+    });
     let (report, ended) = import().flow(stream::iter(others), false, "test").await;
     assert!(report.created == 0 && ended.unwrap_err().contains("after 0 rows"), "{report:?}");
     assert!(asked.load(Relaxed) < 1_000, "{asked:?}");
