@@ -36,6 +36,9 @@ cargo dev COMMAND
   fmt [--check]              rustfmt
   docs [--check]             builds the API docs, checks the links of the Markdown files, and writes
                              (--check: compares) the generated references
+  rules                      builds promtool (Go 1.21; minutes, once) and runs the tests of the alert rules by it
+  api                        schemathesis (Python 3.10) asks a running sink what its description allows; minutes,
+                             and it ends with failure as long as it finds something
   tools                      makes sure that everything the tests need is there
   services start|stop|env    a Kafka and a Cassandra that stay between test runs
   fuzz [--seconds N]         seeds and mutations of all fuzz targets, N (10) seconds each
@@ -71,6 +74,8 @@ fn main() -> ExitCode {
         ["fmt", "--check"] => run(|| steps.cargo("format", FORMAT_CHECK, &[])),
         ["docs"] => run(|| docs(&mut steps, Generated::Write)),
         ["docs", "--check"] => run(|| docs(&mut steps, Generated::Compare)),
+        ["rules"] => run(|| rules(&mut steps)),
+        ["api"] => run(|| api(&mut steps)),
         ["tools"] => run(|| steps.step("tools", tools::ensure)),
         ["services", "start"] => run(|| steps.step("services", services::start)),
         ["services", "stop"] => run(|| steps.step("services", services::stop)),
@@ -147,6 +152,25 @@ fn test(steps: &mut Steps, args: &[&str]) -> bool {
         cross(steps, "aarch64", true);
     }
     true
+}
+
+/// Our alert rules, read and tried by Prometheus' own tool.
+fn rules(steps: &mut Steps) {
+    steps.step("promtool", tools::promtool);
+    if steps.failed("promtool") {
+        return steps.skip("test", "it needs promtool");
+    }
+    steps.step("test", || tally::left_out("prometheus"));
+}
+
+/// The API against its own description.
+fn api(steps: &mut Steps) {
+    steps.step("tools", tools::schemathesis);
+    steps.cargo("build", &["build", "--workspace", "--bins"], &[]);
+    if steps.failed("tools") || steps.failed("build") {
+        return steps.skip("test", "it needs the tools and the programs");
+    }
+    steps.step("test", || tally::left_out("api"));
 }
 
 /// The agent for one kind of gateway.

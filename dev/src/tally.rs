@@ -61,6 +61,14 @@ pub(crate) fn cargo_test(filter: Option<&str>, long: bool) -> Outcome {
     )
 }
 
+/// Runs the tests of one file in `tests/it` that the whole check leaves out.
+pub(crate) fn left_out(file: &str) -> Outcome {
+    let mut command = workspace::cargo();
+    command.args(["test", "-p", "weir-tests", "--test", "it", &format!("{file}::")]);
+    command.args(["--", "--ignored"]);
+    count(command, &format!("no test of `{file}` is left out"))
+}
+
 /// Runs a cargo that runs tests; `none` is what to say when it ran not a single one.
 pub(crate) fn count(mut command: Command, none: &str) -> Outcome {
     let mut child = command

@@ -46,6 +46,7 @@ const TOOLS: &[Tool] = &[
         debian: Install(&["openjdk-17-jdk-headless", "default-jdk-headless"]),
     },
     Tool { name: "Maven (their jars)", here: || has("mvn"), debian: Install(&["maven"]) },
+    Tool { name: "curl", here: || has("curl"), debian: Install(&["curl"]) },
     Tool { name: "openssl", here: || has("openssl"), debian: Install(&["openssl"]) },
     Tool {
         name: "flock and setsid (util-linux)",
@@ -131,6 +132,23 @@ pub(crate) fn ensure() -> Outcome {
     python::ensure()?;
     go::ensure()?;
     Ok(None)
+}
+
+/// Makes sure that promtool is here, which only `cargo dev rules` needs.
+pub(crate) fn promtool() -> Outcome {
+    match go_minor() {
+        0..21 => {
+            Err("install Go 1.21 or newer first (https://go.dev/dl): Debian 12 has an older one"
+                .into())
+        }
+        _ => go::promtool().map(|()| None),
+    }
+}
+
+/// Makes sure that schemathesis is here, which only `cargo dev api` needs.
+pub(crate) fn schemathesis() -> Outcome {
+    ensure()?;
+    python::schemathesis().map(|()| None)
 }
 
 /// Makes sure that valgrind is here, which only counting instructions needs.

@@ -9,7 +9,7 @@ use weir_models::feedback::Feedback;
 use weir_models::time::DAY_US;
 
 use super::lists::Items;
-use super::openapi::Problems;
+use super::openapi::{Problems, TooWide};
 use super::params::{self, Params, When};
 use super::{Api, Problem, cursor};
 use crate::store::AlertQuery;
@@ -72,7 +72,7 @@ fn place_of(cursor: &str) -> Result<(i64, String), Problem> {
 /// Alerts of a site.
 #[utoipa::path(
     get, path = "/v1/alerts", operation_id = "list_alerts", tag = "data", params(Query),
-    responses((status = 200, description = "The alerts, newest first", body = Items<AlertItem>), Problems)
+    responses((status = 200, description = "The alerts, newest first", body = Items<AlertItem>), Problems, TooWide)
 )]
 pub(super) async fn get(
     State(api): State<Api>,

@@ -21,7 +21,7 @@ use super::openapi::Problems;
 use super::params::{self, Params};
 use super::{Api, Problem};
 use crate::access::Caller;
-use crate::registry::{Condition, DeviceBody, HINT, tag};
+use crate::registry::{Condition, DeviceBody, DevicePatch, HINT, tag};
 
 /// What may be said to be a merge patch.
 const PATCHES: [&str; 2] = ["application/merge-patch+json", "application/json"];
@@ -37,6 +37,19 @@ pub(super) struct ListQuery {
     limit: Option<usize>,
     /// Go on from here: `next` of the page before.
     cursor: Option<String>,
+}
+
+/// Headers of a change.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it says what there is; `condition` reads it")]
+pub(super) struct Matches {
+    /// Only while the record is one of these versions, as `ETag` told them; `*`: only while there is one.
+    #[param(rename = "If-Match", example = "\"6c1f0e5a9d3b7c2e48f1a0b2\"")]
+    if_match: Option<String>,
+    /// `*`: only while there is none.
+    #[param(rename = "If-None-Match", example = "*")]
+    if_none_match: Option<String>,
 }
 
 #[derive(Debug, IntoParams)]
@@ -90,7 +103,7 @@ fn answer((record, changed): (Device, bool)) -> Response {
 #[utoipa::path(
     get, path = "/v1/devices/{site}/{device}", operation_id = "get_device", tag = "fleet", params(DevicePath),
     responses(
-        (status = 200, description = "The device; its version is in the header `ETag`", body = Device),
+        (status = 200, description = "The device", body = Device, headers(("ETag" = String, description = "The version of the record"))),
         (status = 404, description = "The device is not known", body = Problem, content_type = "application/problem+json"),
         Problems,
     )
@@ -105,11 +118,11 @@ pub(super) async fn get(State(api): State<Api>, path: DevicePath) -> Result<Resp
 ///
 /// What is so already is not sent again. With `If-Match` only while the record is that version, with `If-None-Match: *` only while there is none.
 #[utoipa::path(
-    put, path = "/v1/devices/{site}/{device}", operation_id = "put_device", tag = "fleet", params(DevicePath),
+    put, path = "/v1/devices/{site}/{device}", operation_id = "put_device", tag = "fleet", params(DevicePath, Matches),
     request_body = DeviceBody,
     responses(
-        (status = 200, description = "The record, which is so already", body = Device),
-        (status = 202, description = "The record, safe in Kafka and on its way to agents and store", body = Device),
+        (status = 200, description = "The record, which is so already", body = Device, headers(("ETag" = String, description = "The version of the record"))),
+        (status = 202, description = "The record, safe in Kafka and on its way to agents and store", body = Device, headers(("ETag" = String, description = "The version of the record"))),
         (status = 412, description = "The record is another version", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not said to be JSON", body = Problem, content_type = "application/problem+json"),
@@ -136,11 +149,14 @@ pub(super) async fn put(
 /// `{"meta": {"hall": "B", "line": null}}` sets one entry, takes another away and leaves the rest. With `If-Match`
 /// only while the record is that version.
 #[utoipa::path(
-    patch, path = "/v1/devices/{site}/{device}", operation_id = "patch_device", tag = "fleet", params(DevicePath),
-    request_body(content = Object, content_type = "application/merge-patch+json", description = "Fields of the record; null takes away"),
+    patch, path = "/v1/devices/{site}/{device}", operation_id = "patch_device", tag = "fleet", params(DevicePath, Matches),
+    request_body(
+        content((DevicePatch = "application/merge-patch+json"), (DevicePatch = "application/json")),
+        description = "Fields of the record; null takes away",
+    ),
     responses(
-        (status = 200, description = "The record, which is so already", body = Device),
-        (status = 202, description = "The record, safe in Kafka and on its way to agents and store", body = Device),
+        (status = 200, description = "The record, which is so already", body = Device, headers(("ETag" = String, description = "The version of the record"))),
+        (status = 202, description = "The record, safe in Kafka and on its way to agents and store", body = Device, headers(("ETag" = String, description = "The version of the record"))),
         (status = 404, description = "The device is not known", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "The record is another version", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
@@ -165,7 +181,7 @@ pub(super) async fn patch(
 
 /// Forgets what is known of a device; its data and its history stay.
 #[utoipa::path(
-    delete, path = "/v1/devices/{site}/{device}", operation_id = "delete_device", tag = "fleet", params(DevicePath),
+    delete, path = "/v1/devices/{site}/{device}", operation_id = "delete_device", tag = "fleet", params(DevicePath, Matches),
     responses(
         (status = 202, description = "The deletion, safe in Kafka and on its way to agents and store", body = Deleted),
         (status = 412, description = "The record is another version", body = Problem, content_type = "application/problem+json"),

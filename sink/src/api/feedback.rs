@@ -19,7 +19,7 @@ use weir_models::time::{DAY_US, now_us};
 use weir_models::topic::Topic;
 
 use super::devices::read_body;
-use super::openapi::Problems;
+use super::openapi::{Problems, TooWide};
 use super::params::{self, Params, When};
 use super::{Api, Problem};
 use crate::store::{AlertQuery, TimeRange};
@@ -71,6 +71,7 @@ pub(super) struct FeedbackBody {
         (status = 415, description = "The body is not said to be JSON", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "Kafka refuses the record", body = Problem, content_type = "application/problem+json"),
         Problems,
+        TooWide,
     )
 )]
 pub(super) async fn post(

@@ -13,6 +13,11 @@ use super::{Api, Problem};
 use crate::access::Caller;
 use crate::registry::{IMPORT_BYTES_MAX, ImportReport};
 
+/// The path, as the router has it; it may take longer than others.
+pub(super) const PATH: &str = "/v1/devices/import";
+/// What to do when it took too long all the same.
+pub(super) const AGAIN: &str = "send the same list again: what is so already is not sent twice";
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -56,8 +61,14 @@ pub(super) async fn post(
         ));
     }
     // Before the body is read: it may be large.
-    let import = api.registry.import().ok_or_else(|| Problem::busy("another import runs"))?;
-    let bytes = to_bytes(body, IMPORT_BYTES_MAX).await.map_err(|error| {
+    let import = api.registry.import().ok_or_else(Problem::importing)?;
+    // Whoever sends it slowly keeps others from theirs.
+    let read = tokio::time::timeout(api.limits.timeout, to_bytes(body, IMPORT_BYTES_MAX)).await;
+    let read = read.map_err(|_| {
+        let hint = "the list has to come within this time: send it in parts";
+        Problem::timeout(api.limits.timeout.as_secs(), hint)
+    })?;
+    let bytes = read.map_err(|error| {
         let hint = "16 MiB at most: send the list in parts, with all of its columns in each";
         Problem::body(StatusCode::PAYLOAD_TOO_LARGE, error.to_string(), hint)
     })?;

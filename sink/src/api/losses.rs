@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 use weir_models::time::DAY_US;
 
 use super::lists::Items;
-use super::openapi::Problems;
+use super::openapi::{Problems, TooWide};
 use super::params::{self, Params, When};
 use super::{Api, Problem, cursor};
 use crate::store::seal::Position;
@@ -53,7 +53,7 @@ fn place_of(cursor: &str) -> Result<Position, Problem> {
 /// What the gateways of a site lost, by their loss markers.
 #[utoipa::path(
     get, path = "/v1/losses", operation_id = "list_losses", tag = "fleet", params(Query),
-    responses((status = 200, description = "The losses, newest first", body = Items<LossRow>), Problems)
+    responses((status = 200, description = "The losses, newest first", body = Items<LossRow>), Problems, TooWide)
 )]
 pub(super) async fn get(
     State(api): State<Api>,

@@ -45,7 +45,7 @@ pub(super) struct When(pub(super) i64);
 
 /// 9999-12-31T23:59:59Z, the last second RFC 3339 can write, in microseconds; times outside
 /// of plus and minus this are refused, so that differences never overflow.
-const WHEN_US_MAX: i64 = 253_402_300_799_000_000;
+pub(super) const WHEN_US_MAX: i64 = 253_402_300_799_000_000;
 
 impl<'de> Deserialize<'de> for When {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

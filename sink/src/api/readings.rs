@@ -9,7 +9,7 @@ use weir_models::ident::SeriesKey;
 use weir_models::time::HOUR_US;
 
 use super::bins::{Bin, Binner};
-use super::openapi::Problems;
+use super::openapi::{Problems, TooWide};
 use super::params::{self, Params, When};
 use super::{Api, Problem};
 use crate::store::{Point, Store, StoreError, TimeRange};
@@ -75,6 +75,7 @@ pub struct Readings {
     responses(
         (status = 200, description = "The values", body = Readings),
         Problems,
+        TooWide,
     )
 )]
 pub(super) async fn get(
