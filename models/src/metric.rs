@@ -102,7 +102,7 @@ metrics! {
     SINK_STORE_ERRORS = "weir_sink_store_errors_total";
     /// How many requests that write to Cassandra may be under way at once just now: as configured, fewer while it is slow
     /// or refuses.
-    SINK_STORE_WRITES_MAX = "weir_sink_store_writes_max";
+    SINK_STORE_WRITES_MAX = "weir_sink_store_allowed_writes";
     /// How long a request that writes to Cassandra takes until it is confirmed, in seconds, smoothed.
     SINK_STORE_WRITE_TIME = "weir_sink_store_write_seconds";
     /// Requests that write to Cassandra that timed out or were not taken, and were done again.
@@ -159,7 +159,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ALL.len());
-        let units = ["_total", "_bytes", "_seconds", "_events", "_partitions", "_days"];
+        let units = ["_total", "_bytes", "_seconds", "_events", "_partitions", "_writes", "_days"];
         for metric in ALL {
             assert!(units.iter().any(|unit| metric.name.ends_with(unit)), "{}", metric.name);
             assert!(metric.help.len() > 10, "{}", metric.name);

@@ -5,10 +5,8 @@
 
 use std::io::Write;
 
-use weir_models::detect::group::Group;
-
-use crate::Fault;
 use crate::plants::{KINDS, Plant};
+use crate::{Fault, scores};
 
 const ROWS: usize = 20_000;
 /// Of the first rows the detector knows too little.
@@ -31,11 +29,6 @@ fn plants() -> Vec<Vec<Vec<f64>>> {
         (0..ROWS).map(|row| (0..plant.channels()).map(|i| value(i, row)).collect()).collect()
     });
     rows.collect()
-}
-
-fn scores(rows: &[Vec<f64>]) -> Vec<f32> {
-    let mut group = Group::default();
-    rows.iter().map(|row| group.update(row).map_or(0.0, |verdict| verdict.score)).collect()
 }
 
 fn usual(scores: &[f32]) -> f32 {

@@ -69,9 +69,9 @@ fn cases(first: usize, boards: &[Board]) -> Vec<Case> {
 }
 
 /// The detector as it is in the agent.
-fn group(case: &Case) -> Vec<f32> {
+fn scores(rows: &[Vec<f64>]) -> Vec<f32> {
     let mut group = Group::default();
-    case.rows.iter().map(|row| group.update(row).map_or(0.0, |verdict| verdict.score)).collect()
+    rows.iter().map(|row| group.update(row).map_or(0.0, |verdict| verdict.score)).collect()
 }
 
 fn scored(cases: &[Case], make: &dyn Fn(&Case) -> Vec<f32>) -> Vec<Scored> {
@@ -110,7 +110,7 @@ fn print_all(out: &mut impl Write, cases: &[Case], kinds: bool) -> Result<(), Fa
         ("always 1", &|case| vec![1.0; case.rows.len()]),
         ("fixed after 400 rows", &|case| fixed::scores(case, 1.0)),
         ("the same, smoothed by 0.1", &|case| fixed::scores(case, 0.1)),
-        ("the group detector", &group),
+        ("the group detector", &|case| scores(&case.rows)),
     ];
     for (name, make) in ways {
         let all = scored(cases, make);
@@ -135,7 +135,7 @@ fn print_cost(out: &mut impl Write, cases: &[Case]) -> Result<(), Fault> {
     let eight: Vec<&Case> = cases.iter().filter(|case| case.plant == "pump").collect();
     let rows: usize = eight.iter().map(|case| case.rows.len()).sum();
     let begin = Instant::now();
-    eight.iter().for_each(|case| drop(group(case)));
+    eight.iter().for_each(|case| drop(scores(&case.rows)));
     let ns = begin.elapsed().as_nanos() as f64 / rows as f64;
     writeln!(out, "{ns:.0} ns a row of 8 metrics, {} bytes a group", size_of::<Group>())?;
     Ok(())
@@ -147,7 +147,7 @@ fn write_plots(cases: &[Case], folder: &Path) -> Result<(), Fault> {
         let is = |case: &&Case| (case.plant, case.fault) == (plant, fault);
         let large = cases.iter().filter(is).find(|case| case.is_large);
         let case = large.or_else(|| cases.iter().find(is)).ok_or("no such window")?;
-        let scores = group(case);
+        let scores = scores(&case.rows);
         // The channel that differs most within the fault is the one to be looked at.
         let channels = 0..case.rows.first().map_or(0, Vec::len);
         let worst = channels.max_by(|a, b| case.change(*a).total_cmp(&case.change(*b)));

@@ -280,13 +280,10 @@ fn add_alerts(columns: &mut Columns, alerts: &[(&Alert, &[u8])]) {
     let data = || alerts.iter().map(|(alert, _)| &alert.data);
     columns.text("id", alerts.iter().map(|(alert, _)| &*alert.id));
     columns.text("alert_id", data().map(|d| &*d.alert_id));
-    let words: Vec<String> = data().map(|d| word(&d.state)).collect();
-    columns.text("state", words.iter().map(|w| &**w));
-    let words: Vec<String> = data().map(|d| word(&d.kind)).collect();
-    columns.text("kind", words.iter().map(|w| &**w));
+    columns.text_of("state", data().map(|d| d.state), word);
+    columns.text_of("kind", data().map(|d| d.kind), word);
     columns.text("agent", data().map(|d| &*d.agent));
-    let streams: Vec<String> = data().map(|d| d.stream.to_string()).collect();
-    columns.text("stream", streams.iter().map(|s| &**s));
+    columns.text_of("stream", data().map(|d| d.stream), Stream::to_string);
     columns.number("seq", data().map(|d| d.seq));
     columns.text("site", data().map(|d| &*d.site));
     columns.text("device", data().map(|d| &*d.device));
@@ -302,8 +299,7 @@ fn add_alerts(columns: &mut Columns, alerts: &[(&Alert, &[u8])]) {
     columns.text("model_version", data().map(|d| &*d.model.version));
     columns.text("why", data().map(|d| &*d.why));
     columns.text_or_null("message", data().map(|d| d.message.as_deref()));
-    let streams: Vec<String> = data().map(|d| d.cause_stream.to_string()).collect();
-    columns.text("cause_stream", streams.iter().map(|s| &**s));
+    columns.text_of("cause_stream", data().map(|d| d.cause_stream), Stream::to_string);
     columns.number("cause_seq", data().map(|d| d.cause_seq));
     let json: Vec<_> = alerts.iter().map(|(_, json)| String::from_utf8_lossy(json)).collect();
     columns.text("json", json.iter().map(|json| &**json));

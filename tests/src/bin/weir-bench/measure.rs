@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(5);
 pub(crate) const STALLED: Duration = Duration::from_secs(30);
 /// How often it is looked what has arrived.
 const LOOK: Duration = Duration::from_millis(50);
-const PARTITIONS: i32 = 4;
+pub(crate) const PARTITIONS: i32 = 4;
 
 /// How messages come.
 #[derive(Clone, Copy)]
@@ -39,7 +39,7 @@ pub(crate) fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figu
     let place = Place { agent, bootstrap: &kafka.bootstrap, prefix: &prefix, events: load.events };
     let Contender { name, launch, port, file, topic, looks_up, metrics } =
         contender(name, task.input, &place);
-    create_topics(kafka, &prefix);
+    create_topics(kafka, &prefix, PARTITIONS);
     if !topic.ends_with(".logs") {
         kafka.create_topic(&topic, PARTITIONS);
     }
@@ -94,9 +94,9 @@ pub(crate) fn measure(name: &str, task: Task, load: &Load, agent: &Path) -> Figu
 }
 
 /// The topics that our agent writes to.
-pub(crate) fn create_topics(kafka: &Kafka, prefix: &str) {
+pub(crate) fn create_topics(kafka: &Kafka, prefix: &str, partitions: i32) {
     for topic in ["readings", "logs", "alerts"] {
-        kafka.create_topic(&format!("{prefix}{topic}"), PARTITIONS);
+        kafka.create_topic(&format!("{prefix}{topic}"), partitions);
     }
 }
 

@@ -15,7 +15,7 @@ use weir_tests::services::{Private, unique};
 
 use crate::contender::{Contender, Input, Place, contender};
 use crate::load::{Arrived, Lines};
-use crate::measure::{arrived_at, create_topics, mib};
+use crate::measure::{PARTITIONS, arrived_at, create_topics, mib};
 
 /// Messages a second.
 const RATE: f64 = 5_000.0;
@@ -40,7 +40,7 @@ pub(crate) fn outage(agent: &Path, minutes: u64) {
     let Contender { launch, port, topic, metrics, .. } = contender("weir", Input::Tcp, &place);
     let config = launch.dir().join("agent.toml");
     let config = std::fs::read_to_string(config).unwrap() + SPOOL;
-    create_topics(&kafka, &prefix);
+    create_topics(&kafka, &prefix, PARTITIONS);
     let mut program = launch.file("agent.toml", config).start();
     program.wait("the port", Duration::from_secs(30), |_| {
         TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())

@@ -15,7 +15,7 @@ use weir_tests::mosquitto::Mosquitto;
 use weir_tests::services::{self, unique};
 use weir_tests::{Launch, free_port, http};
 
-use crate::measure::{STALLED, arrived_at, create_topics, mib};
+use crate::measure::{PARTITIONS, STALLED, arrived_at, create_topics, mib};
 
 const DEVICES: usize = 250;
 /// Lines of a request.
@@ -49,7 +49,7 @@ fn one(agent: &Path, readings: usize, name: &str, source: &str, send: impl FnOnc
     let kafka = services::kafka();
     let prefix = format!("{}.", unique("bench"));
     let topic = format!("{prefix}readings");
-    create_topics(kafka, &prefix);
+    create_topics(kafka, &prefix, PARTITIONS);
     let (port, status) = (free_port(), free_port());
     let config = format!(
         "agent = {{ site = \"bench\", id = \"bench\", data_dir = \"data\" }}\n\

@@ -17,7 +17,7 @@ use weir_tests::services::{self, unique};
 use weir_tests::{Launch, free_port};
 
 use crate::connect;
-use crate::measure::mib;
+use crate::measure::{create_topics, mib};
 
 /// Messages handed to the producer together.
 const CHUNK: usize = 20_000;
@@ -111,22 +111,16 @@ fn ours(sink: &Path, kafka: &Kafka, cassandra: &Cassandra, work: Work) -> Figure
     let Work { events, .. } = work;
     let name = unique("bench");
     let topic = format!("{name}.logs");
-    for topic in ["readings", "logs", "alerts"] {
-        kafka.create_topic(&format!("{name}.{topic}"), work.partitions);
-    }
+    create_topics(kafka, &format!("{name}."), work.partitions);
     fill(kafka, &topic, work);
     let home = migrated(sink, config(&name, kafka, cassandra, free_port(), work));
-    let archive = home.dir().join("archive");
     let began = Instant::now();
-    let start = |_| {
-        let port = free_port();
-        let config = config(&name, kafka, cassandra, port, work);
-        let config = config.replace("\"archive\"", &format!("{archive:?}"));
-        let launch = Launch::at("weir-sink", sink.into()).file("sink.toml", config);
-        (
-            launch.args(["run", "-c", "sink.toml"]).start(),
-            format!("http://127.0.0.1:{port}/metrics"),
-        )
+    // All in one folder, so that they share the archive.
+    let start = |number: usize| {
+        let (port, file) = (free_port(), format!("sink-{number}.toml"));
+        let launch = home.clone().file(&file, config(&name, kafka, cassandra, port, work));
+        let program = launch.args(["run", "-c", &file]).start();
+        (program, format!("http://127.0.0.1:{port}/metrics"))
     };
     let (mut programs, metrics): (Vec<_>, Vec<_>) = (0..work.instances).map(start).unzip();
     let of_one = |url: &String| metric(url, "weir_sink_stored_rows_total{table=\"logs\"");
