@@ -1,5 +1,5 @@
-//! The Python of the tests: a venv in the cache with what `tests/services/requirements.txt` pins, and for `cargo dev
-//! api` another with schemathesis. Each is made again when its file changes.
+//! The Python of the tests: a venv in the cache with what `tests/services/requirements.txt` pins, and another with
+//! schemathesis and all that it brings. Each is made again when its file changes.
 
 use std::fs;
 use std::process::Command;
@@ -7,13 +7,9 @@ use std::process::Command;
 use crate::step::status;
 use crate::{workspace, workspace::cache};
 
-/// The venv of the tests.
+/// Makes sure that both are there.
 pub(crate) fn ensure() -> Result<(), String> {
-    venv("python", "tests/services/requirements.txt")
-}
-
-/// The venv with schemathesis, which needs Python 3.10.
-pub(crate) fn schemathesis() -> Result<(), String> {
+    venv("python", "tests/services/requirements.txt")?;
     venv("schemathesis", "tests/schemas/requirements.txt")
 }
 

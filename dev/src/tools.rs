@@ -67,8 +67,10 @@ const TOOLS: &[Tool] = &[
         debian: Install(&["chromium-driver", "chromium-chromedriver"]),
     },
     Tool {
-        name: "Python 3 with venv (the alert consumer)",
-        here: || ok("python3", &["-c", "import venv, ensurepip"]),
+        name: "Python 3.10 or newer with venv (the alert consumer, schemathesis)",
+        here: || {
+            ok("python3", &["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"])
+        },
         debian: Install(&["python3-venv"]),
     },
     Tool {
@@ -92,6 +94,11 @@ const TOOLS: &[Tool] = &[
         name: "mosquitto (the broker)",
         here: || has("mosquitto"),
         debian: Unpack { package: "mosquitto", modules: &[], program: "mosquitto" },
+    },
+    Tool {
+        name: "promtool (the alert rules)",
+        here: || has("promtool"),
+        debian: Unpack { package: "prometheus", modules: &[], program: "promtool" },
     },
     Tool {
         name: "rsyslogd, with RELP, TLS and Kafka",
@@ -134,21 +141,13 @@ pub(crate) fn ensure() -> Outcome {
     Ok(None)
 }
 
-/// Makes sure that promtool is here, which only `cargo dev rules` needs.
+/// Makes sure that the promtool of a Prometheus 3 is here, which only `cargo dev rules` needs.
 pub(crate) fn promtool() -> Outcome {
-    match go_minor() {
-        0..21 => {
-            Err("install Go 1.21 or newer first (https://go.dev/dl): Debian 12 has an older one"
-                .into())
-        }
-        _ => go::promtool().map(|()| None),
+    if go_minor() < 21 {
+        let older = "Debian 12 has an older one";
+        return Err(format!("install Go 1.21 or newer first (https://go.dev/dl): {older}"));
     }
-}
-
-/// Makes sure that schemathesis is here, which only `cargo dev api` needs.
-pub(crate) fn schemathesis() -> Outcome {
-    ensure()?;
-    python::schemathesis().map(|()| None)
+    go::promtool().map(|()| None)
 }
 
 /// Makes sure that valgrind is here, which only counting instructions needs.

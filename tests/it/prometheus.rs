@@ -1,13 +1,12 @@
-//! The alert rules and what Prometheus scrapes, read by promtool: each alert fires when it should and not before.
-//! `cargo dev rules` runs these tests; the whole check does not, since promtool is built for minutes from 200 modules
-//! and by a newer Go than Debian 12 has.
+//! The alert rules and what Prometheus scrapes, read by promtool: each alert fires when it should and not before. By
+//! that of a Prometheus 3 where `cargo dev rules` has built it, else by the one of the machine or of Debian.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use weir_tests::program::Finished;
-use weir_tests::{Launch, root, temp_dir};
+use weir_tests::{Launch, paths, root, temp_dir};
 
 const SOON: Duration = Duration::from_secs(60);
 const RULES: &str = "docs/prometheus/weir.rules.yml";
@@ -17,15 +16,19 @@ fn text(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
 
+fn promtool_here() -> Launch {
+    let program = paths::find_tool(&["promtool-3"]);
+    Launch::at("promtool", program.unwrap_or_else(|| paths::tool(&["promtool"])))
+}
+
 /// promtool on rules, their tests and a configuration beside each other.
 fn promtool(rules: &str, config: &str, args: &[&str]) -> Finished {
     let tests = text(TESTS).replace("../../docs/prometheus/", "");
-    let launch = Launch::tool("promtool").file("weir.rules.yml", rules).file("test.yml", tests);
+    let launch = promtool_here().file("weir.rules.yml", rules).file("test.yml", tests);
     launch.file("prometheus.yml", config).args(args).run(SOON)
 }
 
 #[test]
-#[ignore = "it needs promtool: `cargo dev rules`"]
 fn promtool_takes_rules_and_configuration() {
     let (rules, config) = (text(RULES), text("deploy/prometheus/prometheus.yml"));
     let said = promtool(&rules, &config, &["check", "rules", "weir.rules.yml"]).ok();
@@ -42,7 +45,6 @@ fn promtool_takes_rules_and_configuration() {
 }
 
 #[test]
-#[ignore = "it needs promtool: `cargo dev rules`"]
 fn each_alert_fires_when_it_should() {
     let (rules, config) = (text(RULES), text("deploy/prometheus/prometheus.yml"));
     let test = ["test", "rules", "test.yml"];
@@ -72,7 +74,6 @@ fn each_alert_fires_when_it_should() {
 
 /// The commands that the head of the tests shows, as they stand there.
 #[test]
-#[ignore = "it needs promtool: `cargo dev rules`"]
 fn the_tests_run_from_the_root_as_they_say() {
     let command = text(TESTS).lines().next().unwrap().trim_start_matches("# ").to_owned();
     let mut words = command.split_whitespace();
@@ -85,5 +86,5 @@ fn the_tests_run_from_the_root_as_they_say() {
     }
     let last = words.next_back().unwrap();
     let file = folder.path().join(last);
-    Launch::tool("promtool").args(words).arg(file).run(SOON).ok();
+    promtool_here().args(words).arg(file).run(SOON).ok();
 }

@@ -12,8 +12,12 @@ BEYOND = (
     "`words` has no word",
     # Lengths are counted in bytes, which no schema can say.
     "is too long",
+    "is empty or too long",
     "bytes and no control characters",
+    # What a patch makes of what is there already.
+    "too many entries in",
     "`limit` and `max_points`",
+    "the range spans",
     # A query has to be PromQL, a list CSV with its columns.
     'invalid parameter \\"query\\"',
     'invalid parameter \\"match[]\\"',
@@ -22,7 +26,7 @@ BEYOND = (
     "no match[] parameter provided",
     "end timestamp must not be before start time",
     "exceeded maximum resolution",
-    "the first line has to name the columns",
+    "send CSV in UTF-8 with a first line like",
 )
 
 

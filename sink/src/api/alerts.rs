@@ -57,16 +57,13 @@ pub struct AlertItem {
 
 /// When the last alert of the page before fired, and its id.
 fn place_of(cursor: &str) -> Result<(i64, String), Problem> {
-    let mut place = cursor::read("alerts", cursor)?.into_iter();
-    let (fired, id, more) = (place.next(), place.next(), place.next());
-    let fired_us = fired.and_then(|us| us.parse().ok()).filter(|us: &i64| *us < i64::MAX);
-    match (fired_us, id, more) {
-        (Some(fired_us), Some(id), None) => Ok((fired_us, id)),
-        _ => Err(Problem::parameter(
-            "`cursor` is none of this API",
-            "send `next` of the page before as it came",
-        )),
-    }
+    cursor::place("alerts", cursor, |place| match place {
+        [fired_us, id] => {
+            let fired_us = fired_us.parse().ok().filter(|us| *us < i64::MAX)?;
+            Some((fired_us, id.clone()))
+        }
+        _ => None,
+    })
 }
 
 /// Alerts of a site.

@@ -11,11 +11,11 @@ use axum::extract::{Extension, FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use weir_models::device::Device;
 
+use super::body::read_json;
 use super::lists::{Items, Page};
 use super::openapi::Problems;
 use super::params::{self, Params};
@@ -138,7 +138,7 @@ pub(super) async fn put(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let DevicePath { site, device } = path;
-    let body: DeviceBody = read_body(&headers, body, &["application/json"], HINT)?;
+    let body: DeviceBody = read_json(&headers, body, &["application/json"], HINT)?;
     let (condition, by) = (condition(&headers)?, caller.name.as_deref());
     let changed = api.registry.put(&site, &device, body, &condition, by).await?;
     Ok(answer(changed))
@@ -173,7 +173,7 @@ pub(super) async fn patch(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let DevicePath { site, device } = path;
-    let patch: serde_json::Value = read_body(&headers, body, &PATCHES, HINT)?;
+    let patch: serde_json::Value = read_json(&headers, body, &PATCHES, HINT)?;
     let (condition, by) = (condition(&headers)?, caller.name.as_deref());
     let changed = api.registry.patch(&site, &device, patch, &condition, by).await?;
     Ok(answer(changed))
@@ -253,33 +253,4 @@ impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
         }
         Ok(Self { site: params::name("site", site)?, device: params::name("device", device)? })
     }
-}
-
-/// A JSON body of one of these kinds; `hint` says what to send.
-pub(super) fn read_body<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-    kinds: &[&str],
-    hint: &str,
-) -> Result<T, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    // A form or text body could be sent by a foreign page without the browser asking first.
-    if !kinds.iter().any(|kind| essence.eq_ignore_ascii_case(kind)) {
-        return Err(Problem::body(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body is not said to be JSON",
-            format!("send the header `Content-Type: {}`", kinds[0]),
-        ));
-    }
-    let body = body.map_err(|rejection| {
-        Problem::body(
-            rejection.status(),
-            rejection.body_text(),
-            "a body is a few kilobytes at most",
-        )
-    })?;
-    serde_json::from_slice(&body)
-        .map_err(|error| Problem::body(StatusCode::BAD_REQUEST, error.to_string(), hint))
 }

@@ -18,7 +18,7 @@ use weir_models::limit::{NAME_BYTES_MAX, NOTE_BYTES_MAX};
 use weir_models::time::{DAY_US, now_us};
 use weir_models::topic::Topic;
 
-use super::devices::read_body;
+use super::body::read_json;
 use super::openapi::{Problems, TooWide};
 use super::params::{self, Params, When};
 use super::{Api, Problem};
@@ -52,10 +52,8 @@ pub(super) struct FeedbackBody {
     /// What the alert was.
     verdict: Verdict,
     /// What there is to say besides: at most 2000 bytes.
-    #[schema(max_length = 2000)]
     note: Option<String>,
     /// Who says so: at most 256 bytes.
-    #[schema(max_length = 256)]
     by: Option<String>,
 }
 
@@ -81,7 +79,7 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Feedback>), Problem> {
-    let body: FeedbackBody = read_body(
+    let body: FeedbackBody = read_json(
         &headers,
         body,
         &["application/json"],

@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::body::check_kind;
 use super::openapi::Problems;
 use super::params::Params;
 use super::{Api, Problem};
@@ -51,15 +52,7 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<ImportReport>), Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("text/csv") {
-        return Err(Problem::body(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body is not said to be CSV",
-            "send the header `Content-Type: text/csv`",
-        ));
-    }
+    check_kind(&headers, &["text/csv"], "CSV")?;
     // Before the body is read: it may be large.
     let import = api.registry.import().ok_or_else(Problem::importing)?;
     // Whoever sends it slowly keeps others from theirs.

@@ -39,15 +39,14 @@ pub(super) struct Query {
 
 /// The place of the last loss of the page before.
 fn place_of(cursor: &str) -> Result<Position, Problem> {
-    let place = cursor::read("losses", cursor)?;
-    let numbers: Result<Vec<i64>, _> = place.iter().map(|number| number.parse()).collect();
-    match numbers.as_deref() {
-        Ok(&[ts_us, stream, seq]) => Ok(Position { ts_us, stream, seq }),
-        _ => Err(Problem::parameter(
-            "`cursor` is none of this API",
-            "send `next` of the page before as it came",
-        )),
-    }
+    cursor::place("losses", cursor, |place| match place {
+        [ts_us, stream, seq] => Some(Position {
+            ts_us: ts_us.parse().ok()?,
+            stream: stream.parse().ok()?,
+            seq: seq.parse().ok()?,
+        }),
+        _ => None,
+    })
 }
 
 /// What the gateways of a site lost, by their loss markers.

@@ -38,6 +38,7 @@ use crate::survey::Survey;
 mod alerts;
 mod archive;
 mod bins;
+mod body;
 mod cursor;
 mod devices;
 pub(crate) mod etag;

@@ -167,9 +167,7 @@ impl Registry {
         condition: &Condition,
         by: Option<&str>,
     ) -> Result<(Device, bool), RegistryError> {
-        let wish = Wish::Put(body.checked()?);
-        let (record, changed) = self.change(site, device, wish, condition, by).await?;
-        record.map(|record| (record, changed)).ok_or(RegistryError::Unknown)
+        self.write(site, device, Wish::Put(body.checked()?), condition, by).await
     }
 
     /// Changes some of what is known of a device by a JSON merge patch (RFC 7396); the record, and whether it changed.
@@ -185,7 +183,18 @@ impl Registry {
         condition: &Condition,
         by: Option<&str>,
     ) -> Result<(Device, bool), RegistryError> {
-        let wish = Wish::Patch(patch);
+        self.write(site, device, Wish::Patch(patch), condition, by).await
+    }
+
+    /// Makes a change that leaves a record.
+    async fn write(
+        self: &Arc<Self>,
+        site: &str,
+        device: &str,
+        wish: Wish,
+        condition: &Condition,
+        by: Option<&str>,
+    ) -> Result<(Device, bool), RegistryError> {
         let (record, changed) = self.change(site, device, wish, condition, by).await?;
         record.map(|record| (record, changed)).ok_or(RegistryError::Unknown)
     }

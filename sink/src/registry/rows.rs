@@ -112,25 +112,31 @@ fn entry(mapping: &Mapping, value: &[u8]) -> Result<Entry, String> {
     }
 }
 
+/// What is said anew by a later record of the same.
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    Is(Vec<u8>),
+    /// Records without a key are one each, by their order.
+    None(usize),
+}
+
 /// A record without a value says that its key is gone; what is known of the device stays.
 fn newest_of_keys(
     connection: &BTreeMap<String, String>,
     topic: &str,
 ) -> Result<Vec<(Stand, Vec<u8>)>, String> {
     // Of a key that is gone it is kept when: an older record may be read later.
-    let mut held: HashMap<Vec<u8>, (Stand, Option<Vec<u8>>)> = HashMap::new();
+    let mut held: HashMap<Key, (Stand, Option<Vec<u8>>)> = HashMap::new();
     let (mut bytes, mut order, mut too_much) = (0, 0, false);
     scan(connection, topic, From::Beginning, |record| {
         order += 1;
         let stand = Stand::of(record, order);
-        // Records without a key are one each.
-        let key = record.key().map_or_else(|| format!("\0{order}").into_bytes(), <[u8]>::to_vec);
+        let key = record.key().map_or(Key::None(order), |key| Key::Is(key.to_vec()));
         if held.get(&key).is_some_and(|(old, _)| !stand.is_after(*old)) {
             return true;
         }
-        let size = |value: Option<&[u8]>| key.len() + value.map_or(0, <[u8]>::len);
-        bytes += size(record.payload());
-        let key_bytes = key.len();
+        let key_bytes = record.key().map_or(0, <[u8]>::len);
+        bytes += key_bytes + record.payload().map_or(0, <[u8]>::len);
         if let Some((_, old)) = held.insert(key, (stand, record.payload().map(<[u8]>::to_vec))) {
             bytes -= key_bytes + old.map_or(0, |old| old.len());
         }

@@ -16,7 +16,7 @@ use utoipa::openapi::{
     Array, Content, ContentBuilder, KnownFormat, Object, ObjectBuilder, OneOfBuilder, OpenApi, Ref,
     RefOr, Required, ResponseBuilder, Schema, SchemaFormat, Type,
 };
-use weir_models::limit::{META_ENTRIES_MAX, METRICS_MAX, NAME_BYTES_MAX};
+use weir_models::limit::{META_ENTRIES_MAX, METRICS_MAX, NAME_BYTES_MAX, NOTE_BYTES_MAX};
 
 use crate::access::{Access, Role, need};
 use crate::api::params::WHEN_US_MAX;
@@ -32,6 +32,12 @@ const CURSOR: &str = "^[A-Za-z0-9_-]+$";
 const PLACE: &str = "^-?[0-9]{1,18},[0-9a-fA-F]{1,16},[0-9]{1,19}$";
 /// Kinds of live records.
 const KINDS: &str = "^(reading|log|loss|alert)(,(reading|log|loss|alert))*$";
+/// Versions of a record as `ETag` tells them, or any.
+const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#;
+/// Only the whole.
+const ANY: &str = r"^\*$";
+/// Text of several lines.
+const LINES: &str = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$";
 /// The name of a label in Prometheus.
 const LABEL: &str = "^[a-zA-Z_][a-zA-Z0-9_]*$";
 
@@ -62,6 +68,13 @@ impl Modify for Exact {
         for (name, is_patch) in [("DeviceBody", false), ("DevicePatch", true)] {
             if let Some(RefOr::T(Schema::Object(body))) = schemas.get_mut(name) {
                 bound_body(body, is_patch);
+            }
+        }
+        if let Some(RefOr::T(Schema::Object(body))) = schemas.get_mut("FeedbackBody") {
+            for (name, bytes) in [("note", NOTE_BYTES_MAX), ("by", NAME_BYTES_MAX)] {
+                if let Some(RefOr::T(Schema::Object(text))) = body.properties.get_mut(name) {
+                    (text.max_length, text.pattern) = (Some(bytes), Some(LINES.into()));
+                }
             }
         }
     }
@@ -112,6 +125,8 @@ fn of_ours(path: &str, parameter: &Parameter) -> Option<RefOr<Schema>> {
         "cursor" => plain(text(1, 16_384, CURSOR)),
         "before" => plain(text(1, 64, PLACE)),
         "kind" => plain(text(1, 64, KINDS)),
+        "If-Match" => plain(text(1, 4_096, TAGS)),
+        "If-None-Match" => plain(text(1, 1, ANY)),
         "step" => {
             let steps = ["1m", "5m", "15m", "1h", "6h", "1d"];
             plain(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(steps)).build())
