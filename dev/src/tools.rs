@@ -69,7 +69,10 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "Python 3.10 or newer with venv (the alert consumer, schemathesis)",
         here: || {
-            ok("python3", &["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"])
+            ok(
+                "python3",
+                &["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"],
+            )
         },
         debian: Install(&["python3-venv"]),
     },

@@ -202,7 +202,7 @@ fn with_what_there_is(line: &str, page: &str) -> String {
         .replace("4b1d0c4f7a90e2d3", alert["alert_id"].as_str().unwrap())
         .replace("1763721946000000", &fired);
     let device = format!("{page}/v1/devices/plant/press-4");
-    let asked = ureq::get(&device).call().ok();
+    let asked = http::agent().get(&device).call().ok();
     let tag = asked.and_then(|answer| {
         answer.headers().get("etag").map(|tag| tag.to_str().unwrap().to_owned())
     });

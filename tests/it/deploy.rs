@@ -279,8 +279,8 @@ impl Composed {
         let device = format!("{}/v1/devices/plant-a/oven-1", self.api);
         let units = json!({ "temperature": "Cel" });
         let told = json!({ "meta": { "hall": "3" }, "units": units, "aliases": ["oven"] });
-        let put = ureq::put(&device).header("Authorization", "Bearer secret").send_json(&told);
-        assert!(put.unwrap().status().is_success());
+        let put = http::agent().put(&device).header("Authorization", "Bearer secret");
+        assert!(put.send_json(&told).unwrap().status().is_success());
         wait_empty_spool(&mut self.agent, self.status, SOON);
         let stored = format!("{}/v1/latest?site=plant-a", self.api);
         self.sink.wait("the readings in the store", SOON, |_| {

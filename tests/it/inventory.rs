@@ -70,7 +70,7 @@ impl Centre {
         launch.args(args).run(SOON)
     }
 
-    fn from_table(&self, more: &[&str]) -> Finished {
+    fn take_table(&self, more: &[&str]) -> Finished {
         let table = ["--from-table", self.table.as_str(), "--cassandra", "erp.toml"];
         let maps = [
             "name=device",
@@ -98,7 +98,7 @@ fn a_table_is_taken_page_by_page_and_again_without_change() {
     let centre = Centre::new();
     centre.fill();
     let all = MACHINES as u64;
-    let dry = centre.from_table(&["--dry-run"]);
+    let dry = centre.take_table(&["--dry-run"]);
     assert_eq!(dry.status.code(), Some(1), "{}", dry.stderr);
     let end =
         format!("{all} created, 0 changed, 0 unchanged, 1 refused; nothing was sent (--dry-run)\n");
@@ -106,7 +106,7 @@ fn a_table_is_taken_page_by_page_and_again_without_change() {
     assert!(dry.stdout.contains("refused: device: `a\\nb` cannot be used"), "{}", dry.stdout);
     assert_eq!(centre.records().len(), 0, "a dry run has sent something");
 
-    let done = centre.from_table(&["--json"]);
+    let done = centre.take_table(&["--json"]);
     let report: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(counts(&report), [all, 0, 0, 1]);
     assert_eq!(report["changes"].as_array().map(Vec::len), Some(1_000));
@@ -131,7 +131,7 @@ fn a_table_is_taken_page_by_page_and_again_without_change() {
     let table = &centre.table;
     cassandra.cql(&format!("UPDATE {table} SET \"Hall\" = 9, attrs = {{}} WHERE name = 'press-8'"));
     cassandra.cql(&format!("UPDATE {table} SET unit = null WHERE name = 'press-9'"));
-    let said = centre.from_table(&[]).stdout;
+    let said = centre.take_table(&[]).stdout;
     assert!(said.contains("change plant/press-8: meta.hall\n"), "{said}");
     assert!(said.contains("change plant/press-9: units.temperature\n"), "{said}");
     let end = format!("0 created, 2 changed, {} unchanged, 1 refused\n", all - 2);
