@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for When {
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<When, E> {
                 let us = text.parse::<i64>().ok().or_else(|| parse_rfc3339(text).ok());
-                us.filter(|us| us.abs() <= WHEN_US_MAX).map(When).ok_or_else(|| {
+                us.filter(|us| (-WHEN_US_MAX..=WHEN_US_MAX).contains(us)).map(When).ok_or_else(|| {
                     let shown: String = text.chars().take(60).collect();
                     E::custom(format!(
                         "`{shown}` is not a time: expected RFC 3339 (2026-11-21T10:45:46Z; write \
@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused_with_an_example() {
-        for text in ["", "yesterday", "2026-11-21", "9223372036854775807", "1e9"] {
+        let far = ["9223372036854775807", "-9223372036854775808"];
+        for text in ["", "yesterday", "2026-11-21", "1e9"].into_iter().chain(far) {
             let message = when(text).unwrap_err().to_string();
             assert!(message.contains("2026-11-21T10:45:46Z"), "{text}: {message}");
         }

@@ -10,11 +10,11 @@ use serde_json::json;
 use utoipa::Modify;
 use utoipa::openapi::path::{Operation, Parameter, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ArrayItems};
+use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ArrayItems};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{
-    Array, Content, ContentBuilder, KnownFormat, Object, ObjectBuilder, OneOfBuilder, OpenApi, Ref,
-    RefOr, Required, ResponseBuilder, Schema, SchemaFormat, Type,
+    Array, Content, ContentBuilder, KnownFormat, Object, ObjectBuilder, OpenApi, Ref, RefOr,
+    Required, ResponseBuilder, Schema, SchemaFormat, Type,
 };
 use weir_models::limit::{META_ENTRIES_MAX, METRICS_MAX, NAME_BYTES_MAX, NOTE_BYTES_MAX};
 
@@ -34,8 +34,6 @@ const PLACE: &str = "^-?[0-9]{1,18},[0-9a-fA-F]{1,16},[0-9]{1,19}$";
 const KINDS: &str = "^(reading|log|loss|alert)(,(reading|log|loss|alert))*$";
 /// Versions of a record as `ETag` tells them, or any.
 const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#;
-/// Only the whole.
-const ANY: &str = r"^\*$";
 /// Text of several lines.
 const LINES: &str = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$";
 /// The name of a label in Prometheus.
@@ -97,16 +95,28 @@ fn text(min: usize, max: usize, pattern: &str) -> Object {
     text.min_length(Some(min)).max_length(Some(max)).build()
 }
 
+fn one_of<const N: usize>(texts: [&str; N]) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(texts)).build()
+}
+
 fn plain(object: Object) -> RefOr<Schema> {
     RefOr::T(Schema::Object(object))
 }
 
-/// RFC 3339 text, or a number of `unit`s since the Unix epoch.
-fn time(number: Object) -> RefOr<Schema> {
+/// RFC 3339 text, or a number since the Unix epoch.
+fn time(number: Object) -> AnyOfBuilder {
     let written = ObjectBuilder::new()
         .schema_type(Type::String)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
-    OneOfBuilder::new().item(written).item(number).into()
+    AnyOfBuilder::new().item(written).item(number)
+}
+
+/// That, or an empty text where the parameter may be left out: in Prometheus' API the two are one.
+fn or_empty(known: AnyOfBuilder, parameter: &Parameter) -> RefOr<Schema> {
+    if parameter.required == Required::True {
+        return known.into();
+    }
+    known.item(ObjectBuilder::new().schema_type(Type::String).max_length(Some(0))).into()
 }
 
 /// A parameter under `/v1`.
@@ -120,17 +130,14 @@ fn of_ours(path: &str, parameter: &Parameter) -> Option<RefOr<Schema>> {
         "from" | "to" | "fired_us" => {
             let number = ObjectBuilder::new().schema_type(Type::Integer);
             let max = WHEN_US_MAX as isize;
-            time(number.minimum(Some(-max)).maximum(Some(max)).build())
+            time(number.minimum(Some(-max)).maximum(Some(max)).build()).into()
         }
         "cursor" => plain(text(1, 16_384, CURSOR)),
         "before" => plain(text(1, 64, PLACE)),
         "kind" => plain(text(1, 64, KINDS)),
         "If-Match" => plain(text(1, 4_096, TAGS)),
-        "If-None-Match" => plain(text(1, 1, ANY)),
-        "step" => {
-            let steps = ["1m", "5m", "15m", "1h", "6h", "1d"];
-            plain(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(steps)).build())
-        }
+        "If-None-Match" => plain(one_of(["*"])),
+        "step" => plain(one_of(["1m", "5m", "15m", "1h", "6h", "1d"])),
         _ => return None,
     })
 }
@@ -141,14 +148,14 @@ fn of_theirs(parameter: &Parameter) -> Option<RefOr<Schema>> {
         "start" | "end" | "time" => {
             let number = ObjectBuilder::new().schema_type(Type::Number);
             let max = (WHEN_US_MAX / 1_000_000) as isize;
-            time(number.minimum(Some(-max)).maximum(Some(max)).build())
+            or_empty(time(number.minimum(Some(-max)).maximum(Some(max)).build()), parameter)
         }
         "name" => plain(text(1, 4_096, LABEL)),
         // Zero and less is as many as there are.
         "limit" | "limit_per_metric" => {
             let number = ObjectBuilder::new().schema_type(Type::Integer);
             let format = SchemaFormat::KnownFormat(KnownFormat::Int64);
-            plain(number.format(Some(format)).build())
+            or_empty(AnyOfBuilder::new().item(number.format(Some(format))), parameter)
         }
         _ => return None,
     })
@@ -189,7 +196,7 @@ fn describe(schema: &mut Schema, text: Option<String>) {
     match schema {
         Schema::Object(object) => object.description = text,
         Schema::Array(array) => array.description = text,
-        Schema::OneOf(one_of) => one_of.description = text,
+        Schema::AnyOf(any_of) => any_of.description = text,
         _ => {}
     }
 }

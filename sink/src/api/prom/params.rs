@@ -80,7 +80,7 @@ impl Form {
             Some(seconds) => Some((seconds * 1_000.).round() as i64),
             None => parse_rfc3339(text).ok().map(|us| us.div_euclid(1_000)),
         };
-        let ms = ms.filter(|ms| ms.abs() <= TIME_MS_MAX);
+        let ms = ms.filter(|ms| (-TIME_MS_MAX..=TIME_MS_MAX).contains(ms));
         let shown: String = text.chars().take(60).collect();
         let fault = || {
             Fault::parameter(
