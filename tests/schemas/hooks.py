@@ -39,8 +39,9 @@ def csv(_context, value):
 def filter_failure(_context, failure, case, response):
     kind = type(failure).__name__
     refused = kind == "RejectedPositiveData" and response.status_code == 400
-    # In a form a text and a list of one look alike.
-    alike = isinstance(case.body, dict) and isinstance(case.body.get("match[]"), str)
+    # In a form a value and a list of one look alike.
+    body = case.body if isinstance(case.body, dict) else {}
+    alike = isinstance(body.get("match[]"), (str, int, float))
     return not (
         (refused and any(words in response.text for words in BEYOND))
         or (kind == "AcceptedNegativeData" and alike)
