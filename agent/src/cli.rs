@@ -8,17 +8,21 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use tokio::runtime::Runtime;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::cases;
 use crate::config::{Config, Written, file};
 use crate::explain::{self, Explainer};
 use crate::plan::Plan;
 use crate::run::run_until_signal;
 use crate::score::{ScoreConfig, table};
 use crate::spool;
+use crate::tap;
 use crate::templates;
+use crate::top;
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
@@ -56,6 +60,12 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: String,
     },
+    /// Tests what a configuration makes of given inputs, without starting anything.
+    Test(cases::Options),
+    /// Shows events of the running agent as they pass.
+    Tap(tap::Options),
+    /// Shows how the running agent fares, in a terminal.
+    Top(top::Options),
     /// Looks into the queue on disk, checks it, mends it, or prints what is in it.
     Spool(spool::cli::Args),
     /// Says what the parser makes of the lines on standard input.
@@ -99,6 +109,9 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => explain(&options),
         Command::Score(options) => score(&options),
         Command::Templates(options) => templates(&options),
+        Command::Test(options) => test(&options),
+        Command::Tap(options) => tap(&options),
+        Command::Top(options) => top(&options),
         Command::Run { config } => match Written::read(&config) {
             Ok(written) => run(&config, written),
             Err(error) => say(&error, MISUSED),
@@ -155,6 +168,31 @@ fn templates(options: &templates::Options) -> ExitCode {
     end_of_output("templates", templates::run(options, &config, input, output))
 }
 
+fn test(options: &cases::Options) -> ExitCode {
+    let config = match load(&options.config) {
+        Ok(config) => config,
+        Err(error) => return say(&error, MISUSED),
+    };
+    match cases::run(options, &config, &mut std::io::stdout().lock()) {
+        Ok(as_expected) => ExitCode::from(if as_expected { 0 } else { FAILED }),
+        // Whoever reads has seen enough, but not all tests have run.
+        Err(cases::Fault::Write(error)) => say(&format!("weir-agent: test: {error}"), FAILED),
+        Err(cases::Fault::Tests(error)) => say(&error, MISUSED),
+    }
+}
+
+fn tap(options: &tap::Options) -> ExitCode {
+    let dir = match options.place.find(load) {
+        Ok(dir) => dir,
+        Err(error) => return say(&format!("weir-agent: tap: {error}"), MISUSED),
+    };
+    match tap::run(options, &dir, &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(tap::Fault::Write(error)) => end_of_output("tap", Err(error)),
+        Err(error) => say(&format!("weir-agent: tap: {error}"), FAILED),
+    }
+}
+
 fn end_of_output(command: &str, outcome: std::io::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -187,14 +225,28 @@ fn run(file: &str, written: Written) -> ExitCode {
     }
 }
 
+fn top(options: &top::Options) -> ExitCode {
+    let config = match options.config.as_deref().map(load).transpose() {
+        Ok(config) => config,
+        Err(error) => return say(&error, MISUSED),
+    };
+    let outcome =
+        runtime().and_then(|runtime| runtime.block_on(top::run(options, config.as_ref())));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say(&format!("weir-agent: top: {error}"), FAILED),
+    }
+}
+
+fn runtime() -> Result<Runtime, String> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| format!("cannot start the runtime: {error}"))
+}
+
 /// A thread for what comes in, one for the stages and one for what goes out: each wakes up once where
 /// several that share their work would wake each other, and a slow disk under the publishers does not
 /// keep datagrams waiting.
 fn run_on_threads(file: &str, written: Written) -> Result<(), String> {
-    let runtime = || {
-        let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        built.map_err(|error| format!("cannot start the runtime: {error}"))
-    };
     let (taking, publishing) = (runtime()?, runtime()?);
     let out = publishing.handle().clone();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();

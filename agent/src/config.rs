@@ -97,11 +97,13 @@ pub enum Reload {
 pub struct StatusConfig {
     /// Address of `/metrics`, `/healthz` and `/readyz`; empty turns them off.
     pub listen: String,
+    /// Whether `weir-agent tap` may look at events as they pass, by the socket `tap.sock` in the data folder.
+    pub tap: bool,
 }
 
 impl Default for StatusConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9598".into() }
+        Self { listen: "127.0.0.1:9598".into(), tap: true }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod central;
 pub mod spool;
 pub mod publish;
 
+pub mod cases;
 pub mod clock;
 pub mod config;
 pub mod memory;
@@ -23,6 +24,8 @@ pub mod explain;
 pub mod pipeline;
 pub mod plan;
 pub mod status;
+mod tap;
+mod top;
 pub mod templates;
 
 pub mod cli;

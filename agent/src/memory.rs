@@ -1,7 +1,7 @@
 //! Memory: what each part of the agent may hold, in one budget, and what the process holds.
 //!
 //! In: the configuration. Out: a figure for each part ([`parts`]), made of the bounds that the parts keep
-//! to and of what one thing takes; whether they fit into `limits.memory_bytes`; and the memory that
+//! to and of what one thing takes; whether they fit into `limits.memory_bytes`; and the memory and processor time that
 //! the system counts for the process. The figures hold where all bounds are reached by things of the
 //! usual size, which stands beside each; bodies, queues and what is pending are bounded in bytes.
 
@@ -147,6 +147,7 @@ pub fn check(config: &Config) -> Result<(), String> {
 /// Shows the plan in the metrics.
 pub(crate) fn show_plan(config: &Config) {
     metrics::gauge!(metric::AGENT_MEMORY_BUDGET.name).set(budget_bytes(config) as f64);
+    metrics::gauge!(metric::AGENT_SPOOL_MAX.name).set(config.spool.max_bytes as f64);
     for part in parts(config) {
         metrics::gauge!(metric::AGENT_MEMORY_MAX.name, "part" => part.name).set(part.bytes as f64);
     }
@@ -160,6 +161,13 @@ pub fn resident_bytes() -> Option<u64> {
     let (_, rest) = status.split_once("VmRSS:")?;
     let kib: u64 = rest.split_whitespace().next()?.parse().ok()?;
     Some(kib * KIB)
+}
+
+/// Processor time that the process has taken so far, in seconds.
+#[must_use]
+pub fn cpu_seconds() -> f64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
 }
 
 #[cfg(test)]

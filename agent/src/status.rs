@@ -227,6 +227,7 @@ async fn render(State(status): State<Status>) -> String {
     if let Some(bytes) = memory::resident_bytes() {
         metrics::gauge!(metric::AGENT_RESIDENT.name).set(bytes as f64);
     }
+    metrics::gauge!(metric::AGENT_CPU.name).set(memory::cpu_seconds());
     if let Some(report) = status.report().await {
         for (part, bytes) in &report.memory {
             metrics::gauge!(metric::AGENT_MEMORY_HELD.name, "part" => *part).set(*bytes as f64);
@@ -236,6 +237,8 @@ async fn render(State(status): State<Status>) -> String {
         for (lane, stats) in &report.spool {
             metrics::counter!(metric::AGENT_SPOOL_WRITTEN.name, "lane" => *lane)
                 .absolute(stats.written_bytes);
+            metrics::gauge!(metric::AGENT_LANE_WAITING.name, "lane" => *lane)
+                .set(stats.waiting_events as f64);
             let age_ms = stats.oldest_ms.map_or(0, |oldest_ms| now_us() / 1_000 - oldest_ms);
             metrics::gauge!(metric::AGENT_SPOOL_OLDEST.name, "lane" => *lane)
                 .set(age_ms.max(0) as f64 / 1e3);

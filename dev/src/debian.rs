@@ -147,10 +147,12 @@ fn unpack(package: &str, modules: &[&str], program: &str) -> Result<(), String> 
     write_wrapper(&target, program)
 }
 
-/// The packages that a simulated installation would install (`Inst NAME (...)`).
+/// The packages that a simulated installation would install (`Inst NAME (...)`), but for what only web pages need, which
+/// can be hundreds of megabytes.
 fn to_be_installed(plan: &str) -> Vec<&str> {
     let names = plan.lines().filter_map(|line| line.strip_prefix("Inst "));
-    names.filter_map(|rest| rest.split(' ').next()).collect()
+    let names = names.filter_map(|rest| rest.split(' ').next());
+    names.filter(|name| !["libjs-", "fonts-"].iter().any(|of| name.starts_with(of))).collect()
 }
 
 /// Writes `bin/PROGRAM` in the cache: a shell script that runs the unpacked one with its libraries
@@ -226,6 +228,7 @@ mod tests {
     fn planned_packages_without_what_is_removed_or_configured() {
         let plan = "Reading package lists...\nRemv rsyslog [8.2302]\n\
                     Inst libnet1 (1.1.6 Debian:12 [amd64])\nInst syslog-ng-core (3.38 [amd64])\n\
+                    Inst libjs-d3 (3.5 [all])\n\
                     Conf libnet1 (1.1.6 Debian:12 [amd64])\n";
         assert_eq!(to_be_installed(plan), ["libnet1", "syslog-ng-core"]);
         assert!(to_be_installed("rsyslog is already the newest version\n").is_empty());

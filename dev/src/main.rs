@@ -36,6 +36,10 @@ cargo dev COMMAND
   fmt [--check]              rustfmt
   docs [--check]             builds the API docs, checks the links of the Markdown files, and writes
                              (--check: compares) the generated references
+  rules                      the tests of the alert rules by the promtool of a Prometheus 3, which is built from its
+                             module (Go 1.21; minutes, once); the whole check takes that of the machine or of Debian
+  api                        schemathesis asks a running sink what its description allows, also at random and in
+                             sequences; the whole check asks what is on the edges only
   tools                      makes sure that everything the tests need is there
   services start|stop|env    a Kafka and a Cassandra that stay between test runs
   fuzz [--seconds N]         seeds and mutations of all fuzz targets, N (10) seconds each
@@ -72,6 +76,8 @@ fn main() -> ExitCode {
         ["fmt", "--check"] => run(|| steps.cargo("format", FORMAT_CHECK, &[])),
         ["docs"] => run(|| docs(&mut steps, Generated::Write)),
         ["docs", "--check"] => run(|| docs(&mut steps, Generated::Compare)),
+        ["rules"] => run(|| rules(&mut steps)),
+        ["api"] => run(|| api(&mut steps)),
         ["tools"] => run(|| steps.step("tools", tools::ensure)),
         ["services", "start"] => run(|| steps.step("services", services::start)),
         ["services", "stop"] => run(|| steps.step("services", services::stop)),
@@ -148,6 +154,25 @@ fn test(steps: &mut Steps, args: &[&str]) -> bool {
         cross(steps, "aarch64", true);
     }
     true
+}
+
+/// Our alert rules, read and tried by the newest promtool.
+fn rules(steps: &mut Steps) {
+    steps.step("promtool", tools::promtool);
+    if steps.failed("promtool") {
+        return steps.skip("test", "it needs promtool");
+    }
+    steps.step("test", || tally::of_file("prometheus", &[]));
+}
+
+/// The API against its own description, for longer.
+fn api(steps: &mut Steps) {
+    steps.step("tools", tools::ensure);
+    steps.cargo("build", &["build", "--workspace", "--bins"], &[]);
+    if steps.failed("tools") || steps.failed("build") {
+        return steps.skip("test", "it needs the tools and the programs");
+    }
+    steps.step("test", || tally::of_file("api", &["--include-ignored"]));
 }
 
 /// The agent for one kind of gateway.

@@ -1,5 +1,5 @@
-//! The Python of the tests: a venv in the cache with what `tests/services/requirements.txt` pins.
-//! Made again when that file changes.
+//! The Python of the tests: a venv in the cache with what `tests/services/requirements.txt` pins, and another with
+//! schemathesis and all that it brings. Each is made again when its file changes.
 
 use std::fs;
 use std::process::Command;
@@ -7,10 +7,16 @@ use std::process::Command;
 use crate::step::status;
 use crate::{workspace, workspace::cache};
 
-/// Makes the venv if it is not there as the requirements say.
+/// Makes sure that both are there.
 pub(crate) fn ensure() -> Result<(), String> {
-    let venv = cache().join("python");
-    let wanted = workspace::root().join("tests/services/requirements.txt");
+    venv("python", "tests/services/requirements.txt")?;
+    venv("schemathesis", "tests/schemas/requirements.txt")
+}
+
+/// Makes a venv if it is not there as the requirements say.
+fn venv(name: &str, requirements: &str) -> Result<(), String> {
+    let venv = cache().join(name);
+    let wanted = workspace::root().join(requirements);
     let text = fs::read(&wanted).map_err(|e| format!("{}: {e}", wanted.display()))?;
     // Written last: a venv that was interrupted half-way has none.
     let stamp = venv.join("weir-requirements.txt");

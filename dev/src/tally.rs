@@ -61,6 +61,14 @@ pub(crate) fn cargo_test(filter: Option<&str>, long: bool) -> Outcome {
     )
 }
 
+/// Runs the tests of one file in `tests/it`, as `more` says also or only those that the whole check leaves out.
+pub(crate) fn of_file(file: &str, more: &[&str]) -> Outcome {
+    let mut command = workspace::cargo();
+    command.args(["test", "-p", "weir-tests", "--test", "it", &format!("{file}::"), "--"]);
+    command.args(more);
+    count(command, &format!("there is no such test in `{file}`"))
+}
+
 /// Runs a cargo that runs tests; `none` is what to say when it ran not a single one.
 pub(crate) fn count(mut command: Command, none: &str) -> Outcome {
     let mut child = command

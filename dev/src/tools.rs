@@ -46,6 +46,7 @@ const TOOLS: &[Tool] = &[
         debian: Install(&["openjdk-17-jdk-headless", "default-jdk-headless"]),
     },
     Tool { name: "Maven (their jars)", here: || has("mvn"), debian: Install(&["maven"]) },
+    Tool { name: "curl", here: || has("curl"), debian: Install(&["curl"]) },
     Tool { name: "openssl", here: || has("openssl"), debian: Install(&["openssl"]) },
     Tool {
         name: "flock and setsid (util-linux)",
@@ -66,8 +67,13 @@ const TOOLS: &[Tool] = &[
         debian: Install(&["chromium-driver", "chromium-chromedriver"]),
     },
     Tool {
-        name: "Python 3 with venv (the alert consumer)",
-        here: || ok("python3", &["-c", "import venv, ensurepip"]),
+        name: "Python 3.10 or newer with venv (the alert consumer, schemathesis)",
+        here: || {
+            ok(
+                "python3",
+                &["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"],
+            )
+        },
         debian: Install(&["python3-venv"]),
     },
     Tool {
@@ -91,6 +97,11 @@ const TOOLS: &[Tool] = &[
         name: "mosquitto (the broker)",
         here: || has("mosquitto"),
         debian: Unpack { package: "mosquitto", modules: &[], program: "mosquitto" },
+    },
+    Tool {
+        name: "promtool (the alert rules)",
+        here: || has("promtool"),
+        debian: Unpack { package: "prometheus", modules: &[], program: "promtool" },
     },
     Tool {
         name: "rsyslogd, with RELP, TLS and Kafka",
@@ -131,6 +142,15 @@ pub(crate) fn ensure() -> Outcome {
     python::ensure()?;
     go::ensure()?;
     Ok(None)
+}
+
+/// Makes sure that the promtool of a Prometheus 3 is here, which only `cargo dev rules` needs.
+pub(crate) fn promtool() -> Outcome {
+    if go_minor() < 21 {
+        let older = "Debian 12 has an older one";
+        return Err(format!("install Go 1.21 or newer first (https://go.dev/dl): {older}"));
+    }
+    go::promtool().map(|()| None)
 }
 
 /// Makes sure that valgrind is here, which only counting instructions needs.

@@ -59,7 +59,9 @@ pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ConfigErr
     })
 }
 
-fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+/// Where the byte `offset` of `text` is, both from 1.
+#[must_use]
+pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
     let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
     let column = before.iter().rev().take_while(|&&b| b != b'\n').count() + 1;
@@ -69,13 +71,19 @@ fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
 /// From serde's "unknown field `x`, expected one of `a`, `b`" the key that was probably meant.
 fn nearest_hint(message: &str) -> Option<String> {
     let mut names = message.split('`').skip(1).step_by(2);
-    let (unknown, known) = (names.next()?, names);
+    let unknown = names.next()?;
     if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
         return None;
     }
-    let nearest = known.min_by_key(|name| distance(unknown, name))?;
-    (distance(unknown, nearest) <= nearest.len().div_ceil(2))
-        .then(|| format!("did you mean `{nearest}`?"))
+    let known: Vec<&str> = names.collect();
+    nearest(unknown, &known).map(|nearest| format!("did you mean `{nearest}`?"))
+}
+
+/// The one of `known` that was probably meant by `unknown`, if one is near enough.
+#[must_use]
+pub fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+    let nearest = known.iter().min_by_key(|name| distance(unknown, name))?;
+    (distance(unknown, nearest) <= nearest.len().div_ceil(2)).then_some(*nearest)
 }
 
 /// Edit distance with swaps of neighbours (optimal string alignment).

@@ -42,6 +42,10 @@ metrics! {
     AGENT_SPOOL_BYTES = "weir_agent_spool_bytes";
     /// Events in the spool that Kafka does not have yet.
     AGENT_SPOOL_WAITING = "weir_agent_spool_waiting_events";
+    /// Bytes the spool may hold on disk: `spool.max_bytes`.
+    AGENT_SPOOL_MAX = "weir_agent_spool_max_bytes";
+    /// Events on disk that Kafka does not have yet, by `lane`.
+    AGENT_LANE_WAITING = "weir_agent_lane_waiting_events";
     /// How long the oldest event in the spool that Kafka does not have yet waits, in seconds, by
     /// `lane`; 0 if none does.
     AGENT_SPOOL_OLDEST = "weir_agent_spool_oldest_seconds";
@@ -84,6 +88,8 @@ metrics! {
     AGENT_MEMORY_HELD = "weir_agent_memory_held_bytes";
     /// Memory that the process takes, as the system counts it.
     AGENT_RESIDENT = "weir_agent_resident_memory_bytes";
+    /// Processor time that the process has taken since its start, of all its threads.
+    AGENT_CPU = "weir_agent_cpu_seconds";
     /// Records consumed from Kafka, by `topic`.
     SINK_CONSUMED = "weir_sink_consumed_records_total";
     /// Records recognised as duplicates and dropped, by `topic`.

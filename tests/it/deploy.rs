@@ -198,12 +198,12 @@ fn check_names(document: &str, records: &[(String, Value)]) {
 }
 
 /// The line of `compose.yaml`, on the services of the tests.
-struct Composed {
+pub(crate) struct Composed {
     /// Consumer group and keyspace; with a dot behind, the prefix of the topics.
     name: String,
     sink: Program,
     agent: Program,
-    api: String,
+    pub(crate) api: String,
     status: u16,
     syslog: u16,
     intake: u16,
@@ -211,7 +211,7 @@ struct Composed {
 
 impl Composed {
     #[track_caller]
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let name = unique("compose");
         let [api, status, syslog, intake] = [(); 4].map(|()| free_port());
         let brokers = services::kafka().bootstrap.clone();
@@ -262,7 +262,7 @@ impl Composed {
     /// Readings of which one fires an alert, lines of which one is no syslog, a device; until the store
     /// has the readings.
     #[track_caller]
-    fn feed(&mut self) {
+    pub(crate) fn feed(&mut self) {
         let url = format!("http://127.0.0.1:{}/v1/write?precision=s", self.intake);
         let body = "temperature,host=oven-1 value=70.0 1700000000\n\
                     temperature,host=oven-1 value=95.5 1700000010\n";
@@ -279,8 +279,8 @@ impl Composed {
         let device = format!("{}/v1/devices/plant-a/oven-1", self.api);
         let units = json!({ "temperature": "Cel" });
         let told = json!({ "meta": { "hall": "3" }, "units": units, "aliases": ["oven"] });
-        let put = ureq::put(&device).header("Authorization", "Bearer secret").send_json(&told);
-        assert!(put.unwrap().status().is_success());
+        let put = http::agent().put(&device).header("Authorization", "Bearer secret");
+        assert!(put.send_json(&told).unwrap().status().is_success());
         wait_empty_spool(&mut self.agent, self.status, SOON);
         let stored = format!("{}/v1/latest?site=plant-a", self.api);
         self.sink.wait("the readings in the store", SOON, |_| {

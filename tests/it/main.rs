@@ -42,6 +42,8 @@ mod reload;
 mod direct_secure;
 /// Tokens of the API, and devices: who may change what, and where it arrives.
 mod registry;
+/// Devices from somebody else's table and topic.
+mod inventory;
 /// The whole line with TLS, users and permissions on both sides; what is wrong there is said.
 mod secured;
 /// What is wrong is said, with what to do.
@@ -56,6 +58,8 @@ mod feedback;
 mod prove;
 /// The archive in a bucket: one contract with the folder; refusals, kills, merges.
 mod bucket;
+/// Commands that look at a configuration or a running agent: `test`, `tap`, `top`.
+mod hands;
 /// How log lines are grouped.
 mod templates;
 /// Who reads alerts: the consumers of the documents.
@@ -66,8 +70,14 @@ mod hooks;
 mod silence;
 /// What is in `deploy/`: schemas, configurations, the line of Compose.
 mod deploy;
+/// Alert rules and configuration of Prometheus, read by its own tool.
+mod prometheus;
+/// The API against its own description, by schemathesis.
+mod api;
 /// The configurations in the documents are taken by the programs.
 mod docs;
+/// The commands in the documents are taken, requests are answered.
+mod commands;
 /// The all-in-one: demo and small site.
 mod site;
 /// Grafana's calls of the Prometheus API.

@@ -34,7 +34,8 @@ impl Answer {
     }
 }
 
-fn agent() -> &'static Agent {
+/// Who asks: for so long and no longer, and nobody elsewhere.
+pub fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
     AGENT.get_or_init(|| {
         let config = Agent::config_builder()

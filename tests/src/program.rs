@@ -94,6 +94,11 @@ impl Launch {
         self.dir.path()
     }
 
+    /// The file of the program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Starts it.
     #[track_caller]
     pub fn start(self) -> Program {

@@ -18,6 +18,14 @@ pub fn python(script: &str, args: &[&str]) -> Launch {
         .args(args)
 }
 
+/// schemathesis, which `cargo dev api` installs.
+#[track_caller]
+pub fn schemathesis() -> Launch {
+    let program = cache().join("schemathesis/bin/schemathesis");
+    assert!(program.is_file(), "there is no {}: run `cargo dev api`", program.display());
+    Launch::at("schemathesis", program).env("PYTHONUNBUFFERED", "1")
+}
+
 /// The code blocks of one language in a Markdown file, so that a test runs what the page shows.
 #[track_caller]
 pub fn code_blocks(file: &Path, language: &str) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::{demo, up};
 /// The whole line from gateway to store in one process.
 #[derive(Debug, Parser)]
 #[command(name = "weir", version)]
-pub(crate) struct Cli {
+pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }

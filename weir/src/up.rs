@@ -123,7 +123,7 @@ impl Config {
             filter: self.filter.clone(),
             score: self.score.clone(),
             spool: self.spool.clone(),
-            status: StatusConfig { listen: String::new() },
+            status: StatusConfig { listen: String::new(), tap: true },
             models: Default::default(),
             limits: Default::default(),
         }

@@ -31,6 +31,9 @@ complete -c weir-agent -n "__fish_weir_agent_needs_command" -s V -l version -d '
 complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "run" -d 'Runs the agent until SIGTERM or SIGINT; SIGHUP takes over the changed configuration'
 complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "plan" -d 'Says what a running agent would do about a changed configuration, and does nothing'
 complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "check" -d 'Checks a configuration, without starting anything'
+complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "test" -d 'Tests what a configuration makes of given inputs, without starting anything'
+complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "tap" -d 'Shows events of the running agent as they pass'
+complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "top" -d 'Shows how the running agent fares, in a terminal'
 complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "spool" -d 'Looks into the queue on disk, checks it, mends it, or prints what is in it'
 complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "explain" -d 'Says what the parser makes of the lines on standard input'
 complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "score" -d 'Scores a table of readings (CSV) as the running agent would, without starting anything'
@@ -50,6 +53,36 @@ complete -c weir-agent -n "__fish_weir_agent_using_subcommand check" -s c -l con
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand check" -l log -d 'How to write the log to standard error' -r -f -a "text\t''
 json\t''"
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand check" -s h -l help -d 'Print help'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand test" -s c -l config -d 'The configuration to test' -r
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand test" -l log -d 'How to write the log to standard error' -r -f -a "text\t''
+json\t''"
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand test" -l json -d 'Writes one JSON object a test, with all that came'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand test" -s h -l help -d 'Print help'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -s c -l config -d 'The agent\'s configuration' -r
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -l dir -d 'The agent\'s data folder (`agent.data_dir`)' -r -F
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -l source -d 'Only events of this source; `*` stands for any text, also below' -r
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -l device -d 'Only of this device or host' -r
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -l kind -d 'Only of this kind' -r -f -a "log\t''
+reading\t''
+loss\t''
+alert\t''"
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -l text -d 'Only records whose JSON holds this text' -r
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -l sample -d 'One in so many of those that fit' -r
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -l per-s -d 'At most so many a second; 0: no limit' -r
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -l limit -d 'Ends after so many records' -r
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -l log -d 'How to write the log to standard error' -r -f -a "text\t''
+json\t''"
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -l dropped -d 'Also events that a filter rule drops'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -l json -d 'Writes the records as JSON, one a line, with the lane of each'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -s h -l help -d 'Print help'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -s c -l config -d 'The configuration of the agent, for the address of its status' -r
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -l at -d 'The address of its status itself; default: 127.0.0.1:9598' -r
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -l every -d 'Seconds between two looks' -r
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -l log -d 'How to write the log to standard error' -r -f -a "text\t''
+json\t''"
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -l once -d 'Writes one table and ends; so it does where standard output is no terminal'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -l json -d 'Writes one JSON object and ends'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -s h -l help -d 'Print help'
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand spool; and not __fish_seen_subcommand_from inspect verify repair export help" -l log -d 'How to write the log to standard error' -r -f -a "text\t''
 json\t''"
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand spool; and not __fish_seen_subcommand_from inspect verify repair export help" -s h -l help -d 'Print help'
@@ -111,14 +144,17 @@ complete -c weir-agent -n "__fish_weir_agent_using_subcommand templates" -l log 
 json\t''"
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand templates" -l json -d 'Writes {"template": …, "text": …} for each line, in order'
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand templates" -s h -l help -d 'Print help'
-complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check spool explain score templates help" -f -a "run" -d 'Runs the agent until SIGTERM or SIGINT; SIGHUP takes over the changed configuration'
-complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check spool explain score templates help" -f -a "plan" -d 'Says what a running agent would do about a changed configuration, and does nothing'
-complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check spool explain score templates help" -f -a "check" -d 'Checks a configuration, without starting anything'
-complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check spool explain score templates help" -f -a "spool" -d 'Looks into the queue on disk, checks it, mends it, or prints what is in it'
-complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check spool explain score templates help" -f -a "explain" -d 'Says what the parser makes of the lines on standard input'
-complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check spool explain score templates help" -f -a "score" -d 'Scores a table of readings (CSV) as the running agent would, without starting anything'
-complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check spool explain score templates help" -f -a "templates" -d 'Groups the messages on standard input, one a line, into templates'
-complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check spool explain score templates help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "run" -d 'Runs the agent until SIGTERM or SIGINT; SIGHUP takes over the changed configuration'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "plan" -d 'Says what a running agent would do about a changed configuration, and does nothing'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "check" -d 'Checks a configuration, without starting anything'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "test" -d 'Tests what a configuration makes of given inputs, without starting anything'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "tap" -d 'Shows events of the running agent as they pass'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "top" -d 'Shows how the running agent fares, in a terminal'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "spool" -d 'Looks into the queue on disk, checks it, mends it, or prints what is in it'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "explain" -d 'Says what the parser makes of the lines on standard input'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "score" -d 'Scores a table of readings (CSV) as the running agent would, without starting anything'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "templates" -d 'Groups the messages on standard input, one a line, into templates'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and __fish_seen_subcommand_from spool" -f -a "inspect" -d 'Shows lanes, streams, events that wait, bytes and losses'
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and __fish_seen_subcommand_from spool" -f -a "verify" -d 'Reads everything and checks every checksum; exit code 1 if something is damaged'
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and __fish_seen_subcommand_from spool" -f -a "repair" -d 'Writes damaged segments anew with every whole batch; what is lost is told to Kafka later. The agent must not run'

@@ -40,10 +40,24 @@ pub fn read_devices(path: &Path, site: &str) -> Result<Vec<Device>, FileError> {
     let updated_us = modified
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+    parse_devices(&text, site, updated_us).map_err(|(line, reason)| FileError::Line {
+        file: name,
+        line,
+        reason,
+    })
+}
+
+/// The devices that the text of a file tells; `site` is taken where a line names none.
+///
+/// # Errors
+/// The line that is wrong, from 1, and what is wrong with it.
+pub(crate) fn parse_devices(
+    text: &str,
+    site: &str,
+    updated_us: i64,
+) -> Result<Vec<Device>, (usize, String)> {
     let is_json = text.trim_start().starts_with(['{', '[']);
-    let parsed = if is_json { parse_json(&text) } else { parse_csv(&text) };
-    let mut devices =
-        parsed.map_err(|(line, reason)| FileError::Line { file: name.clone(), line, reason })?;
+    let mut devices = if is_json { parse_json(text) } else { parse_csv(text) }?;
     for device in &mut devices {
         if device.site.is_empty() {
             site.clone_into(&mut device.site);

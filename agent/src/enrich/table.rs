@@ -70,6 +70,21 @@ impl Table {
             }
             Err(error) => return Err(failed(path, error)),
         };
+        Self::of(path, db)
+    }
+
+    /// A table that ends with its process: for whoever must not touch the agent's.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn in_memory() -> Result<Self, TableError> {
+        let path = Path::new("(in memory)");
+        let backend = redb::backends::InMemoryBackend::new();
+        let db = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
+        Self::of(path, db.map_err(|error| failed(path, error))?)
+    }
+
+    fn of(path: &Path, db: Database) -> Result<Self, TableError> {
         let table = Self {
             path: path.into(),
             db,

@@ -133,6 +133,13 @@ impl Parser {
         })
     }
 
+    /// The same on a machine that is called `host`.
+    #[must_use]
+    pub fn on_host(mut self, host: &str) -> Self {
+        fill(&mut self.host, host);
+        self
+    }
+
     /// Receive times before it are not to be trusted from now on.
     pub fn believe_from(&mut self, believed_from_us: i64) {
         self.believed_from_us = believed_from_us;

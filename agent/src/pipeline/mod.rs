@@ -13,12 +13,13 @@
 
 mod heartbeat;
 mod reload;
+pub(crate) mod route;
 mod tally;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ use crate::publish::{DeadLetters, Lanes, Transport, publish_lane};
 use crate::source::{self, Input, Running, SourceSettings, StartError as SourceError};
 use crate::spool::{LaneReader, Spool, SpoolError};
 use crate::status::{Counters, Served, Status, StatusError, serve};
+use crate::tap::{self, Taps};
 
 pub use reload::ReloadError;
 pub use worker::Report;
@@ -97,6 +99,8 @@ pub struct Agent {
     orders: mpsc::Sender<Order>,
     status: Status,
     served: Option<Served>,
+    taps: Arc<Taps>,
+    tapping: Option<tap::Served>,
     metadata: Task,
     models: Task,
     heartbeat: Task,
@@ -164,13 +168,7 @@ pub async fn start(
     let wait = Duration::from_secs(config.agent.clock_wait_s);
     let clock = Arc::new(GatewayClock::new(&spool_dir, wait));
     let (spool, readers) = Spool::open(&spool_dir, &config.spool)?;
-    let stages = Stages {
-        agent: config.id().into(),
-        names: TopicNames::new(&config.kafka.topic_prefix),
-        table: Arc::new(Table::open(&data_dir.join("metadata.redb"))?),
-        started_us: now_us(),
-        publishing: publishing.clone(),
-    };
+    let stages = Stages::open(&config, &data_dir, publishing)?;
     let parser = Parser::new(&stages.agent, &config).map_err(StartError::Parse)?;
 
     let (stop_lanes, lanes_stopped) = watch::channel(false);
@@ -183,7 +181,11 @@ pub async fn start(
     let served = serve(&config.status.listen, status.clone()).await?;
     let sources = source::start(&config.source, &data_dir, &inputs)?;
 
+    let taps = Arc::new(Taps::default());
+    let tapping = config.status.tap.then(|| tap::serve(&data_dir, &taps)).flatten();
+
     let shared = Shared {
+        taps: taps.clone(),
         table: stages.table.clone(),
         transport: transport.clone(),
         names: stages.names.clone(),
@@ -216,6 +218,8 @@ pub async fn start(
         orders,
         status,
         served,
+        taps,
+        tapping,
         metadata,
         models,
         heartbeat,
@@ -227,6 +231,16 @@ pub async fn start(
 }
 
 impl Stages {
+    fn open(config: &Config, data_dir: &Path, publishing: &Handle) -> Result<Self, StartError> {
+        Ok(Self {
+            agent: config.id().into(),
+            names: TopicNames::new(&config.kafka.topic_prefix),
+            table: Arc::new(Table::open(&data_dir.join("metadata.redb"))?),
+            started_us: now_us(),
+            publishing: publishing.clone(),
+        })
+    }
+
     /// The tasks beside the line: metadata, models, heartbeat.
     fn spawn(&self, config: &Config, status: &Status, orders: &mpsc::Sender<Order>) -> [Task; 3] {
         let metadata = self.follow_metadata(config, status);
@@ -376,6 +390,10 @@ impl Agent {
             drained(&self.status.ask).await;
         };
         let _ = tokio::time::timeout(DRAIN, end).await;
+        // While the spool is still locked: afterwards the socket may be that of the next agent.
+        if let Some(tapping) = self.tapping {
+            tapping.end().await;
+        }
         let _ = self.stop_lanes.send(true);
         let _ = self.closed.await;
         self.metadata.end().await;

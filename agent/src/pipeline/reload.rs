@@ -18,6 +18,7 @@ use crate::memory;
 use crate::plan::{Action, Plan};
 use crate::source::{OneSource, Switch};
 use crate::status::Served;
+use crate::tap;
 
 /// Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +177,13 @@ impl Agent {
             self.models.replace(|| stages.keep_models(new, status, orders)).await;
         }
         memory::show_plan(new);
+        if new.status.tap != self.config.status.tap {
+            if let Some(tapping) = self.tapping.take() {
+                tapping.end().await;
+            }
+            let data_dir = PathBuf::from(&new.agent.data_dir);
+            self.tapping = new.status.tap.then(|| tap::serve(&data_dir, &self.taps)).flatten();
+        }
         if plan.has_table("agent") || plan.has_table("limits") {
             self.heartbeat.replace(|| self.stages.beat(new, &self.status)).await;
         }

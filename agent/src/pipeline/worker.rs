@@ -13,12 +13,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use weir_models::device::LaneStatus;
-use weir_models::event::{Body, Clock, Event, Loss};
+use weir_models::event::{Clock, Event, Loss};
 use weir_models::ident::EventId;
 use weir_models::metric;
 use weir_models::time::now_us;
-use weir_models::topic::{Topic, TopicNames, write_key};
+use weir_models::topic::{Topic, TopicNames};
 
+use super::route::{lane_of, record_key};
 use super::tally::Tally;
 use crate::central::Order;
 use crate::clock::GatewayClock;
@@ -33,14 +34,13 @@ use crate::source::{Format, Input, Source, at, stopping};
 use crate::spool::log::Cause;
 use crate::spool::{Lane, LaneStats, Spool, WhenFull};
 use crate::status::Counters;
+use crate::tap::{Passing, Taps};
 pub(super) use swap::Swap;
 
 mod report;
 mod silence;
 mod swap;
 
-/// Logs at most this severe (numerically) go before readings: warning and worse.
-const URGENT_SEVERITY: u8 = 4;
 /// So many payloads are not left for a while.
 const MUCH: Much = Much { short: 512, long: 2_048 };
 /// So long at most an answer waits for the flush: meanwhile its peer may send nothing (HTTP) or not much
@@ -103,6 +103,7 @@ pub(super) struct Shared {
     pub(super) names: TopicNames,
     pub(super) counters: Arc<Counters>,
     pub(super) clock: Arc<GatewayClock>,
+    pub(super) taps: Arc<Taps>,
 }
 
 /// The stages.
@@ -131,6 +132,8 @@ pub(super) struct Worker {
     key: String,
     /// By the index of a source.
     when_full: Vec<WhenFull>,
+    /// Whether somebody looks on, as it was when the input at hand came.
+    is_tapped: bool,
     /// In whose name the spool's losses are marked.
     marker: Source,
     losses: Arc<Notify>,
@@ -189,6 +192,7 @@ impl Worker {
             tally: Tally::default(),
             open_s: 0,
             key: String::new(),
+            is_tapped: false,
         };
         worker.look_at_clock();
         worker
@@ -292,6 +296,7 @@ impl Worker {
     }
 
     fn take(&mut self, input: Input) {
+        self.is_tapped = self.shared.taps.is_open();
         if input.lost > 0 {
             self.mark_loss(&input);
         }
@@ -311,6 +316,9 @@ impl Worker {
         self.tally.event(&event);
         let verdict = self.filter.apply(&mut event);
         if verdict == Verdict::Drop {
+            if self.is_tapped {
+                self.show_dropped(&event);
+            }
             return self.parser.recycle(event);
         }
         self.scorer.score(&mut event, &mut self.drafts);
@@ -328,29 +336,34 @@ impl Worker {
             let topic = self.shared.names.name(Topic::Alerts).clone();
             let partitions = self.partitions(&topic);
             let (key, now) = (draft.key(), now_us());
+            let taps = self.is_tapped.then_some(&self.shared.taps);
             self.spool.append(
                 Lane::Alerts,
                 &topic,
                 partitions,
                 key.as_bytes(),
                 received_us / 1_000,
-                |id, out| draft.seal(id, cause, now).write_json(out),
+                |id, out| {
+                    let from = out.len();
+                    let alert = draft.seal(id, cause, now);
+                    alert.write_json(out);
+                    if let Some(taps) = taps {
+                        taps.show(Passing::alert(&alert.data.device, &out[from..]));
+                    }
+                },
             );
         }
     }
 
     fn append(&mut self, lane: Lane, mut event: Box<Event>) -> EventId {
         let [of_readings, of_logs] = self.partitions;
-        let (topic, partitions, who) = match &event.body {
-            Body::Reading(_) => (Topic::Readings, of_readings, event.device.as_str()),
-            Body::Log(log) if !log.host.is_empty() => (Topic::Logs, of_logs, log.host.as_str()),
-            Body::Log(_) | Body::Loss(_) => (Topic::Logs, of_logs, event.device.as_str()),
-        };
-        write_key(&mut self.key, [&*event.site, who]);
+        let topic = record_key(&event, &mut self.key);
+        let partitions = if topic == Topic::Readings { of_readings } else { of_logs };
         let topic = self.shared.names.name(topic);
         // The broker checks its stamp, and keeps the record by it: the receive time is sane even
         // where the event's own is from 1970.
         let kafka_ts_ms = event.received_us / 1_000;
+        let taps = self.is_tapped.then_some(&self.shared.taps);
         let id = self.spool.append(
             lane,
             topic,
@@ -359,11 +372,23 @@ impl Worker {
             kafka_ts_ms,
             |id, out| {
                 event.id = id;
+                let from = out.len();
                 event.write_json(out);
+                if let Some(taps) = taps {
+                    taps.show(Passing::event(&event, Some(lane.name()), &out[from..]));
+                }
             },
         );
         self.parser.recycle(event);
         id
+    }
+
+    /// Shows what a filter rule takes away; nobody else sees it.
+    #[cold]
+    fn show_dropped(&self, event: &Event) {
+        let mut json = Vec::new();
+        event.write_json(&mut json);
+        self.shared.taps.show(Passing::event(event, None, &json));
     }
 
     fn partitions(&self, topic: &str) -> u32 {
@@ -459,15 +484,6 @@ impl Worker {
             self.shared.counters.tell_spool(Some(error.to_string()));
             timers.sync_at = Some(Instant::now() + RETRY);
         }
-    }
-}
-
-fn lane_of(event: &Event, verdict: Verdict) -> Lane {
-    match &event.body {
-        _ if verdict == Verdict::Lower => Lane::Rest,
-        Body::Reading(_) => Lane::Readings,
-        Body::Log(log) if log.severity.is_some_and(|s| s <= URGENT_SEVERITY) => Lane::Urgent,
-        Body::Log(_) | Body::Loss(_) => Lane::Rest,
     }
 }
 

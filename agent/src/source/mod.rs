@@ -22,6 +22,7 @@
 //! | [`framing`] | a stream of bytes into frames |
 //! | `pace` | reading by the clock |
 //! | `peers` | limits on connections and their peers |
+//! | `given` | what a test gives, as a source would pass it on |
 //! | `outlet` | one source's way into the channel, with its counters |
 //! | [`listen`] | listening addresses, and what to do when one cannot be had |
 //! | `sockets` | sockets that go from one source to the next |
@@ -38,6 +39,7 @@ mod accept;
 pub mod config;
 pub mod file;
 pub mod framing;
+mod given;
 pub mod http;
 pub mod listen;
 pub mod mqtt;
@@ -54,6 +56,7 @@ pub mod syslog;
 pub mod tls;
 
 pub use config::Config;
+pub(crate) use given::given;
 pub use one::{OneSource, SourceSettings};
 pub(crate) use outlet::QUEUED_BYTES_MAX;
 pub use start::{Running, StartError, start};

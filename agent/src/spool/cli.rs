@@ -70,7 +70,7 @@ struct Export {
 
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-struct Place {
+pub(crate) struct Place {
     /// The agent's configuration.
     #[arg(short, long, value_name = "FILE")]
     config: Option<String>,
@@ -105,18 +105,26 @@ impl From<super::log::LogError> for CliError {
 pub fn run(args: &Args, load: impl Fn(&str) -> Result<Config, String>) -> ExitCode {
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match &args.command {
-        Command::Inspect(look) => {
-            look.place.find(load).and_then(|dir| inspect(&dir, look.json, &mut out))
-        }
-        Command::Verify(look) => {
-            look.place.find(load).and_then(|dir| verify(&dir, look.json, &mut out))
-        }
-        Command::Repair(look) => {
-            look.place.find(load).and_then(|dir| repair(&dir, look.json, &mut out))
-        }
-        Command::Export(export) => {
-            export.place.find(load).and_then(|dir| export.print(&dir, &mut out))
-        }
+        Command::Inspect(look) => look
+            .place
+            .find(load)
+            .map_err(CliError::Misused)
+            .and_then(|dir| inspect(&dir, look.json, &mut out)),
+        Command::Verify(look) => look
+            .place
+            .find(load)
+            .map_err(CliError::Misused)
+            .and_then(|dir| verify(&dir, look.json, &mut out)),
+        Command::Repair(look) => look
+            .place
+            .find(load)
+            .map_err(CliError::Misused)
+            .and_then(|dir| repair(&dir, look.json, &mut out)),
+        Command::Export(export) => export
+            .place
+            .find(load)
+            .map_err(CliError::Misused)
+            .and_then(|dir| export.print(&dir, &mut out)),
     };
     match done.and_then(|fine| Ok(out.flush().map(|()| fine)?)) {
         Ok(fine) => ExitCode::from(u8::from(!fine)),
@@ -138,18 +146,24 @@ fn say(text: &str) {
 
 impl Place {
     /// The data folder.
-    fn find(&self, load: impl Fn(&str) -> Result<Config, String>) -> Result<PathBuf, CliError> {
+    ///
+    /// # Errors
+    /// When it has no spool.
+    pub(crate) fn find(
+        &self,
+        load: impl Fn(&str) -> Result<Config, String>,
+    ) -> Result<PathBuf, String> {
         let dir = match (&self.config, &self.dir) {
-            (Some(file), _) => PathBuf::from(load(file).map_err(CliError::Misused)?.agent.data_dir),
+            (Some(file), _) => PathBuf::from(load(file)?.agent.data_dir),
             (None, dir) => dir.clone().unwrap_or_default(),
         };
         if dir.join("spool").is_dir() {
             return Ok(dir);
         }
         let dir = dir.display();
-        Err(CliError::Misused(format!(
+        Err(format!(
             "{dir} has no folder `spool`: name the folder that is `agent.data_dir` in the configuration"
-        )))
+        ))
     }
 }
 

@@ -9,7 +9,7 @@ use weir_models::feedback::Feedback;
 use weir_models::time::DAY_US;
 
 use super::lists::Items;
-use super::openapi::Problems;
+use super::openapi::{Problems, TooWide};
 use super::params::{self, Params, When};
 use super::{Api, Problem, cursor};
 use crate::store::AlertQuery;
@@ -57,22 +57,19 @@ pub struct AlertItem {
 
 /// When the last alert of the page before fired, and its id.
 fn place_of(cursor: &str) -> Result<(i64, String), Problem> {
-    let mut place = cursor::read("alerts", cursor)?.into_iter();
-    let (fired, id, more) = (place.next(), place.next(), place.next());
-    let fired_us = fired.and_then(|us| us.parse().ok()).filter(|us: &i64| *us < i64::MAX);
-    match (fired_us, id, more) {
-        (Some(fired_us), Some(id), None) => Ok((fired_us, id)),
-        _ => Err(Problem::parameter(
-            "`cursor` is none of this API",
-            "send `next` of the page before as it came",
-        )),
-    }
+    cursor::place("alerts", cursor, |place| match place {
+        [fired_us, id] => {
+            let fired_us = fired_us.parse().ok().filter(|us| *us < i64::MAX)?;
+            Some((fired_us, id.clone()))
+        }
+        _ => None,
+    })
 }
 
 /// Alerts of a site.
 #[utoipa::path(
     get, path = "/v1/alerts", operation_id = "list_alerts", tag = "data", params(Query),
-    responses((status = 200, description = "The alerts, newest first", body = Items<AlertItem>), Problems)
+    responses((status = 200, description = "The alerts, newest first", body = Items<AlertItem>), Problems, TooWide)
 )]
 pub(super) async fn get(
     State(api): State<Api>,

@@ -27,7 +27,11 @@ pub struct ArchiveStatus {
 /// twice as old as that.
 #[utoipa::path(
     get, path = "/v1/archive", operation_id = "describe_archive", tag = "data",
-    responses((status = 200, description = "By topic and day, and by partition", body = ArchiveStatus), Problems)
+    responses(
+        (status = 200, description = "By topic and day, and by partition", body = ArchiveStatus),
+        (status = 404, description = "This sink writes no archive", body = Problem, content_type = "application/problem+json"),
+        Problems,
+    )
 )]
 pub(super) async fn get(State(api): State<Api>) -> Result<Json<ArchiveStatus>, Problem> {
     let survey = api.survey.as_ref().ok_or_else(|| {

@@ -11,17 +11,17 @@ use axum::extract::{Extension, FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use weir_models::device::Device;
 
+use super::body::read_json;
 use super::lists::{Items, Page};
 use super::openapi::Problems;
 use super::params::{self, Params};
 use super::{Api, Problem};
 use crate::access::Caller;
-use crate::registry::{Condition, DeviceBody, HINT, tag};
+use crate::registry::{Condition, DeviceBody, DevicePatch, HINT, tag};
 
 /// What may be said to be a merge patch.
 const PATCHES: [&str; 2] = ["application/merge-patch+json", "application/json"];
@@ -37,6 +37,19 @@ pub(super) struct ListQuery {
     limit: Option<usize>,
     /// Go on from here: `next` of the page before.
     cursor: Option<String>,
+}
+
+/// Headers of a change.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it says what there is; `condition` reads it")]
+pub(super) struct Matches {
+    /// Only while the record is one of these versions, as `ETag` told them; `*`: only while there is one.
+    #[param(rename = "If-Match", example = "\"6c1f0e5a9d3b7c2e48f1a0b2\"")]
+    if_match: Option<String>,
+    /// `*`: only while there is none.
+    #[param(rename = "If-None-Match", example = "*")]
+    if_none_match: Option<String>,
 }
 
 #[derive(Debug, IntoParams)]
@@ -90,7 +103,7 @@ fn answer((record, changed): (Device, bool)) -> Response {
 #[utoipa::path(
     get, path = "/v1/devices/{site}/{device}", operation_id = "get_device", tag = "fleet", params(DevicePath),
     responses(
-        (status = 200, description = "The device; its version is in the header `ETag`", body = Device),
+        (status = 200, description = "The device", body = Device, headers(("ETag" = String, description = "The version of the record"))),
         (status = 404, description = "The device is not known", body = Problem, content_type = "application/problem+json"),
         Problems,
     )
@@ -105,11 +118,11 @@ pub(super) async fn get(State(api): State<Api>, path: DevicePath) -> Result<Resp
 ///
 /// What is so already is not sent again. With `If-Match` only while the record is that version, with `If-None-Match: *` only while there is none.
 #[utoipa::path(
-    put, path = "/v1/devices/{site}/{device}", operation_id = "put_device", tag = "fleet", params(DevicePath),
+    put, path = "/v1/devices/{site}/{device}", operation_id = "put_device", tag = "fleet", params(DevicePath, Matches),
     request_body = DeviceBody,
     responses(
-        (status = 200, description = "The record, which is so already", body = Device),
-        (status = 202, description = "The record, safe in Kafka and on its way to agents and store", body = Device),
+        (status = 200, description = "The record, which is so already", body = Device, headers(("ETag" = String, description = "The version of the record"))),
+        (status = 202, description = "The record, safe in Kafka and on its way to agents and store", body = Device, headers(("ETag" = String, description = "The version of the record"))),
         (status = 412, description = "The record is another version", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not said to be JSON", body = Problem, content_type = "application/problem+json"),
@@ -125,7 +138,7 @@ pub(super) async fn put(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let DevicePath { site, device } = path;
-    let body: DeviceBody = read_body(&headers, body, &["application/json"], HINT)?;
+    let body: DeviceBody = read_json(&headers, body, &["application/json"], HINT)?;
     let (condition, by) = (condition(&headers)?, caller.name.as_deref());
     let changed = api.registry.put(&site, &device, body, &condition, by).await?;
     Ok(answer(changed))
@@ -136,11 +149,14 @@ pub(super) async fn put(
 /// `{"meta": {"hall": "B", "line": null}}` sets one entry, takes another away and leaves the rest. With `If-Match`
 /// only while the record is that version.
 #[utoipa::path(
-    patch, path = "/v1/devices/{site}/{device}", operation_id = "patch_device", tag = "fleet", params(DevicePath),
-    request_body(content = Object, content_type = "application/merge-patch+json", description = "Fields of the record; null takes away"),
+    patch, path = "/v1/devices/{site}/{device}", operation_id = "patch_device", tag = "fleet", params(DevicePath, Matches),
+    request_body(
+        content((DevicePatch = "application/merge-patch+json"), (DevicePatch = "application/json")),
+        description = "Fields of the record; null takes away",
+    ),
     responses(
-        (status = 200, description = "The record, which is so already", body = Device),
-        (status = 202, description = "The record, safe in Kafka and on its way to agents and store", body = Device),
+        (status = 200, description = "The record, which is so already", body = Device, headers(("ETag" = String, description = "The version of the record"))),
+        (status = 202, description = "The record, safe in Kafka and on its way to agents and store", body = Device, headers(("ETag" = String, description = "The version of the record"))),
         (status = 404, description = "The device is not known", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "The record is another version", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
@@ -157,7 +173,7 @@ pub(super) async fn patch(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let DevicePath { site, device } = path;
-    let patch: serde_json::Value = read_body(&headers, body, &PATCHES, HINT)?;
+    let patch: serde_json::Value = read_json(&headers, body, &PATCHES, HINT)?;
     let (condition, by) = (condition(&headers)?, caller.name.as_deref());
     let changed = api.registry.patch(&site, &device, patch, &condition, by).await?;
     Ok(answer(changed))
@@ -165,7 +181,7 @@ pub(super) async fn patch(
 
 /// Forgets what is known of a device; its data and its history stay.
 #[utoipa::path(
-    delete, path = "/v1/devices/{site}/{device}", operation_id = "delete_device", tag = "fleet", params(DevicePath),
+    delete, path = "/v1/devices/{site}/{device}", operation_id = "delete_device", tag = "fleet", params(DevicePath, Matches),
     responses(
         (status = 202, description = "The deletion, safe in Kafka and on its way to agents and store", body = Deleted),
         (status = 412, description = "The record is another version", body = Problem, content_type = "application/problem+json"),
@@ -237,33 +253,4 @@ impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
         }
         Ok(Self { site: params::name("site", site)?, device: params::name("device", device)? })
     }
-}
-
-/// A JSON body of one of these kinds; `hint` says what to send.
-pub(super) fn read_body<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-    kinds: &[&str],
-    hint: &str,
-) -> Result<T, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    // A form or text body could be sent by a foreign page without the browser asking first.
-    if !kinds.iter().any(|kind| essence.eq_ignore_ascii_case(kind)) {
-        return Err(Problem::body(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body is not said to be JSON",
-            format!("send the header `Content-Type: {}`", kinds[0]),
-        ));
-    }
-    let body = body.map_err(|rejection| {
-        Problem::body(
-            rejection.status(),
-            rejection.body_text(),
-            "a body is a few kilobytes at most",
-        )
-    })?;
-    serde_json::from_slice(&body)
-        .map_err(|error| Problem::body(StatusCode::BAD_REQUEST, error.to_string(), hint))
 }

@@ -18,8 +18,8 @@ use weir_models::limit::{NAME_BYTES_MAX, NOTE_BYTES_MAX};
 use weir_models::time::{DAY_US, now_us};
 use weir_models::topic::Topic;
 
-use super::devices::read_body;
-use super::openapi::Problems;
+use super::body::read_json;
+use super::openapi::{Problems, TooWide};
 use super::params::{self, Params, When};
 use super::{Api, Problem};
 use crate::store::{AlertQuery, TimeRange};
@@ -52,10 +52,8 @@ pub(super) struct FeedbackBody {
     /// What the alert was.
     verdict: Verdict,
     /// What there is to say besides: at most 2000 bytes.
-    #[schema(max_length = 2000)]
     note: Option<String>,
     /// Who says so: at most 256 bytes.
-    #[schema(max_length = 256)]
     by: Option<String>,
 }
 
@@ -71,6 +69,7 @@ pub(super) struct FeedbackBody {
         (status = 415, description = "The body is not said to be JSON", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "Kafka refuses the record", body = Problem, content_type = "application/problem+json"),
         Problems,
+        TooWide,
     )
 )]
 pub(super) async fn post(
@@ -80,7 +79,7 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Feedback>), Problem> {
-    let body: FeedbackBody = read_body(
+    let body: FeedbackBody = read_json(
         &headers,
         body,
         &["application/json"],

@@ -12,8 +12,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use weir_models::metric::SINK_HTTP_REQUESTS;
 
-use super::{Api, Problem};
+use super::{Api, Problem, imports};
 use crate::access::{self, Caller, Denied};
+
+/// What to do when an answer took too long.
+pub(super) const SHORTER: &str = "ask for a shorter range (`from`, `to`) or fewer rows (`limit`)";
 
 /// Counts the request.
 pub(super) async fn count(request: Request, next: Next) -> Response {
@@ -36,9 +39,15 @@ pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
     let Ok(_permit) = Arc::clone(&api.requests).try_acquire_owned() else {
         return Problem::busy("too many requests at once").into_response();
     };
-    let answer = tokio::time::timeout(api.limits.timeout, next.run(request)).await;
-    let mut response =
-        answer.unwrap_or_else(|_| Problem::timeout(api.limits.timeout.as_secs()).into_response());
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let is_import = route == imports::PATH;
+    let within = if is_import { api.limits.import_timeout } else { api.limits.timeout };
+    let answer = tokio::time::timeout(within, next.run(request)).await;
+    let late = || {
+        let hint = if is_import { imports::AGAIN } else { SHORTER };
+        Problem::timeout(within.as_secs(), hint).into_response()
+    };
+    let mut response = answer.unwrap_or_else(|_| late());
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

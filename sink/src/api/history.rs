@@ -108,12 +108,8 @@ async fn read(
 }
 
 fn place(cursor: &str) -> Result<(i64, i64), Problem> {
-    let place = cursor::read("history", cursor)?;
-    let number = |at: usize| place.get(at).and_then(|text| text.parse().ok());
-    number(0).zip(number(1)).ok_or_else(|| {
-        Problem::parameter(
-            "`cursor` is none of this API",
-            "send `next` of the page before as it came",
-        )
+    cursor::place("history", cursor, |place| match place {
+        [ts_us, position] => Some((ts_us.parse().ok()?, position.parse().ok()?)),
+        _ => None,
     })
 }

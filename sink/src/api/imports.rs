@@ -3,15 +3,21 @@
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::body::check_kind;
 use super::openapi::Problems;
 use super::params::Params;
 use super::{Api, Problem};
 use crate::access::Caller;
 use crate::registry::{IMPORT_BYTES_MAX, ImportReport};
+
+/// The path, as the router has it; it may take longer than others.
+pub(super) const PATH: &str = "/v1/devices/import";
+/// What to do when it took too long all the same.
+pub(super) const AGAIN: &str = "send the same list again: what is so already is not sent twice";
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -46,18 +52,16 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<ImportReport>), Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("text/csv") {
-        return Err(Problem::body(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body is not said to be CSV",
-            "send the header `Content-Type: text/csv`",
-        ));
-    }
+    check_kind(&headers, &["text/csv"], "CSV")?;
     // Before the body is read: it may be large.
-    let import = api.registry.import().ok_or_else(|| Problem::busy("another import runs"))?;
-    let bytes = to_bytes(body, IMPORT_BYTES_MAX).await.map_err(|error| {
+    let import = api.registry.import().ok_or_else(Problem::importing)?;
+    // Whoever sends it slowly keeps others from theirs.
+    let read = tokio::time::timeout(api.limits.timeout, to_bytes(body, IMPORT_BYTES_MAX)).await;
+    let read = read.map_err(|_| {
+        let hint = "the list has to come within this time: send it in parts";
+        Problem::timeout(api.limits.timeout.as_secs(), hint)
+    })?;
+    let bytes = read.map_err(|error| {
         let hint = "16 MiB at most: send the list in parts, with all of its columns in each";
         Problem::body(StatusCode::PAYLOAD_TOO_LARGE, error.to_string(), hint)
     })?;

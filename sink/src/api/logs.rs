@@ -21,7 +21,7 @@ use weir_models::ident::Stream as EventStream;
 use weir_models::time::HOUR_US;
 
 use super::lists::Items;
-use super::openapi::Problems;
+use super::openapi::{Problems, TooWide};
 use super::params::{self, Params, When};
 use super::{Api, Problem};
 use crate::store::seal::Position;
@@ -147,6 +147,7 @@ impl Query {
             content((Items<LogRow> = "application/json"), (String = "application/x-ndjson")),
         ),
         Problems,
+        TooWide,
     )
 )]
 pub(super) async fn get(

@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 use weir_models::time::DAY_US;
 
 use super::lists::Items;
-use super::openapi::Problems;
+use super::openapi::{Problems, TooWide};
 use super::params::{self, Params, When};
 use super::{Api, Problem, cursor};
 use crate::store::seal::Position;
@@ -39,21 +39,20 @@ pub(super) struct Query {
 
 /// The place of the last loss of the page before.
 fn place_of(cursor: &str) -> Result<Position, Problem> {
-    let place = cursor::read("losses", cursor)?;
-    let numbers: Result<Vec<i64>, _> = place.iter().map(|number| number.parse()).collect();
-    match numbers.as_deref() {
-        Ok(&[ts_us, stream, seq]) => Ok(Position { ts_us, stream, seq }),
-        _ => Err(Problem::parameter(
-            "`cursor` is none of this API",
-            "send `next` of the page before as it came",
-        )),
-    }
+    cursor::place("losses", cursor, |place| match place {
+        [ts_us, stream, seq] => Some(Position {
+            ts_us: ts_us.parse().ok()?,
+            stream: stream.parse().ok()?,
+            seq: seq.parse().ok()?,
+        }),
+        _ => None,
+    })
 }
 
 /// What the gateways of a site lost, by their loss markers.
 #[utoipa::path(
     get, path = "/v1/losses", operation_id = "list_losses", tag = "fleet", params(Query),
-    responses((status = 200, description = "The losses, newest first", body = Items<LossRow>), Problems)
+    responses((status = 200, description = "The losses, newest first", body = Items<LossRow>), Problems, TooWide)
 )]
 pub(super) async fn get(
     State(api): State<Api>,

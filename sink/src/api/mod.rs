@@ -38,6 +38,7 @@ use crate::survey::Survey;
 mod alerts;
 mod archive;
 mod bins;
+mod body;
 mod cursor;
 mod devices;
 pub(crate) mod etag;
@@ -65,7 +66,7 @@ pub use devices::Deleted;
 pub use history::Revision;
 pub use lists::{Agent, Agents, Items};
 pub use problem::Problem;
-pub use prom::PrometheusError;
+pub use prom::{PrometheusAnswer, PrometheusError};
 pub use readings::Readings;
 pub use rollups::{Rollups, Window};
 pub use summary::{LineBin, Summary, Template};
@@ -87,6 +88,8 @@ const COMPRESSED_BYTES_MIN: u64 = 1024;
 pub struct Limits {
     /// Longest time for an answer.
     pub timeout: Duration,
+    /// Longest time for an import of a list of devices.
+    pub import_timeout: Duration,
     /// Most requests at once, live streams not counted.
     pub requests_max: usize,
     /// Most searches at once whose lines are told as they are found.
@@ -101,6 +104,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(30),
+            import_timeout: Duration::from_secs(600),
             requests_max: 128,
             searches_max: 32,
             watchers_max: 256,
@@ -187,7 +191,7 @@ pub(crate) fn starting() -> Problem {
 
 /// The routes of the API and of the page.
 pub fn router(api: Api) -> Router {
-    let prometheus = prom::router(&api);
+    let (prometheus, description) = (prom::router(&api), openapi::route(&api.access));
     let device = get(devices::get).put(devices::put).patch(devices::patch).delete(devices::delete);
     let guarded = Router::new()
         .route("/v1/readings", get(readings::get))
@@ -217,7 +221,7 @@ pub fn router(api: Api) -> Router {
     Router::new()
         .merge(guarded)
         .merge(prometheus)
-        .route("/v1/openapi.json", get(openapi::get))
+        .route("/v1/openapi.json", description)
         .merge(crate::web::router())
         .fallback(async || {
             Problem::not_found("there is no such path", "/v1/openapi.json lists all of them")

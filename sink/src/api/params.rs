@@ -45,7 +45,7 @@ pub(super) struct When(pub(super) i64);
 
 /// 9999-12-31T23:59:59Z, the last second RFC 3339 can write, in microseconds; times outside
 /// of plus and minus this are refused, so that differences never overflow.
-const WHEN_US_MAX: i64 = 253_402_300_799_000_000;
+pub(super) const WHEN_US_MAX: i64 = 253_402_300_799_000_000;
 
 impl<'de> Deserialize<'de> for When {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for When {
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<When, E> {
                 let us = text.parse::<i64>().ok().or_else(|| parse_rfc3339(text).ok());
-                us.filter(|us| us.abs() <= WHEN_US_MAX).map(When).ok_or_else(|| {
+                us.filter(|us| (-WHEN_US_MAX..=WHEN_US_MAX).contains(us)).map(When).ok_or_else(|| {
                     let shown: String = text.chars().take(60).collect();
                     E::custom(format!(
                         "`{shown}` is not a time: expected RFC 3339 (2026-11-21T10:45:46Z; write \
@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused_with_an_example() {
-        for text in ["", "yesterday", "2026-11-21", "9223372036854775807", "1e9"] {
+        let far = ["9223372036854775807", "-9223372036854775808"];
+        for text in ["", "yesterday", "2026-11-21", "1e9"].into_iter().chain(far) {
             let message = when(text).unwrap_err().to_string();
             assert!(message.contains("2026-11-21T10:45:46Z"), "{text}: {message}");
         }

@@ -36,6 +36,9 @@ pub struct Problem {
     /// The role that would have been needed, for the header.
     #[serde(skip)]
     need: Option<Role>,
+    /// Seconds after which a 503 may be over, for the header.
+    #[serde(skip)]
+    again_s: u16,
 }
 
 impl Problem {
@@ -53,6 +56,7 @@ impl Problem {
             detail: detail.into(),
             hint: hint.into(),
             need: None,
+            again_s: 1,
         }
     }
 
@@ -163,6 +167,14 @@ impl Problem {
         )
     }
 
+    /// 503: another import runs, for minutes maybe.
+    pub(super) fn importing() -> Self {
+        let mut problem = Self::busy("another import runs");
+        problem.hint = "try again when it has ended; a long one takes minutes".to_owned();
+        problem.again_s = 10;
+        problem
+    }
+
     /// 503: the archive is away.
     pub(super) fn archive(detail: String) -> Self {
         Self::new(
@@ -175,13 +187,13 @@ impl Problem {
     }
 
     /// 504: the answer took too long.
-    pub(super) fn timeout(seconds: u64) -> Self {
+    pub(super) fn timeout(seconds: u64, hint: &str) -> Self {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,
             "timeout",
             "The answer took too long",
             format!("no answer within {seconds} seconds"),
-            "ask for a shorter range (`from`, `to`) or fewer rows (`limit`)",
+            hint,
         )
     }
 
@@ -279,13 +291,13 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status();
         let mut response = (status, Json(&self)).into_response();
-        let need = self.need;
+        let (need, again_s) = (self.need, self.again_s);
         // For who tells it in another form.
         response.extensions_mut().insert(self);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(again_s));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(

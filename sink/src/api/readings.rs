@@ -8,7 +8,7 @@ use weir_models::ident::SeriesKey;
 use weir_models::time::HOUR_US;
 
 use super::bins::Bin;
-use super::openapi::Problems;
+use super::openapi::{Problems, TooWide};
 use super::params::{self, Params, When};
 use super::plot::plot;
 use super::{Api, Problem};
@@ -75,6 +75,7 @@ pub struct Readings {
     responses(
         (status = 200, description = "The values", body = Readings),
         Problems,
+        TooWide,
     )
 )]
 pub(super) async fn get(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use weir_models::time::{DAY_US, HOUR_US, SECOND_US};
 
-use super::openapi::Problems;
+use super::openapi::{Problems, TooWide};
 use super::params::{self, Params, When};
 use super::{Api, Problem};
 use crate::store::sealed::Roll;
@@ -121,6 +121,7 @@ pub struct Rollups {
     responses(
         (status = 200, description = "The windows", body = Rollups),
         Problems,
+        TooWide,
     )
 )]
 pub(super) async fn get(

@@ -17,8 +17,9 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 use weir_models::time::{DAY_US, HOUR_US, SECOND_US};
 
+use super::guard::SHORTER;
 use super::logs::Query;
-use super::openapi::Problems;
+use super::openapi::{Problems, TooWide};
 use super::params::Params;
 use super::{Api, Problem};
 use crate::store::bucket::window_start;
@@ -221,7 +222,7 @@ async fn read(
 /// How many log lines when, and of which templates. Counts the newest 50,000 lines of the range, or `limit` of them.
 #[utoipa::path(
     get, path = "/v1/logs/summary", operation_id = "count_logs", tag = "data", params(Query),
-    responses((status = 200, description = "Counts by time and by template", body = Summary), Problems)
+    responses((status = 200, description = "Counts by time and by template", body = Summary), Problems, TooWide)
 )]
 pub(super) async fn get(
     State(api): State<Api>,
@@ -238,7 +239,7 @@ pub(super) async fn get(
     let _permit = permit.map_err(|_| Problem::busy("too many searches at once"))?;
     let within = WITHIN.min(api.limits.timeout / 2);
     let until = Instant::now() + within;
-    let late = || Problem::timeout(within.as_secs().max(1));
+    let late = || Problem::timeout(within.as_secs().max(1), SHORTER);
     let _turn = timeout_at(until, api.counting.acquire()).await.map_err(|_| late())?;
     let mut counts = Counts::default();
     let truncated = read(&*api.store, &mut query, (limit, until), &mut counts).await?;

@@ -14,9 +14,9 @@ use weir_models::device::Device;
 use weir_models::limit::{META_ENTRIES_MAX, METRICS_MAX, NAME_BYTES_MAX};
 
 /// Longest value of a metadata entry, in bytes: it is copied into every event of the device.
-const META_VALUE_BYTES_MAX: usize = 1_024;
+pub(crate) const META_VALUE_BYTES_MAX: usize = 1_024;
 /// Most other names of a device.
-const ALIASES_MAX: usize = 64;
+pub(crate) const ALIASES_MAX: usize = 64;
 
 /// What a person says of a device; replaces what was said before.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -31,6 +31,19 @@ pub(crate) struct DeviceBody {
     /// Unit of each metric, where the sender does not tell it.
     #[serde(default)]
     pub(crate) units: BTreeMap<String, String>,
+}
+
+/// Some of what a person says of a device, as a JSON merge patch (RFC 7396): null takes away, what is not there stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it says what a patch is; patches are merged as they come")]
+pub(crate) struct DevicePatch {
+    /// Other names under which it shows up at the same site; replaces all of them.
+    aliases: Option<Vec<String>>,
+    /// Joined to every event of the device; each entry by itself.
+    meta: Option<BTreeMap<String, Option<String>>>,
+    /// Unit of each metric, where the sender does not tell it; each entry by itself.
+    units: Option<BTreeMap<String, Option<String>>>,
 }
 
 /// What the body of a device is.

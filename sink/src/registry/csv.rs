@@ -22,7 +22,7 @@ const COLUMNS_MAX: usize = 10_000;
 
 /// What a column is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Column {
+pub(super) enum Column {
     Site,
     Device,
     Aliases,
@@ -31,7 +31,7 @@ enum Column {
 }
 
 impl Column {
-    fn of(name: &str) -> Result<Self, String> {
+    pub(super) fn of(name: &str) -> Result<Self, String> {
         let named = |rest: &str| (!rest.is_empty()).then(|| rest.to_owned());
         let column = match name {
             "site" => Some(Self::Site),
@@ -52,7 +52,7 @@ impl Column {
         })
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Self::Site => "site".into(),
             Self::Device => "device".into(),
@@ -152,7 +152,7 @@ impl Row {
 }
 
 /// The aliases of a cell: separated by blanks; one with blanks stands in double quotes, a quote in it is doubled.
-fn split(cell: &str) -> Result<Vec<String>, String> {
+pub(super) fn split(cell: &str) -> Result<Vec<String>, String> {
     let (mut aliases, mut rest) = (Vec::new(), cell.trim_start());
     while !rest.is_empty() {
         let mut alias = String::new();

@@ -24,7 +24,7 @@ use crate::store::StoreError;
 /// Largest list taken, in bytes.
 pub(crate) const IMPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most lines that a report tells one by one.
-const TOLD_MAX: usize = 1_000;
+pub(super) const TOLD_MAX: usize = 1_000;
 /// Devices that are changed at once; an acknowledgement is worth waiting for together.
 const AT_ONCE: usize = 256;
 
@@ -97,6 +97,10 @@ impl Registry {
 }
 
 impl Import<'_> {
+    pub(super) fn registry(&self) -> &Arc<Registry> {
+        self.registry
+    }
+
     /// Imports the list, or with `dry_run` says what would become of it.
     ///
     /// # Errors
@@ -203,15 +207,21 @@ fn read(text: &str, report: &mut ImportReport) -> Result<Vec<(usize, Row)>, Regi
     Ok(rows)
 }
 
-/// The row, when it names a device that can be, and for the first time.
-fn sound(line: usize, row: Row, first: &mut HashMap<Place, usize>) -> Result<Row, String> {
-    for (what, name) in [("site", &row.site), ("device", &row.device)] {
+/// Whether there can be such a device.
+pub(super) fn check_names(site: &str, device: &str) -> Result<(), String> {
+    for (what, name) in [("site", site), ("device", device)] {
         let sound = check_text(name, 1, NAME_BYTES_MAX);
         sound.map_err(|error| format!("{what}: {error}"))?;
     }
-    if row.site.contains('/') {
+    if site.contains('/') {
         return Err("the site contains a slash, which only a device may have".to_owned());
     }
+    Ok(())
+}
+
+/// The row, when it names a device that can be, and for the first time.
+fn sound(line: usize, row: Row, first: &mut HashMap<Place, usize>) -> Result<Row, String> {
+    check_names(&row.site, &row.device)?;
     match first.insert((row.site.clone(), row.device.clone()), line) {
         None => Ok(row),
         Some(before) => Err(format!("the device stands in line {before} already")),
@@ -245,7 +255,7 @@ fn plan(rows: Vec<(usize, Row)>, known: &Known, report: &mut ImportReport) -> Ve
 }
 
 impl ImportReport {
-    fn refuse(&mut self, line: usize, message: String) {
+    pub(super) fn refuse(&mut self, line: usize, message: String) {
         self.refused += 1;
         self.errors.push(RefusedLine { line, message });
         // They come in the order of lines, twice: when they are read, and when they are planned.

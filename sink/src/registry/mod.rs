@@ -9,7 +9,8 @@
 //! many people go through one instance. What can go wrong: Kafka or the store is away; the version is not the last.
 //!
 //! `body` is what may be said of a device, `sent` what was sent and may not be stored, `csv` lists as text, `import`
-//! lists as changes, `command` is `weir-sink devices`.
+//! lists as changes; `mapping` and `flow` are the same for tables and topics, row by row; `command` is `weir-sink devices`,
+//! `rows` where its rows come from.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,12 +28,20 @@ use crate::store::{Store, StoreError};
 mod body;
 mod command;
 mod csv;
+mod flow;
 mod import;
+mod mapping;
+mod rows;
 mod sent;
 
-pub(crate) use body::{DeviceBody, HINT, Invalid, differences, tag};
+pub(crate) use body::{
+    ALIASES_MAX, DeviceBody, DevicePatch, HINT, Invalid, META_VALUE_BYTES_MAX, differences, tag,
+};
 pub(crate) use command::{DevicesCommand, run_devices};
 pub(crate) use import::{IMPORT_BYTES_MAX, ImportReport};
+pub(crate) use mapping::Cell;
+#[cfg(test)]
+pub(crate) use mapping::Entry;
 pub(crate) use sent::text_bytes;
 use sent::{Doubt, Known, Place, Sent};
 
@@ -158,9 +167,7 @@ impl Registry {
         condition: &Condition,
         by: Option<&str>,
     ) -> Result<(Device, bool), RegistryError> {
-        let wish = Wish::Put(body.checked()?);
-        let (record, changed) = self.change(site, device, wish, condition, by).await?;
-        record.map(|record| (record, changed)).ok_or(RegistryError::Unknown)
+        self.write(site, device, Wish::Put(body.checked()?), condition, by).await
     }
 
     /// Changes some of what is known of a device by a JSON merge patch (RFC 7396); the record, and whether it changed.
@@ -176,7 +183,18 @@ impl Registry {
         condition: &Condition,
         by: Option<&str>,
     ) -> Result<(Device, bool), RegistryError> {
-        let wish = Wish::Patch(patch);
+        self.write(site, device, Wish::Patch(patch), condition, by).await
+    }
+
+    /// Makes a change that leaves a record.
+    async fn write(
+        self: &Arc<Self>,
+        site: &str,
+        device: &str,
+        wish: Wish,
+        condition: &Condition,
+        by: Option<&str>,
+    ) -> Result<(Device, bool), RegistryError> {
         let (record, changed) = self.change(site, device, wish, condition, by).await?;
         record.map(|record| (record, changed)).ok_or(RegistryError::Unknown)
     }

@@ -14,6 +14,7 @@ impl Worker {
         self.open_s = self.open_s.saturating_add(1);
         self.scorer.pass(self.open_s, &mut self.drafts);
         if !self.drafts.is_empty() {
+            self.is_tapped = self.shared.taps.is_open();
             // Nothing came: no event is the cause.
             self.append_alerts(EventId { stream: Stream(0), seq: 0 }, now_us());
         }

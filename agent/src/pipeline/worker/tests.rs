@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt as _;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
+use weir_models::event::Body;
 use weir_models::ident::Stream;
 use weir_models::wire::{BatchView, MAX_RAW_BYTES};
 
@@ -11,6 +12,7 @@ use super::*;
 use crate::publish::{Begun, Delivery, Followed, PublishError, TransportStatus};
 use crate::source::Raw;
 use crate::spool::{Group, LaneReader, Strand};
+use crate::tap::Wants;
 
 /// Kafka was never reached.
 pub(in crate::pipeline) struct Away;
@@ -65,6 +67,7 @@ struct Running {
     ask: mpsc::Sender<oneshot::Sender<Report>>,
     swaps: mpsc::Sender<Swap>,
     flushed: watch::Receiver<u64>,
+    taps: Arc<Taps>,
     _stop: watch::Sender<bool>,
 }
 
@@ -77,12 +80,14 @@ fn start_with(dir: &TempDir, config: &str) -> Running {
     let agent: Arc<str> = "gw".into();
     let (spool, readers) = Spool::open(&dir.path().join("spool"), &config.spool).unwrap();
     let table = Arc::new(Table::open(&dir.path().join("metadata.redb")).unwrap());
+    let taps = Arc::new(Taps::default());
     let shared = Shared {
         table,
         transport: Arc::new(Away),
         names: TopicNames::new("weir."),
         counters: Arc::default(),
         clock: crate::clock::GatewayClock::right(),
+        taps: taps.clone(),
     };
     let parser = Parser::new(&agent, &config).unwrap();
     let (flushed_tx, flushed) = watch::channel(0);
@@ -95,7 +100,7 @@ fn start_with(dir: &TempDir, config: &str) -> Running {
     tokio::spawn(async move {
         worker.run(received, asked, swapped, mpsc::channel(1).1, ended, stopped).await
     });
-    Running { readers, inputs, ask, swaps, flushed, _stop: stop }
+    Running { readers, inputs, ask, swaps, flushed, taps, _stop: stop }
 }
 
 /// An input of one line.
@@ -187,6 +192,33 @@ async fn what_gave_way_in_a_full_spool_is_told_in_its_stream() {
     let (loss, _, first, last) = loss(marker);
     assert_eq!((loss.count, first, last, &*loss.reason), (count, 1, count, "spool_full"));
     assert_eq!(running.report().await.waiting(), 0, "the marker lets the checkpoint pass");
+}
+
+#[tokio::test]
+async fn who_looks_on_and_does_not_read_holds_nothing_up() {
+    const LINES: u64 = 60;
+    let dir = TempDir::new().unwrap();
+    let running = start(&dir);
+    let tap = running.taps.tap(Wants::default()).unwrap();
+    for _ in 0..LINES {
+        running.send(20_000).await;
+    }
+    assert_eq!(running.report().await.waiting(), LINES);
+    let values = |lines: Vec<u8>| -> Vec<serde_json::Value> {
+        let text = String::from_utf8(lines).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let seen = values(tap.next().await);
+    assert!((5..15).contains(&seen.len()), "{} of 20 or 40 KB each", seen.len());
+    let is_next = |(at, line): (usize, &serde_json::Value)| line["seq"] == at as u64 + 1;
+    assert!(seen.iter().enumerate().all(is_next));
+    // What is missing is told where it is missing.
+    running.send(1).await;
+    let after = values(tap.next().await);
+    assert_eq!(after[0]["left_out"]["no_room"], LINES - seen.len() as u64);
+    assert_eq!((&after[1]["seq"], &after[1]["lane"]), (&(LINES + 1).into(), &"rest".into()));
+    drop(tap);
+    running.send(1).await;
 }
 
 #[tokio::test]

@@ -85,8 +85,8 @@ async fn write(
 ) -> Result<StatusCode, Answer> {
     shared.admit(&peer, &headers).await?;
     let Query(query) = query.map_err(|error| Answer::bad(error.body_text()))?;
-    let labels =
-        Labels { time_unit: Some(time_unit(query.precision.as_deref())?), ..Labels::default() };
+    let time_unit = time_unit(query.precision.as_deref()).map_err(Answer::bad)?;
+    let labels = Labels { time_unit: Some(time_unit), ..Labels::default() };
     let (body, _memory) = shared.read(&headers, body).await?;
     let payloads = body::lines(&body);
     shared.deliver(&shared.lines, &peer, Some(Arc::new(labels)), payloads).await
@@ -105,15 +105,13 @@ async fn events(
 }
 
 /// The unit that the query parameter `precision` names.
-fn time_unit(precision: Option<&str>) -> Result<TimeUnit, Answer> {
+pub(super) fn time_unit(precision: Option<&str>) -> Result<TimeUnit, String> {
     match precision {
         None | Some("" | "ns" | "n") => Ok(TimeUnit::Nanoseconds),
         Some("us" | "u" | "µ" | "µs") => Ok(TimeUnit::Microseconds),
         Some("ms") => Ok(TimeUnit::Milliseconds),
         Some("s") => Ok(TimeUnit::Seconds),
-        Some(other) => {
-            Err(Answer::bad(format!("`precision` is `{other}`; known are ns, us, ms and s")))
-        }
+        Some(other) => Err(format!("`precision` is `{other}`; known are ns, us, ms and s")),
     }
 }
 

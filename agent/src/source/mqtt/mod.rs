@@ -273,7 +273,12 @@ pub async fn run(
 /// What the first of `topics` that matches says of `topic`. A topic that none matches, which a
 /// session of an earlier configuration may still send, says nothing, but its message is taken.
 fn labels(topics: &[Pattern], topic: &str) -> Labels {
-    topics.iter().find_map(|pattern| pattern.labels(topic)).unwrap_or_default()
+    matching(topics, topic).unwrap_or_default()
+}
+
+/// What the first of `topics` that matches says of `topic`; none when none does.
+pub(super) fn matching(topics: &[Pattern], topic: &str) -> Option<Labels> {
+    topics.iter().find_map(|pattern| pattern.labels(topic))
 }
 
 #[cfg(test)]

@@ -34,6 +34,19 @@ pub struct PrometheusError {
 
 pub(super) use PrometheusError as Fault;
 
+/// What came to pass, in Prometheus' form.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PrometheusAnswer {
+    /// Always `success`.
+    #[schema(example = "success")]
+    pub status: &'static str,
+    /// What was asked for, as Prometheus writes it.
+    pub data: serde_json::Value,
+    /// What is not wrong, but good to know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
 impl Fault {
     fn new(code: StatusCode, kind: &'static str, error: impl Into<String>) -> Self {
         Self { code: code.as_u16(), status: "error", kind, error: error.into() }

@@ -9,7 +9,7 @@ use utoipa::IntoResponses;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use weir_models::limit::QUERY_NODES_MAX;
 
-use super::answer::{Fault, success};
+use super::answer::{Fault, PrometheusAnswer, success};
 use super::apart;
 use super::ast::{Expr, Query};
 use super::names::{LABELS, Labels, Matcher, NAME, Test, is_label, value};
@@ -98,7 +98,7 @@ fn cut<T: Serialize>(items: impl IntoIterator<Item = T>, form: &Form) -> Result<
         ("end" = Option<String>, Query, description = "Only of series that may have values up to here"),
         ("limit" = Option<usize>, Query, description = "At most so many"),
     ),
-    responses((status = 200, description = "The names, sorted. A POST of the same as a form does the same", body = Object), Faults)
+    responses((status = 200, description = "The names, sorted", body = PrometheusAnswer), Faults)
 )]
 pub(in crate::api) async fn labels(State(api): State<Api>, form: Form) -> Result<Response, Fault> {
     let found = found(&api, &form, true).await?;
@@ -117,7 +117,7 @@ pub(in crate::api) async fn labels(State(api): State<Api>, form: Form) -> Result
         ("end" = Option<String>, Query, description = "Only of series that may have values up to here"),
         ("limit" = Option<usize>, Query, description = "At most so many"),
     ),
-    responses((status = 200, description = "The values, sorted", body = Object), Faults)
+    responses((status = 200, description = "The values, sorted", body = PrometheusAnswer), Faults)
 )]
 pub(in crate::api) async fn values(
     State(api): State<Api>,
@@ -141,7 +141,7 @@ pub(in crate::api) async fn values(
         ("end" = Option<String>, Query, description = "Only series that may have values up to here"),
         ("limit" = Option<usize>, Query, description = "At most so many"),
     ),
-    responses((status = 200, description = "The labels of each. A POST of the same as a form does the same", body = Object), Faults)
+    responses((status = 200, description = "The labels of each", body = PrometheusAnswer), Faults)
 )]
 pub(in crate::api) async fn series(State(api): State<Api>, form: Form) -> Result<Response, Fault> {
     let found = found(&api, &form, false).await?;
@@ -167,7 +167,7 @@ struct Metadata {
         ("limit" = Option<usize>, Query, description = "At most so many metrics"),
         ("limit_per_metric" = Option<usize>, Query, description = "At most so many units of each"),
     ),
-    responses((status = 200, description = "For each name its units; whether a metric is a counter is not known", body = Object), Faults)
+    responses((status = 200, description = "For each name its units; whether a metric is a counter is not known", body = PrometheusAnswer), Faults)
 )]
 pub(in crate::api) async fn metadata(
     State(api): State<Api>,
@@ -204,7 +204,7 @@ struct BuildInfo {
 /// Who answers.
 #[utoipa::path(
     get, path = "/api/v1/status/buildinfo", operation_id = "prometheus_buildinfo", tag = "prometheus",
-    responses((status = 200, description = "`version`: that of the Prometheus whose API is spoken; `revision`: that of weir", body = Object), Faults)
+    responses((status = 200, description = "`version`: that of the Prometheus whose API is spoken; `revision`: that of weir", body = PrometheusAnswer), Faults)
 )]
 pub(in crate::api) async fn buildinfo() -> Response {
     let revision = env!("CARGO_PKG_VERSION");

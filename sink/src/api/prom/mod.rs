@@ -39,7 +39,7 @@ mod params;
 mod parse;
 mod read;
 
-pub use answer::PrometheusError;
+pub use answer::{PrometheusAnswer, PrometheusError};
 
 /// The routes, guarded.
 pub(super) fn router(api: &Api) -> Router {
@@ -71,7 +71,7 @@ fn both(route: MethodRouter<Api>) -> MethodRouter<Api> {
         ("lookback_delta" = Option<String>, Query, description = "How far a selector without a range looks back; default: 5m"),
         ("limit" = Option<i64>, Query, description = "At most so many rows, with a warning when there are more; default, and of 0 and less: all"),
     ),
-    responses((status = 200, description = "A vector, a scalar, or values of a range, as Prometheus writes them. A POST of the same as a form does the same", body = Object), lists::Faults)
+    responses((status = 200, description = "A vector, a scalar, or values of a range, as Prometheus writes them", body = PrometheusAnswer), lists::Faults)
 )]
 pub(super) async fn query(State(api): State<Api>, form: Form) -> Result<Response, Fault> {
     let (grid, limit) = (form.instant()?, form.limit("limit", usize::MAX)?);
@@ -96,7 +96,7 @@ pub(super) async fn query(State(api): State<Api>, form: Form) -> Result<Response
         ("lookback_delta" = Option<String>, Query, description = "How far a selector without a range looks back; default: 5m"),
         ("limit" = Option<i64>, Query, description = "At most so many rows, with a warning when there are more; default, and of 0 and less: all"),
     ),
-    responses((status = 200, description = "Rows of values, as Prometheus writes them. A POST of the same as a form does the same", body = Object), lists::Faults)
+    responses((status = 200, description = "Rows of values, as Prometheus writes them", body = PrometheusAnswer), lists::Faults)
 )]
 pub(super) async fn query_range(State(api): State<Api>, form: Form) -> Result<Response, Fault> {
     let (grid, limit) = (form.grid()?, form.limit("limit", usize::MAX)?);

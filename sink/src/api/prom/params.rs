@@ -5,7 +5,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::{Method, header};
+use axum::http::Method;
 use axum::response::IntoResponse;
 use weir_models::limit::QUERY_STEPS_MAX;
 use weir_models::time::{now_us, parse_rfc3339};
@@ -14,6 +14,7 @@ use super::answer::Fault;
 use super::compute::Grid;
 use super::lex::{duration_us, seconds_us};
 use crate::api::Problem;
+use crate::api::body::is_of;
 use crate::store::TimeRange;
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -33,10 +34,7 @@ impl<S: Send + Sync> FromRequest<S> for Form {
         let url = request.uri().query().unwrap_or_default().to_owned();
         let mut all = Vec::new();
         if request.method() == Method::POST {
-            let kind = request.headers().get(header::CONTENT_TYPE);
-            let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-            let is_form =
-                kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM));
+            let is_form = is_of(request.headers(), FORM);
             let body = Bytes::from_request(request, state).await.map_err(|rejection| {
                 let response = rejection.into_response();
                 let hint = "a query has a few kilobytes at most";
@@ -82,7 +80,7 @@ impl Form {
             Some(seconds) => Some((seconds * 1_000.).round() as i64),
             None => parse_rfc3339(text).ok().map(|us| us.div_euclid(1_000)),
         };
-        let ms = ms.filter(|ms| ms.abs() <= TIME_MS_MAX);
+        let ms = ms.filter(|ms| (-TIME_MS_MAX..=TIME_MS_MAX).contains(ms));
         let shown: String = text.chars().take(60).collect();
         let fault = || {
             Fault::parameter(

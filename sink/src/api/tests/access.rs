@@ -106,3 +106,27 @@ fn the_table_of_roles_has_every_route_that_changes_something() {
         }
     }
 }
+
+#[test]
+fn the_description_says_what_needs_a_token_here() {
+    let described = |access: Access| {
+        let server = Server::start_with(rows(), move |api| api.access(access));
+        let description = server.get("/v1/openapi.json").json();
+        let of = |method: &str, path: &str| {
+            let own = &description["paths"][path][method]["security"];
+            let asked = if own.is_null() { &description["security"] } else { own };
+            asked.as_array().unwrap().contains(&json!({}))
+        };
+        let device = "/v1/devices/{site}/{device}";
+        [
+            of("get", "/v1/openapi.json"),
+            of("get", "/v1/sites"),
+            of("post", "/api/v1/query"),
+            of("put", device),
+        ]
+    };
+    let whole = Secret::new("s3cret");
+    assert_eq!(described(Access::default()), [true; 4]);
+    assert_eq!(described(Access::new(Some(&whole), &[], false)), [true, false, false, false]);
+    assert_eq!(described(Access::new(Some(&whole), &[], true)), [true, true, true, false]);
+}

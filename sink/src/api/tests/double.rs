@@ -322,6 +322,8 @@ pub(crate) struct MemoryProducer {
     /// Who is said to have changed a device, record by record.
     pub(crate) by: Mutex<Vec<Option<String>>>,
     pub(crate) fails: Mutex<Option<fn() -> ProduceError>>,
+    /// Whether each record takes a fifth of a second.
+    pub(crate) slow: AtomicBool,
 }
 
 #[async_trait]
@@ -333,6 +335,9 @@ impl Producer for MemoryProducer {
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
     ) -> Result<(), ProduceError> {
+        if self.slow.load(Relaxed) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         if let Some(error) = self.fails.lock().ok().and_then(|fails| *fails) {
             return Err(error());
         }

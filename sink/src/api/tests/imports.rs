@@ -1,8 +1,13 @@
 //! Lists of devices at once.
 
+use std::sync::atomic::Ordering::Relaxed;
+
+use futures_util::stream;
+
+use super::super::Limits;
 use super::*;
 use crate::consume::ProduceError;
-use crate::registry::Registry;
+use crate::registry::{Entry, Registry};
 
 const CSV: (&str, &str) = ("content-type", "text/csv; charset=utf-8");
 const LIST: &str = "site,device,aliases,meta.line,units.temp\n\
@@ -94,6 +99,22 @@ fn a_list_that_cannot_be_read_changes_nothing() {
     assert!(server.producer.sent.lock().unwrap().is_empty());
 }
 
+#[test]
+fn an_import_may_take_longer_than_a_query_but_not_for_ever() {
+    let short = std::time::Duration::from_millis(50);
+    let limits = Limits { timeout: short, ..Limits::default() };
+    let server = Server::start_with(rows(), |api| api.limits(limits));
+    server.producer.slow.store(true, Relaxed);
+    let done = import(&server, "", LIST);
+    assert_eq!(done.status, 202, "{}", done.text);
+    let limits = Limits { import_timeout: short, ..Limits::default() };
+    let server = Server::start_with(rows(), |api| api.limits(limits));
+    server.producer.slow.store(true, Relaxed);
+    let late = import(&server, "", LIST);
+    late.is_problem(504, "timeout");
+    assert!(late.text.contains("send the same list again"), "{}", late.text);
+}
+
 /// The store and what was sent are looked at when a line is sent, not only when the list is read.
 #[tokio::test]
 async fn a_change_made_while_a_list_is_imported_is_kept() {
@@ -131,4 +152,31 @@ fn a_large_list_is_taken_and_one_that_fails_half_way_may_come_again() {
     // As many are told one by one as fit.
     assert_eq!(report["changes"].as_array().unwrap().len(), 1_000);
     assert_eq!(server.producer.sent.lock().unwrap().len(), 5_000);
+}
+
+#[tokio::test]
+async fn rows_that_break_off_are_told_up_to_there() {
+    let (store, producer) = (Arc::new(MemoryStore::default()), Arc::new(MemoryProducer::default()));
+    producer.slow.store(true, Relaxed);
+    let registry = Arc::new(Registry::new(store, producer.clone()));
+    let row = |n: usize| {
+        let (site, device) = ("hall".to_owned(), format!("device-{n}"));
+        Ok((n, Ok(Entry { site, device, patch: json!({"meta": {"n": n.to_string()}}) })))
+    };
+    let rows = || (1..=300).map(row).chain([Err("the table is gone".to_owned())]);
+    let import = || registry.import().unwrap();
+    let (report, ended) = import().flow(stream::iter(rows()), false, "test").await;
+    assert_eq!((report.created, report.changes.len()), (300, 300));
+    assert_eq!(producer.sent.lock().unwrap().len(), 300);
+    let why = ended.unwrap_err();
+    assert!(why.starts_with("after 300 rows: the table is gone; import it again"), "{why}");
+    // Where nobody takes anything, no more rows are asked for than are under way.
+    *producer.fails.lock().unwrap() = Some(|| ProduceError::Retry("away".into()));
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let others = (1_000..9_000).map(row).inspect(|_| {
+        asked.fetch_add(1, Relaxed);
+    });
+    let (report, ended) = import().flow(stream::iter(others), false, "test").await;
+    assert!(report.created == 0 && ended.unwrap_err().contains("after 0 rows"), "{report:?}");
+    assert!(asked.load(Relaxed) < 1_000, "{asked:?}");
 }

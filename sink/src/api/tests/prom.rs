@@ -334,7 +334,10 @@ fn what_cannot_be_answered_is_told_as_prometheus_does() {
     let two = two.map(|row| ReadingRow { unit: None, ..row });
     server.store.rows.lock().unwrap().readings.extend(two);
     is_fault(&server.get("/api/v1/query"), 400, "bad_data", "\"query\"");
-    is_fault(&server.get("/api/v1/query?query=1&time=x"), 400, "bad_data", "\"time\"");
+    for time in ["x", "1e308", "-1e308", "9e18", "-9e18", "NaN"] {
+        let path = format!("/api/v1/query?query=1&time={time}");
+        is_fault(&server.get(&path), 400, "bad_data", "\"time\"");
+    }
     is_fault(&range("sum(", "0", "1", "1"), 400, "bad_data", "1:5: parse error");
     is_fault(
         &range("histogram_quantile(1, a)", "0", "1", "1"),

@@ -10,6 +10,7 @@
 //! | `losses` | losses and results of audits |
 //! | `seal_rows`, `seal_statements`, `line_rows` | what sealing needs |
 //! | `catalogue` | what is recorded of series and hosts, remembered |
+//! | `table` | a table of somebody else, for lists of devices |
 //! | `failure` | what an error means; trying again |
 //! | `pace`, `limit` | how many writes are under way at once |
 //!
@@ -31,6 +32,7 @@ mod schema;
 mod seal_rows;
 mod seal_statements;
 mod statements;
+pub(crate) mod table;
 #[cfg(feature = "cassandra-tls")]
 mod tls;
 mod write;
