@@ -74,8 +74,8 @@ pub(crate) const GATEWAYS: &[Gateway] = &[
     },
 ];
 
-/// The agent as gateways get it: the features that are its default, and no others.
-const FEATURES: &[&str] = &[];
+/// The agent as gateways get it: without what belongs to a workstation.
+const FEATURES: &[&str] = &["--no-default-features"];
 /// A stripped agent is at most this large, so that it and its next version fit small flash.
 const BYTES_MAX: u64 = 5_000_000;
 /// Leaves zstd's slowest strategies out, which only its high levels use; such a level then takes the

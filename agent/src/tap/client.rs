@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Options, dir: &Path, output: &mut dyn Write) -> Resu
             return Err(Fault::Ended(error.clone()));
         }
         left -= u64::from(value.get("left_out").is_none());
-        let line = if options.json { line } else { shown(&value) };
+        let line = harmless(if options.json { &line } else { &shown(&value) });
         writeln!(output, "{line}")?;
         output.flush()?;
     }
@@ -107,14 +107,23 @@ fn shown(record: &Value) -> String {
     } else {
         let _ = write!(line, "  {}: {}", text("app"), text("message"));
     }
-    line.chars().fold(String::new(), |mut line, c| {
-        if c.is_control() {
-            line.extend(c.escape_default())
-        } else {
-            line.push(c)
+    line
+}
+
+/// The text without what could steer a terminal, escaped as JSON does it: JSON stays the same.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
         }
-        line
-    })
+    }
+    out
 }
 
 #[cfg(test)]
@@ -123,14 +132,15 @@ mod tests {
 
     #[track_caller]
     fn check(record: &str, expected: &str) {
-        assert_eq!(shown(&serde_json::from_str(record).unwrap_or_default()), expected);
+        let record = serde_json::from_str(record).unwrap_or_default();
+        assert_eq!(harmless(&shown(&record)), expected);
     }
 
     #[test]
     fn a_record_is_a_line_for_a_person() {
         check(
             r#"{"lane":"urgent","ts_us":0,"source":"net","device":"d","host":"h","app":"su","message":"no\u001b[2J\nroot"}"#,
-            "1970-01-01T00:00:00Z urgent   net h  su: no\\u{1b}[2J\\nroot",
+            "1970-01-01T00:00:00Z urgent   net h  su: no\\u001b[2J\\nroot",
         );
         check(
             r#"{"lane":"readings","ts_us":0,"source":"s","device":"d","values":{"t":{"v":21.5,"unit":"°C"},"u":{"v":1}}}"#,
@@ -148,5 +158,16 @@ mod tests {
             r#"{"left_out":{"above_rate":7,"no_room":2}}"#,
             "-- left out: 7 above `--per-s`, 2 because they were not read fast enough",
         );
+    }
+
+    #[test]
+    fn no_record_steers_the_terminal_and_json_stays_what_it_is() {
+        // Our JSON escapes what is below U+0020, but neither DEL nor the second set of controls (CSI is one).
+        let written = "{\"message\":\"\u{9b}2J \u{7f}é\"}";
+        let out = harmless(written);
+        assert_eq!(out, r#"{"message":"\u009b2J \u007fé"}"#);
+        let read = |text: &str| serde_json::from_str::<Value>(text).ok();
+        assert!(read(written).is_some());
+        assert_eq!(read(&out), read(written));
     }
 }

@@ -121,6 +121,7 @@ impl Config {
 ///
 /// # Errors
 /// Says why such a request would be refused.
+#[cfg(feature = "workstation")]
 pub(super) fn payloads(target: &str, body: &Bytes) -> Result<(Format, Labels, Vec<Bytes>), String> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     match path {
