@@ -104,7 +104,6 @@ struct PlanArgs {
 /// Whatever stands behind a command that this build does not have.
 #[cfg(not(feature = "workstation"))]
 #[derive(Debug, clap::Args)]
-#[expect(dead_code, reason = "nothing is done with the words")]
 struct LeftOut {
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<std::ffi::OsString>,

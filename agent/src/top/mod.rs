@@ -53,8 +53,8 @@ pub(crate) struct Options {
     at: Option<String>,
     /// Seconds between two looks, a day at most.
     #[arg(long, value_name = "SECONDS", default_value_t = 2,
-        value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    every: u32,
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    every: u64,
     /// Writes one table and ends; so it does where standard output is no terminal.
     #[arg(long)]
     once: bool,
@@ -76,7 +76,7 @@ pub(crate) async fn run(options: &Options, config: Option<&Config>) -> Result<()
                 .into(),
         );
     }
-    let every = Duration::from_secs(options.every.into());
+    let every = Duration::from_secs(options.every);
     let is_once = options.once || options.json || !std::io::stdout().is_terminal();
     if !is_once {
         return watch(&at, every)
