@@ -125,6 +125,7 @@ fn a_tap_shows_what_passes() {
     // The numbers are those of the stream; what is dropped has none.
     assert_eq!(seen("seq"), [json!(1), json!(0), json!(2), Value::Null]);
     assert_eq!(all[0]["values"]["t"]["v"], 20.0);
+    assert_eq!(all[1]["values"]["load"]["v"], 1.0);
     assert_eq!(all[3]["data"]["why"], "too hot");
     let press = press.lines();
     assert!(press[0].text.contains("readings machines press-7  t 95"), "{press:?}");

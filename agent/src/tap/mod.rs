@@ -178,6 +178,12 @@ impl Taps {
         Some(Tap { queue, taps: Arc::clone(self) })
     }
 
+    /// Whether somebody wants to see what filter rules drop.
+    #[cold]
+    pub(crate) fn want_dropped(&self) -> bool {
+        self.all().iter().any(|queue| queue.wants.dropped)
+    }
+
     /// Bytes that wait for who looks on.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.all().iter().map(|queue| locked(&queue.waiting).lines.len() as u64).sum()
