@@ -321,7 +321,8 @@ mod tests {
 
     #[test]
     fn a_command_that_is_left_out_is_known_whatever_stands_behind_it() {
-        for words in [&["test"][..], &["test", "--help"], &["test", "-c", "a.toml", "--json", "b"]] {
+        for words in [&["test"][..], &["test", "--help"], &["test", "-c", "a.toml", "--json", "b"]]
+        {
             let cli = Cli::try_parse_from([&["weir-agent"], words].concat());
             assert!(matches!(cli.map(|cli| cli.command), Ok(Command::Test(_))), "{words:?}");
         }

@@ -215,8 +215,8 @@ fn what_cannot_be_used_is_named_with_what_to_do() {
     check_refused(
         &test("imput = \"x\"\nevents = 0\n"),
         expect![[r#"
-        agent.tests.toml:4:1: unknown field `imput`, expected one of `name`, `source`, `now`, `zone`, `devices`, `peer`, `to`, `input`, `file`, `events`, `alerts`, `filtered`, `event`, `alert`
-          hint: did you mean `input`?"#]],
+            agent.tests.toml:4:1: unknown field `imput`, expected one of `name`, `source`, `now`, `zone`, `devices`, `peer`, `to`, `input`, `file`, `then_s`, `events`, `alerts`, `filtered`, `event`, `alert`
+              hint: did you mean `input`?"#]],
     );
     check_refused(
         &test("input = \"x\"\n"),
@@ -244,17 +244,19 @@ fn what_cannot_be_used_is_named_with_what_to_do() {
     );
     check_refused(
         &test("input = \"x\"\nfiltered = {}\n"),
-        expect![],
+        expect![
+            "agent.tests.toml:1: test `n`: `filtered` is empty: name a rule and how often it takes something away, or leave it out"
+        ],
     );
     for absent in ["5", "[]", "[1]", "[\"app\", 1]"] {
         check_refused(
             &test(&format!("input = \"x\"\n[[test.event]]\nabsent = {absent}\n")),
-            expect![],
+            expect!["agent.tests.toml:5: `absent` is the name of a field, or a list of names"],
         );
     }
     check_refused(
         &test("input = \"x\"\nevents = 1\nthen_s = 604801\n"),
-        expect![],
+        expect!["agent.tests.toml:1: test `n`: `then_s` is more than a week, 604800"],
     );
     check_refused(
         &test("input = \"x\"\nevents = 1\nnow = \"12:00\"\n"),

@@ -32,12 +32,8 @@ const WAIT: Duration = Duration::from_secs(3);
 /// What stands below all.
 const KEYS: &str = "\nq: end\n";
 /// What ends it.
-const ENDS: [SignalKind; 4] = [
-    SignalKind::hangup(),
-    SignalKind::interrupt(),
-    SignalKind::quit(),
-    SignalKind::terminate(),
-];
+const ENDS: [SignalKind; 4] =
+    [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()];
 
 /// What was seen last and is not shown yet.
 type Latest = Arc<Mutex<Option<Result<Sample, String>>>>;
