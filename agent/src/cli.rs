@@ -64,9 +64,7 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: String,
     },
-    /// Tests what a configuration makes of given inputs, without starting anything.
-    ///
-    /// The builds for gateways, which the packages hold, do without.
+    /// Tests what a configuration makes of given inputs, without starting anything; the builds for gateways lack it.
     #[cfg(feature = "workstation")]
     Test(cases::Options),
     /// Not in this build: run it with the ordinary build on a workstation.
