@@ -13,6 +13,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+#[cfg(feature = "workstation")]
 use crate::cases;
 use crate::config::{Config, Written, file};
 use crate::explain::{self, Explainer};
@@ -28,6 +29,9 @@ use crate::top;
 const FAILED: u8 = 1;
 /// Exit code of wrong arguments or a wrong configuration.
 const MISUSED: u8 = 2;
+/// What is said of a command that this build does not have.
+#[cfg(not(feature = "workstation"))]
+const LEFT_OUT: &str = "this build has no `test`: run it with the ordinary build on a workstation (`cargo build --release -p weir-agent`)";
 /// Exit codes of `plan --detailed-exitcode`.
 const CHANGES: u8 = 3;
 const RESTART: u8 = 4;
@@ -60,8 +64,13 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: String,
     },
-    /// Tests what a configuration makes of given inputs, without starting anything.
+    /// Tests what a configuration makes of given inputs, without starting anything; the builds for gateways lack it.
+    #[cfg(feature = "workstation")]
     Test(cases::Options),
+    /// Not in this build: run it with the ordinary build on a workstation.
+    #[cfg(not(feature = "workstation"))]
+    #[command(disable_help_flag = true)]
+    Test(LeftOut),
     /// Shows events of the running agent as they pass.
     Tap(tap::Options),
     /// Shows how the running agent fares, in a terminal.
@@ -90,6 +99,14 @@ struct PlanArgs {
     detailed_exitcode: bool,
 }
 
+/// Whatever stands behind a command that this build does not have.
+#[cfg(not(feature = "workstation"))]
+#[derive(Debug, clap::Args)]
+struct LeftOut {
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<std::ffi::OsString>,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
     Text,
@@ -109,7 +126,10 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => explain(&options),
         Command::Score(options) => score(&options),
         Command::Templates(options) => templates(&options),
+        #[cfg(feature = "workstation")]
         Command::Test(options) => test(&options),
+        #[cfg(not(feature = "workstation"))]
+        Command::Test(_) => say(LEFT_OUT, MISUSED),
         Command::Tap(options) => tap(&options),
         Command::Top(options) => top(&options),
         Command::Run { config } => match Written::read(&config) {
@@ -168,6 +188,7 @@ fn templates(options: &templates::Options) -> ExitCode {
     end_of_output("templates", templates::run(options, &config, input, output))
 }
 
+#[cfg(feature = "workstation")]
 fn test(options: &cases::Options) -> ExitCode {
     let config = match load(&options.config) {
         Ok(config) => config,
@@ -290,4 +311,19 @@ fn plan(args: &PlanArgs) -> ExitCode {
         _ if is_refused => FAILED,
         _ => 0,
     })
+}
+
+#[cfg(all(test, not(feature = "workstation")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_left_out_is_known_whatever_stands_behind_it() {
+        for words in [&["test"][..], &["test", "--help"], &["test", "-c", "a.toml", "--json", "b"]]
+        {
+            let cli = Cli::try_parse_from([&["weir-agent"], words].concat());
+            assert!(matches!(cli.map(|cli| cli.command), Ok(Command::Test(_))), "{words:?}");
+        }
+        assert!(Cli::try_parse_from(["weir-agent", "tast"]).is_err());
+    }
 }

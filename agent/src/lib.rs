@@ -15,6 +15,7 @@ pub mod central;
 pub mod spool;
 pub mod publish;
 
+#[cfg(feature = "workstation")]
 pub mod cases;
 pub mod clock;
 pub mod config;

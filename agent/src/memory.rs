@@ -11,6 +11,7 @@ use weir_models::metric;
 use crate::config::Config;
 use crate::source::listen::Listen;
 use crate::source::{OneSource, QUEUED_BYTES_MAX};
+use crate::tap;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -64,7 +65,7 @@ pub struct Part {
 
 /// What each part may hold.
 #[must_use]
-pub fn parts(config: &Config) -> [Part; 9] {
+pub fn parts(config: &Config) -> [Part; 10] {
     let (mut queues, mut connections, mut bodies) = (0, 0, 0);
     let guests =
         |max: usize, tls: bool| max as u64 * (CONNECTION_BYTES + if tls { TLS_BYTES } else { 0 });
@@ -114,6 +115,7 @@ pub fn parts(config: &Config) -> [Part; 9] {
         part("logs", if score.logs { logs } else { 0 }),
         part("models", if config.models.keys.is_empty() { 0 } else { models }),
         part("spool", pending + SENDING_BYTES),
+        part("taps", if config.status.tap { tap::HELD_BYTES_MAX } else { 0 }),
     ]
 }
 
@@ -198,6 +200,8 @@ mod tests {
         check("", "connections", 0);
         check("", "queues", 512 * KIB);
         check("", "spool", 9 * MIB);
+        check("", "taps", MIB);
+        check("[status]\ntap = false", "taps", 0);
         check("[score]\nseries_max = 10", "series", 17_920);
         let rule = |what: &str| {
             format!(

@@ -74,8 +74,8 @@ pub(crate) const GATEWAYS: &[Gateway] = &[
     },
 ];
 
-/// The agent as gateways get it: the features that are its default, and no others.
-const FEATURES: &[&str] = &[];
+/// The agent as gateways get it: without what belongs to a workstation.
+const FEATURES: &[&str] = &["--no-default-features"];
 /// A stripped agent is at most this large, so that it and its next version fit small flash.
 const BYTES_MAX: u64 = 5_000_000;
 /// Leaves zstd's slowest strategies out, which only its high levels use; such a level then takes the
@@ -109,11 +109,14 @@ impl Gateway {
         }
         steps.step(&build, || {
             let target = format!("{}{}", self.triple, self.oldest);
-            let args = ["zigbuild", "--profile", "edge", "-p", "weir-agent", "--target", &target];
-            let mut command = Kit::find()?.cargo();
+            let mut command = Kit::find()?.cargo_zigbuild();
             // The agent ends when it panics: tables for unwinding would be half a megabyte for nothing.
             command.env("RUSTFLAGS", format!("-Cforce-unwind-tables=no {}", self.flags).trim_end());
-            status(command.args(args).args(FEATURES))
+            command.args(["rustc", "--profile", "edge", "-p", "weir-agent", "--bin", "weir-agent"]);
+            command.args(["--target", &target]).args(FEATURES);
+            // And those that flags of ours do not reach: for the program alone, which is what is linked.
+            let script = workspace::root().join("dev/cross/edge.ld");
+            status(command.args(["--", &format!("-Clink-arg=-Wl,-T,{}", script.display())]))
         });
         if steps.failed(&build) {
             return false;

@@ -31,7 +31,7 @@ complete -c weir-agent -n "__fish_weir_agent_needs_command" -s V -l version -d '
 complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "run" -d 'Runs the agent until SIGTERM or SIGINT; SIGHUP takes over the changed configuration'
 complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "plan" -d 'Says what a running agent would do about a changed configuration, and does nothing'
 complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "check" -d 'Checks a configuration, without starting anything'
-complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "test" -d 'Tests what a configuration makes of given inputs, without starting anything'
+complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "test" -d 'Tests what a configuration makes of given inputs, without starting anything; the builds for gateways lack it'
 complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "tap" -d 'Shows events of the running agent as they pass'
 complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "top" -d 'Shows how the running agent fares, in a terminal'
 complete -c weir-agent -n "__fish_weir_agent_needs_command" -f -a "spool" -d 'Looks into the queue on disk, checks it, mends it, or prints what is in it'
@@ -77,7 +77,7 @@ complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -l json -d 'W
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand tap" -s h -l help -d 'Print help'
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -s c -l config -d 'The configuration of the agent, for the address of its status' -r
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -l at -d 'The address of its status itself; default: 127.0.0.1:9598' -r
-complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -l every -d 'Seconds between two looks' -r
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -l every -d 'Seconds between two looks, a day at most' -r
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -l log -d 'How to write the log to standard error' -r -f -a "text\t''
 json\t''"
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand top" -l once -d 'Writes one table and ends; so it does where standard output is no terminal'
@@ -147,7 +147,7 @@ complete -c weir-agent -n "__fish_weir_agent_using_subcommand templates" -s h -l
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "run" -d 'Runs the agent until SIGTERM or SIGINT; SIGHUP takes over the changed configuration'
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "plan" -d 'Says what a running agent would do about a changed configuration, and does nothing'
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "check" -d 'Checks a configuration, without starting anything'
-complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "test" -d 'Tests what a configuration makes of given inputs, without starting anything'
+complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "test" -d 'Tests what a configuration makes of given inputs, without starting anything; the builds for gateways lack it'
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "tap" -d 'Shows events of the running agent as they pass'
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "top" -d 'Shows how the running agent fares, in a terminal'
 complete -c weir-agent -n "__fish_weir_agent_using_subcommand help; and not __fish_seen_subcommand_from run plan check test tap top spool explain score templates help" -f -a "spool" -d 'Looks into the queue on disk, checks it, mends it, or prints what is in it'

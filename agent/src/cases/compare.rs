@@ -128,7 +128,7 @@ fn of_record(expected: &Expected, of: String, got: &Value, found: &mut Vec<Diffe
     let mut fields = Vec::new();
     for (name, value) in &expected.fields {
         if name == ABSENT {
-            for name in texts(value) {
+            for name in texts(value).unwrap_or_default() {
                 if let Some(there) = got.get(name) {
                     fields.push((name.to_owned(), Value::Null, there.clone()));
                 }
@@ -148,10 +148,10 @@ fn of_record(expected: &Expected, of: String, got: &Value, found: &mut Vec<Diffe
     found.extend(fields.into_iter().map(one));
 }
 
-/// The texts in a list, or the one that stands alone.
-pub(super) fn texts(value: &Value) -> impl Iterator<Item = &str> {
+/// The texts in a list, or the one that stands alone; none where there is none, or something else.
+pub(super) fn texts(value: &Value) -> Option<Vec<&str>> {
     let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    list.iter().filter_map(Value::as_str)
+    list.iter().map(Value::as_str).collect::<Option<Vec<_>>>().filter(|texts| !texts.is_empty())
 }
 
 /// Adds what differs at `path` and below.

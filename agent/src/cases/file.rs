@@ -22,6 +22,8 @@ use crate::source::OneSource;
 const NOW: &str = "2026-01-01T00:00:00Z";
 /// The time zone that stands for the machine's, likewise.
 const ZONE: &str = "UTC";
+/// The most that may pass after the inputs, in seconds: a week.
+const THEN_MAX_S: u32 = 7 * 24 * 3_600;
 
 /// A file; what stands above the tests is for all that do not say it themselves.
 #[derive(Deserialize)]
@@ -46,6 +48,8 @@ struct Test {
     to: Option<String>,
     input: Option<toml::Value>,
     file: Option<String>,
+    #[serde(default)]
+    then_s: u32,
     events: Option<usize>,
     alerts: Option<usize>,
     filtered: Option<toml::Table>,
@@ -76,6 +80,8 @@ pub(super) struct Case {
     /// The topic of MQTT, or the path of HTTP.
     pub(super) to: Option<String>,
     pub(super) payloads: Vec<Bytes>,
+    /// Seconds that pass afterwards, in which nothing comes.
+    pub(super) then_s: u32,
     /// How many events come, if that is said.
     pub(super) events: Option<usize>,
     pub(super) alerts: Option<usize>,
@@ -134,6 +140,13 @@ impl Reading<'_> {
             let how = "add `[[test.event]]` with fields, `events = 0`, or `filtered`";
             return Err(wrong(format!("it expects nothing: {how}")));
         }
+        if test.filtered.as_ref().is_some_and(toml::Table::is_empty) {
+            let how = "name a rule and how often it takes something away, or leave it out";
+            return Err(wrong(format!("`filtered` is empty: {how}")));
+        }
+        if test.then_s > THEN_MAX_S {
+            return Err(wrong(format!("`then_s` is more than a week, {THEN_MAX_S}")));
+        }
         for (count, described) in [(test.events, event.len()), (test.alerts, alert.len())] {
             if count.is_some_and(|count| count < described) {
                 return Err(wrong(format!("it describes {described}, more than it counts")));
@@ -152,6 +165,7 @@ impl Reading<'_> {
             zone: or_all(&test.zone, &self.all.zone, ZONE),
             devices: or_all(&test.devices, &self.all.devices, ""),
             to: test.to,
+            then_s: test.then_s,
             events: test.events,
             alerts: test.alerts,
             filtered: test.filtered.map(|table| json(&toml::Value::Table(table))),
@@ -210,9 +224,14 @@ impl Reading<'_> {
             let mut fields = BTreeMap::new();
             for (name, value) in table.get_ref() {
                 let value = json(value);
-                let absent = Some(&value).filter(|_| name == ABSENT).into_iter().flat_map(texts);
-                for name in absent.chain([name.as_str()]) {
-                    is_known(name, known).map_err(|why| (line, why))?;
+                is_known(name, known).map_err(|why| (line, why))?;
+                if name == ABSENT {
+                    let names = texts(&value).ok_or_else(|| {
+                        (line, "`absent` is the name of a field, or a list of names".to_owned())
+                    })?;
+                    for name in names {
+                        is_known(name, known).map_err(|why| (line, why))?;
+                    }
                 }
                 fields.insert(name.clone(), value);
             }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use weir_models::event::Event;
-use weir_models::time::rfc3339;
+use weir_models::ident::{EventId, Stream};
+use weir_models::time::{SECOND_US, rfc3339};
 use weir_models::topic::{Topic, TopicNames};
 
 use super::file::Case;
@@ -58,6 +59,9 @@ pub(super) fn run(case: &Case, config: &Config) -> Result<Came, String> {
             stages.take(event, ts_rule);
         }
     }
+    for second in 1..=case.then_s {
+        stages.pass(second, case.now_us);
+    }
     stages.came.filtered =
         stages.filter.counts().map(|(rule, count)| (rule.to_owned(), count)).collect();
     Ok(stages.came)
@@ -68,7 +72,11 @@ impl Stages {
         let agent: Arc<str> = config.id().into();
         let mut settings = config.source.settings();
         for source in &mut settings {
-            source.zone.get_or_insert_with(|| case.zone.clone());
+            // The machine's is not to show, said or not.
+            let is_of_machine = |zone: &String| zone.eq_ignore_ascii_case("local");
+            if source.zone.as_ref().is_none_or(is_of_machine) {
+                source.zone = Some(case.zone.clone());
+            }
         }
         let table = Table::in_memory().map_err(|error| error.to_string())?;
         let devices = parse_devices(&case.devices, &config.agent.site, case.now_us)
@@ -101,14 +109,26 @@ impl Stages {
         let mut record = self.record(&json, lane_of(&event, verdict), topic, key);
         record.insert("ts_rule".into(), ts_rule.as_str().into());
         self.came.events.push(Value::Object(record));
+        self.alert(event.id, event.received_us);
+        self.parser.recycle(event);
+    }
+
+    /// So many seconds have passed since the inputs, which came at `now_us`.
+    fn pass(&mut self, second: u32, now_us: i64) {
+        self.scorer.pass(second, &mut self.drafts);
+        // Nothing came: no event is the cause.
+        let nobody = EventId { stream: Stream(0), seq: 0 };
+        self.alert(nobody, now_us + i64::from(second) * SECOND_US);
+    }
+
+    fn alert(&mut self, cause: EventId, now_us: i64) {
         for draft in std::mem::take(&mut self.drafts) {
             let key = draft.key();
             let mut json = Vec::new();
-            draft.seal(event.id, event.id, event.received_us).write_json(&mut json);
+            draft.seal(cause, cause, now_us).write_json(&mut json);
             let record = self.record(&json, Lane::Alerts, Topic::Alerts, key);
             self.came.alerts.push(Value::Object(record));
         }
-        self.parser.recycle(event);
     }
 
     /// The JSON of a record, of an alert its `data`, with what can be said of its way.

@@ -14,16 +14,20 @@ struct Line {
 
 /// What is written, and whether all is as expected; or why the tests cannot be used.
 fn answer(tests: &str, more: &[&str]) -> Result<(String, bool), String> {
+    answer_of(CONFIG, tests, more)
+}
+
+fn answer_of(config: &str, tests: &str, more: &[&str]) -> Result<(String, bool), String> {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(path("agent.tests.toml"), tests).unwrap();
     std::fs::write(path("lines.log"), "<13>1 - h a - - - one\n<13>1 - h a - - - caf\u{e9}\n")
         .unwrap();
-    let config = path("agent.toml");
-    let args = ["test", "-c", &config].into_iter().chain(more.iter().copied());
+    let name = path("agent.toml");
+    let args = ["test", "-c", &name].into_iter().chain(more.iter().copied());
     let options = Line::parse_from(args).options;
     let mut output = Vec::new();
-    let config = Config::parse("agent.toml", CONFIG).unwrap();
+    let config = Config::parse("agent.toml", config).unwrap();
     let folder = format!("{}/", folder.path().display());
     match run(&options, &config, &mut output) {
         Ok(as_expected) => {
@@ -152,6 +156,51 @@ device = "p"
     );
 }
 
+#[test]
+fn a_rule_on_silence_is_tested_by_letting_time_pass() {
+    let config = CONFIG.replace(
+        "[[score.rules]]",
+        "[[score.rules]]\nmetric = \"t\"\nrule = { kind = \"gap\", name = \"silent\", gap_s = 60.0 }\n[[score.rules]]",
+    );
+    let tests = r#"
+[[test]]
+name = "not yet"
+source = "machines"
+input = '{"device": "a", "t": 1}'
+then_s = 50
+alerts = 0
+
+[[test]]
+name = "silent"
+source = "machines"
+input = '{"device": "a", "t": 1}'
+then_s = 600
+[[test.alert]]
+state = "firing"
+kind = "silence"
+why = "silent"
+device = "a"
+"#;
+    let (text, as_expected) = answer_of(&config, tests, &[]).unwrap();
+    assert!(as_expected, "{text}");
+}
+
+#[test]
+fn the_zone_of_the_machine_never_shows() {
+    let config = CONFIG.replace("zone = \"Europe/Berlin\"", "zone = \"local\"");
+    let tests = r#"
+zone = "+05:45"
+[[test]]
+name = "local"
+source = "network"
+input = "<13>Jan  1 05:45:00 h a: m"
+[[test.event]]
+ts = 2026-01-01T00:00:00Z
+"#;
+    let (text, as_expected) = answer_of(&config, tests, &[]).unwrap();
+    assert!(as_expected, "{text}");
+}
+
 fn of_network(more: &str) -> String {
     format!("[[test]]\nname = \"n\"\nsource = \"network\"\n{more}")
 }
@@ -166,8 +215,8 @@ fn what_cannot_be_used_is_named_with_what_to_do() {
     check_refused(
         &test("imput = \"x\"\nevents = 0\n"),
         expect![[r#"
-        agent.tests.toml:4:1: unknown field `imput`, expected one of `name`, `source`, `now`, `zone`, `devices`, `peer`, `to`, `input`, `file`, `events`, `alerts`, `filtered`, `event`, `alert`
-          hint: did you mean `input`?"#]],
+            agent.tests.toml:4:1: unknown field `imput`, expected one of `name`, `source`, `now`, `zone`, `devices`, `peer`, `to`, `input`, `file`, `then_s`, `events`, `alerts`, `filtered`, `event`, `alert`
+              hint: did you mean `input`?"#]],
     );
     check_refused(
         &test("input = \"x\"\n"),
@@ -192,6 +241,22 @@ fn what_cannot_be_used_is_named_with_what_to_do() {
     check_refused(
         &test("input = \"x\"\nevents = 0\n[[test.event]]\napp = \"x\"\n"),
         expect!["agent.tests.toml:1: test `n`: it describes 1, more than it counts"],
+    );
+    check_refused(
+        &test("input = \"x\"\nfiltered = {}\n"),
+        expect![
+            "agent.tests.toml:1: test `n`: `filtered` is empty: name a rule and how often it takes something away, or leave it out"
+        ],
+    );
+    for absent in ["5", "[]", "[1]", "[\"app\", 1]"] {
+        check_refused(
+            &test(&format!("input = \"x\"\n[[test.event]]\nabsent = {absent}\n")),
+            expect!["agent.tests.toml:5: `absent` is the name of a field, or a list of names"],
+        );
+    }
+    check_refused(
+        &test("input = \"x\"\nevents = 1\nthen_s = 604801\n"),
+        expect!["agent.tests.toml:1: test `n`: `then_s` is more than a week, 604800"],
     );
     check_refused(
         &test("input = \"x\"\nevents = 1\nnow = \"12:00\"\n"),

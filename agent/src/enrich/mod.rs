@@ -26,6 +26,7 @@ use weir_models::topic::write_key;
 
 use crate::parse::event::share;
 use crate::recent::Recent;
+#[cfg(feature = "workstation")]
 pub(crate) use file::parse_devices;
 pub use file::{FileError, read_devices};
 pub use follow::{Following, follow};

@@ -19,6 +19,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,8 +163,7 @@ pub async fn start(
         return Err(StartError::NoSource);
     }
     let data_dir = PathBuf::from(&config.agent.data_dir);
-    std::fs::create_dir_all(&data_dir)
-        .map_err(|error| StartError::Folder(data_dir.clone(), error))?;
+    make_folder(&data_dir).map_err(|error| StartError::Folder(data_dir.clone(), error))?;
     let spool_dir = data_dir.join("spool");
     let wait = Duration::from_secs(config.agent.clock_wait_s);
     let clock = Arc::new(GatewayClock::new(&spool_dir, wait));
@@ -228,6 +228,15 @@ pub async fn start(
         closed,
         lanes,
     })
+}
+
+/// Makes the data folder, where it is not there: what is in it is for nobody but the agent and root. One that is there is left as
+/// it was made.
+fn make_folder(data_dir: &Path) -> std::io::Result<()> {
+    if let Some(above) = data_dir.parent() {
+        std::fs::create_dir_all(above)?;
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
 }
 
 impl Stages {

@@ -9,7 +9,7 @@
 //! restart, or the spool takes nothing, so that a source that leaves could not pass on what it has.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::worker::Swap;
 use super::{Agent, SourceError, StatusError, serve};
@@ -94,13 +94,14 @@ impl Agent {
         let (swap, swapped) = Swap::new(&new, &settings, changed).map_err(ReloadError::Parse)?;
         let data_dir = PathBuf::from(&new.agent.data_dir);
         let switch = Switch::prepare(&self.sources, leaving, coming, &data_dir)?;
-        if plan.has_table("status") {
+        let moves = new.status.listen != self.config.status.listen;
+        if moves {
             self.serve_at(&new.status.listen).await?;
         }
         let ready = match switch.make(&mut self.sources, &inputs).await {
             Ok(ready) => ready,
             Err(error) => {
-                if plan.has_table("status") {
+                if moves {
                     let before = self.config.status.listen.clone();
                     self.serve_at(&before).await?;
                 }
@@ -177,12 +178,13 @@ impl Agent {
             self.models.replace(|| stages.keep_models(new, status, orders)).await;
         }
         memory::show_plan(new);
-        if new.status.tap != self.config.status.tap {
+        if !new.status.tap {
             if let Some(tapping) = self.tapping.take() {
                 tapping.end().await;
             }
-            let data_dir = PathBuf::from(&new.agent.data_dir);
-            self.tapping = new.status.tap.then(|| tap::serve(&data_dir, &self.taps)).flatten();
+        } else if self.tapping.is_none() {
+            // It was not wanted, or not to be had before.
+            self.tapping = tap::serve(Path::new(&new.agent.data_dir), &self.taps);
         }
         if plan.has_table("agent") || plan.has_table("limits") {
             self.heartbeat.replace(|| self.stages.beat(new, &self.status)).await;

@@ -314,10 +314,12 @@ impl Worker {
     fn take_event(&mut self, parsed: Parsed) {
         let mut event = parsed.enrich(&mut self.enricher).into_event();
         self.tally.event(&event);
+        // A rule on a metric takes the values away: nothing would be left to be shown.
+        let whole = (self.is_tapped && self.shared.taps.want_dropped()).then(|| event.clone());
         let verdict = self.filter.apply(&mut event);
         if verdict == Verdict::Drop {
-            if self.is_tapped {
-                self.show_dropped(&event);
+            if let Some(whole) = whole {
+                self.show_dropped(&whole);
             }
             return self.parser.recycle(event);
         }

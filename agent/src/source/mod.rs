@@ -39,6 +39,7 @@ mod accept;
 pub mod config;
 pub mod file;
 pub mod framing;
+#[cfg(feature = "workstation")]
 mod given;
 pub mod http;
 pub mod listen;
@@ -56,6 +57,7 @@ pub mod syslog;
 pub mod tls;
 
 pub use config::Config;
+#[cfg(feature = "workstation")]
 pub(crate) use given::given;
 pub use one::{OneSource, SourceSettings};
 pub(crate) use outlet::QUEUED_BYTES_MAX;

@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Options, dir: &Path, output: &mut dyn Write) -> Resu
             return Err(Fault::Ended(error.clone()));
         }
         left -= u64::from(value.get("left_out").is_none());
-        let line = if options.json { line } else { shown(&value) };
+        let line = harmless(&if options.json { line } else { shown(&value) });
         writeln!(output, "{line}")?;
         output.flush()?;
     }
@@ -89,32 +89,50 @@ fn shown(record: &Value) -> String {
     let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
     let us =
         ["ts_us", "resolved_us", "fired_us"].iter().find_map(|name| record.get(name)?.as_i64());
-    let mut line = format!("{} ", us.map(rfc3339).unwrap_or_default());
     let who = Some(text("host")).filter(|host| !host.is_empty()).unwrap_or(text("device"));
-    let lane = record.get("lane").and_then(Value::as_str).unwrap_or("alerts");
+    let lane = Some(text("lane")).filter(|lane| !lane.is_empty()).unwrap_or("alerts");
+    let mut line = format!("{} {lane:<8}", us.map(rfc3339).unwrap_or_default());
+    // An alert has no source.
+    for word in [text("source"), who].into_iter().filter(|word| !word.is_empty()) {
+        line.push(' ');
+        line.push_str(word);
+    }
     // Writing to a string cannot fail.
-    let _ = write!(line, "{lane:<8} {} {who}", text("source"));
     if let Some(Value::Object(values)) = record.get("values") {
         for (metric, value) in values {
             let unit = value.get("unit").and_then(Value::as_str).unwrap_or_default();
             let _ = write!(line, "  {metric} {}{unit}", value["v"]);
         }
     } else if let Some(lost) = record.get("lost") {
-        let _ = write!(line, "  lost {}: {}", lost["count"], lost["reason"]);
+        let reason = lost["reason"].as_str().unwrap_or_default();
+        let _ = write!(line, "  lost {}: {reason}", lost["count"]);
     } else if record.get("alert_id").is_some() {
-        let (state, metric, why) = (text("state"), text("metric"), text("why"));
-        let _ = write!(line, "  {state}: {metric}, {why}: {}", text("message"));
-    } else {
-        let _ = write!(line, "  {}: {}", text("app"), text("message"));
-    }
-    line.chars().fold(String::new(), |mut line, c| {
-        if c.is_control() {
-            line.extend(c.escape_default())
-        } else {
-            line.push(c)
+        let _ = write!(line, "  {}: {}, {}", text("state"), text("metric"), text("why"));
+        // How it is resolved needs no words.
+        if !text("message").is_empty() {
+            let _ = write!(line, ": {}", text("message"));
         }
-        line
-    })
+    } else {
+        let colon = if text("app").is_empty() { "" } else { ": " };
+        let _ = write!(line, "  {}{colon}{}", text("app"), text("message"));
+    }
+    line
+}
+
+/// The text without what could steer a terminal, escaped as JSON does it: JSON stays the same.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -123,14 +141,19 @@ mod tests {
 
     #[track_caller]
     fn check(record: &str, expected: &str) {
-        assert_eq!(shown(&serde_json::from_str(record).unwrap_or_default()), expected);
+        let record = serde_json::from_str(record).unwrap_or_default();
+        assert_eq!(harmless(&shown(&record)), expected);
     }
 
     #[test]
     fn a_record_is_a_line_for_a_person() {
         check(
             r#"{"lane":"urgent","ts_us":0,"source":"net","device":"d","host":"h","app":"su","message":"no\u001b[2J\nroot"}"#,
-            "1970-01-01T00:00:00Z urgent   net h  su: no\\u{1b}[2J\\nroot",
+            "1970-01-01T00:00:00Z urgent   net h  su: no\\u001b[2J\\nroot",
+        );
+        check(
+            r#"{"lane":"rest","ts_us":0,"source":"net","device":"d","host":"h","message":"no app"}"#,
+            "1970-01-01T00:00:00Z rest     net h  no app",
         );
         check(
             r#"{"lane":"readings","ts_us":0,"source":"s","device":"d","values":{"t":{"v":21.5,"unit":"°C"},"u":{"v":1}}}"#,
@@ -138,15 +161,26 @@ mod tests {
         );
         check(
             r#"{"lane":"rest","ts_us":0,"source":"s","device":"d","lost":{"count":3,"reason":"receive_buffer"}}"#,
-            "1970-01-01T00:00:00Z rest     s d  lost 3: \"receive_buffer\"",
+            "1970-01-01T00:00:00Z rest     s d  lost 3: receive_buffer",
         );
         check(
             r#"{"lane":"alerts","data":{"alert_id":"a","state":"firing","fired_us":0,"device":"d","metric":"t","why":"range","message":"too hot"}}"#,
-            "1970-01-01T00:00:00Z alerts    d  firing: t, range: too hot",
+            "1970-01-01T00:00:00Z alerts   d  firing: t, range: too hot",
         );
         check(
             r#"{"left_out":{"above_rate":7,"no_room":2}}"#,
             "-- left out: 7 above `--per-s`, 2 because they were not read fast enough",
         );
+    }
+
+    #[test]
+    fn no_record_steers_the_terminal_and_json_stays_what_it_is() {
+        // Our JSON escapes what is below U+0020, but neither DEL nor the second set of controls (CSI is one).
+        let written = "{\"message\":\"\u{9b}2J \u{7f}é\"}";
+        let out = harmless(written);
+        assert_eq!(out, r#"{"message":"\u009b2J \u007fé"}"#);
+        let read = |text: &str| serde_json::from_str::<Value>(text).ok();
+        assert!(read(written).is_some());
+        assert_eq!(read(&out), read(written));
     }
 }

@@ -3,7 +3,7 @@
 //! In: from the pipeline's thread each record as it is written to the spool, while a tap is open; from who looks on, what is
 //! wanted ([`Wants`]). Out: lines of JSON: the record, with the lane it goes to. Promises: while no tap is open the pipeline
 //! pays a relaxed load an input. It never waits for who looks on: each tap has room for [`ROOM_BYTES`], and what does not fit
-//! is left out, counted, and told in its place. At most [`TAPS_MAX`] at a time.
+//! is left out, counted, and told in its place. At most [`TAPS_MAX`] at a time, which together hold [`HELD_BYTES_MAX`].
 
 mod client;
 mod serve;
@@ -24,7 +24,11 @@ pub(crate) use serve::{Served, serve};
 /// Taps that may be open at a time.
 const TAPS_MAX: usize = 4;
 /// What waits for one tap, in bytes; a single record may be larger.
-const ROOM_BYTES: usize = 256 << 10;
+const ROOM_BYTES: usize = 128 << 10;
+/// The most beside a record: its lane, and what is told of a gap.
+const FRAME_BYTES: usize = 128;
+/// What all taps hold at most, in bytes: what waits for each, and what is being written to it.
+pub(crate) const HELD_BYTES_MAX: u64 = 2 * (TAPS_MAX * ROOM_BYTES) as u64;
 /// The socket, in the data folder.
 const SOCKET: &str = "tap.sock";
 
@@ -161,7 +165,7 @@ impl Taps {
             return None;
         }
         let waiting = Waiting {
-            lines: Vec::new(),
+            lines: Vec::with_capacity(ROOM_BYTES),
             fitted: 0,
             second: (Instant::now(), 0),
             above_rate: 0,
@@ -172,6 +176,17 @@ impl Taps {
         all.push(Arc::clone(&queue));
         self.open.store(all.len(), Ordering::Relaxed);
         Some(Tap { queue, taps: Arc::clone(self) })
+    }
+
+    /// Whether somebody wants to see what filter rules drop.
+    #[cold]
+    pub(crate) fn want_dropped(&self) -> bool {
+        self.all().iter().any(|queue| queue.wants.dropped)
+    }
+
+    /// Bytes that wait for who looks on.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.all().iter().map(|queue| locked(&queue.waiting).lines.len() as u64).sum()
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<Arc<Queue>>> {
@@ -198,7 +213,7 @@ impl Waiting {
             self.above_rate += 1;
             return false;
         }
-        if !self.lines.is_empty() && self.lines.len() + it.json.len() > ROOM_BYTES {
+        if !self.lines.is_empty() && self.lines.len() + it.json.len() + FRAME_BYTES > ROOM_BYTES {
             self.no_room += 1;
             return false;
         }
@@ -231,7 +246,9 @@ impl Tap {
             {
                 let mut waiting = locked(&self.queue.waiting);
                 if !waiting.lines.is_empty() {
-                    return std::mem::take(&mut waiting.lines);
+                    // All of the room at once: a buffer that doubles as it fills takes more in the end.
+                    let next = Vec::with_capacity(ROOM_BYTES);
+                    return std::mem::replace(&mut waiting.lines, next);
                 }
             }
             self.queue.filled.notified().await;

@@ -1,16 +1,19 @@
 //! `weir-agent top`: how a running agent fares, in a terminal.
 //!
 //! In: the address of its status. Out: a table that renews itself until `q`; or once, as a table or as JSON. Figures a second
-//! are of the time between two looks. Promises: the terminal is left as it was found, also at SIGINT and SIGTERM; an agent
-//! that cannot be reached is told and asked again. Exit codes: 0 asked to end, 1 nobody answers (with `--once`), 2 wrong
-//! arguments.
+//! are of the time between two looks. Promises: the terminal is left as it was found, also at a signal; keys and signals are
+//! obeyed while an answer is waited for; an agent that cannot be reached is told and asked again. Exit codes: 0 asked to
+//! end, 1 nobody answers (with `--once`), 2 wrong arguments.
 
 mod ask;
 mod figures;
 mod screen;
 
 use std::fmt::Write as _;
+use std::future::poll_fn;
 use std::io::{IsTerminal as _, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -22,8 +25,18 @@ use ask::get;
 use figures::{Sample, figures};
 use screen::Screen;
 
-/// How often keys are looked at.
+/// How often keys are looked at, and whether there is an answer.
 const KEYS_EVERY: Duration = Duration::from_millis(100);
+/// How long one answer may take.
+const WAIT: Duration = Duration::from_secs(3);
+/// What stands below all.
+const KEYS: &str = "\nq: end\n";
+/// What ends it.
+const ENDS: [SignalKind; 4] =
+    [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()];
+
+/// What was seen last and is not shown yet.
+type Latest = Arc<Mutex<Option<Result<Sample, String>>>>;
 
 /// The options of `top`.
 #[derive(Debug, Args)]
@@ -34,8 +47,9 @@ pub(crate) struct Options {
     /// The address of its status itself; default: 127.0.0.1:9598.
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "config")]
     at: Option<String>,
-    /// Seconds between two looks.
-    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    /// Seconds between two looks, a day at most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2,
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
     every: u64,
     /// Writes one table and ends; so it does where standard output is no terminal.
     #[arg(long)]
@@ -58,7 +72,7 @@ pub(crate) async fn run(options: &Options, config: Option<&Config>) -> Result<()
                 .into(),
         );
     }
-    let every = Duration::from_secs(options.every.max(1));
+    let every = Duration::from_secs(options.every);
     let is_once = options.once || options.json || !std::io::stdout().is_terminal();
     if !is_once {
         return watch(&at, every)
@@ -77,43 +91,59 @@ pub(crate) async fn run(options: &Options, config: Option<&Config>) -> Result<()
 /// What the agent says of itself now.
 fn look(at: &str) -> Result<Sample, String> {
     let told = |(_, text): (bool, String)| text;
-    let metrics = get(at, "/metrics").map(told)?;
-    let (is_ready, text) = get(at, "/readyz")?;
+    let metrics = get(at, "/metrics", WAIT).map(told)?;
+    let (is_ready, text) = get(at, "/readyz", WAIT)?;
     let problem = text.lines().next().filter(|_| !is_ready).map(str::to_owned);
     Ok(Sample::new(Instant::now(), &metrics, problem))
 }
 
 /// Shows it until somebody has seen enough.
 async fn watch(at: &str, every: Duration) -> std::io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut ends = Vec::new();
+    for kind in ENDS {
+        ends.push(signal(kind)?);
+    }
+    let mut asked_to_end = poll_fn(|cx| {
+        let is_asked = ends.iter_mut().any(|end| end.poll_recv(cx).is_ready());
+        if is_asked { Poll::Ready(()) } else { Poll::Pending }
+    });
     let mut screen = Screen::open()?;
+    screen.show(&format!("asking {at}\n{KEYS}"))?;
+    let latest = keep_looking(at.into(), every)?;
     let mut before = None;
     loop {
-        let text = match look(at) {
-            Ok(now) => {
-                let text = table(at, &figures(before.as_ref().unwrap_or(&now), &now));
-                before = Some(now);
-                text
-            }
-            Err(error) => {
-                before = None;
-                format!("{error}\n")
-            }
-        };
-        screen.show(&format!("{text}\nq: end\n"))?;
-        let until = Instant::now() + every;
-        while Instant::now() < until {
-            tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
-                () = tokio::time::sleep(KEYS_EVERY) => {}
-            }
-            if screen.is_to_end() {
-                return Ok(());
-            }
+        let looked = latest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(looked) = looked {
+            let text = match &looked {
+                Ok(now) => table(at, &figures(before.as_ref().unwrap_or(now), now)),
+                Err(error) => format!("{error}\n"),
+            };
+            before = looked.ok();
+            screen.show(&format!("{text}{KEYS}"))?;
+        }
+        tokio::select! {
+            () = &mut asked_to_end => return Ok(()),
+            () = tokio::time::sleep(KEYS_EVERY) => {}
+        }
+        if screen.is_to_end() {
+            return Ok(());
         }
     }
+}
+
+/// Looks again and again, on a thread of its own: a name that is not found, or an agent that does not answer, holds up
+/// nothing else. Nobody waits for its end.
+fn keep_looking(at: String, every: Duration) -> std::io::Result<Latest> {
+    let latest = Latest::default();
+    let ours = Arc::clone(&latest);
+    std::thread::Builder::new().name("look".into()).spawn(move || {
+        loop {
+            let looked = look(&at);
+            *ours.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked);
+            std::thread::sleep(every);
+        }
+    })?;
+    Ok(latest)
 }
 
 /// The figures as a person reads them.

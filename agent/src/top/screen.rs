@@ -1,6 +1,7 @@
 //! A terminal that shows a text in place of the one before.
 //!
-//! In: the text. Out: what fits of it. Promises: however it ends (but by a kill), the terminal is as it was found.
+//! In: the text. Out: what fits of it. Promises: however it ends (but by a kill), the terminal is as it was found. Signals are
+//! for the caller to see to.
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
@@ -25,6 +26,12 @@ impl Screen {
     /// Takes the terminal.
     pub(super) fn open() -> io::Result<Self> {
         let before = tcgetattr(io::stdin()).ok();
+        // Who panics is gone before anything is dropped.
+        let (found, told) = (before.clone(), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |panic| {
+            give_back(found.as_ref());
+            told(panic);
+        }));
         // From here on what has changed is set right again.
         let screen = Self { before };
         if let Some(before) = &screen.before {
@@ -70,11 +77,16 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // There is nobody left to be told of an error.
-        let _ = write(END);
-        if let Some(before) = &self.before {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
-        }
+        give_back(self.before.as_ref());
+    }
+}
+
+/// Makes the terminal what it was.
+fn give_back(before: Option<&Termios>) {
+    // There is nobody left to be told of an error.
+    let _ = write(END);
+    if let Some(before) = before {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
     }
 }
 

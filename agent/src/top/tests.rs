@@ -97,11 +97,27 @@ fn an_answer_is_read_and_nobody_there_is_told() {
             stream.write_all(answer.as_bytes()).unwrap();
         }
     });
-    assert_eq!(get(&address, "/readyz"), Ok((true, "ok\n".into())));
-    assert_eq!(get(&address, "/readyz"), Ok((false, "bad\n".into())));
-    let error = get(&address, "/readyz").unwrap_err();
+    assert_eq!(get(&address, "/readyz", WAIT), Ok((true, "ok\n".into())));
+    assert_eq!(get(&address, "/readyz", WAIT), Ok((false, "bad\n".into())));
+    let error = get(&address, "/readyz", WAIT).unwrap_err();
     assert!(error.contains("does not speak HTTP"), "{error}");
     answers.join().unwrap();
-    let error = get(&address, "/readyz").unwrap_err();
+    let error = get(&address, "/readyz", WAIT).unwrap_err();
     assert!(error.contains("status.listen"), "{error}");
+}
+
+#[test]
+fn an_answer_that_drips_has_an_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let drips = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // Until the other side is gone.
+        while stream.write_all(b"HTTP/1.0 200 OK\r\n").is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let error = get(&address, "/metrics", Duration::from_millis(200)).unwrap_err();
+    assert!(error.contains("no answer in time"), "{error}");
+    drips.join().unwrap();
 }

@@ -1,7 +1,7 @@
 //! Runs an agent that was built for another machine, under an emulator, against a real Kafka.
 //!
 //! In: `weir-smoke AGENT [EMULATOR ARGS...]`. Out: an exit status; a panic says what was not so. The
-//! agent has to refuse a wrong configuration and take the one that its packages bring, listen on TCP
+//! agent has to refuse a wrong configuration and take the one that its packages bring, say which command it was built without, listen on TCP
 //! and HTTP, keep what comes while Kafka is away through a SIGKILL, publish all of it in the order of
 //! `seq` without a gap, tell the service manager how it fares, and end when told to. Run by `cargo dev cross ARCH --test`.
 
@@ -145,6 +145,10 @@ fn refuses_and_takes(emulator: &[String], agent: &str) {
         assert_eq!(finished.status.code(), Some(code), "{}", finished.stderr);
         assert!(finished.stderr.contains("agent.toml"), "{}", finished.stderr);
     }
+    // What belongs to a workstation is left out, and says so.
+    let finished = with_config(emulator, agent, "").args(["test", "-c", "agent.toml"]).run(LIMIT);
+    assert_eq!(finished.status.code(), Some(2), "{}", finished.stderr);
+    assert!(finished.stderr.contains("this build has no `test`"), "{}", finished.stderr);
 }
 
 /// Real input. What is sent twice is told apart by a number at its end.

@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -79,6 +82,45 @@ async fn the_status_moves_and_comes_back_when_the_new_address_is_taken() {
     rig.reload(&status("")).await.unwrap();
     assert_eq!(rig.agent.status_address(), None);
     rig.agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn taps_come_and_go_and_nobody_who_reads_metrics_notices() {
+    let mut rig = Rig::new(&format!("{}tap = false\n", status("127.0.0.1:0"))).await;
+    let socket = rig.folder.path().join("tap.sock");
+    let address = rig.agent.status_address();
+    assert!(address.is_some() && !socket.exists());
+    // What cannot be a socket now may be one later.
+    std::fs::create_dir(&socket).unwrap();
+    rig.reload(&status("127.0.0.1:0")).await.unwrap();
+    assert!(socket.is_dir());
+    std::fs::remove_dir(&socket).unwrap();
+    let limits = "[limits]\nmemory_bytes = 1000000000\n";
+    rig.reload(&format!("{}{limits}", status("127.0.0.1:0"))).await.unwrap();
+    assert!(UnixStream::connect(&socket).is_ok());
+    assert_eq!(rig.agent.status_address(), address, "it goes on where it was");
+    rig.reload(&format!("{}tap = false\n", status("127.0.0.1:0"))).await.unwrap();
+    assert!(!socket.exists());
+    assert_eq!(rig.agent.status_address(), address);
+    rig.agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_the_agent_makes_is_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("a/b");
+    let mut config = parse(&folder, &status(""));
+    config.agent.data_dir = data_dir.display().to_string();
+    let agent = start(config, Arc::new(Away), &Handle::current(), None).await.unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&data_dir), 0o700);
+    agent.stop().await;
+    // One that is there is left as somebody made it.
+    std::fs::set_permissions(&data_dir, Permissions::from_mode(0o750)).unwrap();
+    let mut config = parse(&folder, &status(""));
+    config.agent.data_dir = data_dir.display().to_string();
+    start(config, Arc::new(Away), &Handle::current(), None).await.unwrap().stop().await;
+    assert_eq!(mode(&data_dir), 0o750);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,6 +47,7 @@ impl Worker {
                 ("spool", pending.bytes),
                 ("series", series * SERIES_BYTES),
                 ("metadata", self.enricher.held() * DEVICE_BYTES),
+                ("taps", self.shared.taps.held_bytes()),
             ],
         }
     }

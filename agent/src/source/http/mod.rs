@@ -15,7 +15,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -27,16 +26,21 @@ use super::outlet::Outlet;
 use super::sockets::{Kept, Sockets};
 use super::start::StartError;
 use super::tls::{self, Door};
-use super::{Format, Inputs, Labels, Source};
+use super::{Format, Inputs, Source};
 use crate::parse::json::Fields;
 use crate::parse::line::LineFields;
 use crate::spool::WhenFull;
 
 mod body;
+#[cfg(feature = "workstation")]
+mod given;
 mod routes;
 mod serve;
 #[cfg(test)]
 mod tests;
+
+#[cfg(feature = "workstation")]
+pub(super) use given::payloads;
 
 /// An HTTP listener: one table `[[source.http]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -113,27 +117,6 @@ impl Config {
     #[must_use]
     pub fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| format!("http-{}", self.listen.port()))
-    }
-}
-
-/// The payloads of a request for `target` (a path and perhaps a query), as a running source would pass them on: how to
-/// read them, what the request says about them, and the bytes of each.
-///
-/// # Errors
-/// Says why such a request would be refused.
-pub(super) fn payloads(target: &str, body: &Bytes) -> Result<(Format, Labels, Vec<Bytes>), String> {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    match path {
-        "/v1/write" => {
-            let precision = query.split('&').find_map(|pair| pair.strip_prefix("precision="));
-            let time_unit = Some(routes::time_unit(precision)?);
-            Ok((Format::Line, Labels { time_unit, ..Labels::default() }, body::lines(body)))
-        }
-        "/v1/events" => {
-            let payloads = body::elements(body).map_err(|refusal| refusal.to_string())?;
-            Ok((Format::Json, Labels::default(), payloads))
-        }
-        _ => Err(format!("`{path}` takes nothing; `/v1/events` and `/v1/write` do")),
     }
 }
 
