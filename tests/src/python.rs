@@ -18,11 +18,11 @@ pub fn python(script: &str, args: &[&str]) -> Launch {
         .args(args)
 }
 
-/// schemathesis, which `cargo dev api` installs.
+/// schemathesis, which `cargo dev tools` installs.
 #[track_caller]
 pub fn schemathesis() -> Launch {
     let program = cache().join("schemathesis/bin/schemathesis");
-    assert!(program.is_file(), "there is no {}: run `cargo dev api`", program.display());
+    assert!(program.is_file(), "there is no {}: run `cargo dev tools`", program.display());
     Launch::at("schemathesis", program).env("PYTHONUNBUFFERED", "1")
 }
 
