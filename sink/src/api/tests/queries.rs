@@ -70,7 +70,7 @@ fn a_plot_of_days_has_whole_minutes_and_misses_nothing() {
     let mut rows = rows();
     let all: Vec<_> = (0..26_000u64)
         .map(|i| {
-            let score = (i % 4_999 == 17 || i % 7_001 == 3).then(|| 1.5 + (i % 10) as f32);
+            let score = (i % 4_999 == 17 || i % 7_001 == 3).then_some(1.5 + (i % 10) as f32);
             reading(i64::try_from(i).unwrap() * STEP_US + 7, i, (i * 7_919 % 1_000) as f64, score)
         })
         .collect();
@@ -108,8 +108,7 @@ fn a_plot_of_days_has_whole_minutes_and_misses_nothing() {
         assert_eq!(told.collect::<Vec<_>>(), seqs);
     }
     let limits = super::super::Limits { scan_rows_max: 20_000, ..Default::default() };
-    let mut rows = Batch::default();
-    rows.readings = all;
+    let rows = Batch { readings: all, ..Batch::default() };
     let server = Server::start_with(rows, |api| api.limits(limits));
     server.store.hot.store(true, Relaxed);
     let query = format!("/v1/readings?{SERIES}&from=0&to=260000000000&max_points=500");
