@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::process::Signal;
 use weir_sink::fault::{Point, VARIABLE};
 use weir_tests::line::Line;
-use weir_tests::{Launch, Program, free_port, services};
+use weir_tests::program;
+use weir_tests::{Launch, Program, free_port, services, wait_until};
 
 use crate::line::arrived::Arrived;
 use crate::line::random::Random;
@@ -43,19 +44,22 @@ impl Scene {
         Self { line, second, load, begun }
     }
 
-    /// Starts the first sink so that it ends at that passing of a point, and waits for that.
+    /// Starts the first sink so that it ends at that passing of a point, and waits for that. It has all partitions at first;
+    /// then the second comes back and gets some of them.
     #[track_caller]
     fn killed_at(&mut self, point: Point, times: u32) {
         let from = Instant::now();
         let sink = &mut self.line.sink;
         sink.kill9();
+        self.second.kill9();
         sink.restart_with(VARIABLE, &format!("{}@{times}", point.name()));
-        if matches!(point, Point::HandoverBefore | Point::HandoverAfter) {
-            // It has all of it, and gives some of that away.
-            self.second.kill9();
-            sink.wait_line("partition assigned", SOON);
-            self.second.restart();
-        }
+        wait_until("partitions of readings, or the end", SOON, || {
+            let has =
+                |line: &program::Line| line.text.contains("partition assigned topic=\"readings\"");
+            let is_so = sink.try_status().is_some() || sink.lines().iter().any(has);
+            if is_so { Ok(()) } else { Err("neither") }
+        });
+        self.second.restart();
         let status = self.line.sink.wait_exit(SOON);
         assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{point:?}: {status}");
         eprintln!("faults: killed at {} after {:.1} s", point.name(), from.elapsed().as_secs_f64());
