@@ -28,7 +28,7 @@ fn nodes_of_kafka_and_cassandra_fail_and_nothing_is_lost() {
     }
     let begun = Instant::now();
     let kafka = Private::kafka(&["--nodes", "3", "--heap", "256m"]);
-    let cassandra = Private::cassandra(&["--nodes", "3", "--heap", "512m"]);
+    let cassandra = Private::cassandra(&["--nodes", "3", "--heap", "1g"]);
     let sink = |config: &str| {
         let config = config.replace("dc1 = 1", "dc1 = 3");
         let config = config.replace("partitions = 3", "partitions = 3\nreplication = 3");
