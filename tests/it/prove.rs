@@ -39,8 +39,15 @@ impl Commands {
     }
 
     #[track_caller]
-    pub(crate) fn ok(&self, command: &str, args: &[&str]) -> String {
+    fn ok(&self, command: &str, args: &[&str]) -> String {
         self.run(command, args).ok()
+    }
+
+    /// Every stream is whole, and the store holds what the archive holds.
+    #[track_caller]
+    pub(crate) fn audit_is_clean(&self) {
+        let clean = self.ok("audit", &[]);
+        assert!(clean.contains(", 0 not whole\n") && clean.contains(", 0 differ\n"), "{clean}");
     }
 
     /// Has to end with 1; gives what it said.
@@ -209,8 +216,7 @@ fn a_killed_line_is_proved_and_what_is_taken_away_is_named() {
     let rows: u64 = listed.iter().map(|object| object["rows"].as_u64().unwrap()).sum();
     assert_eq!(rows, parquet_rows(&archive).len() as u64);
     assert_eq!(commands.ok("archive", &["ls", "--json", "--to", "2001-01-01T00:00:00Z"]), "");
-    let clean = commands.ok("audit", &[]);
-    assert!(clean.contains(", 0 not whole\n") && clean.contains(", 0 differ\n"), "{clean}");
+    commands.audit_is_clean();
 
     one_byte_flipped(&commands, &archive);
     object_removed(&commands, &archive);
